@@ -1,0 +1,74 @@
+package mesh
+
+import (
+	"fmt"
+	"math/bits"
+	"strings"
+)
+
+// The node id encoding of Talos (jxskiss/base62). It is not base 62 as a
+// number: bits are taken from the end of the input, six at a time, and the
+// four values that six bits have beyond 62 symbols are avoided by taking only
+// five bits whenever bits 1 to 4 are all ones.
+const (
+	base62Alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+	base62Compact  = 0b011110 // a group with all of these set is five bits long
+	base62FiveBits = 0b011111
+	base62SixBits  = 0b111111
+)
+
+func encodeBase62(src []byte) string {
+	var out strings.Builder
+	var window, held uint // the next bits, lowest first, and how many there are
+	for left := len(src); left > 0 || held > 0; {
+		for held < 6 && left > 0 {
+			left--
+			window |= uint(src[left]) << held
+			held += 8
+		}
+		group, size := window&base62SixBits, uint(6)
+		if group&base62Compact == base62Compact {
+			last := left == 0 && held <= 6
+			if !last || group > base62FiveBits {
+				size = 5
+			}
+			group &= base62FiveBits
+		}
+		out.WriteByte(base62Alphabet[group])
+		window >>= size
+		held -= min(size, held)
+	}
+	return out.String()
+}
+
+func decodeBase62(s string) ([]byte, error) {
+	out := make([]byte, len(s)*6/8+1)
+	start := len(out)
+	var window, held uint
+	for i := range len(s) {
+		v := strings.IndexByte(base62Alphabet, s[i])
+		if v < 0 {
+			return nil, fmt.Errorf("byte offset %d: %q is not a base62 character", i, s[i])
+		}
+		size := uint(6)
+		switch {
+		case i == len(s)-1: // the leading zeros of the first byte are not written
+			size = uint(bits.Len(uint(v)))
+		case v&base62Compact == base62Compact:
+			size = 5
+		}
+		window |= uint(v) << held
+		held += size
+		if held >= 8 {
+			start--
+			out[start] = byte(window)
+			window >>= 8
+			held -= 8
+		}
+	}
+	if held > 0 {
+		start--
+		out[start] = byte(window)
+	}
+	return out[start:], nil
+}

@@ -1,0 +1,47 @@
+package mesh
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Types of conditions.
+const (
+	// ConditionEndpointsTruncated: more endpoints than MaxEndpoints; Subject is this node.
+	ConditionEndpointsTruncated ConditionType = "EndpointsTruncated"
+	// ConditionAffiliateTruncated: an affiliate announces more than is considered.
+	ConditionAffiliateTruncated ConditionType = "AffiliateTruncated"
+	// ConditionDuplicatePublicKey: two nodes, this one included, have one public key.
+	ConditionDuplicatePublicKey ConditionType = "DuplicatePublicKey"
+	// ConditionDuplicateAddress: two nodes, this one included, have one address.
+	ConditionDuplicateAddress ConditionType = "DuplicateAddress"
+	// ConditionDuplicateNodename: two nodes have one nodename.
+	ConditionDuplicateNodename ConditionType = "DuplicateNodename"
+	// ConditionAddressUnusable: a node's KubeSpan address isn't in the cluster's /64.
+	ConditionAddressUnusable ConditionType = "AddressUnusable"
+	// ConditionNetworkOverlap: a node announces what an earlier one keeps.
+	ConditionNetworkOverlap ConditionType = "NetworkOverlap"
+)
+
+// conditions collects problems while a plan is made.
+type conditions []Condition
+
+func (c *conditions) add(t ConditionType, subject, format string, args ...any) {
+	*c = append(*c, Condition{Type: t, Subject: subject, Message: fmt.Sprintf(format, args...)})
+}
+
+// sorted is the collection in its final order, each problem once.
+func (c conditions) sorted() []Condition {
+	slices.SortFunc(c, func(a, b Condition) int {
+		return cmp.Or(
+			strings.Compare(string(a.Type), string(b.Type)),
+			strings.Compare(a.Subject, b.Subject),
+			strings.Compare(a.Message, b.Message))
+	})
+	return slices.Compact(c)
+}
+
+// displayName is what a person calls the node.
+func (a *Affiliate) displayName() string { return cmp.Or(a.Nodename, a.NodeID) }

@@ -1,0 +1,112 @@
+package mesh
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Decide maps what is known at moment now to what should be true. It is the
+// whole policy of the mesh; equal inputs give equal plans, and the order of
+// in.Affiliates, whose node ids must differ, doesn't matter.
+func Decide(in Input, now time.Time) Plan {
+	var (
+		plan  Plan
+		cs    conditions
+		addrs = hostAddresses(&in)
+		known = others(&in)
+	)
+	plan.Local = localAffiliate(&in, addrs, &cs)
+	plan.Members = members(&plan.Local, known, &cs)
+	if in.meshing() {
+		plan.Specs = peerSpecs(&in, known, addrs, &cs)
+		plan.Statuses, plan.Peers = observe(&in, plan.Specs, now)
+		plan.Routed = routed(&in.Config, plan.Specs, plan.Statuses)
+		plan.Endpoints = harvest(&in.Config, plan.Specs, plan.Statuses)
+		for i := range plan.Statuses {
+			plan.Wake = sooner(plan.Wake, plan.Statuses[i].wake(now))
+		}
+	}
+	plan.Conditions = cs.sorted()
+	return plan
+}
+
+// meshing reports whether this node takes part in the mesh: it is enabled and
+// its identity is established.
+func (in *Input) meshing() bool {
+	return in.Config.Enabled && !in.Self.PublicKey.IsZero() && in.Self.Address.IsValid()
+}
+
+// others returns the affiliates but this node's own entry, by node id.
+func others(in *Input) []*Affiliate {
+	out := make([]*Affiliate, 0, len(in.Affiliates))
+	for i := range in.Affiliates {
+		if a := &in.Affiliates[i]; a.NodeID != in.Self.NodeID {
+			out = append(out, a)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b *Affiliate) int { return strings.Compare(a.NodeID, b.NodeID) })
+	return out
+}
+
+// routed is what the firewall sends into the tunnel: what peers that are up may
+// send, or all peers where traffic must never bypass the mesh. KubeSpan
+// addresses are reached by the /64 on the link instead.
+func routed(cfg *Config, specs []PeerSpec, statuses []PeerStatus) []netip.Prefix {
+	size := 0
+	for i := range specs {
+		size += len(specs[i].AllowedIPs)
+	}
+	all := make([]netip.Prefix, 0, size)
+	for i := range specs {
+		if !cfg.ForceRouting && statuses[i].State != PeerStateUp {
+			continue
+		}
+		for _, p := range specs[i].AllowedIPs {
+			if !IsKubeSpanULA(p.Addr()) {
+				all = append(all, p)
+			}
+		}
+	}
+	return aggregate(all)
+}
+
+// aggregate sorts disjoint prefixes and joins the halves of a larger one, which
+// makes the list minimal. It works in place.
+func aggregate(prefixes []netip.Prefix) []netip.Prefix {
+	if len(prefixes) == 0 {
+		return nil
+	}
+	slices.SortFunc(prefixes, compareDisjoint)
+	out := prefixes[:0]
+	for _, p := range prefixes {
+		for n := len(out); n > 0 && p.Bits() > 0 && out[n-1].Bits() == p.Bits(); n-- {
+			parent := netip.PrefixFrom(p.Addr(), p.Bits()-1).Masked()
+			if !parent.Contains(out[n-1].Addr()) {
+				break
+			}
+			out, p = out[:n-1], parent
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// compareDisjoint orders masked prefixes of which none contains another: IPv4
+// first, by address. It is several times as fast as Prefix.Compare.
+func compareDisjoint(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) }
+
+// harvest lists where peers were seen to work, for others to try.
+func harvest(cfg *Config, specs []PeerSpec, statuses []PeerStatus) []Endpoint {
+	if !cfg.HarvestExtraEndpoints {
+		return nil
+	}
+	var out []Endpoint
+	for i := range statuses {
+		if s := &statuses[i]; s.State == PeerStateUp && s.Endpoint.IsValid() {
+			out = append(out, Endpoint{PublicKey: s.PublicKey, AffiliateID: specs[i].NodeID, Endpoint: s.Endpoint})
+		}
+	}
+	return out
+}

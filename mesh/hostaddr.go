@@ -1,0 +1,129 @@
+package mesh
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+)
+
+// hostDNS is the address of Talos' host DNS, the same on every node.
+var hostDNS = netip.MustParseAddr("fd54:616c:6f73:0:204f:5320:444e:531")
+
+// plumbingKinds are the rtnetlink kinds of links that join containers and
+// overlays to the host. Their addresses are the same on many hosts (docker0 is
+// 172.17.0.1 everywhere) or belong to another overlay, so they say nothing to
+// other nodes. Kinds that carry a host's own address (bond, vlan, macvlan,
+// ipvlan, dummy and the like) are not among them.
+var plumbingKinds = []string{"bridge", "veth", "tun", "vxlan", "wireguard"}
+
+// hostAddress is an address of this host that others may know.
+type hostAddress struct {
+	prefix       netip.Prefix
+	defaultRoute bool // its link holds a default route
+}
+
+// announcedByDefault is the verdict on a link's addresses without filters. A
+// default route outweighs the kind: that link is how a container (veth) or a
+// bridged host reaches the world.
+func (l *Link) announcedByDefault() bool {
+	return !l.Loopback && (l.DefaultRoute || !slices.Contains(plumbingKinds, l.Kind))
+}
+
+// announced returns whether others may know addr on l: the last filter that
+// matches decides, else the kind of the link.
+func announced(l *Link, addr netip.Addr, filters []AddressFilter) bool {
+	verdict := l.announcedByDefault()
+	for _, f := range filters {
+		if f.Matches(l.Name, addr) {
+			verdict = !f.Refuse
+		}
+	}
+	return verdict
+}
+
+// hostAddresses returns the addresses of this host that others may know, each
+// once and in Talos' order, without the node's own KubeSpan address. Links that
+// are down and addresses that can't work elsewhere stay out whatever the
+// filters say.
+func hostAddresses(in *Input) []hostAddress {
+	var out []hostAddress
+	for i := range in.Host.Links {
+		l := &in.Host.Links[i]
+		if !l.Up {
+			continue
+		}
+		for _, p := range l.Addresses {
+			p = unmapPrefix(p)
+			if reachable(p.Addr()) && !in.Self.Subnet.Contains(p.Addr()) && announced(l, p.Addr(), in.Config.AddressFilters) {
+				out = append(out, hostAddress{p, l.DefaultRoute})
+			}
+		}
+	}
+	return sortHostAddresses(out)
+}
+
+// reachable reports whether another host could have a use for a.
+func reachable(a netip.Addr) bool {
+	return a.IsValid() && !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast() &&
+		!a.IsLinkLocalUnicast() && a != hostDNS
+}
+
+func sortHostAddresses(list []hostAddress) []hostAddress {
+	// Talos' order isn't transitive, so equal sets must first be brought into
+	// one total order to give equal results.
+	slices.SortFunc(list, func(a, b hostAddress) int {
+		return cmp.Or(a.prefix.Addr().Compare(b.prefix.Addr()), b.prefix.Bits()-a.prefix.Bits(), falseLast(a.defaultRoute, b.defaultRoute))
+	})
+	list = slices.CompactFunc(list, func(a, b hostAddress) bool { return a.prefix == b.prefix })
+	slices.SortStableFunc(list, func(a, b hostAddress) int { return compareNodeAddresses(a.prefix, b.prefix) })
+	return list
+}
+
+// compareNodeAddresses is Talos' address order, version 2: IPv4 first; of one
+// address, the longer prefix first; if just one of the two networks contains
+// the other address, the more specific network first; else by address.
+func compareNodeAddresses(a, b netip.Prefix) int {
+	if c := cmp.Compare(a.Addr().BitLen(), b.Addr().BitLen()); c != 0 {
+		return c
+	}
+	if a.Addr() == b.Addr() {
+		return b.Bits() - a.Bits()
+	}
+	switch inA, inB := a.Contains(b.Addr()), b.Contains(a.Addr()); {
+	case inA && !inB:
+		return 1
+	case inB && !inA:
+		return -1
+	}
+	return a.Addr().Compare(b.Addr())
+}
+
+func falseLast(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return -1
+	}
+	return 1
+}
+
+// unmapPrefix turns an IPv4-mapped IPv6 prefix into the IPv4 one; anything
+// that isn't inside ::ffff:0:0/96 stays as it is.
+func unmapPrefix(p netip.Prefix) netip.Prefix {
+	if a := p.Addr(); a.Is4In6() && p.Bits() >= 96 {
+		return netip.PrefixFrom(a.Unmap(), p.Bits()-96)
+	}
+	return p
+}
+
+// appendNew appends the values that list doesn't hold yet, in order. Lists here
+// are a handful long.
+func appendNew[T comparable](list []T, values ...T) []T {
+	for _, v := range values {
+		if !slices.Contains(list, v) {
+			list = append(list, v)
+		}
+	}
+	return list
+}

@@ -1,0 +1,45 @@
+package mesh
+
+import (
+	"encoding/hex"
+	"fmt"
+)
+
+// NodeIDSize is the length of a node id before encoding, in bytes.
+const NodeIDSize = 32
+
+// maxNodeIDLength is the longest encoding of 32 bytes: every group five bits.
+const maxNodeIDLength = NodeIDSize*8/5 + 1
+
+// NodeIDFromBytes encodes 32 random bytes as a node id, as Talos does.
+func NodeIDFromBytes(random [NodeIDSize]byte) string { return encodeBase62(random[:]) }
+
+// DecodeNodeID returns the bytes that [NodeIDFromBytes] encoded. It refuses
+// anything that NodeIDFromBytes would not have written, so that a truncated or
+// edited id is noticed.
+func DecodeNodeID(nodeID string) ([NodeIDSize]byte, error) {
+	if len(nodeID) > maxNodeIDLength {
+		return [NodeIDSize]byte{}, fmt.Errorf("node id of %d characters: at most %d", len(nodeID), maxNodeIDLength)
+	}
+	b, err := decodeBase62(nodeID)
+	if err != nil {
+		return [NodeIDSize]byte{}, fmt.Errorf("node id %q: %w", nodeID, err)
+	}
+	if len(b) != NodeIDSize {
+		return [NodeIDSize]byte{}, fmt.Errorf("node id %q: decodes to %d bytes, not %d", nodeID, len(b), NodeIDSize)
+	}
+	id := [NodeIDSize]byte(b)
+	if canonical := NodeIDFromBytes(id); canonical != nodeID {
+		return [NodeIDSize]byte{}, fmt.Errorf("node id %q: not the canonical form %q", nodeID, canonical)
+	}
+	return id, nil
+}
+
+// MachineID derives the machine id of a node, 32 lower-case hex characters.
+func MachineID(nodeID string) (string, error) {
+	id, err := DecodeNodeID(nodeID)
+	if err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(id[:16]), nil
+}

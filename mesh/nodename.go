@@ -1,0 +1,25 @@
+package mesh
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Nodename turns a hostname into the form of a Kubernetes node name, as Talos
+// does: lower case, "_" becomes "-", every other character outside [a-z0-9.-]
+// is dropped, and so are leading and trailing "-" and ".".
+func Nodename(hostname string) (string, error) {
+	name := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= '0' && r <= '9', r == '.', r == '-':
+			return r
+		case r == '_':
+			return '-'
+		}
+		return -1
+	}, strings.ToLower(hostname))
+	if name = strings.Trim(name, "-."); name == "" {
+		return "", fmt.Errorf("nodename from hostname %q: no usable character", hostname)
+	}
+	return name, nil
+}

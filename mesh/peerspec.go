@@ -1,0 +1,176 @@
+package mesh
+
+import (
+	"net/netip"
+	"slices"
+
+	"go4.org/netipx"
+)
+
+// Bounds on what is considered of one affiliate. The discovery protocol fits
+// far less into one message; other registries may not.
+const (
+	maxPeerEndpoints = 64
+	maxPeerAddresses = 128 // and as many additional prefixes
+)
+
+// candidate is an affiliate on its way to become a peer.
+type candidate struct {
+	*Affiliate
+	address netip.Addr // the KubeSpan address to route to it; zero if none is safe
+}
+
+// peerSpecs turns affiliates, sorted by node id, into peers: the earlier node
+// keeps what two announce.
+func peerSpecs(in *Input, affiliates []*Affiliate, addrs []hostAddress, cs *conditions) []PeerSpec {
+	peers := admit(in, affiliates, cs)
+	claimAddresses(in, peers, cs)
+	if !in.Host.Netstack { // its stack holds none of them; a neighbour on this host may
+		reportOwnAddresses(peers, addrs, cs)
+	}
+	want := reserved(in)
+	for i := range peers {
+		want = peers[i].appendWanted(want, i, cs)
+	}
+	had, contested := divide(want)
+	reportOverlaps(peers, had, contested, cs)
+
+	allowed := allowedIPs(peers, had)
+	specs := make([]PeerSpec, len(peers))
+	for i := range peers {
+		p := &peers[i]
+		specs[i] = PeerSpec{
+			PublicKey:  p.PublicKey,
+			NodeID:     p.NodeID,
+			Label:      p.Nodename,
+			Address:    p.address,
+			AllowedIPs: allowed[i],
+			Endpoints:  peerEndpoints(in, p.Affiliate, cs),
+		}
+	}
+	slices.SortFunc(specs, func(a, b PeerSpec) int { return a.PublicKey.Compare(b.PublicKey) })
+	return specs
+}
+
+// allowedIPs lists per peer, in order, its KubeSpan address and what it has.
+func allowedIPs(peers []candidate, had []span) [][]netip.Prefix {
+	size := make([]int, len(peers))
+	for _, s := range had {
+		if s.owner != nobody {
+			size[s.owner]++
+		}
+	}
+	allowed := make([][]netip.Prefix, len(peers))
+	for i, p := range peers {
+		allowed[i] = make([]netip.Prefix, 0, size[i]+1)
+		if p.address.IsValid() {
+			allowed[i] = append(allowed[i], hostPrefix(p.address))
+		}
+	}
+	for _, s := range had {
+		if s.owner != nobody {
+			allowed[s.owner] = netipx.IPRangeFrom(s.from, s.to).AppendPrefixes(allowed[s.owner])
+		}
+	}
+	for i := range allowed {
+		slices.SortFunc(allowed[i], compareDisjoint)
+	}
+	return allowed
+}
+
+// admit leaves out affiliates that can't be peers: no public key, our own, or
+// that of an earlier node.
+func admit(in *Input, affiliates []*Affiliate, cs *conditions) []candidate {
+	peers := make([]candidate, 0, len(affiliates))
+	owner := make(map[Key]*Affiliate, len(affiliates))
+	for _, a := range affiliates {
+		switch first := owner[a.PublicKey]; {
+		case a.PublicKey.IsZero():
+		case a.PublicKey == in.Self.PublicKey:
+			cs.add(ConditionDuplicatePublicKey, a.displayName(),
+				"%q (node %s) announces this node's public key and can't be a peer; delete %s on a host that is a copy of the other",
+				a.displayName(), a.NodeID, KubeSpanIdentityFile)
+		case first != nil:
+			cs.add(ConditionDuplicatePublicKey, a.displayName(),
+				"%q (node %s) announces the public key of %q (node %s), which keeps it; delete %s on a host that is a copy of the other",
+				a.displayName(), a.NodeID, first.displayName(), first.NodeID, KubeSpanIdentityFile)
+		default:
+			owner[a.PublicKey] = a
+			peers = append(peers, candidate{Affiliate: a})
+		}
+	}
+	return peers
+}
+
+// claimAddresses settles each peer's KubeSpan address. Talos routes whatever is
+// announced; here it must be in the cluster's /64 and nobody else's, and nothing
+// but these addresses is routed out of the /64, so that no node can take over
+// another's. An address that a link of this host holds may be a peer's all the
+// same: several agents can share one host.
+func claimAddresses(in *Input, peers []candidate, cs *conditions) {
+	owner := make(map[netip.Addr]*Affiliate, len(peers))
+	for i := range peers {
+		p := &peers[i]
+		switch first := owner[p.Address]; {
+		case !p.Address.IsValid():
+			cs.add(ConditionAddressUnusable, p.displayName(),
+				"%q (node %s) announces no KubeSpan address", p.displayName(), p.NodeID)
+		case !in.Self.Subnet.Contains(p.Address):
+			cs.add(ConditionAddressUnusable, p.displayName(),
+				"%q (node %s) has the KubeSpan address %v, which is not in this cluster's %v; it is not routed",
+				p.displayName(), p.NodeID, p.Address, in.Self.Subnet)
+		case p.Address == in.Self.Address:
+			cs.add(ConditionDuplicateAddress, p.displayName(),
+				"%q (node %s) has this node's KubeSpan address %v: their MAC addresses are the same; set mac on one of them",
+				p.displayName(), p.NodeID, p.Address)
+		case first != nil:
+			cs.add(ConditionDuplicateAddress, p.displayName(),
+				"%q (node %s) has the KubeSpan address %v of %q (node %s), which keeps it: their MAC addresses are the same; set mac on one of them",
+				p.displayName(), p.NodeID, p.Address, first.displayName(), first.NodeID)
+		default:
+			owner[p.Address] = p.Affiliate
+			p.address = p.Address
+		}
+	}
+}
+
+// reportOwnAddresses names the peers that announce an address which this node
+// announces too. It is never routed to them; addresses on links that aren't
+// announced (docker0) may well be the same everywhere.
+func reportOwnAddresses(peers []candidate, addrs []hostAddress, cs *conditions) {
+	own := make(map[netip.Addr]bool, len(addrs))
+	for _, h := range addrs {
+		own[h.prefix.Addr()] = true
+	}
+	for _, p := range peers {
+		for _, a := range bounded(p.Addresses, maxPeerAddresses) {
+			if a = a.Unmap(); own[a] {
+				cs.add(ConditionDuplicateAddress, p.displayName(),
+					"%q (node %s) announces %v, an address of this host; it is not routed (an earlier identity of this host goes away within 30 minutes)",
+					p.displayName(), p.NodeID, a)
+			}
+		}
+	}
+}
+
+// peerEndpoints are the usable endpoints of a, in its order. One inside our own
+// /64 would send encrypted packets into the tunnel they came from.
+func peerEndpoints(in *Input, a *Affiliate, cs *conditions) []netip.AddrPort {
+	if len(a.Endpoints) > maxPeerEndpoints {
+		cs.add(ConditionAffiliateTruncated, a.displayName(),
+			"%q (node %s) announces %d endpoints; the first %d count", a.displayName(), a.NodeID, len(a.Endpoints), maxPeerEndpoints)
+	}
+	var out []netip.AddrPort
+	for _, ep := range bounded(a.Endpoints, maxPeerEndpoints) {
+		ep = unmapAddrPort(ep)
+		ip := ep.Addr()
+		if !ip.IsValid() || ep.Port() == 0 || ip.Zone() != "" || ip.IsUnspecified() || ip.IsMulticast() ||
+			ip.IsLinkLocalUnicast() || in.Self.Subnet.Contains(ip) {
+			continue
+		}
+		out = appendNew(out, ep)
+	}
+	return out
+}
+
+func bounded[T any](list []T, limit int) []T { return list[:min(len(list), limit)] }

@@ -1,0 +1,144 @@
+package mesh
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// connectionState is what the last handshake says of a peer at moment now.
+//
+//	endpoint change        +15 s                      +275 s
+//	       |  unknown        |  down                     |  down
+//	       |  up, if a handshake came after the change   |  up, if one came
+//	       |                                             |  in the last 275 s
+//
+// A peer that was never given an endpoint counts as changed long ago: it is up
+// while handshakes come from outside, else unknown rather than down.
+func (s *PeerStatus) connectionState(now time.Time) PeerState {
+	sinceHandshake := now.Sub(s.LastHandshakeTime)
+	sinceChange := now.Sub(s.LastEndpointChange)
+
+	state := PeerStateDown
+	switch {
+	case sinceChange > PeerDownInterval:
+		if sinceHandshake < PeerDownInterval {
+			state = PeerStateUp
+		}
+	case s.LastHandshakeTime.After(s.LastEndpointChange):
+		state = PeerStateUp
+	case sinceChange < EndpointTimeout:
+		state = PeerStateUnknown
+	}
+	if state == PeerStateDown && !s.LastUsedEndpoint.IsValid() {
+		state = PeerStateUnknown
+	}
+	return state
+}
+
+// nextEndpoint picks what to try next for a peer that is down or has never been
+// given an endpoint: the one after the last used in the list, from the start
+// again after the end. There is nothing to pick if the only endpoint is in use
+// already; if the peer roamed away from it, it is tried again.
+func (s *PeerStatus) nextEndpoint(list []netip.AddrPort) (netip.AddrPort, bool) {
+	if s.State != PeerStateDown && s.LastUsedEndpoint.IsValid() || len(list) == 0 {
+		return netip.AddrPort{}, false
+	}
+	if !s.LastUsedEndpoint.IsValid() {
+		return list[0], true
+	}
+	if len(list) == 1 && list[0] == s.LastUsedEndpoint && list[0] == s.Endpoint {
+		return netip.AddrPort{}, false
+	}
+	next := slices.Index(list, s.LastUsedEndpoint) + 1 // 0 if it is gone
+	return list[next%len(list)], true
+}
+
+// wake is the first moment after now at which the state differs from the one
+// now by the mere passing of time; zero if there is none.
+func (s *PeerStatus) wake(now time.Time) time.Time {
+	const strictly = time.Nanosecond // past a boundary that belongs to the earlier state
+	boundaries := [...]time.Time{
+		s.LastEndpointChange.Add(EndpointTimeout),
+		s.LastEndpointChange.Add(PeerDownInterval + strictly),
+		s.LastHandshakeTime.Add(PeerDownInterval),
+	}
+	var first time.Time
+	for _, t := range boundaries {
+		if t.After(now) && s.connectionState(t) != s.State {
+			first = sooner(first, t)
+		}
+	}
+	return first
+}
+
+// sooner is the earlier of two moments, of which the zero one means never.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// observe follows up on every peer: what the device says, the state that this
+// means, and a new endpoint where one is due. The results are in the order of
+// specs.
+func observe(in *Input, specs []PeerSpec, now time.Time) ([]PeerStatus, []PeerConfig) {
+	previous := make(map[Key]*PeerStatus, len(in.Previous))
+	for i := range in.Previous {
+		previous[in.Previous[i].PublicKey] = &in.Previous[i]
+	}
+	stats := make(map[Key]*PeerStats, len(in.Stats))
+	for i := range in.Stats {
+		stats[in.Stats[i].PublicKey] = &in.Stats[i]
+	}
+	statuses := make([]PeerStatus, len(specs))
+	peers := make([]PeerConfig, len(specs))
+	for i := range specs {
+		spec := &specs[i]
+		status := &statuses[i]
+		if old := previous[spec.PublicKey]; old != nil {
+			*status = *old
+		}
+		status.PublicKey, status.Label = spec.PublicKey, spec.Label
+		status.update(stats[spec.PublicKey])
+		status.State = status.connectionState(now)
+		peers[i] = PeerConfig{
+			PublicKey:           spec.PublicKey,
+			PresharedKey:        in.Config.ClusterSecret,
+			AllowedIPs:          slices.Clone(spec.AllowedIPs),
+			Endpoint:            status.direct(spec.Endpoints, now),
+			PersistentKeepalive: PersistentKeepalive,
+		}
+	}
+	return statuses, peers
+}
+
+// update takes over what the device says. A peer that it doesn't have yet, or
+// has lost, keeps its past but has no endpoint.
+func (s *PeerStatus) update(stats *PeerStats) {
+	if stats == nil {
+		s.Endpoint = netip.AddrPort{}
+		return
+	}
+	s.Endpoint = unmapAddrPort(stats.Endpoint)
+	s.ReceiveBytes, s.TransmitBytes = stats.ReceiveBytes, stats.TransmitBytes
+	s.LastHandshakeTime = stats.LastHandshakeTime
+}
+
+// direct returns the endpoint that the device must be given: a new one, or the
+// last used if the device has none (it was opened anew). Otherwise zero: the
+// device's is right or the peer has roamed. Talos also gives it the one it has,
+// and so rewrites its configuration at every tick.
+func (s *PeerStatus) direct(list []netip.AddrPort, now time.Time) netip.AddrPort {
+	if next, ok := s.nextEndpoint(list); ok {
+		s.Endpoint, s.LastUsedEndpoint = next, next
+		s.LastEndpointChange = now
+		s.State = PeerStateUnknown
+		return next
+	}
+	if !s.Endpoint.IsValid() {
+		return s.LastUsedEndpoint
+	}
+	return netip.AddrPort{}
+}

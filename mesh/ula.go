@@ -1,0 +1,68 @@
+package mesh
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"net/netip"
+)
+
+// Every address of a Talos ULA carries its purpose in byte 7.
+const (
+	ulaFirstByte       = 0xfd
+	ulaPurposeByte     = 7
+	ulaPurposeKubeSpan = 2
+	ulaBits            = 64
+)
+
+// ULA is the /64 that a cluster's nodes take their KubeSpan addresses from. It
+// depends on the cluster id alone, taken as the string it is.
+func ULA(clusterID string) netip.Prefix {
+	digest := sha256.Sum256([]byte(clusterID))
+	var a [16]byte
+	copy(a[:ulaBits/8], digest[16:])
+	a[0] = ulaFirstByte
+	a[ulaPurposeByte] = ulaPurposeKubeSpan
+	return netip.PrefixFrom(netip.AddrFrom16(a), ulaBits)
+}
+
+// IsKubeSpanULA reports whether addr looks like a KubeSpan address of any
+// cluster: nothing but the first byte and the purpose is compared.
+func IsKubeSpanULA(addr netip.Addr) bool {
+	if !addr.Is6() {
+		return false
+	}
+	a := addr.As16()
+	return a[0] == ulaFirstByte && a[ulaPurposeByte] == ulaPurposeKubeSpan
+}
+
+// NodeAddress is the KubeSpan address of the node with hardware address mac:
+// subnet and the modified EUI-64 of mac (RFC 4291, appendix A). mac has 6 or 8
+// bytes, subnet is the /64 that [ULA] returns.
+func NodeAddress(subnet netip.Prefix, mac []byte) (netip.Addr, error) {
+	if !subnet.Addr().Is6() || subnet.Bits() != ulaBits {
+		return netip.Addr{}, fmt.Errorf("node address in %v: not an IPv6 /%d", subnet, ulaBits)
+	}
+	a := subnet.Masked().Addr().As16()
+	switch len(mac) {
+	case 6:
+		copy(a[8:], mac[:3])
+		a[11], a[12] = 0xff, 0xfe
+		copy(a[13:], mac[3:])
+	case 8:
+		copy(a[8:], mac)
+	default:
+		return netip.Addr{}, fmt.Errorf("node address from MAC %x: expected 6 or 8 bytes, got %d", mac, len(mac))
+	}
+	a[8] ^= 0x02
+	return netip.AddrFrom16(a), nil
+}
+
+// DerivedMAC is a stable, locally administered unicast MAC for a node without a
+// physical one of its own: a container, or a netstack node, several of which
+// can share one host.
+func DerivedMAC(nodeID string) [6]byte {
+	digest := sha256.Sum256([]byte(nodeID))
+	mac := [6]byte(digest[:6])
+	mac[0] = mac[0]&^0x01 | 0x02
+	return mac
+}

@@ -1,0 +1,118 @@
+package mesh
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// neverRouted are addresses that mean something only on a link or inside a
+// host. A peer may announce a default route; it must not get our neighbour
+// discovery, DHCP, or a cloud's metadata service with it.
+var neverRouted = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"),
+	netip.MustParsePrefix("127.0.0.0/8"),
+	netip.MustParsePrefix("169.254.0.0/16"),
+	netip.MustParsePrefix("224.0.0.0/4"),
+	netip.MustParsePrefix("255.255.255.255/32"),
+	netip.MustParsePrefix("::/16"), // unspecified, loopback, IPv4-mapped
+	netip.MustParsePrefix("fe80::/10"),
+	netip.MustParsePrefix("ff00::/8"),
+}
+
+// reserved is what no peer may have beyond its own KubeSpan address: the
+// cluster's /64, every address of this host, and what is never routed.
+func reserved(in *Input) []span {
+	var out []span
+	for _, p := range neverRouted {
+		out = append(out, spanOf(p, nobody))
+	}
+	if in.Self.Subnet.IsValid() {
+		out = append(out, spanOf(in.Self.Subnet, nobody))
+	}
+	if in.Self.Address.IsValid() {
+		out = append(out, spanOf(hostPrefix(in.Self.Address), nobody))
+	}
+	for _, l := range in.Host.Links {
+		for _, p := range l.Addresses {
+			if a := p.Addr().Unmap(); a.IsValid() {
+				out = append(out, spanOf(hostPrefix(a), nobody))
+			}
+		}
+	}
+	return out
+}
+
+// appendWanted appends what p announces, less what it excludes.
+func (p *candidate) appendWanted(want []span, owner int, cs *conditions) []span {
+	if len(p.Addresses) > maxPeerAddresses || len(p.AdditionalAddresses) > maxPeerAddresses || len(p.ExcludeAdvertisedNetworks) > maxPeerAddresses {
+		cs.add(ConditionAffiliateTruncated, p.displayName(),
+			"%q (node %s) announces %d addresses, %d additional and %d excluded networks; the first %d of each count",
+			p.displayName(), p.NodeID, len(p.Addresses), len(p.AdditionalAddresses), len(p.ExcludeAdvertisedNetworks), maxPeerAddresses)
+	}
+	first := len(want)
+	for _, n := range bounded(p.AdditionalAddresses, maxPeerAddresses) {
+		if n = unmapPrefix(n); n.IsValid() {
+			want = append(want, spanOf(n, owner))
+		}
+	}
+	for _, a := range bounded(p.Addresses, maxPeerAddresses) {
+		// The KubeSpan address is claimed already, or must not be routed.
+		if a = a.Unmap(); a.IsValid() && a != p.Address {
+			want = append(want, spanOf(hostPrefix(a), owner))
+		}
+	}
+	if len(p.ExcludeAdvertisedNetworks) == 0 {
+		return want
+	}
+	less := slices.Clone(want[first:])
+	for _, n := range bounded(p.ExcludeAdvertisedNetworks, maxPeerAddresses) {
+		if n = unmapPrefix(n); n.IsValid() {
+			less = append(less, spanOf(n, nobody))
+		}
+	}
+	rest, _ := divide(less)
+	rest = slices.DeleteFunc(rest, func(s span) bool { return s.owner == nobody })
+	return append(want[:first], rest...)
+}
+
+// reportOverlaps names both owners of what an earlier peer keeps. Every loser
+// is one condition, however many winners there are.
+func reportOverlaps(peers []candidate, had, contested []span, cs *conditions) {
+	const named = 3
+	left := make([]bool, len(peers))
+	for _, s := range had {
+		if s.owner != nobody {
+			left[s.owner] = true
+		}
+	}
+	slices.SortStableFunc(contested, func(a, b span) int { return cmp.Compare(a.owner, b.owner) })
+	for start, end := 0, 0; start < len(contested); start = end {
+		owner := contested[start].owner
+		for end = start; end < len(contested) && contested[end].owner == owner; end++ {
+		}
+		if owner == nobody {
+			continue
+		}
+		lost := losses(contested[start:end], had)
+		if len(lost) == 0 {
+			continue
+		}
+		var parts []string
+		for _, l := range bounded(lost, named) {
+			parts = append(parts, fmt.Sprintf("%v, which %q (node %s) keeps", l.prefix, peers[l.winner].displayName(), peers[l.winner].NodeID))
+		}
+		if more := len(lost) - named; more > 0 {
+			parts = append(parts, fmt.Sprintf("and networks of %d more nodes", more))
+		}
+		if !left[owner] {
+			parts = append(parts, "nothing else is left to it")
+		}
+		p := peers[owner]
+		cs.add(ConditionNetworkOverlap, p.displayName(),
+			"%q (node %s) announces %s; the lower node id wins; exclude it on one side with filters.excludeAdvertisedNetworks",
+			p.displayName(), p.NodeID, strings.Join(parts, "; "))
+	}
+}
