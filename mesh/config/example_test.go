@@ -1,0 +1,47 @@
+package config_test
+
+import (
+	"fmt"
+
+	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/config"
+)
+
+func ExampleLoad() {
+	file := config.File{Name: "node.yaml", Data: []byte(`apiVersion: v1alpha1
+kind: KubeSpanConfig
+enabled: true
+mtu: 1000
+---
+apiVersion: v1alpha1
+kind: WirespanConfig
+listenPort: 51821
+`)}
+	_, err := config.Load([]config.File{file}, config.Options{ClusterProvided: true})
+	fmt.Println(err)
+
+	flag := config.Override{Origin: "--listen-port", Key: "listenPort", Value: "51900"}
+	c, err := config.Load(nil, config.Options{Overrides: []config.Override{flag}})
+	fmt.Println(c.ListenPort, c.Standalone(), err)
+	// Output:
+	// 1 error occurred:
+	// 	* node.yaml:4: KubeSpanConfig: kubespan link MTU must be at least 1280
+	// 51900 true <nil>
+}
+
+func ExampleParseToken() {
+	token := config.Token{
+		ClusterID: "example",
+		Secret:    mesh.NewSecret([32]byte{1}),
+		Servers:   []string{"192.0.2.1:51820"},
+		Pin:       [32]byte{2},
+	}
+	word, err := token.Encode()
+	if err != nil {
+		fmt.Println(err)
+	}
+	read, err := config.ParseToken("  " + word[:60] + "\n" + word[60:])
+	fmt.Println(read, read.Servers, err)
+	// Output:
+	// (join token) [192.0.2.1:51820] <nil>
+}

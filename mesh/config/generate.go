@@ -1,0 +1,108 @@
+package config
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/wirespan/wirespan/mesh"
+)
+
+type meta struct {
+	APIVersion string `yaml:"apiVersion"`
+	Kind       string `yaml:"kind"`
+}
+
+type identityDocument struct {
+	meta          `yaml:",inline"`
+	ClusterID     string `yaml:"clusterID"`
+	ClusterSecret string `yaml:"clusterSecret"`
+}
+
+type serviceDocument struct {
+	meta     `yaml:",inline"`
+	Name     string `yaml:"name"`
+	Endpoint string `yaml:"endpoint"`
+}
+
+type kubeSpanDocument struct {
+	meta    `yaml:",inline"`
+	Enabled bool `yaml:"enabled"`
+}
+
+// EncodeCluster writes the documents that let another host, or Talos, join a
+// cluster: its identity, its discovery services, and KubeSpan switched on. The
+// result holds the secret in clear.
+func EncodeCluster(clusterID string, secret mesh.Secret, services []Service) []byte {
+	documents := []any{identityDocument{
+		meta: meta{apiVersion, kindDiscoveryIdentity}, ClusterID: clusterID, ClusterSecret: secret.RevealBase64(),
+	}}
+	for _, s := range services {
+		scheme := "https"
+		if s.Insecure {
+			scheme = "http"
+		}
+		documents = append(documents, serviceDocument{
+			meta: meta{apiVersion, kindDiscoveryService}, Name: s.Name, Endpoint: scheme + "://" + s.Endpoint + "/",
+		})
+	}
+	documents = append(documents, kubeSpanDocument{meta: meta{apiVersion, kindKubeSpan}, Enabled: true})
+
+	var b bytes.Buffer
+	encoder := yaml.NewEncoder(&b)
+	encoder.SetIndent(4)
+	for _, d := range documents {
+		if err := encoder.Encode(d); err != nil { // only an unsupported type fails
+			panic(err)
+		}
+	}
+	_ = encoder.Close() // writes to memory
+	return b.Bytes()
+}
+
+// Template is a WirespanConfig with every setting, its help and its default;
+// settings without default are commented out.
+func Template() []byte {
+	var b strings.Builder
+	b.WriteString("# Settings of this agent. Each is also a flag and an environment variable, which\n" +
+		"# both override it (the flag wins). All are optional.\n" +
+		"apiVersion: " + apiVersion + "\nkind: " + kindWirespan + "\n")
+	section, indent := "", ""
+	for _, s := range Settings() {
+		inside, key := s.split()
+		b.WriteString("\n")
+		if inside != section {
+			section, indent = inside, "    "
+			b.WriteString(section + ":\n")
+		}
+		b.WriteString(indent + "# " + s.Help + "\n")
+		if s.Values != nil {
+			b.WriteString(indent + "# One of " + strings.Join(s.Values, ", ") + ".\n")
+		}
+		fmt.Fprintf(&b, "%s# --%s, %s\n", indent, s.Flag(), s.Env())
+		b.WriteString(indent + templateLine(s, key) + "\n")
+	}
+	return []byte(b.String())
+}
+
+func templateLine(s Setting, key string) string {
+	comment, value := "", s.Default
+	if value == "" {
+		comment, value = "# ", s.Example
+	}
+	switch s.Kind {
+	case KindList:
+		quoted := splitList(value)
+		for i, item := range quoted {
+			quoted[i] = `"` + item + `"`
+		}
+		value = "[" + strings.Join(quoted, ", ") + "]"
+	case KindString:
+		if strings.ContainsAny(value, ":") {
+			value = `"` + value + `"`
+		}
+	}
+	return comment + key + ": " + value
+}

@@ -1,0 +1,57 @@
+package config_test
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/config"
+)
+
+func TestEncodeClusterReadsBack(t *testing.T) {
+	secret, err := mesh.ParseSecret(testSecret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	services := []config.Service{
+		{Name: "default", Endpoint: "discovery.example.org:443"},
+		{Name: "own: \"x\"", Endpoint: "[2001:db8::1]:3000", Insecure: true},
+	}
+	data := config.EncodeCluster("Y2x1c3Rlcg==", secret, services)
+	golden(t, "cluster.golden", data)
+
+	c := mustLoad(t, string(data), config.Options{})
+	if c.ClusterID != "Y2x1c3Rlcg==" || c.ClusterSecret != secret || !reflect.DeepEqual(c.Services, services) || !c.Mesh().Enabled {
+		t.Errorf("read back: %+v", c)
+	}
+	for _, id := range []string{"true", "123", "a: b", "- x", "&a", "\n", "\x00\xff", "~"} {
+		if got := mustLoad(t, string(config.EncodeCluster(id, secret, services)), config.Options{}).ClusterID; got != id {
+			t.Errorf("cluster id %q reads back as %q", id, got)
+		}
+	}
+}
+
+func TestTemplate(t *testing.T) {
+	data := config.Template()
+	golden(t, "template.golden", data)
+	c := mustLoad(t, string(data), config.Options{})
+	if want := mustLoad(t, "", config.Options{}); !reflect.DeepEqual(c, want) {
+		t.Errorf("the template differs from the defaults: %+v", c)
+	}
+	// With its comments removed, it sets everything.
+	var all strings.Builder
+	for line := range strings.Lines(string(data)) {
+		key, _, _ := strings.Cut(line, ": ")
+		if word, isComment := strings.CutPrefix(key, "# "); isComment && !strings.Contains(word, " ") {
+			line = line[len("# "):]
+		}
+		all.WriteString(line)
+	}
+	set := reflect.ValueOf(mustLoad(t, all.String(), config.Options{}).Wirespan)
+	for i := range set.NumField() {
+		if name := set.Type().Field(i).Name; set.Field(i).IsZero() && name != "NoClockFix" {
+			t.Errorf("%s is not set by:\n%s", name, all.String())
+		}
+	}
+}

@@ -1,0 +1,119 @@
+package config
+
+import (
+	"net/netip"
+	"strings"
+
+	"github.com/wirespan/wirespan/mesh"
+)
+
+// maximumMTU is what an IP packet can be.
+const maximumMTU = 65535
+
+// kubespan is a KubeSpan section as read, from either kind of document.
+type kubespan struct {
+	at                          pos
+	enabled                     bool
+	advertiseKubernetesNetworks bool
+	allowDownPeerBypass         bool
+	harvestExtraEndpoints       bool
+	mtu                         uint32 // 0: not set
+	mtuAt                       pos
+	endpointFilters             []text
+	excludeAdvertisedNetworks   []text
+	legacy                      bool
+}
+
+func readKubeSpanKeys(o *object) *kubespan {
+	k := &kubespan{at: o.at, legacy: o.path != ""}
+	k.enabled = o.bool("enabled")
+	k.advertiseKubernetesNetworks = o.bool("advertiseKubernetesNetworks")
+	k.allowDownPeerBypass = o.bool("allowDownPeerBypass")
+	k.harvestExtraEndpoints = o.bool("harvestExtraEndpoints")
+	k.mtuAt = o.scalar("mtu", "a whole number", &k.mtu)
+	if f := o.object("filters"); f != nil {
+		k.endpointFilters = f.list("endpoints")
+		k.excludeAdvertisedNetworks = f.list("excludeAdvertisedNetworks")
+		f.finish()
+	}
+	return k
+}
+
+// readKubeSpan reads KubeSpanConfig, whose excluded networks are typed: a bad one
+// is a decoding error.
+func (l *loader) readKubeSpan(o *object) {
+	l.kubespanDocument = readKubeSpanKeys(o)
+	for _, n := range l.kubespanDocument.excludeAdvertisedNetworks {
+		if _, err := netip.ParsePrefix(n.value); err != nil {
+			l.add(n.at, "filters.excludeAdvertisedNetworks: %.100q is not a network prefix", n.value)
+		}
+	}
+}
+
+// readKubeSpanEndpoints reads KubeSpanEndpointsConfig.
+func (l *loader) readKubeSpanEndpoints(o *object) {
+	for _, e := range o.list("extraAnnouncedEndpoints") {
+		if ap, err := netip.ParseAddrPort(e.value); err != nil {
+			l.add(e.at, "extraAnnouncedEndpoints: %.100q is not an IP address and port", e.value)
+		} else {
+			l.cfg.KubeSpan.ExtraAnnouncedEndpoints = append(l.cfg.KubeSpan.ExtraAnnouncedEndpoints, ap)
+		}
+	}
+}
+
+// validateKubeSpan checks KubeSpanConfig and takes it over.
+func (l *loader) validateKubeSpan() {
+	k := l.kubespanDocument
+	if k == nil {
+		return
+	}
+	if l.kubespan != nil {
+		l.add(k.at, "kubespan is already configured in v1alpha1 machine.network.kubespan")
+	}
+	l.kubespan = k
+	l.takeKubeSpan(k, kindKubeSpan)
+}
+
+// takeKubeSpan checks a section and makes it the effective one. Talos does not
+// check a disabled one in the machine configuration; what is wrong there is left out.
+func (l *loader) takeKubeSpan(k *kubespan, prefix string) {
+	note := func(at pos, format string, args ...any) {
+		if k.enabled || !k.legacy {
+			l.add(at, prefix+": "+format, args...)
+		}
+	}
+	out := &l.cfg.KubeSpan
+	out.Enabled = k.enabled
+	out.AdvertiseKubernetesNetworks = k.advertiseKubernetesNetworks
+	out.AllowDownPeerBypass = k.allowDownPeerBypass
+	out.HarvestExtraEndpoints = k.harvestExtraEndpoints
+	switch {
+	case k.mtu != 0 && k.mtu < mesh.MinimumMTU:
+		note(k.mtuAt, "kubespan link MTU must be at least %d", mesh.MinimumMTU)
+	case k.mtu > maximumMTU:
+		note(k.mtuAt, "kubespan link MTU must be at most %d", maximumMTU)
+	default:
+		out.MTU = int(k.mtu)
+	}
+	out.EndpointFilters = nil
+	if k.endpointFilters != nil {
+		out.EndpointFilters = make([]mesh.Filter, 0, len(k.endpointFilters))
+	}
+	for _, f := range k.endpointFilters {
+		filter, err := parseFilter(f.value)
+		if err != nil {
+			note(f.at, "KubeSpan endpoint filter is not valid: %.100q", strings.TrimPrefix(f.value, "!"))
+			continue
+		}
+		out.EndpointFilters = append(out.EndpointFilters, filter)
+	}
+	out.ExcludeAdvertisedNetworks = nil
+	for _, n := range k.excludeAdvertisedNetworks {
+		prefix, err := netip.ParsePrefix(n.value)
+		if err != nil {
+			note(n.at, "KubeSpan exclude advertised networks filter is not valid: %.100q", n.value)
+			continue
+		}
+		out.ExcludeAdvertisedNetworks = append(out.ExcludeAdvertisedNetworks, prefix)
+	}
+}

@@ -1,0 +1,141 @@
+package config
+
+// legacy is a machine configuration (v1alpha1), as far as it is ours.
+type legacy struct {
+	hostname  text
+	kubespan  *kubespan        // nil: no such section
+	identity  *identity        // nil: no cluster section
+	discovery *legacyDiscovery // nil: no such section
+}
+
+type legacyDiscovery struct {
+	at              pos
+	enabled         bool
+	kubernetes      bool
+	service         bool
+	serviceEndpoint text
+}
+
+// defaultService is Talos': used only when a machine configuration enables
+// discovery and its service without naming another.
+const defaultService = "https://discovery.talos.dev/"
+
+// isLegacy tells a machine configuration, which has no kind, by Talos' keys.
+func isLegacy(o *object) bool {
+	for _, key := range []string{"machine", "cluster", "debug", "persist"} {
+		if _, has := o.fields[key]; has {
+			return true
+		}
+	}
+	return false
+}
+
+// readLegacy takes the sections that are ours. Other keys pass unseen, except
+// misspellings of the way there, which would silently lose a section.
+func (l *loader) readLegacy(o *object) {
+	l.legacy = &legacy{}
+	if machine := l.section(o, "machine"); machine != nil {
+		if network := l.section(machine, "network"); network != nil {
+			l.legacy.hostname = network.text("hostname")
+			if k := l.section(network, "kubespan"); k != nil {
+				l.legacy.kubespan = readKubeSpanKeys(k)
+				k.finish()
+			}
+		}
+	}
+	if cluster := l.section(o, "cluster"); cluster != nil {
+		l.legacy.identity = &identity{at: cluster.at, id: cluster.text("id"), secret: cluster.text("secret")}
+		if d := l.section(cluster, "discovery"); d != nil {
+			l.legacy.discovery = readLegacyDiscovery(d)
+		}
+	}
+}
+
+// section reads a mapping below o; without it, keys that look like it are noted.
+func (l *loader) section(o *object, key string) *object {
+	if s := o.object(key); s != nil {
+		return s
+	}
+	for _, other := range o.keys {
+		if name := nearMiss(other, key); name != "" {
+			l.add(o.fields[other].at, "unknown keys found during decoding: %s%s (line %d; did you mean %q?)",
+				o.path, clip(other), o.fields[other].at.line, name)
+		}
+	}
+	return nil
+}
+
+func readLegacyDiscovery(o *object) *legacyDiscovery {
+	d := &legacyDiscovery{at: o.at, enabled: o.bool("enabled"), kubernetes: true, service: true}
+	if registries := o.object("registries"); registries != nil {
+		if k := registries.object("kubernetes"); k != nil {
+			d.kubernetes = !k.bool("disabled")
+			k.finish()
+		}
+		if s := registries.object("service"); s != nil {
+			d.service = !s.bool("disabled")
+			d.serviceEndpoint = s.text("endpoint")
+			s.finish()
+		}
+		registries.finish()
+	}
+	o.finish()
+	return d
+}
+
+// legacyHostname is the machine configuration's, a default below all others.
+func (l *loader) legacyHostname() string {
+	if l.legacy == nil || l.legacy.hostname.value == "" {
+		return ""
+	}
+	if err := checkName(l.legacy.hostname.value); err != nil {
+		l.add(l.legacy.hostname.at, "v1alpha1.Config: machine.network.hostname: %v", err)
+	}
+	return l.legacy.hostname.value
+}
+
+// validateLegacy checks the machine configuration by itself and takes over what
+// it yields.
+func (l *loader) validateLegacy() {
+	if l.legacy == nil {
+		return
+	}
+	if k := l.legacy.kubespan; k != nil {
+		l.kubespan = k
+		l.takeKubeSpan(k, "v1alpha1.Config")
+	}
+	if i := l.legacy.identity; i.isSet() {
+		l.identity = i
+		l.takeIdentity(i, "v1alpha1.Config")
+	}
+	d := l.legacy.discovery
+	if d == nil || !d.enabled {
+		return
+	}
+	l.cfg.KubernetesRegistry = d.kubernetes
+	if d.service {
+		l.takeLegacyService(d)
+	}
+}
+
+// takeLegacyService checks the one service of a machine configuration.
+func (l *loader) takeLegacyService(d *legacyDiscovery) {
+	endpoint := d.serviceEndpoint
+	if endpoint.value == "" {
+		endpoint = text{defaultService, d.at}
+	}
+	s, u, err := parseService("legacy", endpoint.value)
+	if err != nil {
+		l.add(endpoint.at, "v1alpha1.Config: cluster discovery service registry endpoint is invalid: %v", err)
+	} else if u.Path != "" && u.Path != "/" {
+		l.add(endpoint.at, "v1alpha1.Config: cluster discovery service path should be empty")
+	}
+	if l.legacy.identity.id.value == "" {
+		l.add(d.at, "v1alpha1.Config: cluster discovery service requires .cluster.id")
+	}
+	if l.legacy.identity.secret.value == "" {
+		l.add(d.at, "v1alpha1.Config: cluster discovery service requires .cluster.secret")
+	}
+	l.cfg.Services = append(l.cfg.Services, s)
+	l.serviceAt = d.at
+}

@@ -1,0 +1,127 @@
+package config
+
+import "strings"
+
+// Bounds of the input.
+const (
+	maxBytes     = 4 << 20
+	maxDocuments = 256
+)
+
+// File is one input and the name that errors give it.
+type File struct {
+	Name string
+	Data []byte
+}
+
+// Override is a setting from outside the files. Origin is what the user wrote
+// ("--listen-port", "WIRESPAN_LISTEN_PORT") and starts its errors; Key is one of
+// [Settings]; lists are separated by commas.
+type Override struct {
+	Origin string
+	Key    string
+	Value  string
+}
+
+// Options are the inputs of [Load] that are not files.
+type Options struct {
+	// Overrides in rising precedence: environment first, then flags.
+	Overrides []Override
+	// ClusterProvided says that a cluster's identity and discovery service come
+	// from elsewhere (state directory, join token) if the files hold no identity.
+	ClusterProvided bool
+}
+
+// Load reads and validates everything. The error lists all problems found.
+// No files at all are a valid, standalone configuration.
+func Load(files []File, options Options) (*Config, error) {
+	l := &loader{documents: documents{cfg: &Config{Wirespan: defaults()}}}
+	total := 0
+	for _, f := range files {
+		total += len(f.Data)
+	}
+	if total > maxBytes {
+		l.add(pos{}, "the configuration is larger than %d MiB", maxBytes>>20)
+		return nil, l.err()
+	}
+	for _, f := range files {
+		l.read(f)
+	}
+	l.override(options.Overrides)
+	if err := l.err(); err != nil {
+		return nil, err
+	}
+	l.validate(options.ClusterProvided)
+	if err := l.err(); err != nil {
+		return nil, err
+	}
+	return l.cfg, nil
+}
+
+// override applies settings from outside the files.
+func (l *loader) override(overrides []Override) {
+	table := map[string]Setting{}
+	for _, s := range Settings() {
+		table[s.Key] = s
+	}
+	for _, o := range overrides {
+		s, known := table[o.Key]
+		if !known {
+			l.add(pos{file: o.Origin}, "unknown setting %.100q", o.Key)
+			continue
+		}
+		parts := []string{o.Value}
+		if s.Kind == KindList {
+			parts = splitList(o.Value)
+		}
+		if err := s.at(&l.cfg.Wirespan).set(parts); err != nil {
+			l.add(pos{file: o.Origin}, "%v", err)
+		}
+	}
+}
+
+func splitList(s string) (items []string) {
+	for item := range strings.SplitSeq(s, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			items = append(items, item)
+		}
+	}
+	return items
+}
+
+// validate checks documents one by one in Talos' order, then all of them
+// together, and fills the Config.
+func (l *loader) validate(clusterProvided bool) {
+	l.validateLegacy()
+	l.validateKubeSpan()
+	l.validateDiscovery()
+	c := l.cfg
+	if c.Hostname == "" {
+		c.Hostname = l.legacyHostname()
+	}
+	if c.Standalone() && l.kubespan == nil {
+		c.KubeSpan.Enabled = true
+	}
+	l.crossCheck(clusterProvided)
+}
+
+// crossCheck is Talos' check across documents. A provided cluster meets it only
+// if the files hold no identity of their own, whole or in part.
+func (l *loader) crossCheck(clusterProvided bool) {
+	c := l.cfg
+	if clusterProvided && c.Standalone() {
+		return
+	}
+	if len(c.Services) > 0 {
+		const suffix = " should be set when cluster discovery (DiscoveryServiceConfig) is enabled"
+		if c.ClusterID == "" {
+			l.add(l.serviceAt, "cluster ID (.cluster.id or DiscoveryIdentityConfig)"+suffix)
+		}
+		if l.identity == nil || l.identity.secret.value == "" {
+			l.add(l.serviceAt, "cluster secret (.cluster.secret or DiscoveryIdentityConfig)"+suffix)
+		}
+	}
+	if k := l.kubespan; k != nil && k.enabled && len(c.Services) == 0 {
+		l.add(k.at, "KubeSpan requires cluster discovery to be enabled")
+	}
+}

@@ -1,0 +1,220 @@
+package config_test
+
+import (
+	"fmt"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/config"
+)
+
+func override(origin, key, value string) config.Options {
+	return config.Options{Overrides: []config.Override{{Origin: origin, Key: key, Value: value}}}
+}
+
+func TestSettingsTable(t *testing.T) {
+	var names strings.Builder
+	seen := map[string]bool{}
+	for _, s := range config.Settings() {
+		fmt.Fprintf(&names, "%s --%s %s\n", s.Key, s.Flag(), s.Env())
+		if seen[s.Flag()] || s.Help == "" || !strings.HasSuffix(s.Help, ".") || s.Default == "" && s.Example == "" {
+			t.Errorf("%s: wants a unique flag, help that ends with a full stop, and a default or example", s.Key)
+		}
+		seen[s.Flag()] = true
+		values := append([]string{s.Default, s.Example}, s.Values...)
+		for _, v := range values {
+			if v == "" {
+				continue
+			}
+			if _, err := load("", override("--x", s.Key, v)); err != nil {
+				t.Errorf("%s: its own value %q: %v", s.Key, v, err)
+			}
+		}
+	}
+	golden(t, "settings.txt", []byte(names.String()))
+	if !regexp.MustCompile(`(?m)^listenPort --listen-port WIRESPAN_LISTEN_PORT$`).MatchString(names.String()) {
+		t.Error("names are not derived from the key")
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	c := mustLoad(t, "", config.Options{})
+	want := config.Wirespan{
+		Backend: config.BackendAuto, ListenPort: 51820, InterfaceName: "wirespan0",
+		MachineType: mesh.MachineUnknown, AnnounceAsMember: true, DiscoveryListen: ":51820",
+		Logging: config.Logging{Level: "info"},
+	}
+	if !reflect.DeepEqual(c.Wirespan, want) {
+		t.Errorf("%+v\nwant %+v", c.Wirespan, want)
+	}
+}
+
+const everySetting = `backend: netstack
+listenPort: 0
+interfaceName: mesh1
+stateDir: memory
+identityDir: /run/secrets/id
+controlSocket: /run/w.sock
+mac: 02:00:5e:10:00:01
+nodename: node-1
+hostname: Node-1.example.org
+machineType: worker
+leaveOnStop: false
+announceAsMember: false
+addressFilters: [docker0, "!10.0.0.0/8"]
+discoveryListen: "[::1]:3000"
+advertiseDiscovery: [mesh.example.org, "[2001:db8::1]:443"]
+noClockFix: true
+logging:
+    level: debug
+    json: true
+`
+
+func wantEverySetting(t *testing.T) config.Wirespan {
+	t.Helper()
+	w := config.Wirespan{
+		Backend: config.BackendNetstack, InterfaceName: "mesh1", StateDir: config.StateMemory,
+		IdentityDir: "/run/secrets/id", ControlSocket: "/run/w.sock", MAC: []byte{2, 0, 0x5e, 0x10, 0, 1},
+		Nodename: "node-1", Hostname: "Node-1.example.org", MachineType: mesh.MachineWorker, LeaveOnStop: new(bool),
+		DiscoveryListen: "[::1]:3000", AdvertiseDiscovery: []string{"mesh.example.org", "[2001:db8::1]:443"},
+		NoClockFix: true, Logging: config.Logging{Level: "debug", JSON: true},
+	}
+	for _, s := range []string{"docker0", "!10.0.0.0/8"} {
+		f, err := mesh.ParseAddressFilter(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.AddressFilters = append(w.AddressFilters, f)
+	}
+	return w
+}
+
+func TestEverySetting(t *testing.T) {
+	c := mustLoad(t, wirespan(everySetting), config.Options{})
+	if want := wantEverySetting(t); !reflect.DeepEqual(c.Wirespan, want) {
+		t.Errorf("%+v\nwant %+v", c.Wirespan, want)
+	}
+	if m := c.Mesh(); m.MachineType != mesh.MachineWorker || m.AnnounceAsMember || len(m.AddressFilters) != 2 {
+		t.Errorf("Mesh %+v", m)
+	}
+}
+
+func TestEverySettingAsOverride(t *testing.T) {
+	values := map[string]string{
+		"backend": "netstack", "listenPort": "0", "interfaceName": "mesh1", "stateDir": "memory",
+		"identityDir": "/run/secrets/id", "controlSocket": "/run/w.sock", "mac": "02:00:5e:10:00:01",
+		"nodename": "node-1", "hostname": "Node-1.example.org", "machineType": "worker", "leaveOnStop": "false",
+		"announceAsMember": "false", "addressFilters": "docker0, !10.0.0.0/8,", "discoveryListen": "[::1]:3000",
+		"advertiseDiscovery": "mesh.example.org,[2001:db8::1]:443", "noClockFix": "1",
+		"logging.level": "debug", "logging.json": "true",
+	}
+	var options config.Options
+	for _, s := range config.Settings() {
+		value, covered := values[s.Key]
+		if !covered {
+			t.Errorf("no value for %s", s.Key)
+		}
+		options.Overrides = append(options.Overrides, config.Override{Origin: s.Env(), Key: s.Key, Value: value})
+	}
+	c := mustLoad(t, "", options)
+	if want := wantEverySetting(t); !reflect.DeepEqual(c.Wirespan, want) {
+		t.Errorf("%+v\nwant %+v", c.Wirespan, want)
+	}
+}
+
+func TestPrecedence(t *testing.T) {
+	file := wirespan("listenPort: 1\nhostname: from-file\naddressFilters: [a, b]\n")
+	legacy := "machine: {network: {hostname: from-legacy}}\n"
+	env := config.Override{Origin: "WIRESPAN_X", Key: "listenPort", Value: "2"}
+	flag := config.Override{Origin: "--x", Key: "listenPort", Value: "3"}
+	list := config.Override{Origin: "--x", Key: "addressFilters", Value: "c"}
+	none := config.Override{Origin: "--x", Key: "addressFilters", Value: ""}
+	for _, tt := range []struct {
+		name, yaml string
+		overrides  []config.Override
+		port       uint16
+		hostname   string
+		filters    int
+	}{
+		{"default", "", nil, 51820, "", 0},
+		{"machine configuration", legacy, nil, 51820, "from-legacy", 0},
+		{"file", docs(legacy, file), nil, 1, "from-file", 2},
+		{"environment", file, []config.Override{env}, 2, "from-file", 2},
+		{"flag", file, []config.Override{env, flag}, 3, "from-file", 2},
+		{"a list replaces", file, []config.Override{list}, 1, "from-file", 1},
+		{"an empty list too", file, []config.Override{none}, 1, "from-file", 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := mustLoad(t, tt.yaml, config.Options{Overrides: tt.overrides})
+			if c.ListenPort != tt.port || c.Hostname != tt.hostname || len(c.AddressFilters) != tt.filters {
+				t.Errorf("port %d, hostname %q, filters %v", c.ListenPort, c.Hostname, c.AddressFilters)
+			}
+		})
+	}
+}
+
+func TestSettingErrors(t *testing.T) {
+	long := strings.Repeat("x", 300)
+	for _, tt := range []struct{ key, value, want string }{
+		{"backend", "kernel", `"kernel" is not one of auto, tun, netstack`},
+		{"listenPort", "65536", `"65536" is not a port number (0 to 65535)`},
+		{"listenPort", "-1", `"-1" is not a port number (0 to 65535)`},
+		{"interfaceName", "sixteen-letters-", `"sixteen-letters-" is not 1 to 15 characters long`},
+		{"interfaceName", "a/b", `"a/b" is not an interface name`},
+		{"interfaceName", "a b", `"a b" is not an interface name`},
+		{"interfaceName", "..", `".." is not an interface name`},
+		{"stateDir", "a\x00b", `"a\x00b" is not a path`},
+		{"controlSocket", "/" + long, "the path has 301 bytes, a unix socket takes at most 107"},
+		{"mac", "02:00:5e:10:00", `"02:00:5e:10:00" is not a hardware address of 6 or 8 bytes`},
+		{"mac", "02-00-5e-10-00-01", `"02-00-5e-10-00-01" is not a hardware address of 6 or 8 bytes`},
+		{"mac", "01:00:5e:10:00:01", `"01:00:5e:10:00:01" is not the address of one device`},
+		{"mac", "00:00:00:00:00:00", `"00:00:00:00:00:00" is not the address of one device`},
+		{"nodename", "Node_1", `"Node_1" is not a node name (lower-case letters, digits, - and .)`},
+		{"hostname", "a..b", `"a..b" is not a host name`},
+		{"hostname", long, "the name is longer than 253 characters"},
+		{"machineType", "controlplane", `"controlplane" is not one of worker, unknown`},
+		{"leaveOnStop", "maybe", `"maybe" is not true or false`},
+		{"announceAsMember", "2", `"2" is not true or false`},
+		{"addressFilters", long, `address filter "` + long[:100] + `" is too long`},
+		{"discoveryListen", "51820", `"51820" is not host:port`},
+		{"discoveryListen", "::1", `"::1" has no port`},
+		{"discoveryListen", "[::1]", `"[::1]" has no port`},
+		{"discoveryListen", "[1.2.3.4]:1", "expected an IPv6 address in the brackets"},
+		{"advertiseDiscovery", "a,:443", `":443" has no host`},
+		{"advertiseDiscovery", "fe80::1%eth0", `"fe80::1%eth0" has a zone, which means nothing on another host`},
+		{"advertiseDiscovery", "https://a", `"//a" is not a port number (0 to 65535)`},
+		{"logging.level", "loud", `"loud" is not one of trace, debug, info, warn, error`},
+		{"nonsense", "1", `unknown setting "nonsense"`},
+	} {
+		_, err := load("", override("--flag", tt.key, tt.value))
+		wantProblems(t, err, "--flag: "+tt.want)
+	}
+}
+
+func TestWirespanDocumentErrors(t *testing.T) {
+	_, err := load(wirespan("listenPort: many\nbackend: [tun]\nmachineType: init\nleaveOnStop: 3\n"+
+		"addressFilters: docker0\nlogging: {level: info, jsn: true}\nlistenport: 3\n"), config.Options{})
+	wantProblems(t, err,
+		"a.yaml:4: WirespanConfig: backend: expected a single value",
+		"a.yaml:3: WirespanConfig: listenPort: expected a whole number",
+		`a.yaml:5: WirespanConfig: machineType: "init" is not one of worker, unknown`,
+		"a.yaml:6: WirespanConfig: leaveOnStop: expected true or false",
+		"a.yaml:7: addressFilters: expected a list of at most 1024 strings",
+		`a.yaml:8: unknown keys found during decoding: logging.jsn (line 8; did you mean "json"?)`,
+		`a.yaml:9: unknown keys found during decoding: listenport (line 9; did you mean "listenPort"?)`)
+}
+
+func TestDiff(t *testing.T) {
+	old := mustLoad(t, "", config.Options{})
+	if d := config.Diff(old, mustLoad(t, "", config.Options{})); d != nil {
+		t.Errorf("no change needs a restart: %v", d)
+	}
+	all := mustLoad(t, wirespan(everySetting), config.Options{})
+	want := []string{"backend", "interfaceName", "stateDir", "identityDir", "controlSocket", "discoveryListen"}
+	if d := config.Diff(old, all); !reflect.DeepEqual(d, want) {
+		t.Errorf("restart for %v, want %v", d, want)
+	}
+}

@@ -1,0 +1,135 @@
+package config_test
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/config"
+)
+
+func testToken() config.Token {
+	return config.Token{
+		ClusterID: "Y2x1c3Rlcg==",
+		Secret:    mesh.NewSecret([32]byte{1, 2, 3}),
+		Servers:   []string{"192.0.2.1:51820", "[2001:db8::1]:51820", "a.example:443"},
+		Pin:       [32]byte{4, 5, 6},
+	}
+}
+
+func encode(t *testing.T, token config.Token) string {
+	t.Helper()
+	s, err := token.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// rawToken builds a token with a right checksum from any contents.
+func rawToken(contents string) string {
+	sum := sha256.Sum256([]byte(contents))
+	return "wirespan1." + base64.RawURLEncoding.EncodeToString(append([]byte(contents), sum[:4]...))
+}
+
+func TestTokenRoundTrip(t *testing.T) {
+	s := encode(t, testToken())
+	golden(t, "token.golden", []byte(s+"\n"))
+	wrapped := " \t" + s[:40] + "\r\n    " + s[40:90] + "\n" + s[90:] + "\n\n"
+	for _, in := range []string{s, wrapped} {
+		got, err := config.ParseToken(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got, testToken()) {
+			t.Error("the token differs")
+		}
+	}
+}
+
+func TestEveryTruncationIsNoticed(t *testing.T) {
+	s := encode(t, testToken())
+	for n := range len(s) {
+		if _, err := config.ParseToken(s[:n]); err == nil {
+			t.Errorf("the first %d of %d characters are taken for a token", n, len(s))
+		}
+	}
+	for i := len("wirespan1."); i < len(s); i++ {
+		garbled := s[:i] + string(s[i]^1) + s[i+1:]
+		if _, err := config.ParseToken(garbled); err == nil {
+			t.Errorf("a change of character %d goes unnoticed", i)
+		}
+	}
+}
+
+func TestTokenErrors(t *testing.T) {
+	valid := encode(t, testToken())
+	key := base64.StdEncoding.EncodeToString(append([]byte{1}, make([]byte, 31)...))
+	for _, tt := range []struct{ name, token, want string }{
+		{"empty", " \n", "join token: empty"},
+		{"other text", "https://example.org", `join token: not one: it should begin with "wirespan1."`},
+		{"other version", "wirespan2." + valid[10:], `join token: incomplete, or made by another version: it should begin with "wirespan1."`},
+		{"prefix only", "wirespan1.", "join token: incomplete or garbled: copy it again as a whole"},
+		{"truncated", valid[:len(valid)-4], "join token: incomplete or garbled: copy it again as a whole"},
+		{"checksum", valid[:10] + "f" + valid[11:], "join token: incomplete or garbled: copy it again as a whole"},
+		{"other alphabet", valid + "+", "join token: incomplete or garbled: copy it again as a whole"},
+		{"too long", "wirespan1." + strings.Repeat("A", 4096), "join token: more than 4096 characters"},
+		{"far too long", strings.Repeat(" ", 9000), "join token: more than 4096 characters"},
+		{"not JSON", rawToken("hello"), "join token: its contents are not those of a join token"},
+		{"trailing data", rawToken("{}{}"), "join token: its contents are not those of a join token"},
+		{"unknown field", rawToken(`{"x":1}`), "join token: its contents are not those of a join token"},
+		{"no secret", rawToken(`{"c":"a"}`), "join token: the secret or the pin has the wrong length"},
+		{"no cluster id", rawToken(`{"s":"` + key + `","p":"` + key + `","u":["a:1"]}`), "join token: the cluster id has 0 bytes, not 1 to 256"},
+		{"no server", rawToken(`{"c":"a","s":"` + key + `","p":"` + key + `"}`), "join token: it names 0 servers, not 1 to 32"},
+		{"server without port", rawToken(`{"c":"a","s":"` + key + `","p":"` + key + `","u":["a"]}`), "join token: a server address is not host:port"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			token, err := config.ParseToken(tt.token)
+			if err == nil || err.Error() != tt.want {
+				t.Errorf("error %v, want %s", err, tt.want)
+			}
+			if !reflect.DeepEqual(token, config.Token{}) {
+				t.Error("a refused token yields contents")
+			}
+		})
+	}
+}
+
+func TestEncodeRefusesWhatCannotBeRead(t *testing.T) {
+	for _, tt := range []struct {
+		change func(*config.Token)
+		want   string
+	}{
+		{func(t *config.Token) { t.ClusterID = strings.Repeat("a", 257) }, "join token: the cluster id has 257 bytes, not 1 to 256"},
+		{func(t *config.Token) { t.ClusterID = "\xff" }, "join token: the cluster id is not UTF-8"},
+		{func(t *config.Token) { t.Secret = mesh.Secret{} }, "join token: it has no secret"},
+		{func(t *config.Token) { t.Pin = [32]byte{} }, "join token: it has no pin of the server's key"},
+		{func(t *config.Token) { t.Servers = make([]string, 33) }, "join token: it names 33 servers, not 1 to 32"},
+		{func(t *config.Token) {
+			t.Servers = nil
+			for range 32 {
+				t.Servers = append(t.Servers, strings.Repeat(strings.Repeat("a", 50)+".", 3)+"example:51820")
+			}
+		}, "join token: 7397 characters, at most 4096: name fewer servers"},
+	} {
+		token := testToken()
+		tt.change(&token)
+		if _, err := token.Encode(); err == nil || err.Error() != tt.want {
+			t.Errorf("error %v, want %s", err, tt.want)
+		}
+	}
+}
+
+func TestTokenPrintsNothing(t *testing.T) {
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%q", "%d"} {
+		for _, v := range []any{testToken(), struct{ T config.Token }{testToken()}} {
+			if out := fmt.Sprintf(verb, v); !strings.Contains(out, "(join token)") || strings.Contains(out, "Y2x1") {
+				t.Errorf("%s: %s", verb, out)
+			}
+		}
+	}
+}

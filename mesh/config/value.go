@@ -1,0 +1,167 @@
+package config
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/wirespan/wirespan/mesh"
+)
+
+const (
+	maxInterfaceName = 15  // the kernel's IFNAMSIZ without the final zero byte
+	maxSocketPath    = 107 // sun_path, likewise
+	maxFilter        = 64  // the longest CIDR has 50 characters
+)
+
+// optionalBool is a boolean whose absence means something.
+type optionalBool struct{ field **bool }
+
+func (o optionalBool) set(parts []string) error {
+	v, err := parseBool(parts[0])
+	if err == nil {
+		*o.field = &v
+	}
+	return err
+}
+
+func (o optionalBool) text() string {
+	if *o.field == nil {
+		return ""
+	}
+	return strconv.FormatBool(**o.field)
+}
+
+func parseBool(s string) (bool, error) {
+	v, err := strconv.ParseBool(s)
+	if err != nil {
+		return false, fmt.Errorf("%.100q is not true or false", s)
+	}
+	return v, nil
+}
+
+// oneOf reads one of a few words.
+func oneOf[T ~string](values ...T) func(string) (T, error) {
+	return func(s string) (T, error) {
+		names := make([]string, len(values))
+		for i, v := range values {
+			if s == string(v) {
+				return v, nil
+			}
+			names[i] = string(v)
+		}
+		return "", fmt.Errorf("%.100q is not one of %s", s, strings.Join(names, ", "))
+	}
+}
+
+// parseInterfaceName accepts what the kernel does, in printable characters.
+func parseInterfaceName(s string) (string, error) {
+	bad := func(r rune) bool {
+		return r == '/' || r == ':' || r == '%' || unicode.IsSpace(r) || !unicode.IsPrint(r)
+	}
+	switch {
+	case s == "" || len(s) > maxInterfaceName:
+		return "", fmt.Errorf("%.100q is not 1 to %d characters long", s, maxInterfaceName)
+	case s == "." || s == ".." || strings.ContainsFunc(s, bad):
+		return "", fmt.Errorf("%q is not an interface name", s)
+	}
+	return s, nil
+}
+
+func parsePath(s string) (string, error) {
+	if s == "" || strings.ContainsRune(s, 0) {
+		return "", fmt.Errorf("%.100q is not a path", s)
+	}
+	return s, nil
+}
+
+func parseSocketPath(s string) (string, error) {
+	if len(s) > maxSocketPath {
+		return "", fmt.Errorf("the path has %d bytes, a unix socket takes at most %d", len(s), maxSocketPath)
+	}
+	return parsePath(s)
+}
+
+// parseMAC reads 6 or 8 bytes in hex with colons, of one device's address.
+func parseMAC(s string) ([]byte, error) {
+	invalid := fmt.Errorf("%.100q is not a hardware address of 6 or 8 bytes", s)
+	if n := len(s); n != 6*3-1 && n != 8*3-1 {
+		return nil, invalid
+	}
+	var mac []byte
+	zero := true
+	for part := range strings.SplitSeq(s, ":") {
+		b, err := hex.DecodeString(part)
+		if err != nil || len(b) != 1 {
+			return nil, invalid
+		}
+		mac = append(mac, b[0])
+		zero = zero && b[0] == 0
+	}
+	if zero || mac[0]&1 != 0 {
+		return nil, fmt.Errorf("%q is not the address of one device", s)
+	}
+	return mac, nil
+}
+
+// parseNodename accepts a Kubernetes node name.
+func parseNodename(s string) (string, error) {
+	if name, err := mesh.Nodename(s); err != nil || name != s {
+		return "", fmt.Errorf("%.100q is not a node name (lower-case letters, digits, - and .)", s)
+	}
+	return s, checkName(s)
+}
+
+func parseHostname(s string) (string, error) {
+	if s == "" {
+		return "", errors.New("the name is empty")
+	}
+	return s, checkName(s)
+}
+
+// parseListen reads host:port; without host it means all addresses.
+func parseListen(s string) (string, error) {
+	if !strings.Contains(s, ":") {
+		return "", fmt.Errorf("%.100q is not host:port", s)
+	}
+	host, port, err := splitHostPort(s)
+	if err != nil {
+		return "", err
+	}
+	if strings.HasSuffix(s, "]") || strings.Count(host, ":") > 0 && s[0] != '[' {
+		return "", fmt.Errorf("%.100q has no port", s)
+	}
+	return joinHostPort(host, port), nil
+}
+
+// parseAdvertised reads host or host:port. Without port it is the server's own.
+func parseAdvertised(s string) (string, error) {
+	host, port, err := splitHostPort(s)
+	switch {
+	case err != nil:
+		return "", err
+	case host == "":
+		return "", fmt.Errorf("%.100q has no host", s)
+	case port == 0:
+		return host, nil
+	}
+	return joinHostPort(host, port), nil
+}
+
+// parseFilter and parseAddressFilter keep long text away from parsers that quote it.
+func parseFilter(s string) (mesh.Filter, error) {
+	if len(s) > maxFilter {
+		return mesh.Filter{}, fmt.Errorf("filter %.100q is too long", s)
+	}
+	return mesh.ParseFilter(s)
+}
+
+func parseAddressFilter(s string) (mesh.AddressFilter, error) {
+	if len(s) > maxFilter {
+		return mesh.AddressFilter{}, fmt.Errorf("address filter %.100q is too long", s)
+	}
+	return mesh.ParseAddressFilter(s)
+}
