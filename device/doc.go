@@ -1,0 +1,17 @@
+// Package device embeds a userspace WireGuard device: it opens it on a data
+// plane ([Interface]) and a UDP bind, applies whole sets of peers to it, reads
+// their statistics, pings through it, and serves wg(8)'s configuration socket.
+//
+// The device itself holds the truth: Apply and Stats read it each time, so that
+// what wg(8) or anyone else changed is seen, and mended by the next Apply. A
+// peer that is as it should be is never touched, and keeps its session.
+//
+// Limits: private and preshared keys pass through, and are neither kept nor
+// shown; the device's own memory holds them, and so does the reply to a "get"
+// on the configuration socket, which only its owner may open. At most 64 pings
+// are under way at once.
+//
+// Ownership: Open takes over Interface and Bind, and Close ends them with all
+// goroutines of this package. Upstream's crypto workers are told to end and do
+// so by themselves a moment later. All methods may be called concurrently.
+package device

@@ -1,0 +1,256 @@
+package netstack
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/conn"
+	"golang.zx2c4.com/wireguard/tun"
+	"gvisor.dev/gvisor/pkg/buffer"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
+)
+
+const nic tcpip.NICID = 1
+
+// Config is what a stack starts with.
+type Config struct {
+	Addresses []netip.Addr // the node's own
+	MTU       int          // of the tunnel, bytes
+}
+
+// Netstack is a TCP/IP stack that is also a tun.Device. Use New.
+type Netstack struct {
+	stack  *stack.Stack
+	queue  *queue
+	events chan tun.Event
+	batch  [conn.IdealBatchSize]*stack.PacketBuffer // Read's
+
+	mu        sync.Mutex // guards what follows and the stack's addresses
+	addresses []netip.Addr
+	closed    bool
+}
+
+// New starts a stack.
+func New(c Config) (*Netstack, error) {
+	n := &Netstack{
+		stack: stack.New(stack.Options{
+			NetworkProtocols:   []stack.NetworkProtocolFactory{ipv6.NewProtocol, ipv4.NewProtocol},
+			TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol6, icmp.NewProtocol4},
+			HandleLocal:        true, // connections to itself stay inside
+		}),
+		queue:  newQueue(c.MTU),
+		events: make(chan tun.Event, 1),
+	}
+	err := n.prepare()
+	for i := 0; err == nil && i < len(c.Addresses); i++ {
+		err = n.addAddress(c.Addresses[i])
+	}
+	if err != nil {
+		_ = n.Close()
+		return nil, err
+	}
+	return n, nil
+}
+
+func (n *Netstack) prepare() error {
+	sack := tcpip.TCPSACKEnabled(true) // off by default
+	if err := n.stack.SetTransportProtocolOption(tcp.ProtocolNumber, &sack); err != nil {
+		return fmt.Errorf("enable TCP SACK: %s", err)
+	}
+	tune := tcpip.TCPModerateReceiveBufferOption(true)
+	if err := n.stack.SetTransportProtocolOption(tcp.ProtocolNumber, &tune); err != nil {
+		return fmt.Errorf("enable TCP receive buffer tuning: %s", err)
+	}
+	if err := n.stack.CreateNIC(nic, n.queue); err != nil {
+		return fmt.Errorf("create the stack's interface: %s", err)
+	}
+	n.stack.SetRouteTable([]tcpip.Route{
+		{Destination: header.IPv6EmptySubnet, NIC: nic},
+		{Destination: header.IPv4EmptySubnet, NIC: nic},
+	})
+	return nil
+}
+
+// Configure sets MTU and addresses while the stack runs. Prefix lengths don't
+// matter: everything else is in the tunnel. Connections from or to an address
+// that goes are broken.
+func (n *Netstack) Configure(mtu int, addresses []netip.Prefix) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return fmt.Errorf("configure the stack: %w", os.ErrClosed)
+	}
+	if n.queue.MTU() != uint32(mtu) {
+		if err := n.stack.SetNICMTU(nic, uint32(mtu)); err != nil {
+			return fmt.Errorf("set MTU of the stack to %d: %s", mtu, err)
+		}
+		select {
+		case n.events <- tun.EventMTUUpdate:
+		default: // one is waiting, and whoever takes it reads the MTU then
+		}
+	}
+	return n.setAddresses(addresses)
+}
+
+func (n *Netstack) setAddresses(want []netip.Prefix) error {
+	keep := make(map[netip.Addr]bool, len(want))
+	for _, p := range want {
+		keep[p.Addr()] = true
+	}
+	kept := n.addresses[:0]
+	for _, a := range n.addresses {
+		if keep[a] {
+			kept = append(kept, a)
+			delete(keep, a)
+			continue
+		}
+		if err := n.stack.RemoveAddress(nic, tcpip.AddrFromSlice(a.AsSlice())); err != nil {
+			return fmt.Errorf("remove address %s from the stack: %s", a, err)
+		}
+	}
+	n.addresses = kept
+	for _, p := range want {
+		if !keep[p.Addr()] {
+			continue
+		}
+		delete(keep, p.Addr())
+		if err := n.addAddress(p.Addr()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *Netstack) addAddress(a netip.Addr) error {
+	address := tcpip.ProtocolAddress{
+		Protocol:          protocolOf(a),
+		AddressWithPrefix: tcpip.AddrFromSlice(a.AsSlice()).WithPrefix(),
+	}
+	if err := n.stack.AddProtocolAddress(nic, address, stack.AddressProperties{}); err != nil {
+		return fmt.Errorf("add address %s to the stack: %s", a, err)
+	}
+	n.addresses = append(n.addresses, a)
+	return nil
+}
+
+func protocolOf(a netip.Addr) tcpip.NetworkProtocolNumber {
+	if a.Is4() {
+		return ipv4.ProtocolNumber
+	}
+	return ipv6.ProtocolNumber
+}
+
+// Source is the address from which this node sends to dst.
+func (n *Netstack) Source(dst netip.Addr) (netip.Addr, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, a := range n.addresses {
+		if a.BitLen() == dst.BitLen() {
+			return a, nil
+		}
+	}
+	return netip.Addr{}, fmt.Errorf("no address to reach %s from: this node has none of its family", dst)
+}
+
+// File is nil: there is no descriptor.
+func (n *Netstack) File() *os.File { return nil }
+
+// Name is "netstack".
+func (n *Netstack) Name() (string, error) { return "netstack", nil }
+
+// MTU is what was last set.
+func (n *Netstack) MTU() (int, error) { return int(n.queue.MTU()), nil }
+
+// Events tells of changes of the MTU.
+func (n *Netstack) Events() <-chan tun.Event { return n.events }
+
+// BatchSize is how many packets one Read returns at most.
+func (n *Netstack) BatchSize() int { return len(n.batch) }
+
+// Read returns packets that the stack sends into the tunnel.
+func (n *Netstack) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
+	count, err := n.queue.pop(n.batch[:min(len(bufs), len(n.batch))])
+	for i, pkt := range n.batch[:count] {
+		sizes[i] = copyPacket(bufs[i][offset:], pkt)
+		pkt.DecRef()
+		n.batch[i] = nil
+	}
+	return count, err
+}
+
+// copyPacket copies headers and payload without allocating.
+func copyPacket(dst []byte, pkt *stack.PacketBuffer) int {
+	views, skip := pkt.AsViewList()
+	size := 0
+	for v := views.Front(); v != nil; v = v.Next() {
+		b := v.AsSlice()
+		if skip >= len(b) {
+			skip -= len(b)
+			continue
+		}
+		size += copy(dst[size:], b[skip:])
+		skip = 0
+	}
+	return size
+}
+
+// Write hands packets from the tunnel to the stack.
+func (n *Netstack) Write(bufs [][]byte, offset int) (int, error) {
+	var err error
+	for i := range bufs {
+		packet := bufs[i][offset:]
+		if len(packet) == 0 {
+			continue
+		}
+		pkt := packetOf(packet)
+		switch packet[0] >> 4 {
+		case 4:
+			n.queue.deliver(ipv4.ProtocolNumber, pkt)
+		case 6:
+			n.queue.deliver(ipv6.ProtocolNumber, pkt)
+		default:
+			err = fmt.Errorf("packet of IP version %d: %w", packet[0]>>4, unix.EAFNOSUPPORT)
+		}
+		pkt.DecRef()
+	}
+	return len(bufs), err
+}
+
+// Inject sends a packet into the tunnel as if the stack had; packet is copied.
+func (n *Netstack) Inject(packet []byte) error {
+	pkt := packetOf(packet)
+	defer pkt.DecRef()
+	if !n.queue.push(pkt) {
+		return errors.New("inject packet into the stack's tunnel: the queue is full or closed")
+	}
+	return nil
+}
+
+func packetOf(b []byte) *stack.PacketBuffer {
+	return stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(b)})
+}
+
+// Close breaks all connections and returns when the stack has stopped.
+func (n *Netstack) Close() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return nil
+	}
+	n.closed = true
+	n.queue.Close()
+	n.stack.Destroy()
+	close(n.events)
+	return nil
+}

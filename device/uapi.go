@@ -1,0 +1,192 @@
+package device
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+	wireguard "golang.zx2c4.com/wireguard/device"
+)
+
+const (
+	maxClients = 16
+	// maxRequest bounds what one connection may send: room for 1,000 peers with
+	// a hundred prefixes each.
+	maxRequest = 8 << 20
+	idleTime   = 10 * time.Second
+)
+
+// ErrSocketInUse says that another program answers on a socket's path.
+var ErrSocketInUse = errors.New("another program answers on it")
+
+// ServeUAPI serves WireGuard's configuration protocol on a unix socket, so that
+// wg(8) works: it looks for /var/run/wireguard/<interface>.sock. Only the
+// socket's owner may open it, since it tells keys. A socket file that nobody
+// answers on is replaced; see [ErrSocketInUse]. ServeUAPI returns when ctx ends
+// or the device stops, which are no errors.
+func (d *Device) ServeUAPI(ctx context.Context, path string) error {
+	listener, err := listenUAPI(path)
+	if err != nil {
+		return fmt.Errorf("configuration socket %s: %w", path, err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { _ = listener.Close() })
+	defer stop()
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	running.Go(func() {
+		select {
+		case <-d.Done():
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	slots := make(chan struct{}, maxClients)
+	for {
+		slots <- struct{}{} // clients end on their own, so this does too
+		client, err := listener.Accept()
+		if ctx.Err() != nil {
+			if err == nil {
+				_ = client.Close()
+			}
+			return nil
+		}
+		if err != nil { // out of descriptors, mostly
+			<-slots
+			d.log.Debug("accept on configuration socket", "error", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Second):
+			}
+			continue
+		}
+		running.Go(func() {
+			defer func() { <-slots }()
+			d.serveClient(ctx, client)
+		})
+	}
+}
+
+// listenUAPI makes directory and socket.
+func listenUAPI(path string) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	c, dialErr := net.Dial("unix", path)
+	if dialErr == nil {
+		_ = c.Close()
+		return nil, ErrSocketInUse
+	}
+	st, err := os.Lstat(path)
+	if err == nil && st.Mode().Type() == os.ModeSocket && errors.Is(dialErr, syscall.ECONNREFUSED) {
+		if err := os.Remove(path); err != nil {
+			return nil, err
+		}
+	}
+	// The mode set before bind(2) is the file's from its first moment.
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var modeErr error
+		err := c.Control(func(fd uintptr) { modeErr = unix.Fchmod(int(fd), 0o600) })
+		return errors.Join(err, modeErr)
+	}}
+	return lc.Listen(context.Background(), "unix", path)
+}
+
+// serveClient answers requests until the client leaves, idles, or says what it
+// must not.
+func (d *Device) serveClient(ctx context.Context, client net.Conn) {
+	stop := context.AfterFunc(ctx, func() { _ = client.Close() })
+	defer stop()
+	defer func() { _ = client.Close() }()
+	c := &impatient{client}
+	in := bufio.NewReader(io.LimitReader(c, maxRequest))
+	for d.serveRequest(in, c) == nil {
+	}
+}
+
+var errRequest = errors.New("not a request")
+
+// serveRequest answers one request; an error ends the connection. Requests and
+// replies are buffered whole: the device is locked while it reads or writes
+// one, and a slow client must not hold that lock.
+func (d *Device) serveRequest(in *bufio.Reader, out io.Writer) error {
+	operation, err := in.ReadSlice('\n')
+	if err != nil {
+		return err
+	}
+	operation = bytes.Clone(operation)
+	var body, reply bytes.Buffer
+	defer wipe(&body, &reply)
+	if err := readBody(in, &body); err != nil {
+		return err
+	}
+	switch {
+	case string(operation) == "set=1\n":
+		err = d.wg.IpcSetOperation(&body)
+	case string(operation) == "get=1\n" && body.Len() == 0:
+		err = d.wg.IpcGetOperation(&reply)
+	default:
+		return errRequest
+	}
+	var errno int64
+	if err != nil {
+		errno = int64(unix.EINVAL)
+		if refused := (*wireguard.IPCError)(nil); errors.As(err, &refused) {
+			errno = refused.ErrorCode()
+		}
+	}
+	fmt.Fprintf(&reply, "errno=%d\n\n", errno)
+	_, err = out.Write(reply.Bytes())
+	return err
+}
+
+// readBody reads lines up to an empty one, which it leaves out.
+func readBody(in *bufio.Reader, body *bytes.Buffer) error {
+	for {
+		line, err := in.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		if len(line) == 1 {
+			return nil
+		}
+		body.Write(line)
+	}
+}
+
+// wipe empties buffers that held secrets.
+func wipe(buffers ...*bytes.Buffer) {
+	for _, b := range buffers {
+		b.Reset()
+		clear(b.AvailableBuffer()[:b.Available()])
+	}
+}
+
+// impatient is a connection whose every read and write must end in time.
+type impatient struct{ net.Conn }
+
+func (c impatient) Read(b []byte) (int, error) {
+	if err := c.SetReadDeadline(time.Now().Add(idleTime)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(b)
+}
+
+func (c impatient) Write(b []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(idleTime)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(b)
+}
