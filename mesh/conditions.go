@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
+	"sort"
 )
 
 // Types of conditions.
@@ -34,11 +34,11 @@ func (c *conditions) add(t ConditionType, subject, format string, args ...any) {
 
 // sorted is the collection in its final order, each problem once.
 func (c conditions) sorted() []Condition {
-	slices.SortFunc(c, func(a, b Condition) int {
+	sort.Slice(c, func(i, j int) bool {
 		return cmp.Or(
-			strings.Compare(string(a.Type), string(b.Type)),
-			strings.Compare(a.Subject, b.Subject),
-			strings.Compare(a.Message, b.Message))
+			cmp.Compare(c[i].Type, c[j].Type),
+			cmp.Compare(c[i].Subject, c[j].Subject),
+			cmp.Compare(c[i].Message, c[j].Message)) < 0
 	})
 	return slices.Compact(c)
 }

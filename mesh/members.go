@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -34,6 +35,6 @@ func members(local *Affiliate, others []*Affiliate, cs *conditions) []Member {
 			ControlPlanePort: a.ControlPlanePort,
 		})
 	}
-	slices.SortFunc(out, func(a, b Member) int { return strings.Compare(a.Nodename, b.Nodename) })
+	sort.Slice(out, func(i, j int) bool { return out[i].Nodename < out[j].Nodename })
 	return out
 }

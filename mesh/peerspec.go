@@ -3,6 +3,7 @@ package mesh
 import (
 	"net/netip"
 	"slices"
+	"sort"
 
 	"go4.org/netipx"
 )
@@ -48,7 +49,7 @@ func peerSpecs(in *Input, affiliates []*Affiliate, addrs []hostAddress, cs *cond
 			Endpoints:  peerEndpoints(in, p.Affiliate, cs),
 		}
 	}
-	slices.SortFunc(specs, func(a, b PeerSpec) int { return a.PublicKey.Compare(b.PublicKey) })
+	sort.Slice(specs, func(i, j int) bool { return specs[i].PublicKey.Compare(specs[j].PublicKey) < 0 })
 	return specs
 }
 

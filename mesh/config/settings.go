@@ -61,7 +61,7 @@ func nodeSettings() []Setting {
 func serviceSettings() []Setting {
 	return []Setting{{
 		Key: "leaveOnStop", Kind: KindBool, Example: "true",
-		Help: "Leave the mesh on SIGTERM; by default only if the state is kept in memory.",
+		Help: "Leave the mesh on SIGTERM; by default only if the state directory does not outlive a boot.",
 		at:   func(w *Wirespan) target { return optionalBool{&w.LeaveOnStop} },
 	}, {
 		Key: "announceAsMember", Kind: KindBool, Default: "true",
