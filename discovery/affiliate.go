@@ -1,0 +1,153 @@
+package discovery
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/siderolabs/discovery-api/api/v1alpha1/client/pb"
+
+	"github.com/wirespan/wirespan/mesh"
+)
+
+// NonceSize is the length of the random nonce that starts sealed affiliate data.
+const NonceSize = 12
+
+// ErrUnreadable says that sealed affiliate data fails authentication: another
+// cluster secret sealed it, or it was damaged.
+var ErrUnreadable = errors.New("data can't be decrypted: wrong cluster secret?")
+
+// SealAffiliate encodes and encrypts what a member publishes of itself, without
+// its endpoints (see [SealEndpoint]). Nonce must be random and never reused.
+//
+// A control plane part is never written, and a machine type other than worker
+// becomes unknown: Talos feeds its control-plane load balancing from both.
+// Data above [MaxAffiliateDataSize] is an error, never silently shortened.
+func SealAffiliate(key mesh.Secret, a mesh.Affiliate, nonce [NonceSize]byte) ([]byte, error) {
+	if a.NodeID == "" {
+		return nil, errors.New("seal affiliate: no node id")
+	}
+	plain, err := encodeAffiliate(a).MarshalVT()
+	if err != nil {
+		return nil, fmt.Errorf("seal affiliate: %w", err)
+	}
+	aead := newGCM(key)
+	if size := NonceSize + len(plain) + aead.Overhead(); size > MaxAffiliateDataSize {
+		return nil, fmt.Errorf("seal affiliate: %d bytes, the limit is %d: announce fewer addresses or networks", size, MaxAffiliateDataSize)
+	}
+	return aead.Seal(nonce[:], nonce[:], plain, nil), nil
+}
+
+// OpenAffiliate reverses [SealAffiliate] on untrusted data. Dropped says what
+// was left out of the result because it was malformed. The error is
+// [ErrUnreadable] if the data isn't authentic.
+func OpenAffiliate(key mesh.Secret, blob []byte) (a mesh.Affiliate, dropped []string, err error) {
+	if len(blob) > MaxAffiliateDataSize {
+		return mesh.Affiliate{}, nil, fmt.Errorf("data has %d bytes, the limit is %d", len(blob), MaxAffiliateDataSize)
+	}
+	if len(blob) < NonceSize {
+		return mesh.Affiliate{}, nil, fmt.Errorf("data has %d bytes, shorter than its nonce", len(blob))
+	}
+	plain, err := newGCM(key).Open(nil, blob[:NonceSize], blob[NonceSize:], nil)
+	if err != nil {
+		return mesh.Affiliate{}, nil, ErrUnreadable
+	}
+	var m pb.Affiliate
+	if err := m.UnmarshalVT(plain); err != nil {
+		return mesh.Affiliate{}, nil, fmt.Errorf("decrypted data isn't an affiliate: %w", err)
+	}
+	var c cleaner
+	return decodeAffiliate(&c, &m), c.report(), nil
+}
+
+func encodeAffiliate(a mesh.Affiliate) *pb.Affiliate {
+	m := &pb.Affiliate{
+		NodeId:          a.NodeID,
+		Hostname:        a.Hostname,
+		Nodename:        a.Nodename,
+		OperatingSystem: a.OperatingSystem,
+		MachineType:     string(mesh.MachineUnknown),
+	}
+	if a.MachineType == mesh.MachineWorker {
+		m.MachineType = string(mesh.MachineWorker)
+	}
+	for _, ip := range a.Addresses {
+		m.Addresses = append(m.Addresses, ip.Unmap().WithZone("").AsSlice())
+	}
+	if a.PublicKey.IsZero() {
+		return m
+	}
+	m.Kubespan = &pb.KubeSpan{
+		PublicKey:                  a.PublicKey.String(),
+		Address:                    a.Address.AsSlice(),
+		AdditionalAddresses:        encodePrefixes(a.AdditionalAddresses),
+		ExcludeAdvertisedAddresses: encodePrefixes(a.ExcludeAdvertisedNetworks),
+	}
+	return m
+}
+
+func encodePrefixes(in []netip.Prefix) []*pb.IPPrefix {
+	var out []*pb.IPPrefix
+	for _, p := range in {
+		out = append(out, &pb.IPPrefix{Ip: p.Addr().AsSlice(), Bits: uint32(p.Bits())})
+	}
+	return out
+}
+
+// decodeAffiliate never fails: what can't be used is noted in c and left out.
+// Without a valid public key there is no KubeSpan part at all.
+func decodeAffiliate(c *cleaner, m *pb.Affiliate) mesh.Affiliate {
+	a := mesh.Affiliate{
+		NodeID:          m.GetNodeId(), // compared with the id it is stored under
+		Addresses:       c.addrs(m.GetAddresses()),
+		Hostname:        c.text("hostname", m.GetHostname()),
+		Nodename:        c.text("nodename", m.GetNodename()),
+		OperatingSystem: c.text("operating system", m.GetOperatingSystem()),
+		MachineType:     machineType(m.GetMachineType()),
+	}
+	if cp := m.GetControlPlane(); cp != nil {
+		a.ControlPlanePort = c.port("control plane port", cp.GetApiServerPort())
+	}
+	ks := m.GetKubespan()
+	if ks == nil {
+		return a
+	}
+	key, err := mesh.ParseKey(ks.GetPublicKey())
+	if err != nil || key.IsZero() {
+		c.drop("KubeSpan part (invalid public key)")
+		return a
+	}
+	a.PublicKey = key
+	a.Address = c.addr("KubeSpan address", ks.GetAddress())
+	a.AdditionalAddresses = c.prefixes("additional address", ks.GetAdditionalAddresses())
+	a.ExcludeAdvertisedNetworks = c.prefixes("excluded network", ks.GetExcludeAdvertisedAddresses())
+	return a
+}
+
+func machineType(s string) mesh.MachineType {
+	switch t := mesh.MachineType(s); t {
+	case mesh.MachineInit, mesh.MachineControlPlane, mesh.MachineWorker:
+		return t
+	default:
+		return mesh.MachineUnknown
+	}
+}
+
+func newBlock(key mesh.Secret) cipher.Block {
+	k := key.Reveal()
+	b, err := aes.NewCipher(k[:])
+	if err != nil { // only a wrong length fails, and the type rules it out
+		panic(err)
+	}
+	return b
+}
+
+func newGCM(key mesh.Secret) cipher.AEAD {
+	g, err := cipher.NewGCM(newBlock(key))
+	if err != nil { // only a wrong block size fails, and AES has the right one
+		panic(err)
+	}
+	return g
+}

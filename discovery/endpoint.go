@@ -1,0 +1,78 @@
+package discovery
+
+import (
+	"crypto/aes"
+	"fmt"
+	"net/netip"
+
+	"github.com/siderolabs/discovery-api/api/v1alpha1/client/pb"
+
+	"github.com/wirespan/wirespan/mesh"
+)
+
+// SealEndpoint encrypts an endpoint, the same one always to the same bytes: 16
+// for IPv4, 32 for IPv6. IPv4-mapped addresses become IPv4.
+func SealEndpoint(key mesh.Secret, ap netip.AddrPort) ([]byte, error) {
+	ip := ap.Addr().Unmap()
+	if err := checkEndpoint(netip.AddrPortFrom(ip, ap.Port())); err != nil {
+		return nil, fmt.Errorf("seal endpoint: %w", err)
+	}
+	plain, err := (&pb.Endpoint{Ip: ip.AsSlice(), Port: uint32(ap.Port())}).MarshalVT()
+	if err != nil {
+		return nil, fmt.Errorf("seal endpoint: %w", err)
+	}
+	// One length byte, the message, zeros up to whole blocks.
+	blocks := (1 + len(plain) + aes.BlockSize - 1) / aes.BlockSize
+	out := make([]byte, blocks*aes.BlockSize)
+	out[0] = byte(len(plain))
+	copy(out[1:], plain)
+	b := newBlock(key)
+	for i := 0; i < len(out); i += aes.BlockSize {
+		b.Encrypt(out[i:], out[i:])
+	}
+	return out, nil
+}
+
+// OpenEndpoint reverses [SealEndpoint] on untrusted data. Data sealed with
+// another secret almost always fails to parse, but is not told apart.
+func OpenEndpoint(key mesh.Secret, blob []byte) (netip.AddrPort, error) {
+	if len(blob) == 0 || len(blob) > MaxEndpointSize || len(blob)%aes.BlockSize != 0 {
+		return netip.AddrPort{}, fmt.Errorf("sealed endpoint has %d bytes, not 16 or 32", len(blob))
+	}
+	plain := make([]byte, len(blob))
+	b := newBlock(key)
+	for i := 0; i < len(blob); i += aes.BlockSize {
+		b.Decrypt(plain[i:], blob[i:])
+	}
+	n := int(plain[0])
+	if n > len(plain)-1 {
+		return netip.AddrPort{}, fmt.Errorf("endpoint claims %d bytes of %d", n, len(plain)-1)
+	}
+	var m pb.Endpoint
+	if err := m.UnmarshalVT(plain[1 : 1+n]); err != nil {
+		return netip.AddrPort{}, fmt.Errorf("decrypted data isn't an endpoint: %w", err)
+	}
+	if m.GetPort() > 65535 {
+		return netip.AddrPort{}, fmt.Errorf("endpoint port %d is out of range", m.GetPort())
+	}
+	ip, err := ParseAddr(m.GetIp())
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("endpoint: %w", err)
+	}
+	ap := netip.AddrPortFrom(ip, uint16(m.GetPort()))
+	return ap, checkEndpoint(ap)
+}
+
+// checkEndpoint refuses what no datagram can be sent to.
+func checkEndpoint(ap netip.AddrPort) error {
+	ip := ap.Addr()
+	switch {
+	case !ip.IsValid() || ip.IsUnspecified() || ip.IsMulticast() || ip == broadcast:
+		return fmt.Errorf("endpoint %v: not a unicast address", ap)
+	case ip.Zone() != "":
+		return fmt.Errorf("endpoint %v: a zone means nothing to other hosts", ap)
+	case ap.Port() == 0:
+		return fmt.Errorf("endpoint %v: port is zero", ap)
+	}
+	return nil
+}

@@ -1,0 +1,69 @@
+package discovery
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"sort"
+
+	"github.com/wirespan/wirespan/mesh"
+)
+
+// Named is what one registry found.
+type Named struct {
+	Name       string // "k8s", "service/NAME", …: decides the order of merging
+	Affiliates []mesh.Affiliate
+}
+
+// Merge joins registries by node id; the result is sorted by it. Sets are
+// visited in the order of their names (Kubernetes before services), sets of
+// one name in argument order. Lists are unions in first-seen order; of
+// everything else the later value wins unless it is empty or unknown. Only the
+// operating system keeps its first value.
+//
+// These are Talos' rules but for two things: services are merged with each
+// other as well, where Talos lets one of them overwrite the others, and an
+// empty operating system yields to a later one.
+func Merge(sets ...Named) []mesh.Affiliate {
+	sets = slices.Clone(sets)
+	sort.SliceStable(sets, func(i, j int) bool { return sets[i].Name < sets[j].Name })
+	byID := map[string]mesh.Affiliate{}
+	for _, set := range sets {
+		for _, a := range set.Affiliates {
+			byID[a.NodeID] = merge(byID[a.NodeID], a)
+		}
+	}
+	merged := slices.Collect(maps.Values(byID))
+	sort.Slice(merged, func(i, j int) bool { return merged[i].NodeID < merged[j].NodeID })
+	return merged
+}
+
+// merge returns a with what b adds; the zero a is nothing yet. Neither is changed.
+func merge(a, b mesh.Affiliate) mesh.Affiliate {
+	a.NodeID = b.NodeID
+	a.Addresses = union(a.Addresses, b.Addresses)
+	a.Hostname = cmp.Or(b.Hostname, a.Hostname)
+	a.Nodename = cmp.Or(b.Nodename, a.Nodename)
+	a.OperatingSystem = cmp.Or(a.OperatingSystem, b.OperatingSystem)
+	if a.MachineType == "" || b.MachineType != "" && b.MachineType != mesh.MachineUnknown {
+		a.MachineType = b.MachineType
+	}
+	a.ControlPlanePort = cmp.Or(b.ControlPlanePort, a.ControlPlanePort)
+	a.PublicKey = cmp.Or(b.PublicKey, a.PublicKey)
+	a.Address = cmp.Or(b.Address, a.Address)
+	a.AdditionalAddresses = union(a.AdditionalAddresses, b.AdditionalAddresses)
+	a.Endpoints = union(a.Endpoints, b.Endpoints)
+	a.ExcludeAdvertisedNetworks = union(a.ExcludeAdvertisedNetworks, b.ExcludeAdvertisedNetworks)
+	return a
+}
+
+// union is always a fresh slice, nil if both are empty. Its lists are short.
+func union[T comparable](a, b []T) []T {
+	var out []T
+	for _, v := range slices.Concat(a, b) {
+		if !slices.Contains(out, v) {
+			out = append(out, v)
+		}
+	}
+	return out
+}

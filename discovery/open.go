@@ -1,0 +1,128 @@
+package discovery
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sort"
+
+	"github.com/wirespan/wirespan/mesh"
+)
+
+// RawAffiliate is one entry of a discovery server, sealed and untrusted.
+type RawAffiliate struct {
+	ID        string
+	Data      []byte // empty: only others' endpoints made the server create it
+	Endpoints [][]byte
+}
+
+// Problem is something wrong with what a discovery server says. It is a
+// result, comparable, for status and for logging once.
+type Problem struct {
+	AffiliateID string // empty: about the service as a whole
+	Reason      string
+}
+
+// Opened is what became of one [RawAffiliate].
+type Opened struct {
+	Affiliate  mesh.Affiliate // without a NodeID there is nothing to use
+	Unreadable bool           // sealed with another secret, or damaged
+	Problems   []Problem
+}
+
+// ReasonWrongSecret is the one problem reported when no affiliate can be read.
+const ReasonWrongSecret = "no other affiliate can be decrypted: wrong cluster secret?"
+
+// OpenRaw decrypts one affiliate with its endpoints. Endpoints are only read
+// if it has a KubeSpan part. An entry without data is no problem and yields
+// nothing.
+func OpenRaw(key mesh.Secret, raw RawAffiliate) Opened {
+	if err := CheckID(raw.ID); err != nil {
+		return Opened{Problems: []Problem{{Reason: "ignored an affiliate: " + err.Error()}}}
+	}
+	if len(raw.Data) == 0 {
+		return Opened{}
+	}
+	var o Opened
+	problem := func(reason string) { o.Problems = append(o.Problems, Problem{raw.ID, reason}) }
+	a, dropped, err := OpenAffiliate(key, raw.Data)
+	if err != nil {
+		o.Unreadable = errors.Is(err, ErrUnreadable)
+		problem(err.Error())
+		return o
+	}
+	if a.NodeID != raw.ID {
+		problem(fmt.Sprintf("data belongs to node id %.64q", a.NodeID))
+		return o
+	}
+	for _, d := range dropped {
+		problem(d)
+	}
+	if !a.PublicKey.IsZero() {
+		var c cleaner
+		if len(raw.Endpoints) > MaxEndpoints {
+			problem(fmt.Sprintf("endpoints beyond the limit of %d ignored", MaxEndpoints))
+		}
+		a.Endpoints = openEndpoints(&c, key, raw.Endpoints[:min(len(raw.Endpoints), MaxEndpoints)])
+		for _, d := range c.report() {
+			problem(d)
+		}
+	}
+	o.Affiliate = a
+	return o
+}
+
+func openEndpoints(c *cleaner, key mesh.Secret, raw [][]byte) []netip.AddrPort {
+	var out []netip.AddrPort
+	for _, b := range raw {
+		ap, err := OpenEndpoint(key, b)
+		if err != nil {
+			c.drop("endpoint")
+		} else if !slices.Contains(out, ap) {
+			out = append(out, ap)
+		}
+	}
+	return out
+}
+
+// Collect joins opened affiliates, sorted by node id. If none of those that
+// hold data can be decrypted, that is one problem, not one for each.
+func Collect(opened []Opened) ([]mesh.Affiliate, []Problem) {
+	var affiliates []mesh.Affiliate
+	var problems []Problem
+	unreadable := 0
+	for _, o := range opened {
+		if o.Unreadable {
+			unreadable++
+		}
+		if o.Affiliate.NodeID != "" {
+			affiliates = append(affiliates, o.Affiliate)
+		}
+		problems = append(problems, o.Problems...)
+	}
+	if unreadable > 0 && len(affiliates) == 0 {
+		return nil, []Problem{{Reason: ReasonWrongSecret}}
+	}
+	sort.Slice(affiliates, func(i, j int) bool { return affiliates[i].NodeID < affiliates[j].NodeID })
+	sort.Slice(problems, func(i, j int) bool {
+		a, b := problems[i], problems[j]
+		return cmp.Or(cmp.Compare(a.AffiliateID, b.AffiliateID), cmp.Compare(a.Reason, b.Reason)) < 0
+	})
+	return affiliates, slices.Compact(problems)
+}
+
+// CheckID says whether id can be an affiliate id: 1 to [MaxAffiliateIDLength]
+// bytes of printable UTF-8.
+func CheckID(id string) error {
+	switch {
+	case id == "":
+		return errors.New("affiliate id is empty")
+	case len(id) > MaxAffiliateIDLength:
+		return fmt.Errorf("affiliate id has %d bytes, the limit is %d", len(id), MaxAffiliateIDLength)
+	case !printable(id):
+		return errors.New("affiliate id isn't printable")
+	}
+	return nil
+}

@@ -1,0 +1,164 @@
+package server
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/big"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Names of the files that Certificate keeps.
+const (
+	KeyFile         = "discovery.key"
+	CertificateFile = "discovery.crt"
+)
+
+// Pin is what clients of a self-signed server check instead of a chain: the
+// SHA-256 of the certificate's SubjectPublicKeyInfo. It belongs to the key, so
+// it survives a new certificate.
+func Pin(cert *x509.Certificate) [32]byte { return sha256.Sum256(cert.RawSubjectPublicKeyInfo) }
+
+// Certificate loads the self-signed certificate in dir, or makes one. The key
+// decides: a certificate that is missing, damaged or of another key is made
+// again from it, while a damaged key is an error and never overwritten, since
+// every client would refuse the next one.
+func Certificate(dir string, now time.Time) (tls.Certificate, [32]byte, error) {
+	cert, err := loadCertificate(dir, now)
+	if err != nil {
+		return tls.Certificate{}, [32]byte{}, fmt.Errorf("discovery certificate: %w", err)
+	}
+	return cert, Pin(cert.Leaf), nil
+}
+
+// MemoryCertificate makes a self-signed certificate that lives only in memory.
+func MemoryCertificate(now time.Time) (tls.Certificate, [32]byte, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, [32]byte{}, fmt.Errorf("discovery key: %w", err)
+	}
+	cert, err := selfSigned(key, now)
+	if err != nil {
+		return tls.Certificate{}, [32]byte{}, fmt.Errorf("discovery certificate: %w", err)
+	}
+	return cert, Pin(cert.Leaf), nil
+}
+
+func loadCertificate(dir string, now time.Time) (tls.Certificate, error) {
+	key, err := loadKey(filepath.Join(dir, KeyFile))
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	path := filepath.Join(dir, CertificateFile)
+	old, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return tls.Certificate{}, err
+	}
+	if cert, ok := parseCertificate(old, key); ok {
+		return cert, nil
+	}
+	cert, err := selfSigned(key, now)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return cert, writePEM(path, "CERTIFICATE", cert.Certificate[0])
+}
+
+// loadKey reads the key, or makes one if there is none.
+func loadKey(path string) (*ecdsa.PrivateKey, error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return makeKey(path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if mode := info.Mode().Perm(); mode&0o022 != 0 {
+		return nil, fmt.Errorf("%s: mode %#o lets others write it; use chmod 600", path, mode)
+	}
+	block, _ := pem.Decode(b)
+	if block == nil || block.Type != "PRIVATE KEY" {
+		return nil, fmt.Errorf("%s: not a PEM private key; restore it, or remove it and give all clients a new pin", path)
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	ec, ok := key.(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("%s: not an ECDSA key", path)
+	}
+	return ec, nil
+}
+
+func makeKey(path string) (*ecdsa.PrivateKey, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	return key, writePEM(path, "PRIVATE KEY", der)
+}
+
+func writePEM(path, kind string, der []byte) error {
+	return writeFile(path, func(w io.Writer) error {
+		return pem.Encode(w, &pem.Block{Type: kind, Bytes: der})
+	})
+}
+
+// parseCertificate accepts only a certificate of key.
+func parseCertificate(b []byte, key *ecdsa.PrivateKey) (tls.Certificate, bool) {
+	block, _ := pem.Decode(b)
+	if block == nil || block.Type != "CERTIFICATE" {
+		return tls.Certificate{}, false
+	}
+	leaf, err := x509.ParseCertificate(block.Bytes)
+	if err != nil || !key.PublicKey.Equal(leaf.PublicKey) {
+		return tls.Certificate{}, false
+	}
+	return tlsCertificate(leaf, key), true
+}
+
+func selfSigned(key *ecdsa.PrivateKey, now time.Time) (tls.Certificate, error) {
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), // never two from one issuer: each is its own
+		Subject:      pkix.Name{CommonName: "wirespan discovery"},
+		DNSNames:     []string{"wirespan-discovery"},
+		NotBefore:    now.Add(-24 * time.Hour),                         // clocks differ
+		NotAfter:     time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC), // "none", RFC 5280 §4.1.2.5
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tlsCertificate(leaf, key), nil
+}
+
+func tlsCertificate(leaf *x509.Certificate, key crypto.PrivateKey) tls.Certificate {
+	return tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key, Leaf: leaf}
+}

@@ -1,0 +1,143 @@
+package server
+
+import (
+	"bytes"
+	"slices"
+	"time"
+
+	"github.com/wirespan/wirespan/discovery"
+)
+
+// cluster is the state of one cluster. It reads no clock and takes no lock.
+type cluster struct {
+	affiliates map[string]*affiliate
+	watchers   map[*watcher]struct{}
+}
+
+type affiliate struct {
+	data      []byte
+	expiry    time.Time
+	endpoints []endpoint // in order of arrival, all different
+}
+
+type endpoint struct {
+	data   []byte
+	expiry time.Time
+}
+
+type watcher struct{ events chan Event }
+
+func newCluster() *cluster {
+	return &cluster{affiliates: map[string]*affiliate{}, watchers: map[*watcher]struct{}{}}
+}
+
+func (c *cluster) empty() bool { return len(c.affiliates) == 0 && len(c.watchers) == 0 }
+
+// update applies u and notifies watchers. What was done before an error stays.
+func (c *cluster) update(u Update, now time.Time) (err error) {
+	a, changed := c.affiliates[u.Affiliate], len(u.Data) > 0
+	if a == nil {
+		if len(c.affiliates) >= discovery.MaxAffiliates {
+			return ErrTooManyAffiliates
+		}
+		a, changed = &affiliate{expiry: now}, true
+		c.affiliates[u.Affiliate] = a
+	}
+	expiry := now.Add(max(0, u.TTL))
+	if len(u.Data) > 0 {
+		a.data, a.expiry = u.Data, expiry
+	}
+	added, err := a.addEndpoints(u.Endpoints, expiry)
+	if changed || added {
+		c.notify(Event{Affiliate: a.view(u.Affiliate)})
+	}
+	return err
+}
+
+// addEndpoints prolongs the life of known endpoints and adds new ones.
+func (a *affiliate) addEndpoints(eps [][]byte, expiry time.Time) (added bool, err error) {
+	a.expiry = later(a.expiry, expiry)
+	for _, data := range eps {
+		i := slices.IndexFunc(a.endpoints, func(e endpoint) bool { return bytes.Equal(e.data, data) })
+		switch {
+		case i >= 0:
+			a.endpoints[i].expiry = later(a.endpoints[i].expiry, expiry)
+		case len(a.endpoints) >= discovery.MaxEndpoints:
+			return added, ErrTooManyEndpoints
+		default:
+			a.endpoints = append(a.endpoints, endpoint{data, expiry})
+			added = true
+		}
+	}
+	return added, nil
+}
+
+// remove reports whether the affiliate existed.
+func (c *cluster) remove(id string) bool {
+	if c.affiliates[id] == nil {
+		return false
+	}
+	delete(c.affiliates, id)
+	c.notify(Event{Affiliate: Affiliate{ID: id}, Deleted: true})
+	return true
+}
+
+// expire removes what has ended and returns the ids of the affiliates removed.
+//
+// An affiliate that only loses endpoints is announced with those that are
+// left. Sidero's server announces it as deleted, although it stays listed, so
+// that clients lose a live member until its next update.
+func (c *cluster) expire(now time.Time) (removed []string) {
+	for id, a := range c.affiliates {
+		if a.expiry.Before(now) {
+			c.remove(id)
+			removed = append(removed, id)
+			continue
+		}
+		before := len(a.endpoints)
+		a.endpoints = slices.DeleteFunc(a.endpoints, func(e endpoint) bool { return !e.expiry.After(now) })
+		if len(a.endpoints) < before {
+			c.notify(Event{Affiliate: a.view(id)})
+		}
+	}
+	return removed
+}
+
+// notify never blocks: a watcher without room loses this event and is dropped,
+// which its closed channel tells it.
+func (c *cluster) notify(ev Event) {
+	for w := range c.watchers {
+		select {
+		case w.events <- ev:
+		default:
+			close(w.events)
+			delete(c.watchers, w)
+		}
+	}
+}
+
+func (c *cluster) list() []Affiliate {
+	out := make([]Affiliate, 0, len(c.affiliates))
+	for id, a := range c.affiliates {
+		out = append(out, a.view(id))
+	}
+	return out
+}
+
+func (a *affiliate) view(id string) Affiliate {
+	out := Affiliate{ID: id, Data: a.data}
+	if len(a.endpoints) > 0 {
+		out.Endpoints = make([][]byte, len(a.endpoints))
+		for i, e := range a.endpoints {
+			out.Endpoints[i] = e.data
+		}
+	}
+	return out
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,90 @@
+package server
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+
+	"github.com/hashicorp/go-hclog"
+)
+
+// boundedListener closes connections beyond the bounds at once, and knows all
+// others: grpc can't stop while one of its connections hasn't finished the
+// handshake, so a silent client could delay a shutdown.
+type boundedListener struct {
+	net.Listener
+	log hclog.Logger
+
+	mu        sync.Mutex
+	conns     map[*boundedConn]struct{}
+	byAddress map[netip.Prefix]int
+}
+
+type boundedConn struct {
+	net.Conn
+	lis    *boundedListener
+	key    netip.Prefix
+	closed sync.Once
+}
+
+func newBoundedListener(lis net.Listener, log hclog.Logger) *boundedListener {
+	return &boundedListener{
+		Listener:  lis,
+		log:       log,
+		conns:     map[*boundedConn]struct{}{},
+		byAddress: map[netip.Prefix]int{},
+	}
+}
+
+func (l *boundedListener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if c := l.admit(conn); c != nil {
+			return c, nil
+		}
+		l.log.Debug("connection refused, too many are open", "address", conn.RemoteAddr())
+		_ = conn.Close()
+	}
+}
+
+func (l *boundedListener) admit(conn net.Conn) net.Conn {
+	key := clientKey(netAddr(conn.RemoteAddr()))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.conns) >= maxConnections || l.byAddress[key] >= maxConnectionsPerAddress {
+		return nil
+	}
+	c := &boundedConn{Conn: conn, lis: l, key: key}
+	l.conns[c] = struct{}{}
+	l.byAddress[key]++
+	return c
+}
+
+// closeConns closes every open connection.
+func (l *boundedListener) closeConns() {
+	l.mu.Lock()
+	conns := make([]*boundedConn, 0, len(l.conns))
+	for c := range l.conns {
+		conns = append(conns, c)
+	}
+	l.mu.Unlock()
+	for _, c := range conns {
+		_ = c.Close()
+	}
+}
+
+// Close may be called more than once.
+func (c *boundedConn) Close() error {
+	c.closed.Do(func() {
+		c.lis.mu.Lock()
+		defer c.lis.mu.Unlock()
+		delete(c.lis.conns, c)
+		if c.lis.byAddress[c.key]--; c.lis.byAddress[c.key] == 0 {
+			delete(c.lis.byAddress, c.key)
+		}
+	})
+	return c.Conn.Close()
+}

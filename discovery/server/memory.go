@@ -1,0 +1,185 @@
+package server
+
+import (
+	"context"
+	"sort"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+)
+
+// memory is the default Store. One mutex is enough: every operation on it
+// takes microseconds, and nothing blocks, logs or sorts while holding it.
+type memory struct {
+	log         hclog.Logger
+	level       hclog.Level // of joining and leaving
+	maxClusters int
+
+	mu         sync.Mutex
+	clusters   map[string]*cluster // none is empty
+	affiliates int                 // in all clusters
+}
+
+// counts is what the gauges show.
+type counts struct{ clusters, affiliates, endpoints, watchers int }
+
+// newMemory makes a store for the cluster called only, or for all if it is
+// empty. Then strangers join and leave as they like, which is not news.
+func newMemory(only string, log hclog.Logger) *memory {
+	m := &memory{log: log, level: hclog.Debug, maxClusters: maxClusters, clusters: map[string]*cluster{}}
+	if only != "" {
+		m.level, m.maxClusters = hclog.Info, 1
+	}
+	return m
+}
+
+func (m *memory) Update(_ context.Context, u Update, now time.Time) error {
+	joined, err := m.update(u, now)
+	if joined {
+		m.log.Log(m.level, "affiliate joined", "cluster", short(u.Cluster), "affiliate", short(u.Affiliate))
+	}
+	return err
+}
+
+func (m *memory) update(u Update, now time.Time) (joined bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c, err := m.cluster(u.Cluster)
+	if err != nil {
+		return false, err
+	}
+	before := len(c.affiliates)
+	if c.affiliates[u.Affiliate] == nil && m.affiliates >= maxTotalAffiliates {
+		err = ErrTooManyTotalAffiliates
+	} else {
+		err = c.update(u, now)
+	}
+	joined = len(c.affiliates) > before
+	if joined {
+		m.affiliates++
+	}
+	m.dropEmpty(u.Cluster)
+	return joined, err
+}
+
+func (m *memory) Delete(_ context.Context, cluster, affiliate string) error {
+	m.mu.Lock()
+	c := m.clusters[cluster]
+	removed := c != nil && c.remove(affiliate)
+	if removed {
+		m.affiliates--
+		m.dropEmpty(cluster)
+	}
+	m.mu.Unlock()
+	if removed {
+		m.log.Log(m.level, "affiliate left", "cluster", short(cluster), "affiliate", short(affiliate))
+	}
+	return nil
+}
+
+func (m *memory) List(_ context.Context, cluster string) ([]Affiliate, error) {
+	m.mu.Lock()
+	var list []Affiliate
+	if c := m.clusters[cluster]; c != nil { // asking creates nothing
+		list = c.list()
+	}
+	m.mu.Unlock()
+	return sorted(list), nil
+}
+
+func (m *memory) Watch(_ context.Context, cluster string) (Subscription, error) {
+	w := &watcher{events: make(chan Event, watchBuffer)}
+	list, err := m.subscribe(cluster, w)
+	if err != nil {
+		return Subscription{}, err
+	}
+	return Subscription{
+		Affiliates: sorted(list),
+		Events:     w.events,
+		Close:      func() { m.unsubscribe(cluster, w) },
+	}, nil
+}
+
+func (m *memory) subscribe(cluster string, w *watcher) ([]Affiliate, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c, err := m.cluster(cluster)
+	if err != nil {
+		return nil, err
+	}
+	if len(c.watchers) >= maxWatchersPerCluster {
+		return nil, ErrTooManyWatchers
+	}
+	c.watchers[w] = struct{}{}
+	return c.list(), nil
+}
+
+func (m *memory) unsubscribe(cluster string, w *watcher) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if c := m.clusters[cluster]; c != nil { // gone if w lost an update
+		delete(c.watchers, w)
+		m.dropEmpty(cluster)
+	}
+}
+
+// expire removes what has ended by now and says how much that was.
+func (m *memory) expire(now time.Time) (clusters, affiliates int) {
+	type gone struct{ cluster, affiliate string }
+	var log []gone
+	m.mu.Lock()
+	for id, c := range m.clusters {
+		for _, a := range c.expire(now) {
+			log = append(log, gone{id, a})
+		}
+		if m.dropEmpty(id) {
+			clusters++
+		}
+	}
+	m.affiliates -= len(log)
+	m.mu.Unlock()
+	for _, g := range log {
+		m.log.Log(m.level, "affiliate expired", "cluster", short(g.cluster), "affiliate", short(g.affiliate))
+	}
+	return clusters, len(log)
+}
+
+func (m *memory) counts() counts {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := counts{clusters: len(m.clusters), affiliates: m.affiliates}
+	for _, c := range m.clusters {
+		n.watchers += len(c.watchers)
+		for _, a := range c.affiliates {
+			n.endpoints += len(a.endpoints)
+		}
+	}
+	return n
+}
+
+// cluster finds or creates; the caller drops it again if it stays empty.
+func (m *memory) cluster(id string) (*cluster, error) {
+	c := m.clusters[id]
+	if c == nil {
+		if len(m.clusters) >= m.maxClusters {
+			return nil, ErrTooManyClusters
+		}
+		c = newCluster()
+		m.clusters[id] = c
+	}
+	return c, nil
+}
+
+func (m *memory) dropEmpty(id string) bool {
+	if !m.clusters[id].empty() {
+		return false
+	}
+	delete(m.clusters, id)
+	return true
+}
+
+func sorted(list []Affiliate) []Affiliate {
+	sort.Slice(list, func(i, j int) bool { return list[i].ID < list[j].ID })
+	return list
+}

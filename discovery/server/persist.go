@@ -1,0 +1,138 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/wirespan/wirespan/discovery"
+)
+
+// snapshot lists what still lives for at least a second, the file's precision.
+func (m *memory) snapshot(now time.Time) []clusterSnapshot {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := make([]clusterSnapshot, 0, len(m.clusters))
+	for id, c := range m.clusters {
+		cs := clusterSnapshot{id: id}
+		for id, a := range c.affiliates {
+			if a.expiry.Sub(now) >= time.Second {
+				cs.affiliates = append(cs.affiliates, a.snapshot(id, now))
+			}
+		}
+		if len(cs.affiliates) > 0 {
+			out = append(out, cs)
+		}
+	}
+	return out
+}
+
+func (a *affiliate) snapshot(id string, now time.Time) affiliateSnapshot {
+	out := affiliateSnapshot{id: id, data: a.data, ttl: a.expiry.Sub(now)}
+	for _, e := range a.endpoints {
+		if left := e.expiry.Sub(now); left >= time.Second {
+			out.endpoints = append(out.endpoints, endpointSnapshot{e.data, left})
+		}
+	}
+	return out
+}
+
+// restore adds what a snapshot holds to an empty store, as far as the store's
+// bounds allow. Only the cluster called only is taken, unless that is empty.
+func (m *memory) restore(clusters []clusterSnapshot, only string, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, cs := range clusters {
+		if only != "" && cs.id != only {
+			continue
+		}
+		c, err := m.cluster(cs.id)
+		if err != nil {
+			return
+		}
+		for _, as := range cs.affiliates {
+			room := len(c.affiliates) < discovery.MaxAffiliates && m.affiliates < maxTotalAffiliates
+			if as.ttl > 0 && c.affiliates[as.id] == nil && room {
+				c.affiliates[as.id] = as.restore(now)
+				m.affiliates++
+			}
+		}
+		m.dropEmpty(cs.id)
+	}
+}
+
+func (as affiliateSnapshot) restore(now time.Time) *affiliate {
+	a := &affiliate{data: as.data, expiry: now.Add(as.ttl)}
+	for _, e := range as.endpoints {
+		if e.ttl > 0 { // addEndpoints keeps the union and its bound
+			_, _ = a.addEndpoints([][]byte{e.data}, now.Add(e.ttl))
+		}
+	}
+	a.expiry = now.Add(as.ttl)
+	return a
+}
+
+// load restores the snapshot file into the memory store. A missing file is
+// normal. A broken one is kept aside as PATH.broken, for inspection, and the
+// server starts empty: members announce themselves again within half a TTL.
+func (s *Server) load(now time.Time) error {
+	if s.cfg.SnapshotPath == "" {
+		return nil
+	}
+	begin := time.Now()
+	b, err := readBounded(s.cfg.SnapshotPath, maxSnapshotSize)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		s.log.Info("no discovery snapshot yet, starting empty", "path", s.cfg.SnapshotPath)
+		return nil
+	case err != nil:
+		s.metrics.storage("load", false)
+		return fmt.Errorf("reading discovery snapshot: %w", err)
+	}
+	clusters, err := parseSnapshot(b, now)
+	if err != nil {
+		s.metrics.storage("load", false)
+		aside := s.cfg.SnapshotPath + ".broken"
+		s.log.Warn("discovery snapshot is broken, starting empty", "path", s.cfg.SnapshotPath, "kept", aside, "error", err)
+		if err := os.Rename(s.cfg.SnapshotPath, aside); err != nil {
+			return fmt.Errorf("keeping broken discovery snapshot aside: %w", err)
+		}
+		return nil
+	}
+	s.memory.restore(clusters, s.cfg.OnlyCluster, now)
+	n := s.memory.counts()
+	s.metrics.storage("load", true)
+	s.metrics.lastStorage("load", n, len(b), time.Since(begin))
+	s.log.Info("discovery snapshot loaded", "clusters", n.clusters, "affiliates", n.affiliates)
+	return nil
+}
+
+// save writes the snapshot file. Empty state is written too: if the previous
+// file stayed, a restart would bring back members that have left.
+func (s *Server) save(now time.Time) error {
+	if s.cfg.SnapshotPath == "" {
+		return nil
+	}
+	begin, size := time.Now(), 0
+	clusters := s.memory.snapshot(now)
+	err := writeFile(s.cfg.SnapshotPath, func(w io.Writer) (err error) {
+		size, err = writeSnapshot(w, clusters)
+		return err
+	})
+	s.metrics.storage("save", err == nil)
+	if err != nil {
+		return fmt.Errorf("saving discovery snapshot: %w", err)
+	}
+	n := counts{clusters: len(clusters)}
+	for _, c := range clusters {
+		n.affiliates += len(c.affiliates)
+		for _, a := range c.affiliates {
+			n.endpoints += len(a.endpoints)
+		}
+	}
+	s.metrics.lastStorage("save", n, size, time.Since(begin))
+	return nil
+}

@@ -1,0 +1,226 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/siderolabs/discovery-api/api/v1alpha1/server/pb"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+)
+
+// Config says what a Server should be. The zero Config is a public cleartext
+// server that forgets everything when it stops.
+type Config struct {
+	// OnlyCluster is the one cluster id to serve; requests for others get
+	// PermissionDenied. Empty: serve all.
+	OnlyCluster string
+	// TLS is nil for cleartext HTTP/2 with prior knowledge.
+	TLS *tls.Config
+	// Redirect is the host:port that Hello sends clients to; empty: none.
+	Redirect string
+
+	// SnapshotPath is the file that carries the state over a restart, replaced
+	// every SnapshotInterval (default 10 min) and at the end; empty: none.
+	SnapshotPath     string
+	SnapshotInterval time.Duration
+	// GCInterval is how often expired affiliates are removed, 1 min by default.
+	GCInterval time.Duration
+
+	// TrustXRealIP and TrustXForwardedFor take the client's address from these
+	// headers. Set them only behind a proxy that overwrites the headers: anyone
+	// else can forge them, and so escape the rate limit, drain another's, or
+	// have another's address announced as its own. Sidero's server trusts both
+	// by default.
+	TrustXRealIP       bool
+	TrustXForwardedFor bool
+
+	Log hclog.Logger // nil: none
+	// Store keeps the affiliates; nil: this process's memory. Another store
+	// keeps and expires them itself, so it excludes SnapshotPath.
+	Store Store
+}
+
+// Server is a discovery service.
+type Server struct {
+	cfg     Config
+	log     hclog.Logger
+	store   Store
+	memory  *memory // the store, unless Config brought one
+	clients *clients
+	metrics *metrics
+	serving atomic.Bool
+}
+
+// New checks c and starts nothing.
+func New(c Config) (*Server, error) {
+	if err := c.check(); err != nil {
+		return nil, fmt.Errorf("discovery server: %w", err)
+	}
+	c.SnapshotInterval = cmp.Or(c.SnapshotInterval, 10*time.Minute)
+	c.GCInterval = cmp.Or(c.GCInterval, time.Minute)
+	s := &Server{cfg: c, log: c.Log, store: c.Store, clients: newClients(), metrics: newMetrics()}
+	if s.log == nil {
+		s.log = hclog.NewNullLogger()
+	}
+	if s.store == nil {
+		s.memory = newMemory(c.OnlyCluster, s.log)
+		s.store = s.memory
+		s.metrics.registry.MustRegister(stateCollector{s.memory})
+	}
+	return s, nil
+}
+
+func (c *Config) check() error {
+	if c.OnlyCluster != "" {
+		if err := validateClusterID(c.OnlyCluster); err != nil {
+			return fmt.Errorf("OnlyCluster: %w", err)
+		}
+	}
+	if c.Redirect != "" {
+		if _, _, err := net.SplitHostPort(c.Redirect); err != nil {
+			return fmt.Errorf("redirect endpoint: %w", err)
+		}
+	}
+	if c.SnapshotInterval < 0 || c.GCInterval < 0 {
+		return errors.New("intervals can't be negative")
+	}
+	if c.Store != nil && c.SnapshotPath != "" {
+		return errors.New("only the memory store has snapshots: Store and SnapshotPath exclude each other")
+	}
+	return nil
+}
+
+// Metrics gathers this server's metrics; none are in the global registry.
+func (s *Server) Metrics() prometheus.Gatherer { return s.metrics.registry }
+
+// MetricsHandler serves Metrics in the Prometheus text format.
+func (s *Server) MetricsHandler() http.Handler {
+	return promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{})
+}
+
+// Serve serves lis until ctx ends, and then returns within about 5 s: watches
+// end with EOF, other requests may finish, and the snapshot is saved. Being
+// cancelled is not an error. Serve closes lis and may be called once.
+func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
+	if s.serving.Swap(true) {
+		return errors.Join(errors.New("discovery server: Serve called twice"), lis.Close())
+	}
+	if err := s.load(time.Now()); err != nil {
+		return errors.Join(err, lis.Close())
+	}
+	s.log.Info("discovery server started", "address", lis.Addr(), "tls", s.cfg.TLS != nil)
+
+	bounded := newBoundedListener(lis, s.log)
+	g, ctx := errgroup.WithContext(ctx)
+	gs := s.grpcServer(ctx)
+	g.Go(func() error {
+		err := gs.Serve(bounded)
+		if errors.Is(err, grpc.ErrServerStopped) { // cancelled before it began
+			return nil
+		}
+		return err
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		stop(gs, bounded)
+		return nil
+	})
+	g.Go(func() error { s.housekeep(ctx); return nil })
+	err := errors.Join(g.Wait(), s.save(time.Now()))
+	s.log.Info("discovery server stopped")
+	return err
+}
+
+// grpcServer makes a server whose watches end with ctx.
+func (s *Server) grpcServer(ctx context.Context) *grpc.Server {
+	i := &interceptor{cfg: &s.cfg, log: s.log, clients: s.clients, metrics: s.metrics}
+	opts := []grpc.ServerOption{
+		grpc.UnaryInterceptor(i.unary),
+		grpc.StreamInterceptor(i.stream),
+		grpc.MaxRecvMsgSize(maxMessageSize),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.MaxHeaderListSize(maxHeaderSize),
+		grpc.ConnectionTimeout(handshakeTimeout),
+		grpc.WaitForHandlers(true),
+		// Messages are small and connections many: keep few buffers each.
+		grpc.SharedWriteBuffer(true),
+		grpc.ReadBufferSize(4 << 10),
+		grpc.StaticStreamWindowSize(64 << 10),
+		grpc.StaticConnWindowSize(256 << 10),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
+			MinTime:             keepaliveMinimum,
+			PermitWithoutStream: true,
+		}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			MaxConnectionIdle: idleTimeout,
+			Time:              keepaliveTime,
+			Timeout:           keepaliveTimeout,
+		}),
+	}
+	if s.cfg.TLS != nil {
+		opts = append(opts, grpc.Creds(credentials.NewTLS(s.cfg.TLS)))
+	}
+	gs := grpc.NewServer(opts...)
+	pb.RegisterClusterServer(gs, &service{
+		cfg: &s.cfg, store: s.store, clients: s.clients, metrics: s.metrics, stopping: ctx.Done(),
+	})
+	return gs
+}
+
+// stop lets requests finish, then closes what is left.
+func stop(gs *grpc.Server, lis *boundedListener) {
+	done := make(chan struct{})
+	go func() {
+		gs.GracefulStop()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(stopTimeout):
+		lis.closeConns() // unblocks handshakes, which Stop would wait for
+		gs.Stop()
+		<-done
+	}
+}
+
+// housekeep expires affiliates, forgets idle clients and saves snapshots.
+func (s *Server) housekeep(ctx context.Context) {
+	gc, sweep, save := time.NewTicker(s.cfg.GCInterval), time.NewTicker(sweepInterval), time.NewTicker(s.cfg.SnapshotInterval)
+	defer gc.Stop()
+	defer sweep.Stop()
+	defer save.Stop()
+	s.expire(time.Now())
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-gc.C:
+			s.expire(time.Now())
+		case <-sweep.C:
+			s.clients.sweep(time.Now())
+		case <-save.C:
+			if err := s.save(time.Now()); err != nil {
+				s.log.Warn("discovery snapshot not saved", "error", err)
+			}
+		}
+	}
+}
+
+func (s *Server) expire(now time.Time) {
+	if s.memory != nil {
+		s.metrics.expired(s.memory.expire(now))
+	}
+}

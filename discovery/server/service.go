@@ -1,0 +1,154 @@
+package server
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"time"
+
+	"github.com/siderolabs/discovery-api/api/v1alpha1/server/pb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+var (
+	errForeignCluster = status.Error(codes.PermissionDenied, "this server does not serve the cluster")
+	errLostUpdate     = status.Error(codes.Aborted, "subscription canceled: lost update")
+)
+
+// service implements the RPCs: it validates, translates and calls the store.
+type service struct {
+	pb.UnimplementedClusterServer
+	cfg      *Config
+	store    Store
+	clients  *clients
+	metrics  *metrics
+	stopping <-chan struct{} // closed when watches should end
+}
+
+func (s *service) Hello(ctx context.Context, req *pb.HelloRequest) (*pb.HelloResponse, error) {
+	if err := s.admit(req.GetClusterId()); err != nil {
+		return nil, err
+	}
+	s.metrics.hello(req.GetClientVersion())
+	resp := &pb.HelloResponse{ClientIp: s.cfg.clientAddr(ctx).AsSlice()}
+	if s.cfg.Redirect != "" {
+		resp.Redirect = &pb.RedirectMessage{Endpoint: s.cfg.Redirect}
+	}
+	return resp, nil
+}
+
+func (s *service) AffiliateUpdate(ctx context.Context, req *pb.AffiliateUpdateRequest) (*pb.AffiliateUpdateResponse, error) {
+	if err := s.admit(req.GetClusterId()); err != nil {
+		return nil, err
+	}
+	if err := validateAffiliateID(req.GetAffiliateId()); err != nil {
+		return nil, err
+	}
+	if err := validateUpdate(req); err != nil {
+		return nil, err
+	}
+	u := Update{
+		Cluster:   req.GetClusterId(),
+		Affiliate: req.GetAffiliateId(),
+		Data:      req.GetAffiliateData(),
+		Endpoints: req.GetAffiliateEndpoints(),
+		TTL:       req.GetTtl().AsDuration(),
+	}
+	if err := s.store.Update(ctx, u, time.Now()); err != nil {
+		return nil, storeError(err)
+	}
+	return &pb.AffiliateUpdateResponse{}, nil
+}
+
+func (s *service) AffiliateDelete(ctx context.Context, req *pb.AffiliateDeleteRequest) (*pb.AffiliateDeleteResponse, error) {
+	if err := s.admit(req.GetClusterId()); err != nil {
+		return nil, err
+	}
+	if err := validateAffiliateID(req.GetAffiliateId()); err != nil {
+		return nil, err
+	}
+	if err := s.store.Delete(ctx, req.GetClusterId(), req.GetAffiliateId()); err != nil {
+		return nil, storeError(err)
+	}
+	return &pb.AffiliateDeleteResponse{}, nil
+}
+
+func (s *service) List(ctx context.Context, req *pb.ListRequest) (*pb.ListResponse, error) {
+	if err := s.admit(req.GetClusterId()); err != nil {
+		return nil, err
+	}
+	list, err := s.store.List(ctx, req.GetClusterId())
+	if err != nil {
+		return nil, storeError(err)
+	}
+	return &pb.ListResponse{Affiliates: messages(list)}, nil
+}
+
+// Watch sends everything there is, even if it is nothing, then one affiliate
+// per message.
+func (s *service) Watch(req *pb.WatchRequest, stream pb.Cluster_WatchServer) error {
+	if err := s.admit(req.GetClusterId()); err != nil {
+		return err
+	}
+	release, err := s.clients.watch(s.cfg.clientAddr(stream.Context()))
+	if err != nil {
+		return err
+	}
+	defer release()
+	sub, err := s.store.Watch(stream.Context(), req.GetClusterId())
+	if err != nil {
+		return storeError(err)
+	}
+	defer sub.Close()
+	if err := stream.Send(&pb.WatchResponse{Affiliates: messages(sub.Affiliates)}); err != nil {
+		return err
+	}
+	sub.Affiliates = nil // a watch can last for months
+	for {
+		select {
+		case <-stream.Context().Done():
+			return status.FromContextError(stream.Context().Err()).Err()
+		case <-s.stopping:
+			return nil // the client sees EOF and connects again
+		case ev, ok := <-sub.Events:
+			if !ok {
+				return errLostUpdate
+			}
+			if err := stream.Send(ev.message()); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// admit checks the cluster id, which every request has.
+func (s *service) admit(cluster string) error {
+	if err := validateClusterID(cluster); err != nil {
+		return err
+	}
+	only := s.cfg.OnlyCluster
+	if only != "" && subtle.ConstantTimeCompare([]byte(cluster), []byte(only)) == 0 {
+		return errForeignCluster
+	}
+	return nil
+}
+
+func storeError(err error) error {
+	if limit, ok := errors.AsType[LimitError](err); ok {
+		return status.Error(codes.ResourceExhausted, limit.Error())
+	}
+	return status.Error(codes.Unavailable, "store: "+err.Error())
+}
+
+func (ev Event) message() *pb.WatchResponse {
+	return &pb.WatchResponse{Affiliates: messages([]Affiliate{ev.Affiliate}), Deleted: ev.Deleted}
+}
+
+func messages(list []Affiliate) []*pb.Affiliate {
+	out := make([]*pb.Affiliate, len(list))
+	for i, a := range list {
+		out[i] = &pb.Affiliate{Id: a.ID, Data: a.Data, Endpoints: a.Endpoints}
+	}
+	return out
+}

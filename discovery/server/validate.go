@@ -1,0 +1,58 @@
+package server
+
+import (
+	"strings"
+
+	"github.com/siderolabs/discovery-api/api/v1alpha1/server/pb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/wirespan/wirespan/discovery"
+)
+
+// The texts are part of the protocol.
+
+func validateClusterID(id string) error {
+	return validateID("cluster ID", id, discovery.MaxClusterIDLength)
+}
+
+func validateAffiliateID(id string) error {
+	return validateID("affiliate ID", id, discovery.MaxAffiliateIDLength)
+}
+
+func validateID(what, id string, limit int) error {
+	switch {
+	case id == "":
+		return status.Error(codes.InvalidArgument, what+" can't be empty")
+	case len(id) > limit:
+		return status.Error(codes.InvalidArgument, what+" is too long")
+	}
+	return nil
+}
+
+// validateUpdate checks what follows the two ids. A missing or negative TTL is
+// valid, and ends at once.
+func validateUpdate(req *pb.AffiliateUpdateRequest) error {
+	if len(req.GetAffiliateData()) > discovery.MaxAffiliateDataSize {
+		return status.Error(codes.InvalidArgument, "affiliate data is too big")
+	}
+	for _, e := range req.GetAffiliateEndpoints() {
+		if len(e) > discovery.MaxEndpointSize {
+			return status.Error(codes.InvalidArgument, "affiliate endpoint is too big")
+		}
+	}
+	if req.GetTtl().AsDuration() > discovery.MaxTTL {
+		return status.Error(codes.InvalidArgument, "ttl is too large")
+	}
+	return nil
+}
+
+// short is the part of an id that may be logged, safe to print.
+func short(id string) string {
+	return strings.Map(func(r rune) rune {
+		if r < '!' || r > '~' {
+			return '?'
+		}
+		return r
+	}, id[:min(len(id), 8)])
+}

@@ -1,0 +1,202 @@
+package service
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/wirespan/wirespan/discovery"
+	"github.com/wirespan/wirespan/mesh"
+)
+
+// Config of a [Client].
+type Config struct {
+	Name          string        // of the service, for logs
+	Endpoints     []string      // host:port, all of one server; tried in turn
+	Insecure      bool          // plaintext HTTP/2
+	Pin           [32]byte      // SHA-256 of the server's SubjectPublicKeyInfo; zero: verify by system roots
+	ClusterID     string        // a credential: never logged whole
+	AffiliateID   string        // this node's id
+	Secret        mesh.Secret   // cluster secret
+	TTL           time.Duration // of what is published; default and maximum discovery.MaxTTL
+	ClientVersion string        // vX.Y.Z, for the server's metrics
+
+	// Control is applied to every socket, DNS look-ups included (net.Dialer);
+	// it sets the firewall mark. Optional.
+	Control func(network, address string, c syscall.RawConn) error
+	Log     hclog.Logger // default: none
+}
+
+// Local is what to publish.
+type Local struct {
+	Affiliate mesh.Affiliate  // this node, with its endpoints
+	Others    []mesh.Endpoint // where this node sees others work
+}
+
+// Snapshot is what a client knows at one moment. Its slices are shared: they
+// are only to be read.
+type Snapshot struct {
+	Affiliates []mesh.Affiliate // of the others, sorted by node id
+	PublicAddr netip.Addr       // of this host as the server sees it; zero if not known
+	Connected  bool             // a watch is open and has given its snapshot
+	Server     string           // endpoint connected to or tried last
+	Since      time.Time        // when Connected last changed
+	LastError  error            // why it isn't connected
+	Problems   []discovery.Problem
+	Published  bool // the server took this node's data as Publish gave it last
+}
+
+// Client of one discovery service. See [New].
+type Client struct {
+	cfg     Config
+	log     hclog.Logger
+	dial    dialFunc
+	changed chan struct{} // capacity 1
+	wake    chan struct{} // capacity 1: local was replaced
+
+	mu       sync.Mutex
+	local    *Local // nil before the first Publish; replaced, never modified
+	endpoint string // a redirect moves it away from cfg.Endpoints
+	snap     Snapshot
+	found    []discovery.Problem // in what the server says
+	refused  []discovery.Problem // of what is published
+}
+
+// New checks c and returns a client that does nothing until [Client.Run].
+func New(c Config) (*Client, error) {
+	c.TTL = cmp.Or(c.TTL, discovery.MaxTTL)
+	if c.Log == nil {
+		c.Log = hclog.NewNullLogger()
+	}
+	if len(c.Endpoints) == 0 {
+		return nil, errors.New("discovery service: no endpoint")
+	}
+	for _, e := range c.Endpoints {
+		if err := checkEndpoint(e); err != nil {
+			return nil, fmt.Errorf("discovery service: %w", err)
+		}
+	}
+	if n := len(c.ClusterID); n == 0 || n > discovery.MaxClusterIDLength {
+		return nil, fmt.Errorf("discovery service: cluster id has %d bytes, not 1 to %d", n, discovery.MaxClusterIDLength)
+	}
+	if err := discovery.CheckID(c.AffiliateID); err != nil {
+		return nil, fmt.Errorf("discovery service: %w", err)
+	}
+	if c.Secret.IsZero() {
+		return nil, errors.New("discovery service: no cluster secret")
+	}
+	if c.TTL < time.Second || c.TTL > discovery.MaxTTL {
+		return nil, fmt.Errorf("discovery service: TTL %v is not within 1s to %v", c.TTL, discovery.MaxTTL)
+	}
+	if c.Insecure && c.Pin != [32]byte{} {
+		return nil, errors.New("discovery service: a plaintext connection has no certificate to pin")
+	}
+	c.Endpoints = slices.Clone(c.Endpoints)
+	return &Client{
+		cfg:      c,
+		log:      c.Log.With("service", c.Name, "cluster", c.ClusterID[:min(len(c.ClusterID), 8)]),
+		dial:     newDialer(c.Control, connectTimeout(len(c.Endpoints))),
+		changed:  make(chan struct{}, 1),
+		wake:     make(chan struct{}, 1),
+		endpoint: c.Endpoints[0],
+		snap:     Snapshot{Server: c.Endpoints[0]},
+	}, nil
+}
+
+// Publish replaces what is published. It doesn't block, and a call that
+// changes nothing sends nothing. Nothing is sent before the first call. The
+// slices in l must not be modified afterwards.
+func (c *Client) Publish(l Local) {
+	c.mu.Lock()
+	same := c.local != nil && reflect.DeepEqual(*c.local, l)
+	if !same {
+		c.local, c.snap.Published = &l, false
+	}
+	c.mu.Unlock()
+	if !same {
+		signal(c.wake)
+	}
+}
+
+// Changed receives after anything in the [Snapshot] changed; several changes
+// may give one wake-up.
+func (c *Client) Changed() <-chan struct{} { return c.changed }
+
+// Snapshot returns what is known now.
+func (c *Client) Snapshot() Snapshot {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.snap
+	s.Problems = slices.Concat(c.found, c.refused)
+	return s
+}
+
+// update changes the snapshot, and says so.
+func (c *Client) update(change func(*Snapshot)) {
+	c.mu.Lock()
+	change(&c.snap)
+	c.mu.Unlock()
+	signal(c.changed)
+}
+
+// report replaces one of the two lists of problems and logs what is new in it.
+func (c *Client) report(list *[]discovery.Problem, problems []discovery.Problem) {
+	c.mu.Lock()
+	old := *list
+	*list = problems
+	c.mu.Unlock()
+	if slices.Equal(old, problems) {
+		return
+	}
+	signal(c.changed)
+	known := make(map[discovery.Problem]bool, len(old))
+	for _, p := range old {
+		known[p] = true
+	}
+	for _, p := range problems {
+		if !known[p] {
+			c.log.Warn("discovery problem", "affiliate", p.AffiliateID, "reason", p.Reason)
+		}
+	}
+}
+
+func signal(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+func checkEndpoint(s string) error {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return fmt.Errorf("endpoint %.300q: not host:port", s)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return fmt.Errorf("endpoint %.300q: port is not 1 to 65535", s)
+	}
+	if _, err := netip.ParseAddr(host); err != nil && !hostname(host) {
+		return fmt.Errorf("endpoint %.300q: not a host name or IP address", s)
+	}
+	return nil
+}
+
+func hostname(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if !('a' <= c|0x20 && c|0x20 <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '.' || c == '_') {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 253
+}

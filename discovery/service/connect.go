@@ -1,0 +1,142 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/siderolabs/discovery-api/api/v1alpha1/server/pb"
+	"google.golang.org/grpc"
+	grpcbackoff "google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+
+	"github.com/wirespan/wirespan/discovery"
+)
+
+const (
+	helloTimeout = 10 * time.Second
+	maxRedirects = 3 // in a row
+	// maxMessageSize admits a snapshot of a full cluster: 1,024 affiliates of
+	// 2 KiB of data and 64 endpoints of 32 bytes are 4.2 MiB.
+	maxMessageSize = 8 << 20
+)
+
+// connection is open and has been greeted.
+type connection struct {
+	*grpc.ClientConn
+	rpc      pb.ClusterClient
+	endpoint string     // where redirects led
+	public   netip.Addr // of this host, zero if the server didn't say
+}
+
+// connect opens endpoint, or where it redirects to, and says Hello.
+func (c *Client) connect(ctx context.Context, endpoint string) (*connection, error) {
+	for range maxRedirects + 1 {
+		conn, hello, err := c.hello(ctx, endpoint)
+		if err != nil {
+			return nil, fmt.Errorf("discovery service %s: %w", endpoint, err)
+		}
+		if hello.GetRedirect() == nil {
+			// An address that doesn't parse is one not known.
+			public, _ := discovery.ParseAddr(hello.GetClientIp())
+			return &connection{ClientConn: conn, rpc: pb.NewClusterClient(conn), endpoint: endpoint, public: public}, nil
+		}
+		_ = conn.Close()
+		target := hello.GetRedirect().GetEndpoint()
+		if err := checkEndpoint(target); err != nil {
+			return nil, fmt.Errorf("discovery service %s: redirect: %w", endpoint, err)
+		}
+		c.log.Debug("redirected", "from", endpoint, "to", target)
+		endpoint = target
+	}
+	return nil, fmt.Errorf("discovery service %s: redirected more than %d times in a row", endpoint, maxRedirects)
+}
+
+func (c *Client) hello(ctx context.Context, endpoint string) (*grpc.ClientConn, *pb.HelloResponse, error) {
+	conn, err := grpc.NewClient("passthrough:///"+url.PathEscape(endpoint),
+		grpc.WithTransportCredentials(transport(c.cfg.Insecure, c.cfg.Pin)),
+		grpc.WithContextDialer(c.dial),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           grpcbackoff.DefaultConfig,
+			MinConnectTimeout: connectTimeout(len(c.cfg.Endpoints)),
+		}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: max(10*time.Second, c.cfg.TTL/10)}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessageSize)),
+		grpc.WithDisableServiceConfig(),
+	)
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
+	defer cancel()
+	hello, err := pb.NewClusterClient(conn).Hello(ctx, &pb.HelloRequest{ClusterId: c.cfg.ClusterID, ClientVersion: c.cfg.ClientVersion})
+	if err != nil {
+		_ = conn.Close()
+		return nil, nil, rpcError("hello", err)
+	}
+	return conn, hello, nil
+}
+
+// Delete removes this node from the service over a connection of its own, and
+// makes Run publish nothing until the next [Client.Publish]. It tries each
+// endpoint once. An update that Run has under way may still win: to leave for
+// good, stop Run first.
+func (c *Client) Delete(ctx context.Context) error {
+	c.mu.Lock()
+	c.local, c.snap.Published = nil, false
+	endpoints := []string{c.endpoint}
+	c.mu.Unlock()
+	for _, e := range c.cfg.Endpoints {
+		if !slices.Contains(endpoints, e) {
+			endpoints = append(endpoints, e)
+		}
+	}
+	var errs []error
+	for _, e := range endpoints {
+		err := c.deleteAt(ctx, e)
+		if err == nil {
+			return nil
+		}
+		errs = append(errs, err)
+	}
+	return fmt.Errorf("delete own affiliate: %w", errors.Join(errs...))
+}
+
+func (c *Client) deleteAt(ctx context.Context, endpoint string) error {
+	conn, err := c.connect(ctx, endpoint)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
+	defer cancel()
+	_, err = conn.rpc.AffiliateDelete(ctx, &pb.AffiliateDeleteRequest{ClusterId: c.cfg.ClusterID, AffiliateId: c.cfg.AffiliateID})
+	if err != nil {
+		return fmt.Errorf("discovery service %s: %w", conn.endpoint, rpcError("delete", err))
+	}
+	return nil
+}
+
+// rpcError says what failed and how. A server's text is untrusted: it is cut
+// to one printable line.
+func rpcError(doing string, err error) error {
+	s := status.Convert(err)
+	return fmt.Errorf("%s: %s: %s", doing, s.Code(), clean(s.Message()))
+}
+
+func clean(s string) string {
+	s = strings.ToValidUTF8(s[:min(len(s), 300)], "")
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, s)
+}

@@ -1,0 +1,197 @@
+package service
+
+import (
+	"context"
+	"crypto/rand"
+	"maps"
+	"net/netip"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/siderolabs/discovery-api/api/v1alpha1/server/pb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/wirespan/wirespan/discovery"
+	"github.com/wirespan/wirespan/mesh"
+)
+
+// updateTimeout is for one update. Behind a shared address a server lets
+// requests wait for their turn.
+const updateTimeout = 30 * time.Second
+
+// publisher sends what Publish gave, over one connection after the other. What
+// is sealed outlives them, what was sent doesn't.
+type publisher struct {
+	c    *Client
+	rpc  pb.ClusterClient
+	good bool // the server answered, or there was nothing to publish
+
+	sealed mesh.Affiliate // what blob holds, without endpoints
+	blob   []byte
+
+	sentBlob   bool
+	sentOwn    []netip.AddrPort
+	sentOthers map[string][]netip.AddrPort // by affiliate id
+
+	problems map[string][]discovery.Problem // of the last try, by affiliate id
+}
+
+func (p *publisher) run(ctx context.Context, rpc pb.ClusterClient) error {
+	p.rpc = rpc
+	p.forget()
+	select {
+	case <-p.c.wake: // for what is sent now anyway
+	default:
+	}
+	refresh := time.NewTicker(p.c.cfg.TTL / 2)
+	defer refresh.Stop()
+	var wait backoff
+	for {
+		retry, err := p.publish(ctx)
+		if err != nil {
+			return err
+		}
+		p.good = true
+		var again <-chan time.Time
+		if retry {
+			again = time.After(wait.next())
+		} else {
+			wait = backoff{}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-p.c.wake:
+		case <-again:
+		case <-refresh.C:
+			p.forget()
+		}
+	}
+}
+
+// forget makes the next publish send everything.
+func (p *publisher) forget() {
+	p.sentBlob, p.sentOwn, p.sentOthers = false, nil, map[string][]netip.AddrPort{}
+	p.problems = map[string][]discovery.Problem{}
+}
+
+// publish sends what the server doesn't have. An error means that the
+// connection is of no use; retry, that the server refused this node's data.
+func (p *publisher) publish(ctx context.Context) (retry bool, err error) {
+	p.c.mu.Lock()
+	local := p.c.local
+	p.c.mu.Unlock()
+	if local == nil {
+		return false, nil
+	}
+	accepted, err := p.publishOwn(ctx, local.Affiliate)
+	if err != nil {
+		return false, err
+	}
+	if accepted {
+		p.c.update(func(s *Snapshot) { s.Published = p.c.local == local })
+	}
+	if err := p.publishOthers(ctx, local.Others); err != nil {
+		return false, err
+	}
+	var problems []discovery.Problem
+	for _, id := range slices.Sorted(maps.Keys(p.problems)) {
+		problems = append(problems, p.problems[id]...)
+	}
+	p.c.report(&p.c.refused, problems)
+	return !accepted, nil
+}
+
+func (p *publisher) publishOwn(ctx context.Context, a mesh.Affiliate) (accepted bool, err error) {
+	id := p.c.cfg.AffiliateID
+	endpoints := a.Endpoints[:min(len(a.Endpoints), discovery.MaxEndpoints)]
+	a.Endpoints = nil
+	if p.blob == nil || !reflect.DeepEqual(a, p.sealed) {
+		var nonce [discovery.NonceSize]byte
+		_, _ = rand.Read(nonce[:]) // never fails
+		blob, err := discovery.SealAffiliate(p.c.cfg.Secret, a, nonce)
+		if err != nil {
+			p.problems[id] = []discovery.Problem{{AffiliateID: id, Reason: err.Error()}}
+			return false, nil
+		}
+		p.sealed, p.blob, p.sentBlob = a, blob, false
+	}
+	if p.sentBlob && len(missing(endpoints, p.sentOwn)) == 0 {
+		return true, nil
+	}
+	req := &pb.AffiliateUpdateRequest{AffiliateId: id, AffiliateEndpoints: p.seal(id, endpoints)}
+	if !p.sentBlob {
+		req.AffiliateData = p.blob
+	}
+	accepted, err = p.send(ctx, req)
+	if accepted {
+		p.sentBlob, p.sentOwn = true, endpoints
+	}
+	return accepted, err
+}
+
+// publishOthers sends where this node sees others work. A refusal is not
+// retried before the next refresh: the others live without it.
+func (p *publisher) publishOthers(ctx context.Context, others []mesh.Endpoint) error {
+	byID := map[string][]netip.AddrPort{}
+	for _, o := range others {
+		if o.AffiliateID != p.c.cfg.AffiliateID && discovery.CheckID(o.AffiliateID) == nil {
+			byID[o.AffiliateID] = append(byID[o.AffiliateID], o.Endpoint)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(byID)) {
+		fresh := missing(byID[id], p.sentOthers[id])
+		fresh = fresh[:min(len(fresh), discovery.MaxEndpoints)]
+		if len(fresh) == 0 {
+			continue
+		}
+		req := &pb.AffiliateUpdateRequest{AffiliateId: id, AffiliateEndpoints: p.seal(id, fresh)}
+		if _, err := p.send(ctx, req); err != nil {
+			return err
+		}
+		p.sentOthers[id] = append(p.sentOthers[id], fresh...)
+	}
+	return nil
+}
+
+// seal starts a try: what is no endpoint is left out, as a problem.
+func (p *publisher) seal(id string, endpoints []netip.AddrPort) [][]byte {
+	delete(p.problems, id)
+	var out [][]byte
+	for _, e := range endpoints {
+		b, err := discovery.SealEndpoint(p.c.cfg.Secret, e)
+		if err != nil {
+			p.problem(id, err.Error())
+			continue
+		}
+		out = append(out, b)
+	}
+	return out
+}
+
+func (p *publisher) send(ctx context.Context, req *pb.AffiliateUpdateRequest) (accepted bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, updateTimeout)
+	defer cancel()
+	req.ClusterId, req.Ttl = p.c.cfg.ClusterID, durationpb.New(p.c.cfg.TTL)
+	_, err = p.rpc.AffiliateUpdate(ctx, req)
+	switch status.Code(err) {
+	case codes.OK:
+		return true, nil
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
+		return false, rpcError("update", err)
+	}
+	p.problem(req.AffiliateId, "the server refuses the update: "+clean(status.Convert(err).Message()))
+	return false, nil
+}
+
+func (p *publisher) problem(id, reason string) {
+	p.problems[id] = append(p.problems[id], discovery.Problem{AffiliateID: id, Reason: reason})
+}
+
+// missing returns what of want is not in have.
+func missing(want, have []netip.AddrPort) []netip.AddrPort {
+	return slices.DeleteFunc(slices.Clone(want), func(e netip.AddrPort) bool { return slices.Contains(have, e) })
+}

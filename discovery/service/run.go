@@ -1,0 +1,120 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/siderolabs/discovery-api/api/v1alpha1/server/pb"
+	"golang.org/x/sync/errgroup"
+)
+
+// Run connects, follows and publishes until ctx is cancelled, which is not an
+// error, and returns when all its goroutines have ended. It is called once.
+func (c *Client) Run(ctx context.Context) error {
+	t := newTable(c.cfg.AffiliateID, c.cfg.Secret, c.cfg.TTL)
+	p := &publisher{c: c}
+	var wait backoff
+	failed := 0 // endpoints in a row
+	for {
+		good, err := c.session(ctx, t, p)
+		c.disconnected(ctx, err)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if good {
+			wait, failed = backoff{}, 0
+		} else {
+			failed++
+			c.nextEndpoint(failed)
+			if failed%len(c.cfg.Endpoints) != 0 {
+				continue
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait.next()):
+		}
+	}
+}
+
+// session is one connection from its first to its last moment. It is good if
+// the server gave a snapshot and answered to what was published.
+func (c *Client) session(ctx context.Context, t *table, p *publisher) (good bool, err error) {
+	conn, err := c.connect(ctx, c.current())
+	if err != nil {
+		return false, err
+	}
+	defer conn.Close()
+	c.mu.Lock()
+	c.endpoint = conn.endpoint
+	c.mu.Unlock()
+	c.update(func(s *Snapshot) {
+		s.Server = conn.endpoint
+		if conn.public.IsValid() {
+			s.PublicAddr = conn.public
+		}
+	})
+	p.good = false
+	g, ctx := errgroup.WithContext(ctx)
+	w := &watch{c: c, t: t, rpc: conn.rpc, messages: make(chan *pb.WatchResponse, 64), listed: make(chan []*pb.Affiliate), ready: make(chan struct{})}
+	g.Go(func() error { return w.receive(ctx) })
+	g.Go(func() error { return w.run(ctx, g) })
+	g.Go(func() error {
+		select {
+		case <-w.ready: // else a server that takes no updates would never be heard
+			return p.run(ctx, conn.rpc)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	err = g.Wait()
+	return w.good && p.good, fmt.Errorf("discovery service %s: %w", conn.endpoint, err)
+}
+
+func (c *Client) current() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.endpoint
+}
+
+// nextEndpoint goes on in the list, from its start after a good connection.
+func (c *Client) nextEndpoint(failed int) {
+	next := c.cfg.Endpoints[failed%len(c.cfg.Endpoints)]
+	c.mu.Lock()
+	c.endpoint = next
+	c.mu.Unlock()
+}
+
+// connected is called with each connection's first snapshot.
+func (c *Client) connected() {
+	var server string
+	c.update(func(s *Snapshot) {
+		s.Connected, s.Since, s.LastError = true, time.Now(), nil
+		server = s.Server
+	})
+	c.log.Info("connected to discovery service", "server", server)
+}
+
+// disconnected warns of the first failure; of those after it it tells at Debug.
+func (c *Client) disconnected(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		err = nil // it was stopped: no failure
+	}
+	first := false
+	c.update(func(s *Snapshot) {
+		first = s.Connected || s.LastError == nil
+		if s.Connected || s.Since.IsZero() {
+			s.Connected, s.Since = false, time.Now()
+		}
+		s.LastError = err
+	})
+	switch {
+	case err == nil:
+	case first:
+		c.log.Warn("discovery service lost, retrying", "error", err)
+	default:
+		c.log.Debug("discovery service still unreachable", "error", err)
+	}
+}

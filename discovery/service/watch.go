@@ -1,0 +1,129 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"time"
+
+	"github.com/siderolabs/discovery-api/api/v1alpha1/server/pb"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	snapshotTimeout = 30 * time.Second // for the first message of a watch
+	listTimeout     = 30 * time.Second
+)
+
+// watch keeps the table up to date over one connection.
+type watch struct {
+	c        *Client
+	t        *table
+	rpc      pb.ClusterClient
+	messages chan *pb.WatchResponse
+	listed   chan []*pb.Affiliate
+	ready    chan struct{} // closed when the snapshot has come
+	good     bool          // likewise, for the goroutine of run
+}
+
+func (w *watch) run(ctx context.Context, g *errgroup.Group) error {
+	late := time.After(snapshotTimeout)
+	var verify <-chan time.Time // nil: nothing to verify, or under way
+	listing := false
+	for {
+		if verify == nil && !listing && w.t.unverified() {
+			// Events of about the same time share a List; the jitter keeps a
+			// whole mesh from asking at once.
+			verify = time.After(time.Second/2 + rand.N(time.Second))
+		}
+		var expiry <-chan time.Time
+		if next := w.t.nextExpiry(); !next.IsZero() {
+			expiry = time.After(time.Until(next))
+		}
+		select {
+		case <-ctx.Done():
+			for len(w.messages) > 0 { // a deletion said last must not be lost
+				w.apply(<-w.messages)
+			}
+			return ctx.Err()
+		case <-late:
+			return errors.New("watch: no snapshot in time")
+		case m := <-w.messages:
+			first := !w.good
+			w.apply(m)
+			if first {
+				late = nil
+				w.publish()
+				w.c.connected()
+				close(w.ready)
+			}
+		case <-verify:
+			verify, listing = nil, true
+			w.t.verify()
+			g.Go(func() error { return w.list(ctx) })
+		case list := <-w.listed:
+			listing = false
+			w.t.verified(list)
+		case now := <-expiry:
+			w.t.expire(now)
+		}
+		if w.t.dirty && len(w.messages) == 0 {
+			w.publish()
+		}
+	}
+}
+
+// apply takes the snapshot or, after it, a delta.
+func (w *watch) apply(m *pb.WatchResponse) {
+	if w.good {
+		w.t.delta(m)
+		return
+	}
+	w.good = true
+	w.t.snapshot(m.GetAffiliates(), time.Now())
+}
+
+// receive opens the watch and passes its messages on. It never waits for the
+// server's answers to other requests: a slow reader loses its watch.
+func (w *watch) receive(ctx context.Context) error {
+	stream, err := w.rpc.Watch(ctx, &pb.WatchRequest{ClusterId: w.c.cfg.ClusterID})
+	if err != nil {
+		return rpcError("watch", err)
+	}
+	for {
+		m, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return errors.New("watch: ended by the server")
+		}
+		if err != nil {
+			return rpcError("watch", err)
+		}
+		select {
+		case w.messages <- m:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// publish hands the table on to those who read the client's snapshot.
+func (w *watch) publish() {
+	affiliates, problems := w.t.result()
+	w.c.update(func(s *Snapshot) { s.Affiliates = affiliates })
+	w.c.report(&w.c.found, problems)
+}
+
+func (w *watch) list(ctx context.Context) error {
+	call, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	resp, err := w.rpc.List(call, &pb.ListRequest{ClusterId: w.c.cfg.ClusterID})
+	if err != nil {
+		return rpcError("list", err)
+	}
+	select {
+	case w.listed <- resp.GetAffiliates():
+	case <-ctx.Done():
+	}
+	return nil
+}

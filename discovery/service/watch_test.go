@@ -1,0 +1,277 @@
+package service
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/siderolabs/discovery-api/api/v1alpha1/server/pb"
+	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/wirespan/wirespan/discovery"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestFirstTryAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, n *network) {
+		n.start("a:1", sealed(t, secret, "p1", "one"), sealed(t, secret, "self", "me"))
+		start := time.Now()
+		c := run(t, n, config("a:1"))
+		wantIDs(t, c, "p1")
+		s := c.Snapshot()
+		if !s.Connected || s.Server != "a:1" || s.PublicAddr.String() != "198.51.100.7" || s.LastError != nil || !s.Since.Equal(start) || s.Problems != nil {
+			t.Errorf("snapshot %+v", s)
+		}
+		if a := s.Affiliates[0]; a.Hostname != "one" || len(a.Endpoints) != 1 {
+			t.Errorf("affiliate %+v", a)
+		}
+		if !time.Now().Equal(start) {
+			t.Errorf("it took %v", time.Since(start))
+		}
+		if !changed(c) || changed(c) {
+			t.Error("want one coalesced wake-up")
+		}
+	})
+}
+
+func TestDeltas(t *testing.T) {
+	bubble(t, func(t *testing.T, n *network) {
+		f := n.start("a:1", sealed(t, secret, "p1", "one"))
+		c := run(t, n, config("a:1"))
+		wantIDs(t, c, "p1")
+		changed(c)
+		two := sealed(t, secret, "p2", "two")
+		f.put(two)
+		if !changed(c) {
+			t.Error("a new affiliate gave no wake-up")
+		}
+		wantIDs(t, c, "p1", "p2")
+		f.put(proto.CloneOf(two))
+		if changed(c) {
+			t.Error("an identical affiliate gave a wake-up")
+		}
+		f.put(sealed(t, secret, "p2", "zwei"))
+		if !changed(c) || c.Snapshot().Affiliates[1].Hostname != "zwei" {
+			t.Errorf("an update was not taken: %+v", c.Snapshot().Affiliates[1])
+		}
+	})
+}
+
+func TestDeletionIsVerified(t *testing.T) {
+	bubble(t, func(t *testing.T, n *network) {
+		f := n.start("a:1", sealed(t, secret, "p1", "one"), sealed(t, secret, "p2", "two"), sealed(t, secret, "p3", "three"))
+		c := run(t, n, config("a:1"))
+		wantIDs(t, c, "p1", "p2", "p3")
+
+		f.announceDeleted("p1") // it stays in the server's state
+		f.remove("p2")
+		f.announceDeleted("never-heard-of")
+		wantIDs(t, c, "p1", "p2", "p3") // not yet
+		time.Sleep(2 * time.Second)
+		wantIDs(t, c, "p1", "p3")
+		if _, lists := f.counts(); lists != 1 {
+			t.Errorf("%d Lists for two events at one time, want 1", lists)
+		}
+
+		f.remove("p3")
+		f.put(sealed(t, secret, "p3", "back")) // before the List
+		time.Sleep(2 * time.Second)
+		wantIDs(t, c, "p1", "p3")
+		if _, lists := f.counts(); lists > 2 {
+			t.Errorf("%d Lists", lists)
+		}
+	})
+}
+
+func TestOutageKeepsData(t *testing.T) {
+	bubble(t, func(t *testing.T, n *network) {
+		p1, p2, p3 := sealed(t, secret, "p1", "one"), sealed(t, secret, "p2", "two"), sealed(t, secret, "p3", "three")
+		n.start("a:1", p1, p2, p3)
+		c := run(t, n, config("a:1"))
+		wantIDs(t, c, "p1", "p2", "p3")
+		n.stop("a:1")
+		time.Sleep(2 * time.Hour)
+		wantIDs(t, c, "p1", "p2", "p3")
+		s := c.Snapshot()
+		if s.Connected || s.LastError == nil || !strings.Contains(s.LastError.Error(), "discovery service a:1") || !strings.Contains(s.LastError.Error(), "connection refused") {
+			t.Errorf("connected %v, error %v", s.Connected, s.LastError)
+		}
+		// One of three is gone: that is believed at once.
+		n.start("a:1", p1, p2)
+		time.Sleep(maxBackoff + time.Second)
+		wantIDs(t, c, "p1", "p2")
+		if s := c.Snapshot(); !s.Connected || s.LastError != nil {
+			t.Errorf("connected %v, error %v", s.Connected, s.LastError)
+		}
+	})
+}
+
+func TestSuspiciouslyEmptySnapshot(t *testing.T) {
+	bubble(t, func(t *testing.T, n *network) {
+		var all []*pb.Affiliate
+		for i := range 4 {
+			all = append(all, sealed(t, secret, fmt.Sprintf("p%d", i), ""))
+		}
+		n.start("a:1", all...)
+		cfg := config("a:1")
+		cfg.TTL = 10 * time.Minute
+		c := run(t, n, cfg)
+		wantIDs(t, c, "p0", "p1", "p2", "p3")
+		n.stop("a:1")
+		f := n.start("a:1", all[0])
+		time.Sleep(2 * time.Second)
+		wantIDs(t, c, "p0", "p1", "p2", "p3")
+		if p := c.Snapshot().Problems; len(p) != 1 || !strings.Contains(p[0].Reason, "lost more than half") {
+			t.Errorf("problems %v", p)
+		}
+		f.put(all[1])  // publishes itself again
+		f.remove("p2") // unknown to this server, so it says nothing that is true of p2 but this
+		f.endWatches() // a second suspicious snapshot doesn't prolong anything
+		time.Sleep(5 * time.Minute)
+		wantIDs(t, c, "p0", "p1", "p3")
+		time.Sleep(6 * time.Minute)
+		wantIDs(t, c, "p0", "p1")
+		if p := c.Snapshot().Problems; len(p) != 0 {
+			t.Errorf("problems %v", p)
+		}
+	})
+}
+
+func TestSnapshotConfirmsDeletion(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	p1, p2 := sealed(t, secret, "p1", ""), sealed(t, secret, "p2", "")
+	tab := newTable("self", secret, time.Minute)
+	tab.snapshot([]*pb.Affiliate{p1, p2}, now)
+	tab.delta(&pb.WatchResponse{Affiliates: []*pb.Affiliate{{Id: "p1"}, {Id: "p2"}}, Deleted: true})
+	tab.snapshot([]*pb.Affiliate{p2}, now)
+	if tab.entries["p1"] != nil || tab.entries["p2"] == nil || tab.unverified() {
+		t.Errorf("entries %v, deleted %v", tab.entries, tab.deleted)
+	}
+}
+
+// A deletion that comes while a List is under way is not judged by that List.
+func TestDeletionDuringList(t *testing.T) {
+	p1 := sealed(t, secret, "p1", "")
+	tab := newTable("self", secret, time.Minute)
+	deletion := &pb.WatchResponse{Affiliates: []*pb.Affiliate{{Id: "p1"}}, Deleted: true}
+	tab.snapshot([]*pb.Affiliate{p1}, time.Unix(1e9, 0))
+	tab.delta(deletion)
+	tab.verify()
+	tab.delta(deletion)
+	tab.verified([]*pb.Affiliate{p1}) // older than the second event
+	if !tab.unverified() {
+		t.Fatal("the second deletion was forgotten")
+	}
+	tab.verify()
+	tab.verified(nil)
+	if len(tab.entries) != 0 || tab.unverified() {
+		t.Errorf("entries %v, deleted %v", tab.entries, tab.deleted)
+	}
+}
+
+func TestTableLimits(t *testing.T) {
+	tab := newTable("self", secret, time.Minute)
+	var many []*pb.Affiliate
+	for i := range discovery.MaxAffiliates + 1 {
+		many = append(many, &pb.Affiliate{Id: fmt.Sprint(i)})
+	}
+	tab.snapshot(many, time.Unix(1e9, 0))
+	_, problems := tab.result()
+	if len(tab.entries) != discovery.MaxAffiliates || len(problems) != 1 || !strings.Contains(problems[0].Reason, "limit of 1024") {
+		t.Errorf("%d entries, problems %v", len(tab.entries), problems)
+	}
+}
+
+func TestWrongSecretIsSaidOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, n *network) {
+		var log bytes.Buffer
+		f := n.start("a:1", sealed(t, otherSecret, "p1", ""), sealed(t, otherSecret, "p2", ""))
+		cfg := config("a:1")
+		cfg.Log = hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Debug})
+		c := run(t, n, cfg)
+		for i := range 20 {
+			f.put(sealed(t, otherSecret, fmt.Sprintf("p%d", i), ""))
+			time.Sleep(time.Minute)
+		}
+		f.endWatches()
+		time.Sleep(time.Minute)
+		wantIDs(t, c)
+		if p := c.Snapshot().Problems; len(p) != 1 || p[0] != (discovery.Problem{Reason: discovery.ReasonWrongSecret}) {
+			t.Errorf("problems %v", p)
+		}
+		if got := strings.Count(log.String(), discovery.ReasonWrongSecret); got != 1 {
+			t.Errorf("said %d times:\n%s", got, log.String())
+		}
+		if strings.Contains(log.String(), clusterID) || !strings.Contains(log.String(), clusterID[:8]) {
+			t.Errorf("the log must hold eight characters of the cluster id:\n%s", log.String())
+		}
+		// The right secret for one of them shows the others' problems singly.
+		f.put(sealed(t, secret, "p1", ""))
+		wantIDs(t, c, "p1")
+		if p := c.Snapshot().Problems; len(p) != 19 {
+			t.Errorf("%d problems, want 19", len(p))
+		}
+	})
+}
+
+func TestSilentServer(t *testing.T) {
+	bubble(t, func(t *testing.T, n *network) {
+		f := n.start("a:1")
+		f.stall = make(chan struct{}) // it accepts connections, and answers nothing
+		c := run(t, n, config("a:1"))
+		time.Sleep(helloTimeout + time.Millisecond)
+		synctest.Wait()
+		err := c.Snapshot().LastError
+		close(f.stall)
+		if err == nil || !strings.Contains(err.Error(), "hello: DeadlineExceeded") {
+			t.Errorf("error %v", err)
+		}
+		time.Sleep(5 * time.Second)
+		if synctest.Wait(); !c.Snapshot().Connected {
+			t.Errorf("not connected: %v", c.Snapshot().LastError)
+		}
+	})
+}
+
+// FuzzApply feeds watch messages as a hostile server could send them.
+func FuzzApply(f *testing.F) {
+	seed := func(m *pb.WatchResponse) []byte {
+		b, err := proto.Marshal(m)
+		if err != nil {
+			f.Fatal(err)
+		}
+		return b
+	}
+	p1, p2 := sealed(f, secret, "p1", "one"), sealed(f, otherSecret, "p2", "two")
+	f.Add(seed(&pb.WatchResponse{Affiliates: []*pb.Affiliate{p1, p2, p1}}), seed(&pb.WatchResponse{Affiliates: []*pb.Affiliate{{Id: "p1"}}, Deleted: true}))
+	f.Add([]byte{}, []byte{})
+	f.Fuzz(func(t *testing.T, first, second []byte) {
+		var a, b pb.WatchResponse
+		if proto.Unmarshal(first, &a) != nil || proto.Unmarshal(second, &b) != nil {
+			return
+		}
+		now := time.Unix(1e9, 0)
+		tab := newTable("self", secret, time.Minute)
+		tab.snapshot(a.Affiliates, now)
+		tab.delta(&b)
+		tab.verify()
+		tab.verified(a.Affiliates)
+		tab.snapshot(b.Affiliates, now)
+		tab.expire(now.Add(time.Minute))
+		affiliates, _ := tab.result()
+		for _, got := range affiliates {
+			if got.NodeID == "self" || discovery.CheckID(got.NodeID) != nil || len(got.Endpoints) > discovery.MaxEndpoints {
+				t.Fatalf("affiliate %+v", got)
+			}
+		}
+		if len(tab.entries) > discovery.MaxAffiliates || !tab.nextExpiry().IsZero() || tab.unverified() && !b.Deleted {
+			t.Fatalf("%d entries, next expiry %v", len(tab.entries), tab.nextExpiry())
+		}
+	})
+}
