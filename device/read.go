@@ -17,13 +17,13 @@ import (
 // held is a peer as the device has it. It is used again for the next peer, its
 // slice included.
 type held struct {
-	publicKey       mesh.Key
-	presharedKey    [mesh.KeySize]byte
-	endpoint        netip.AddrPort
-	keepalive       time.Duration
-	allowedIPs      []netip.Prefix
-	handshake       time.Time // zero: never
-	receive, transm uint64
+	publicKey         mesh.Key
+	presharedKey      [mesh.KeySize]byte
+	endpoint          netip.AddrPort
+	keepalive         time.Duration
+	allowedIPs        []netip.Prefix
+	handshake         time.Time // zero: never
+	receive, transmit uint64
 }
 
 // visitor says what to take from the device. Nil fields are skipped, and so
@@ -112,7 +112,7 @@ func (r *reader) statField(key string, value []byte) (err error) {
 	case "rx_bytes":
 		r.held.receive, err = parseUint(value, math.MaxUint64)
 	case "tx_bytes":
-		r.held.transm, err = parseUint(value, math.MaxUint64)
+		r.held.transmit, err = parseUint(value, math.MaxUint64)
 	}
 	return err
 }
@@ -181,7 +181,7 @@ func (d *Device) Stats() ([]mesh.PeerStats, error) {
 	err := d.read(visitor{peer: func(h *held) {
 		stats = append(stats, mesh.PeerStats{
 			PublicKey: h.publicKey, Endpoint: h.endpoint,
-			ReceiveBytes: h.receive, TransmitBytes: h.transm, LastHandshakeTime: h.handshake,
+			ReceiveBytes: h.receive, TransmitBytes: h.transmit, LastHandshakeTime: h.handshake,
 		})
 	}})
 	if err != nil {

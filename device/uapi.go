@@ -142,7 +142,7 @@ func (d *Device) serveRequest(in *bufio.Reader, out io.Writer) error {
 	}
 	var errno int64
 	if err != nil {
-		errno = int64(unix.EINVAL)
+		errno = -int64(unix.EINVAL)
 		if refused := (*wireguard.IPCError)(nil); errors.As(err, &refused) {
 			errno = refused.ErrorCode()
 		}

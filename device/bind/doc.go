@@ -11,7 +11,9 @@
 // Without a netlink socket (a sandbox) a source is dropped only when a send
 // with it is refused.
 //
-// Limits: Linux only. Routes are looked at no more than once a second.
+// Limits: Linux only. Where the kernel coalesces received datagrams (UDP GRO,
+// Linux 5.12 and later), upstream loses the source, and the kernel's routes
+// choose it for every packet. Routes are looked at no more than once a second.
 //
 // Ownership: Open starts one goroutine and Close ends it; endpoints are never
 // changed once handed out, so concurrent sends need no lock.
