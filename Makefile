@@ -1,0 +1,72 @@
+# Targets that people use: demo, test, build, bench, lint, fuzz, cross, clean.
+
+GO      ?= go
+FUZZ    ?= 10s
+
+# grpcnotrace and nethttpomithttp2 leave out a tracer and an HTTP/2 server that
+# nothing here uses; without the first, the linker can drop no method at all.
+TAGS    := grpcnotrace,nethttpomithttp2
+LDFLAGS := -s -w -funcalign=16
+# Inlining is for the data plane, handshakes and decisions only: elsewhere (gRPC,
+# TLS, HTTP, YAML) it costs 1 MB and gains nothing that anyone could notice.
+INLINED := runtime/... internal/... sync/... syscall net net/netip time bytes encoding/binary \
+	crypto/internal/fips140/edwards25519/... golang.org/x/crypto/... golang.org/x/sys/... \
+	golang.zx2c4.com/... gvisor.dev/... github.com/google/btree github.com/wirespan/...
+GCFLAGS := -gcflags=all=-l $(INLINED:%=-gcflags=%=)
+
+export CGO_ENABLED = 0
+
+.PHONY: build
+build: ## the static binary, bin/wirespan
+	$(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' $(GCFLAGS) -o bin/wirespan ./cmd/wirespan
+
+.PHONY: demo
+demo: build ## a mesh of three nodes on this machine, unprivileged
+	./bin/wirespan demo
+
+.PHONY: test
+test: tools ## unit tests with the race detector and, as root, the privileged suite
+	cd testdata/interop && CGO_ENABLED=1 $(GO) test -race ./...
+	$(GO) vet -tags $(TAGS) ./...
+	CGO_ENABLED=1 $(GO) test -race -tags $(TAGS) -timeout 14m ./...
+
+# What the tests run, as COMMAND=DEBIAN-PACKAGE.
+TOOLS := gcc=gcc ip=iproute2 nft=nftables wg=wireguard-tools ping=iputils-ping curl=curl setpriv=util-linux
+
+.PHONY: tools
+tools:
+	@missing=; for t in $(TOOLS); do command -v $${t%=*} >/dev/null || missing="$$missing $${t#*=}"; done; \
+	test -z "$$missing" && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
+	else echo "the tests need these packages:$$missing" >&2; exit 1; fi
+
+.PHONY: bench
+bench: ## Go benchmarks of all packages
+	$(GO) test -tags $(TAGS) -run '^$$' -bench . -benchmem ./...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZ (10s)
+	@$(GO) list -tags $(TAGS) ./... | while read -r pkg; do \
+		for f in $$($(GO) test -tags $(TAGS) -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			echo "$$pkg $$f"; \
+			$(GO) test -tags $(TAGS) -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZ) -fuzzminimizetime 1x $$pkg || exit 1; \
+		done; done
+
+.PHONY: size
+size: build ## fails if the binary has grown past 16 MB
+	@test $$(wc -c < bin/wirespan) -le 16000000 || { ls -l bin/wirespan; echo "bin/wirespan is larger than 16 MB" >&2; exit 1; }
+
+.PHONY: cross
+cross: ## builds for every supported architecture
+	@for a in amd64 arm64 arm riscv64 mipsle 386; do \
+		echo linux/$$a; GOOS=linux GOARCH=$$a GOARM=7 GOMIPS=softfloat \
+		$(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' $(GCFLAGS) -o bin/wirespan-linux-$$a ./cmd/wirespan || exit 1; done
+
+.PHONY: lint
+lint: ## golangci-lint, if it is installed
+	golangci-lint run
+
+.PHONY: clean
+clean:
+	rm -rf bin
