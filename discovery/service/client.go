@@ -149,7 +149,8 @@ func (c *Client) update(change func(*Snapshot)) {
 	signal(c.changed)
 }
 
-// report replaces one of the two lists of problems and logs what is new in it.
+// report replaces one of the two lists of problems. Whoever reads the snapshot
+// says them; here they are only for debugging.
 func (c *Client) report(list *[]discovery.Problem, problems []discovery.Problem) {
 	c.mu.Lock()
 	old := *list
@@ -165,7 +166,7 @@ func (c *Client) report(list *[]discovery.Problem, problems []discovery.Problem)
 	}
 	for _, p := range problems {
 		if !known[p] {
-			c.log.Warn("discovery problem", "affiliate", p.AffiliateID, "reason", p.Reason)
+			c.log.Debug("discovery problem", "affiliate", p.AffiliateID, "reason", p.Reason)
 		}
 	}
 }
