@@ -142,5 +142,8 @@ func (l *loader) takeIdentity(i *identity, prefix string) {
 		l.add(i.secret.at, "%s: invalid clusterSecret: expected %d bytes, got %d: (redacted)", prefix, mesh.KeySize, len(b))
 	default:
 		l.cfg.ClusterSecret = mesh.NewSecret([mesh.KeySize]byte(b))
+		if l.cfg.ClusterSecret.IsZero() { // WireGuard takes it for "no preshared key"
+			l.add(i.secret.at, "%s: invalid clusterSecret: all bytes are zero", prefix)
+		}
 	}
 }

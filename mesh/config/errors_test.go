@@ -169,6 +169,9 @@ func TestDiscoveryErrors(t *testing.T) {
 		{"secret short", id("clusterID: a\nclusterSecret: AQIDBA==\n"), []string{
 			"a.yaml:4: DiscoveryIdentityConfig: invalid clusterSecret: expected 32 bytes, got 4: (redacted)",
 		}},
+		{"secret zero", id("clusterID: x\nclusterSecret: " + strings.Repeat("A", 43) + "=\n"), []string{
+			"a.yaml:4: DiscoveryIdentityConfig: invalid clusterSecret: all bytes are zero",
+		}},
 		{"id long", id("clusterID: " + strings.Repeat("a", 257) + "\nclusterSecret: " + testSecret + "\n"), []string{
 			"a.yaml:3: DiscoveryIdentityConfig: clusterID is too long: 257 bytes, at most 256",
 		}},
