@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/wirespan/wirespan/device"
+	"github.com/wirespan/wirespan/device/bind"
+	"github.com/wirespan/wirespan/device/netstack"
+	"github.com/wirespan/wirespan/device/tun"
+	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/agent"
+	"github.com/wirespan/wirespan/mesh/config"
+)
+
+// chooseBackend takes TUN where it can and netstack where it can't, unless the
+// configuration says which.
+func chooseBackend(b config.Backend) agent.Backend {
+	switch b {
+	case config.BackendTUN:
+		return agent.Backend{}
+	case config.BackendNetstack:
+		return agent.Backend{Netstack: true}
+	}
+	if err := tun.Available(); err != nil {
+		return agent.Backend{Netstack: true, Reason: "no TUN: " + err.Error()}
+	}
+	return agent.Backend{Reason: "a TUN interface can be made"}
+}
+
+// dataPlane opens devices, and dials through the netstack while there is one.
+type dataPlane struct {
+	backend agent.Backend
+	log     hclog.Logger
+	// opened is called with each new netstack; nil: nobody cares.
+	opened func(*netstack.Netstack)
+	stack  atomic.Pointer[netstack.Netstack]
+}
+
+// open opens the device of one identity.
+func (p *dataPlane) open(self mesh.Identity, c *agent.Settings, mtu int) (agent.Device, error) {
+	plane, err := p.plane(self, c, mtu)
+	if err != nil {
+		return nil, err
+	}
+	dev, err := device.Open(device.Config{
+		TUN: plane, Bind: bind.New(p.log), PrivateKey: self.PrivateKey,
+		ListenPort: c.ListenPort, FirewallMark: mesh.FirewallMark, Log: p.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.log.Info("data plane open", "backend", p.backend, "reason", p.backend.Reason, "port", dev.ListenPort(), "mtu", mtu)
+	return &servedDevice{dev, serveUAPI(dev, c, p.log)}, nil
+}
+
+func (p *dataPlane) plane(self mesh.Identity, c *agent.Settings, mtu int) (device.Interface, error) {
+	if !p.backend.Netstack {
+		return tun.Open(c.InterfaceName, mtu)
+	}
+	stack, err := netstack.New(netstack.Config{Addresses: []netip.Addr{self.Address}, MTU: mtu})
+	if err != nil {
+		return nil, err
+	}
+	p.stack.Store(stack)
+	if p.opened != nil {
+		p.opened(stack)
+	}
+	return stack, nil
+}
+
+// dial connects through the netstack.
+func (p *dataPlane) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	stack := p.stack.Load()
+	if stack == nil {
+		return nil, errors.New("the mesh is not running on this node (kubespan.enabled is false)")
+	}
+	return stack.DialContext(ctx, network, address)
+}

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/wirespan/wirespan/mesh/agent"
+)
+
+// demoProcess is one node of it.
+type demoProcess struct {
+	name   string
+	cmd    *exec.Cmd
+	log    bytes.Buffer
+	client *client
+	exited chan struct{}
+}
+
+// start runs one node: a founder without a token, otherwise one that joins.
+func (m *demoMesh) start(ctx context.Context, name, token string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	port, err := freeUDPPort()
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(m.dir, name)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	cfg := filepath.Join(dir, "config.yaml")
+	if err := os.WriteFile(cfg, []byte(fmt.Sprintf(demoConfig, port)), 0o600); err != nil {
+		return err
+	}
+	socket := filepath.Join(dir, "s")
+	p := &demoProcess{name: name, client: newClient(socket), exited: make(chan struct{})}
+	args := []string{
+		"demo", "node", "-c", cfg, "--nodename", name, "--hostname", name, "--backend", "netstack",
+		"--state-dir", dir, "--control-socket", socket, "--listen-port", fmt.Sprint(port),
+		"--discovery-listen", "127.0.0.1:0",
+	}
+	if token != "" {
+		args = append(args, "--join", "-")
+	}
+	p.cmd = exec.Command(self, args...)
+	p.cmd.Stdin, p.cmd.Stderr = bytes.NewBufferString(token), &p.log
+	p.cmd.Env = demoEnvironment()
+	// Ctrl-C is for the demo itself, and a demo that is killed takes its nodes along.
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if err := p.cmd.Start(); err != nil {
+		return fmt.Errorf("starting %s: %w", name, err)
+	}
+	go func() {
+		_ = p.cmd.Wait() // how it ended shows in its log
+		close(p.exited)
+	}()
+	m.nodes = append(m.nodes, p)
+	role := "joins with the founder's token"
+	if token == "" {
+		role = "founds the mesh and runs the discovery server"
+	}
+	fmt.Fprintf(m.out, "  %-6s UDP %d, %s\n", name, port, role)
+	return nil
+}
+
+// demoConfig announces the loopback address, which a real node never does.
+const demoConfig = `apiVersion: v1alpha1
+kind: KubeSpanConfig
+enabled: true
+filters:
+    endpoints: []
+---
+apiVersion: v1alpha1
+kind: KubeSpanEndpointsConfig
+extraAnnouncedEndpoints:
+    - 127.0.0.1:%d
+`
+
+// demoEnvironment leaves out what would change the nodes' settings.
+func demoEnvironment() []string {
+	var out []string
+	for _, v := range os.Environ() {
+		if len(v) < 9 || v[:9] != "WIRESPAN_" {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+func freeUDPPort() (int, error) {
+	c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	return c.LocalAddr().(*net.UDPAddr).Port, nil
+}
+
+// token waits for the founder's join token.
+func (m *demoMesh) token(ctx context.Context) (string, error) {
+	founder := m.nodes[0]
+	path := filepath.Join(m.dir, founder.name, joinTokenFile)
+	for {
+		data, err := os.ReadFile(path)
+		if err == nil {
+			return string(data), nil
+		}
+		select {
+		case <-founder.exited:
+			return "", m.explain(fmt.Errorf("%s ended", founder.name))
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return "", m.explain(ctx.Err())
+		}
+	}
+}
+
+// waitForSocket waits until a node answers.
+func (m *demoMesh) waitForSocket(ctx context.Context, p *demoProcess) error {
+	for {
+		var s agent.Status
+		err := p.client.getJSON(ctx, "/v1/status", nil, &s)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-p.exited:
+			return fmt.Errorf("%s ended", p.name)
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// explain adds the nodes' logs to an error.
+func (m *demoMesh) explain(err error) error {
+	m.stop()
+	for _, p := range m.nodes {
+		fmt.Fprintf(m.out, "\n--- log of %s ---\n%s", p.name, p.log.String())
+	}
+	return err
+}
+
+// stop ends all nodes; when it returns they have ended.
+func (m *demoMesh) stop() {
+	for _, p := range m.nodes {
+		_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	}
+	for _, p := range m.nodes {
+		select {
+		case <-p.exited:
+		case <-time.After(5 * time.Second):
+			_ = p.cmd.Process.Kill()
+			<-p.exited
+		}
+	}
+}

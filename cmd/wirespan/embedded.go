@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/wirespan/wirespan/device/bind"
+	"github.com/wirespan/wirespan/discovery/server"
+	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/agent"
+	"github.com/wirespan/wirespan/mesh/config"
+)
+
+const (
+	embeddedService = "embedded"
+	snapshotFile    = "discovery.snapshot"
+	joinTokenFile   = "join-token"
+)
+
+// embedded is the discovery server of a founder. It serves its own cluster
+// only, with a certificate that it made itself and that the join token pins.
+type embedded struct {
+	server   *server.Server
+	listener net.Listener
+	pin      [32]byte
+}
+
+// listen makes the server and opens its port.
+func (n *node) listen(ctx context.Context) error {
+	cert, pin, err := n.certificate()
+	if err != nil {
+		return err
+	}
+	cfg := server.Config{
+		OnlyCluster: n.cluster.ID,
+		TLS:         &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
+		Log:         n.log.Named("server"),
+	}
+	if n.state.Dir() != config.StateMemory {
+		cfg.SnapshotPath = n.state.Path(snapshotFile)
+	}
+	srv, err := server.New(cfg)
+	if err != nil {
+		return err
+	}
+	lc := net.ListenConfig{Control: bind.Control(mesh.FirewallMark)}
+	l, err := lc.Listen(ctx, "tcp", n.config.DiscoveryListen)
+	if err != nil {
+		return fmt.Errorf("embedded discovery server: %w (choose another address with --discovery-listen)", err)
+	}
+	n.server = &embedded{srv, l, pin}
+	return nil
+}
+
+func (n *node) certificate() (tls.Certificate, [32]byte, error) {
+	if n.state.Dir() == config.StateMemory {
+		return server.MemoryCertificate(time.Now())
+	}
+	return server.Certificate(n.state.Dir(), time.Now())
+}
+
+// service is how this node itself reaches its server.
+func (e *embedded) service() agent.Service {
+	addr := e.listener.Addr().(*net.TCPAddr).AddrPort()
+	ip := addr.Addr().Unmap()
+	if ip.IsUnspecified() {
+		ip = netip.AddrFrom4([4]byte{127, 0, 0, 1}) // Go's wildcard listeners take both families
+	}
+	return agent.Service{Name: embeddedService, Endpoints: []string{netip.AddrPortFrom(ip, addr.Port()).String()}, Pin: e.pin}
+}
+
+// advertise keeps in the state directory where and with which key this node's
+// server can be reached; join tokens are made of it.
+func (n *node) advertise(links []mesh.Link) error {
+	host, _, err := net.SplitHostPort(n.config.DiscoveryListen)
+	if err != nil {
+		return err
+	}
+	port := strconv.Itoa(n.server.listener.Addr().(*net.TCPAddr).Port)
+	servers := serverAddresses(n.config, links, host, port)
+	if slices.Equal(servers, n.cluster.Servers) && n.server.pin == n.cluster.Pin {
+		return nil
+	}
+	n.cluster.Servers, n.cluster.Pin = servers, n.server.pin
+	return agent.SaveCluster(n.state, n.cluster)
+}
+
+// token is what another box needs to join.
+func (n *node) token() (string, error) {
+	if len(n.cluster.Servers) == 0 {
+		return "", errors.New("no address of the discovery server is known that others could reach: start the agent, or name one with --advertise-discovery")
+	}
+	t := config.Token{ClusterID: n.cluster.ID, Secret: n.cluster.Secret, Servers: n.cluster.Servers, Pin: n.cluster.Pin}
+	return t.Encode()
+}
+
+// serverAddresses are those to put into a token, the likeliest to work first:
+// named ones, then what this host would announce to peers.
+func serverAddresses(c *config.Config, links []mesh.Link, host, port string) []string {
+	var out []string
+	add := func(host, port string) {
+		if hp := net.JoinHostPort(host, port); !slices.Contains(out, hp) && len(out) < config.MaxTokenServers {
+			out = append(out, hp)
+		}
+	}
+	for _, a := range c.AdvertiseDiscovery {
+		if h, p, err := net.SplitHostPort(a); err == nil {
+			add(h, p)
+		} else {
+			add(a, port)
+		}
+	}
+	if ip, err := netip.ParseAddr(host); err == nil && !ip.IsUnspecified() {
+		add(host, port)
+		return out
+	}
+	for _, addr := range mesh.HostAddresses(links, c.AddressFilters) {
+		add(addr.String(), port)
+	}
+	return out
+}
+
+// offer hands the token to the user: on a terminal if there is one, otherwise
+// in a file that only this user may read.
+func (n *node) offer(links []mesh.Link) {
+	err := n.advertise(links)
+	var text string
+	if err == nil {
+		text, err = n.token()
+	}
+	if err != nil {
+		n.log.Warn("no join token can be offered", "error", err)
+		return
+	}
+	if f, ok := n.cli.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		fmt.Fprintf(f, "To add another box to this mesh, run there:\n\n    wirespan up --join %s\n\n", text)
+		return
+	}
+	if n.state.Dir() == config.StateMemory {
+		n.log.Warn("no join token is shown: standard output is no terminal, and with the state in memory there is no file for it")
+		return
+	}
+	if err := n.state.Replace(joinTokenFile, []byte(text+"\n")); err != nil {
+		n.log.Warn("writing the join token", "error", err)
+		return
+	}
+	n.log.Info("to add another box to this mesh, run wirespan up --join @FILE there, with this file", "file", n.state.Path(joinTokenFile))
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/agent"
+	"github.com/wirespan/wirespan/mesh/config"
+)
+
+func (c *cli) gen() *cobra.Command {
+	cmd := group(&cobra.Command{
+		Use:     "gen",
+		Short:   "Generate configuration, join tokens and keys",
+		Example: "  wirespan gen config > wirespan.yaml\n  wirespan gen token",
+	})
+	cmd.AddCommand(c.genConfig(), c.genToken(), c.genKey())
+	return cmd
+}
+
+func (c *cli) genConfig() *cobra.Command {
+	var endpoint string
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Print a configuration with every setting",
+		Long: "Print a WirespanConfig document with every setting and its default. With\n" +
+			"--discovery-endpoint the Talos documents of a new cluster at that discovery\n" +
+			"service come first; they hold its secret, so keep the file to yourself.",
+		Example: "  wirespan gen config > wirespan.yaml\n" +
+			"  (umask 077; wirespan gen config --discovery-endpoint https://discovery.example.org/ > cluster.yaml)",
+		Args: arguments(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			if endpoint != "" {
+				docs, err := newCluster(endpoint)
+				if err != nil {
+					return usageError{err}
+				}
+				if _, err := fmt.Fprintf(c.out, "%s---\n", docs); err != nil {
+					return err
+				}
+			}
+			_, err := c.out.Write(config.Template())
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&endpoint, "discovery-endpoint", "", "make a new cluster that meets at this discovery service (URL)")
+	return cmd
+}
+
+func newCluster(endpoint string) ([]byte, error) {
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Host == "" || !slices.Contains([]string{"http", "https", "grpc"}, u.Scheme) {
+		return nil, fmt.Errorf("--discovery-endpoint %q: not a URL such as https://discovery.example.org/", endpoint)
+	}
+	id, secret := random32(), random32()
+	docs := config.EncodeCluster(base64.StdEncoding.EncodeToString(id[:]), mesh.NewSecret(secret),
+		[]config.Service{{Name: "default", Endpoint: u.Host, Insecure: u.Scheme == "http"}})
+	if _, err := config.Load([]config.File{{Name: "--discovery-endpoint", Data: docs}}, config.Options{}); err != nil {
+		return nil, err
+	}
+	return docs, nil
+}
+
+func (c *cli) genToken() *cobra.Command {
+	return &cobra.Command{
+		Use:   "token",
+		Short: "Print a join token for this node's cluster",
+		Long: "Print a join token for the cluster that this node has founded or joined. Whoever\n" +
+			"has it can join: it holds the cluster's secret.",
+		Example: "  wirespan gen token | ssh box2 wirespan up --join -",
+		Args:    arguments(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			n, err := c.locateNode()
+			if err != nil {
+				return err
+			}
+			if err := n.enter(nil, false); err != nil {
+				return err
+			}
+			if n.cluster == nil {
+				return errors.New("this node has neither founded nor joined a cluster by wirespan up (a cluster that is configured in files is joined by the same files)")
+			}
+			text, err := n.token()
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(c.out, text)
+			return err
+		},
+	}
+}
+
+func (c *cli) genKey() *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use:   "key",
+		Short: "Generate the identity of a node",
+		Long: "Generate the identity of a node: a WireGuard key pair, printed as\n" +
+			"kubespan-identity.yaml. With --output-dir that file and node-identity.yaml are\n" +
+			"written there, to be used as --identity-dir (a mounted Secret, say).",
+		Example: "  wirespan gen key\n  wirespan gen key --output-dir ./node-2",
+		Args:    arguments(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			if dir == "" {
+				private := mesh.NewPrivateKey(random32())
+				_, err := c.out.Write(mesh.EncodeKubeSpanIdentity(mesh.Identity{PrivateKey: private, PublicKey: private.Public()}))
+				return err
+			}
+			log := newLogger(config.Logging{Level: "warn"}, c.err)
+			st, err := agent.OpenState(dir, log)
+			if err != nil {
+				return err
+			}
+			keys, err := agent.LoadKeys(st, "", log)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(c.out, "node %s, public key %s\n", keys.NodeID, keys.PrivateKey.Public())
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&dir, "output-dir", "", "write both identity files into this directory; existing ones are kept")
+	return cmd
+}
+
+func random32() (b [32]byte) {
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand crashes the process instead
+	return b
+}

@@ -1,0 +1,108 @@
+// Command wirespan joins hosts into one WireGuard network, compatible with
+// Talos Linux' KubeSpan, without a kernel module.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes.
+const (
+	exitFailure = 1
+	exitUsage   = 2
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal kills at once
+	os.Exit(run(ctx, os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr}))
+}
+
+// stdio is where a command reads and writes.
+type stdio struct {
+	in  io.Reader
+	out io.Writer
+	err io.Writer
+}
+
+// usageError is a mistake in the command line; it exits with 2.
+type usageError struct{ error }
+
+// silentError has been told already; it only sets the exit code.
+type silentError struct{ error }
+
+func run(ctx context.Context, args []string, std stdio) int {
+	root := newRoot(std)
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	var usage usageError
+	var silent silentError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &usage):
+		fmt.Fprintf(std.err, "wirespan: %v\nRun '%s --help' for usage.\n", err, cmd.CommandPath())
+		return exitUsage
+	case errors.As(err, &silent):
+	default:
+		fmt.Fprintf(std.err, "wirespan: %v\n", err)
+	}
+	return exitFailure
+}
+
+func newRoot(std stdio) *cobra.Command {
+	c := &cli{stdio: std}
+	root := group(&cobra.Command{
+		Use:   "wirespan",
+		Short: "A userspace WireGuard mesh, compatible with Talos KubeSpan",
+		Long: "Wirespan joins hosts into one WireGuard network: one static binary, no kernel\n" +
+			"module. It speaks KubeSpan's protocols, so that a Talos cluster and ordinary\n" +
+			"boxes can share one mesh.",
+		Example: "  wirespan up                      # found a mesh; prints the command for the next box\n" +
+			"  wirespan up --join wirespan1.…   # join it\n" +
+			"  wirespan status",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	})
+	root.SetIn(std.in)
+	root.SetOut(std.out)
+	root.SetErr(std.err)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	c.addFlags(root)
+	root.AddCommand(
+		c.up(), c.down(), c.reload(), c.status(), c.get(), c.ping(), c.wait(),
+		c.gen(), c.validate(), c.discovery(), c.bench(), c.demo(), c.version(),
+	)
+	return root
+}
+
+// group makes a command that only holds others: without arguments it shows its
+// help, with an unknown one it is a usage error.
+func group(cmd *cobra.Command) *cobra.Command {
+	cmd.Args = func(_ *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return usageError{fmt.Errorf("unknown command %q", args[0])}
+		}
+		return nil
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	return cmd
+}
+
+// arguments turns cobra's complaints about arguments into usage errors.
+func arguments(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usageError{err}
+		}
+		return nil
+	}
+}

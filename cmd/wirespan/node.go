@@ -1,0 +1,146 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/wirespan/wirespan/device/bind"
+	"github.com/wirespan/wirespan/discovery"
+	"github.com/wirespan/wirespan/discovery/service"
+	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/agent"
+	"github.com/wirespan/wirespan/mesh/config"
+)
+
+// node is what this host is, as its state directory and configuration say.
+type node struct {
+	cli     *cli
+	log     hclog.Logger
+	config  *config.Config
+	state   *agent.State
+	keys    agent.Keys
+	cluster *agent.Cluster // nil if the configuration names the cluster
+	server  *embedded      // nil unless this node is the cluster's founder
+}
+
+// openNode reads the configuration and takes the state directory.
+func (c *cli) openNode() (*node, error) {
+	n, err := c.locateNode()
+	if err != nil {
+		return nil, err
+	}
+	if err := n.state.Lock(); err != nil {
+		return nil, err
+	}
+	if n.keys, err = agent.LoadKeys(n.state, n.config.IdentityDir, n.log); err != nil {
+		return nil, errors.Join(err, n.state.Close())
+	}
+	return n, nil
+}
+
+// locateNode reads the configuration and finds the state directory, without
+// taking it from an agent that may run.
+func (c *cli) locateNode() (*node, error) {
+	cfg, err := c.load(true)
+	if err != nil {
+		return nil, err
+	}
+	n := &node{cli: c, config: cfg, log: newLogger(cfg.Logging, c.err)}
+	dir, err := stateDir(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if n.state, err = agent.OpenState(dir, n.log); err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+// enter finds the cluster: the configuration's, the token's, the one in the
+// state directory or, if found is set, a new one.
+func (n *node) enter(token *config.Token, found bool) (err error) {
+	if !n.config.Standalone() {
+		if token != nil {
+			return usageError{errors.New("--join: the configuration already names a cluster (remove the token, or the identity from the configuration)")}
+		}
+		return nil
+	}
+	if token != nil {
+		n.cluster, err = agent.JoinCluster(n.state, *token)
+	} else {
+		n.cluster, err = agent.LoadCluster(n.state)
+	}
+	if err == nil && n.cluster == nil && found {
+		n.cluster, err = agent.FoundCluster(n.state)
+	}
+	return err
+}
+
+// settings joins the configuration with the cluster.
+func (n *node) settings(cfg *config.Config) (*agent.Settings, error) {
+	var own agent.Service
+	if n.server != nil {
+		own = n.server.service()
+	}
+	return agent.Effective(cfg, n.cluster, own)
+}
+
+// reload reads the configuration again.
+func (n *node) reload() (*agent.Settings, error) {
+	cfg, err := n.cli.load(true)
+	if err != nil {
+		return nil, err
+	}
+	s, err := n.settings(cfg)
+	if err == nil {
+		n.log.SetLevel(hclog.LevelFromString(cfg.Logging.Level))
+	}
+	return s, err
+}
+
+// newRegistry makes the client of one discovery service. Its sockets carry the
+// mark of encrypted packets, so that they never end up in the tunnel.
+func newRegistry(s agent.Service, c *agent.Settings, nodeID string, log hclog.Logger) (*service.Client, error) {
+	return service.New(service.Config{
+		Name: s.Name, Endpoints: s.Endpoints, Insecure: s.Insecure, Pin: s.Pin,
+		ClusterID: c.ClusterID, AffiliateID: nodeID, Secret: c.ClusterSecret,
+		TTL: discovery.MaxTTL, ClientVersion: version(),
+		Control: bind.Control(mesh.FirewallMark), Log: log.Named("discovery"),
+	})
+}
+
+func newLogger(l config.Logging, w io.Writer) hclog.Logger {
+	return hclog.New(&hclog.LoggerOptions{
+		Name: "wirespan", Level: hclog.LevelFromString(l.Level), JSONFormat: l.JSON, Output: w,
+	})
+}
+
+// readToken reads a join token given as such, as @FILE, or - for standard input.
+func (c *cli) readToken(arg string) (*config.Token, error) {
+	text := arg
+	var err error
+	var data []byte
+	switch {
+	case arg == "":
+		return nil, nil
+	case arg == "-":
+		data, err = io.ReadAll(io.LimitReader(c.in, 64<<10))
+		text = string(data)
+	case strings.HasPrefix(arg, "@"):
+		data, err = os.ReadFile(arg[1:])
+		text = string(data)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("join token: %w", err)
+	}
+	t, err := config.ParseToken(text)
+	if err != nil {
+		return nil, err
+	}
+	return &t, nil
+}

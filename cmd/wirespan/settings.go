@@ -1,0 +1,218 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/wirespan/wirespan/mesh/config"
+)
+
+const (
+	defaultConfig    = "/etc/wirespan/config.yaml"
+	credentialConfig = "wirespan.yaml" // of systemd's LoadCredential
+	envConfig        = "WIRESPAN_CONFIG"
+	maxConfigSize    = 4 << 20
+)
+
+// cli is what all commands share: the streams, and the settings as given on
+// the command line.
+type cli struct {
+	stdio
+	files []string
+	flags *pflag.FlagSet
+	stdin []byte // of -c -, read once so that a reload finds it again
+}
+
+// addFlags makes every setting a flag of every command.
+func (c *cli) addFlags(root *cobra.Command) {
+	c.flags = root.PersistentFlags()
+	c.flags.StringArrayVarP(&c.files, "config", "c", nil,
+		"configuration `FILE`, directory of *.yaml, or - for standard input; repeatable (default "+defaultConfig+" if it is there)")
+	for _, s := range config.Settings() {
+		addSetting(root, s)
+	}
+}
+
+// overrides are the settings from environment and flags, in rising precedence.
+// A variable that is empty counts as not set.
+func (c *cli) overrides() (env, flags []config.Override) {
+	for _, s := range config.Settings() {
+		if v := os.Getenv(s.Env()); v != "" {
+			env = append(env, config.Override{Origin: s.Env(), Key: s.Key, Value: v})
+		}
+		if f := c.flags.Lookup(s.Flag()); f.Changed {
+			flags = append(flags, config.Override{Origin: "--" + s.Flag(), Key: s.Key, Value: f.Value.String()})
+		}
+	}
+	return env, flags
+}
+
+// load reads files, environment and flags. A mistake in a flag is a usage error.
+func (c *cli) load(clusterProvided bool) (*config.Config, error) {
+	env, flags := c.overrides()
+	if _, err := config.Load(nil, config.Options{Overrides: flags, ClusterProvided: true}); err != nil {
+		return nil, usageError{err}
+	}
+	files, err := c.readFiles()
+	if err != nil {
+		return nil, err
+	}
+	return config.Load(files, config.Options{Overrides: slices.Concat(env, flags), ClusterProvided: clusterProvided})
+}
+
+// loadForClient is load for commands that only need to find the agent: a
+// default file that this user may not read is passed over.
+func (c *cli) loadForClient() (*config.Config, error) {
+	cfg, err := c.load(true)
+	if errors.Is(err, fs.ErrPermission) && len(c.sources()) == 0 {
+		env, flags := c.overrides()
+		return config.Load(nil, config.Options{Overrides: slices.Concat(env, flags), ClusterProvided: true})
+	}
+	return cfg, err
+}
+
+// sources are the files that the user named.
+func (c *cli) sources() []string {
+	if len(c.files) > 0 {
+		return c.files
+	}
+	if env := os.Getenv(envConfig); env != "" {
+		return strings.Split(env, ",")
+	}
+	if path, ok := credential(credentialConfig); ok {
+		return []string{path}
+	}
+	return nil
+}
+
+// credential finds a file that the service manager passed (systemd.exec(5),
+// LoadCredential).
+func credential(name string) (path string, ok bool) {
+	dir := os.Getenv("CREDENTIALS_DIRECTORY")
+	if dir == "" {
+		return "", false
+	}
+	path = filepath.Join(dir, name)
+	_, err := os.Stat(path)
+	return path, err == nil
+}
+
+func (c *cli) readFiles() ([]config.File, error) {
+	named := c.sources()
+	if named == nil {
+		f, err := readFile(defaultConfig)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		return []config.File{f}, err
+	}
+	var files []config.File
+	for _, name := range named {
+		more, err := c.readSource(name)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, more...)
+	}
+	return files, nil
+}
+
+func (c *cli) readSource(name string) ([]config.File, error) {
+	if name == "-" {
+		if c.stdin == nil {
+			data, err := io.ReadAll(io.LimitReader(c.in, maxConfigSize+1))
+			if err != nil {
+				return nil, fmt.Errorf("configuration from standard input: %w", err)
+			}
+			c.stdin = data
+		}
+		return []config.File{{Name: "standard input", Data: c.stdin}}, nil
+	}
+	if info, err := os.Stat(name); err == nil && info.IsDir() {
+		paths, err := filepath.Glob(filepath.Join(name, "*.yaml"))
+		if err != nil {
+			return nil, fmt.Errorf("configuration directory %q: %w", name, err)
+		}
+		if len(paths) == 0 {
+			return nil, fmt.Errorf("configuration directory %q: holds no *.yaml file", name)
+		}
+		var files []config.File
+		for _, path := range paths {
+			f, err := readFile(path)
+			if err != nil {
+				return nil, err
+			}
+			files = append(files, f)
+		}
+		return files, nil
+	}
+	f, err := readFile(name)
+	return []config.File{f}, err
+}
+
+func readFile(path string) (config.File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return config.File{}, fmt.Errorf("configuration: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxConfigSize+1))
+	if err != nil {
+		return config.File{}, fmt.Errorf("configuration: %w", err)
+	}
+	return config.File{Name: path, Data: data}, nil
+}
+
+// stateDir resolves the default: systemd's, root's or the user's.
+func stateDir(cfg *config.Config) (string, error) {
+	if cfg.StateDir != "" {
+		return cfg.StateDir, nil
+	}
+	if dir := os.Getenv("STATE_DIRECTORY"); dir != "" {
+		return dir, nil
+	}
+	if os.Geteuid() == 0 {
+		return "/var/lib/wirespan", nil
+	}
+	if dir := os.Getenv("XDG_STATE_HOME"); dir != "" {
+		return filepath.Join(dir, "wirespan"), nil
+	}
+	if home := os.Getenv("HOME"); home != "" {
+		return filepath.Join(home, ".local/state/wirespan"), nil
+	}
+	return "", errors.New("no state directory: HOME is not set (give one with --state-dir, or --state-dir memory)")
+}
+
+// controlSocket resolves the default: below the runtime directory of root or
+// of the user or, without one, in the state directory.
+func controlSocket(cfg *config.Config) (string, error) {
+	if cfg.ControlSocket != "" {
+		return cfg.ControlSocket, nil
+	}
+	if os.Geteuid() == 0 {
+		return "/run/wirespan/wirespan.sock", nil
+	}
+	if dir := os.Getenv("RUNTIME_DIRECTORY"); dir != "" {
+		return filepath.Join(strings.Split(dir, ":")[0], "wirespan.sock"), nil
+	}
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
+		return filepath.Join(dir, "wirespan/wirespan.sock"), nil
+	}
+	dir, err := stateDir(cfg)
+	if err != nil {
+		return "", err
+	}
+	if dir == config.StateMemory {
+		dir = filepath.Join(os.TempDir(), fmt.Sprintf("wirespan-%d", os.Geteuid()))
+	}
+	return filepath.Join(dir, "wirespan.sock"), nil
+}

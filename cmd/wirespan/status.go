@@ -1,0 +1,208 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wirespan/wirespan/mesh/agent"
+)
+
+func (c *cli) status() *cobra.Command {
+	var output, check string
+	var watch bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show this node and its peers",
+		Example: "  wirespan status\n" +
+			"  wirespan status --watch\n" +
+			"  wirespan status --check ready && echo usable",
+		Args: arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if check != "" && check != "live" && check != "ready" {
+				return usageError{fmt.Errorf("--check %q: use live or ready", check)}
+			}
+			cl, err := c.client()
+			if err != nil {
+				return err
+			}
+			if check != "" {
+				return c.check(cmd.Context(), cl, check)
+			}
+			if watch {
+				return quietCancel(watchJSON(cmd.Context(), cl, "/v1/status", url.Values{}, func(s agent.Status) (bool, error) {
+					if output == outputYAML || output == outputTable {
+						fmt.Fprintln(c.out, "---")
+					}
+					return true, showStatus(c.out, output, s)
+				}))
+			}
+			var s agent.Status
+			if err := cl.getJSON(cmd.Context(), "/v1/status", nil, &s); err != nil {
+				return err
+			}
+			return showStatus(c.out, output, s)
+		},
+	}
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "go on and show every change")
+	cmd.Flags().StringVar(&check, "check", "", "only set the exit code: live (the agent works) or ready (the node can use the mesh)")
+	_ = cmd.RegisterFlagCompletionFunc("check", cobra.FixedCompletions([]string{"live", "ready"}, cobra.ShellCompDirectiveNoFileComp))
+	outputFlag(cmd, &output)
+	return cmd
+}
+
+func (c *cli) check(ctx context.Context, cl *client, what string) error {
+	resp, err := cl.call(ctx, http.MethodGet, "/v1/health/"+what, nil)
+	if err != nil {
+		return fmt.Errorf("not %s: %w", what, err)
+	}
+	return resp.Body.Close()
+}
+
+// quietCancel takes the end of a watch by Ctrl-C for success.
+func quietCancel(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func showStatus(w io.Writer, output string, s agent.Status) error {
+	if output != outputTable {
+		return writeData(w, output, s)
+	}
+	now := time.Now()
+	rows := [][]string{
+		{"Node:", cmp.Or(s.Node.Nodename, s.Node.Hostname, s.Node.ID)},
+		{"Address:", s.Node.Address.String()},
+		{"Cluster:", s.Cluster + "…"},
+		{"Data plane:", dataPlaneLine(s)},
+	}
+	for _, d := range s.Discovery {
+		rows = append(rows, []string{"Discovery:", discoveryLine(d, now)})
+	}
+	if err := table(w, rows); err != nil {
+		return err
+	}
+	for _, c := range s.Conditions {
+		fmt.Fprintf(w, "Problem: %s: %s\n", c.Type, c.Message)
+	}
+	if len(s.Peers) == 0 {
+		_, err := fmt.Fprintln(w, "No peers yet.")
+		return err
+	}
+	fmt.Fprintln(w)
+	return table(w, peerRows(s.Peers, now))
+}
+
+func dataPlaneLine(s agent.Status) string {
+	if !s.Enabled {
+		return "off: kubespan.enabled is false, so this node only takes part in discovery"
+	}
+	line := fmt.Sprintf("%s, UDP port %d, MTU %d", strings.TrimSpace(s.Backend+" "+s.Node.Interface), s.Node.ListenPort, s.Node.MTU)
+	if s.BackendReason != "" {
+		line += " (" + s.BackendReason + ")"
+	}
+	return line
+}
+
+func discoveryLine(d agent.DiscoveryStatus, now time.Time) string {
+	state := "not connected"
+	if d.Connected {
+		state = "connected"
+	}
+	line := fmt.Sprintf("%s %s, %s", d.Name, cmp.Or(d.Server, "-"), state)
+	if !d.Since.IsZero() {
+		line += " for " + ago(now, d.Since)
+	}
+	if d.Error != "" {
+		line += ": " + d.Error
+	}
+	return line
+}
+
+func peerRows(peers []agent.PeerView, now time.Time) [][]string {
+	rows := [][]string{{"PEER", "STATE", "ADDRESS", "ENDPOINT", "HANDSHAKE", "RX", "TX"}}
+	for _, p := range peers {
+		handshake, endpoint := "never", "-"
+		if !p.LastHandshake.IsZero() {
+			handshake = ago(now, p.LastHandshake) + " ago"
+		}
+		if p.Endpoint.IsValid() {
+			endpoint = p.Endpoint.String()
+		}
+		rows = append(rows, []string{
+			peerName(p), p.State.String(), p.Address.String(), endpoint, handshake,
+			bytesText(p.ReceiveBytes), bytesText(p.TransmitBytes),
+		})
+	}
+	return rows
+}
+
+func peerName(p agent.PeerView) string {
+	if p.Label != "" {
+		return p.Label
+	}
+	return p.PublicKey.String()
+}
+
+func ago(now, then time.Time) string {
+	return max(0, now.Sub(then)).Round(time.Second).String()
+}
+
+// bytesText shows a count of bytes in binary units.
+func bytesText(n uint64) string {
+	const unit = 1024
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	value, prefix := float64(n)/unit, 0
+	for value >= unit && prefix < 4 {
+		value /= unit
+		prefix++
+	}
+	return fmt.Sprintf("%.1f %ciB", value, "KMGTP"[prefix])
+}
+
+// findPeer resolves a name, a public key or any address of the mesh.
+func findPeer(s agent.Status, want string) (agent.PeerView, error) {
+	addr, err := netip.ParseAddr(want)
+	isAddr := err == nil
+	var found []agent.PeerView
+	for _, p := range s.Peers {
+		if p.Label == want || p.PublicKey.String() == want || isAddr && owns(p, addr) {
+			found = append(found, p)
+		}
+	}
+	switch {
+	case len(found) == 1:
+		return found[0], nil
+	case len(found) > 1:
+		return agent.PeerView{}, fmt.Errorf("peer %q: %d peers have this name, give an address", want, len(found))
+	case isAddr && addr == s.Node.Address || want == s.Node.Nodename:
+		return agent.PeerView{}, fmt.Errorf("peer %q: is this node itself", want)
+	}
+	var names []string
+	for _, p := range s.Peers {
+		names = append(names, peerName(p))
+	}
+	return agent.PeerView{}, fmt.Errorf("peer %q: not in the mesh; known are: %s", want, cmp.Or(strings.Join(names, ", "), "none"))
+}
+
+func owns(p agent.PeerView, addr netip.Addr) bool {
+	for _, prefix := range p.AllowedIPs {
+		if prefix.Contains(addr) {
+			return true
+		}
+	}
+	return p.Address == addr
+}

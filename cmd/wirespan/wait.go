@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/agent"
+)
+
+func (c *cli) wait() *cobra.Command {
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "wait PEER|all",
+		Short: "Wait until a peer, or all known peers, are up",
+		Long: "Wait until a peer is up, or until there are peers and all of them are.\n" +
+			"PEER is a nodename, a public key, or any address that belongs to the peer;\n" +
+			"it need not be known yet. Exits with 1 when the time is over.",
+		Example: "  wirespan wait node-2 --timeout 30s\n  wirespan wait all",
+		Args:    arguments(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cl, err := c.client()
+			if err != nil {
+				return err
+			}
+			ctx, cancel := cmd.Context(), context.CancelFunc(func() {})
+			if timeout > 0 {
+				ctx, cancel = context.WithTimeout(ctx, timeout)
+			}
+			defer cancel()
+			missing := "the agent has not answered"
+			err = watchJSON(ctx, cl, "/v1/status", url.Values{}, func(s agent.Status) (bool, error) {
+				missing = notUp(s, args[0])
+				return missing != "", nil
+			})
+			if errors.Is(err, context.DeadlineExceeded) {
+				return fmt.Errorf("waited %s: %s", timeout, missing)
+			}
+			return err
+		},
+	}
+	cmd.Flags().DurationVar(&timeout, "timeout", time.Minute, "give up after this time; 0: never")
+	return cmd
+}
+
+// notUp says who is not up; empty if all that was asked for is.
+func notUp(s agent.Status, want string) string {
+	peers := s.Peers
+	if want != "all" {
+		p, err := findPeer(s, want)
+		if err != nil {
+			return err.Error()
+		}
+		peers = []agent.PeerView{p}
+	}
+	if len(peers) == 0 {
+		return "no peers are known"
+	}
+	var waiting []string
+	for _, p := range peers {
+		if p.State != mesh.PeerStateUp {
+			waiting = append(waiting, fmt.Sprintf("%s is %s", peerName(p), p.State))
+		}
+	}
+	return strings.Join(waiting, ", ")
+}

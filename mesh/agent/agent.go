@@ -1,0 +1,291 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/wirespan/wirespan/discovery/service"
+	"github.com/wirespan/wirespan/mesh"
+)
+
+// Device is what the loop needs of the data plane. Apply takes the whole
+// desired set and touches only what differs.
+type Device interface {
+	Apply(peers []mesh.PeerConfig) error
+	Stats() ([]mesh.PeerStats, error)
+	Configure(mtu int, addresses []netip.Prefix) error
+	SetListenPort(port uint16) error
+	ListenPort() uint16
+	Ping(ctx context.Context, addr netip.Addr) (time.Duration, error)
+	Events() <-chan struct{} // a handshake changed the statistics; coalesced
+	Done() <-chan struct{}   // closed when the device has died by itself
+	Close() error
+}
+
+// Registry is what the loop needs of one discovery service.
+type Registry interface {
+	Run(ctx context.Context) error
+	Publish(local service.Local)
+	Changed() <-chan struct{}
+	Snapshot() service.Snapshot
+	Delete(ctx context.Context) error
+}
+
+// Observer is what the loop needs to know of the host.
+type Observer interface {
+	Links() ([]mesh.Link, error)
+	FirstMAC() ([]byte, error)
+	Changed() <-chan struct{}
+}
+
+// Config is everything an Agent is made of.
+type Config struct {
+	Settings    *Settings
+	Reload      func() (*Settings, error) // reads files, environment and flags again
+	Keys        Keys
+	Clock       *Clock
+	Host        Observer
+	Backend     Backend
+	OpenDevice  func(self mesh.Identity, c *Settings, mtu int) (Device, error)
+	NewRegistry func(s Service, c *Settings, nodeID string) (Registry, error)
+	Hostname    string // default, when the configuration names none
+	Version     string
+	LeaveOnStop func(*Settings) bool // whether a stop is a leave; nil: never
+	Notify      func(state string)   // sd_notify(3); nil: none
+	Watchdog    time.Duration        // half of systemd's; 0: none
+	Log         hclog.Logger
+}
+
+// Backend says which data plane runs, and why.
+type Backend struct {
+	Netstack bool
+	Reason   string
+}
+
+func (b Backend) String() string {
+	if b.Netstack {
+		return "netstack"
+	}
+	return "tun"
+}
+
+// Agent runs the loop. Make one with [New].
+type Agent struct {
+	cfg       Config
+	log       hclog.Logger
+	resources *Resources
+	status    atomic.Pointer[Status]
+	requests  chan request
+	done      chan struct{} // closed when Run has returned
+	started   time.Time
+
+	// Below: owned by Run.
+	config      *Settings
+	first       *Settings // what the process started with
+	self        mesh.Identity
+	selfMAC     []byte      // configured when self was made
+	links       []mesh.Link // nil: to be read
+	lastLinks   []mesh.Link
+	stale       bool // the next pass reads and applies everything
+	nextFull    time.Time
+	mtu         int
+	device      Device
+	stats       []mesh.PeerStats
+	applied     []mesh.PeerConfig
+	configured  bool // the link's settings were applied in this full pass
+	failures    int  // applies failed in a row
+	previous    mesh.Plan
+	registries  map[string]*runningRegistry
+	discoveries chan struct{}
+	forgetting  sync.WaitGroup
+	live        atomic.Pointer[Device] // for Ping, outside the loop
+}
+
+// New checks the configuration and starts nothing.
+func New(c Config) (*Agent, error) {
+	if c.Settings == nil || c.Host == nil || c.OpenDevice == nil || c.NewRegistry == nil || c.Clock == nil {
+		return nil, errors.New("agent: Settings, Host, Clock, OpenDevice and NewRegistry are required")
+	}
+	if c.Log == nil {
+		c.Log = hclog.NewNullLogger()
+	}
+	if c.Notify == nil {
+		c.Notify = func(string) {}
+	}
+	if c.LeaveOnStop == nil {
+		c.LeaveOnStop = func(*Settings) bool { return false }
+	}
+	a := &Agent{
+		cfg: c, log: c.Log, config: c.Settings, first: c.Settings, mtu: c.Settings.mesh(nil).MTU,
+		resources: NewResources(), requests: make(chan request), done: make(chan struct{}),
+		registries: map[string]*runningRegistry{}, discoveries: make(chan struct{}, 1),
+		started: time.Now(),
+	}
+	a.status.Store(&Status{
+		Version: c.Version, Started: a.started, Updated: a.started, Backend: c.Backend.String(), BackendReason: c.Backend.Reason,
+		Discovery: []DiscoveryStatus{}, Peers: []PeerView{}, Conditions: []ConditionView{},
+		NotReady: starting, changed: make(chan struct{}),
+	})
+	return a, nil
+}
+
+// Resources is the store behind `wirespan get`.
+func (a *Agent) Resources() *Resources { return a.resources }
+
+// Status is the newest one; never nil, not to be changed.
+func (a *Agent) Status() *Status { return a.status.Load() }
+
+// starting is why an agent is not ready before its first look at the world.
+const starting = "the agent has just started"
+
+// errLeft ends the loop after a leave.
+var errLeft = errors.New("left the mesh")
+
+// Run runs the loop until ctx is done or the node has left. It returns when
+// everything it started has stopped.
+func (a *Agent) Run(ctx context.Context) error {
+	defer close(a.done)
+	defer a.shutdown()
+	if err := a.observe(); err != nil {
+		a.log.Warn("host", "error", err) // a sandbox without netlink: shown as a condition too
+	}
+	if err := a.prepare(); err != nil {
+		return err
+	}
+	ready := false
+	for {
+		wake := a.reconcile(time.Now())
+		if !ready {
+			a.cfg.Notify("READY=1")
+			ready = true
+		}
+		if err := a.wait(ctx, wake); err != nil || ctx.Err() != nil {
+			return a.stop(ctx, err)
+		}
+	}
+}
+
+// stop ends the loop: after a leave nothing is left to do, otherwise the
+// affiliate stays, unless the configuration says that stopping is leaving.
+func (a *Agent) stop(ctx context.Context, err error) error {
+	if errors.Is(err, errLeft) {
+		return nil
+	}
+	if a.cfg.LeaveOnStop(a.config) {
+		if err := a.leave(context.WithoutCancel(ctx)); err != nil {
+			a.log.Warn("leaving", "error", err)
+		}
+	}
+	return err
+}
+
+// wait blocks until there is a reason to look again.
+func (a *Agent) wait(ctx context.Context, wake time.Duration) error {
+	if a.cfg.Watchdog > 0 {
+		a.cfg.Notify("WATCHDOG=1")
+		wake = min(wake, a.cfg.Watchdog)
+	}
+	timer := time.NewTimer(wake)
+	defer timer.Stop()
+	var events, gone <-chan struct{}
+	if a.device != nil {
+		events, gone = a.device.Events(), a.device.Done()
+	}
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	case <-a.discoveries:
+	case <-events:
+	case <-a.cfg.Host.Changed():
+		a.stale = true
+	case <-gone:
+		a.log.Warn("the tunnel device has gone, opening it again")
+		a.closeDevice()
+	case req := <-a.requests:
+		return a.handle(ctx, req)
+	}
+	return nil
+}
+
+// prepare makes identity and device fit the configuration.
+func (a *Agent) prepare() error {
+	if err := a.identify(); err != nil {
+		return err
+	}
+	if !a.config.Mesh().Enabled {
+		a.closeDevice()
+		return nil
+	}
+	if a.device != nil {
+		return nil
+	}
+	dev, err := a.cfg.OpenDevice(a.self, a.config, a.mtu)
+	if err != nil {
+		return fmt.Errorf("opening the device: %w", err)
+	}
+	a.device, a.applied, a.configured = dev, nil, false
+	a.live.Store(&dev)
+	return nil
+}
+
+// identify computes the identity; it changes with the cluster id and `mac`. A
+// host whose MAC changes keeps its address, as in Talos.
+func (a *Agent) identify() error {
+	mac := a.config.MAC
+	if a.self.Subnet == mesh.ULA(a.config.ClusterID) && bytes.Equal(a.selfMAC, mac) {
+		return nil
+	}
+	if mac == nil && !a.cfg.Backend.Netstack {
+		var err error
+		if mac, err = a.cfg.Host.FirstMAC(); err != nil {
+			return err
+		}
+	}
+	self, err := a.cfg.Keys.Identity(a.config.ClusterID, mac)
+	if err != nil {
+		return err
+	}
+	if self.Address != a.self.Address {
+		a.log.Info("identity", "node", self.NodeID, "address", self.Address, "publicKey", self.PublicKey, "cluster", ShortID(a.config.ClusterID))
+		a.configured = false
+	}
+	a.self, a.selfMAC = self, a.config.MAC
+	return nil
+}
+
+func (a *Agent) closeDevice() {
+	if a.device == nil {
+		return
+	}
+	a.live.Store(nil)
+	if err := a.device.Close(); err != nil {
+		a.log.Warn("closing the device", "error", err)
+	}
+	a.device, a.applied = nil, nil
+}
+
+func (a *Agent) shutdown() {
+	a.cfg.Notify("STOPPING=1")
+	for name := range a.registries {
+		a.stopRegistry(name)
+	}
+	a.closeDevice()
+	a.forgetting.Wait()
+}
+
+// Ping sends one echo request to addr through the tunnel.
+func (a *Agent) Ping(ctx context.Context, addr netip.Addr) (time.Duration, error) {
+	dev := a.live.Load()
+	if dev == nil {
+		return 0, errors.New("the mesh is not running on this node (kubespan.enabled is false)")
+	}
+	return (*dev).Ping(ctx, addr)
+}

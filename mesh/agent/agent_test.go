@@ -1,0 +1,296 @@
+package agent
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/wirespan/wirespan/discovery/service"
+	"github.com/wirespan/wirespan/mesh"
+)
+
+const (
+	deadEndpoint = "198.51.100.1:51820"
+	liveEndpoint = "198.51.100.2:51820"
+)
+
+// bubble runs a started agent in virtual time.
+func bubble(t *testing.T, docs []string, test func(h *harness)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, docs...)
+		h.live = []string{liveEndpoint}
+		h.start()
+		test(h)
+		if h.ctx.Err() == nil {
+			h.stop()
+		}
+	})
+}
+
+func TestPeerIsAppliedOnce(t *testing.T) {
+	bubble(t, []string{meshDocument}, func(h *harness) {
+		p := testPeer(2, liveEndpoint)
+		h.find(p)
+		h.wantPeer(p, mesh.PeerStateUnknown, liveEndpoint)
+		h.advance(roundTrip)
+		h.wantPeer(p, mesh.PeerStateUp, liveEndpoint)
+
+		dev := h.device()
+		h.find(p)
+		for range 8 {
+			h.advance(mesh.ReconcileInterval)
+			dev.handshake(p.PublicKey, p.Endpoints[0])
+			synctest.Wait()
+		}
+		dev.with(func() {
+			if dev.touched != 1 {
+				t.Errorf("the peer was touched %d times, want once", dev.touched)
+			}
+			want := netip.PrefixFrom(h.agent.self.Address, 64)
+			if dev.mtu != 1420 || !slices.Equal(dev.addrs, []netip.Prefix{want}) {
+				t.Errorf("link has MTU %d, addresses %v", dev.mtu, dev.addrs)
+			}
+			if got := dev.peers[p.PublicKey].PresharedKey.RevealBase64(); got != testSecret {
+				t.Error("the preshared key is not the cluster secret")
+			}
+		})
+		h.find()
+		if n := len(h.agent.Status().Peers); n != 0 {
+			t.Errorf("%d peers after the affiliate has gone", n)
+		}
+		h.wantLogged(1, "peer added")
+		h.wantLogged(1, "peer state changed")
+		h.wantLogged(1, "peer removed")
+	})
+}
+
+// The device's settings are applied anew at every tick, which heals what others
+// changed, and at no other time.
+func TestTickHeals(t *testing.T) {
+	bubble(t, []string{meshDocument}, func(h *harness) {
+		h.find(testPeer(2, liveEndpoint))
+		h.advance(mesh.ReconcileInterval)
+		dev := h.device()
+		var before int
+		dev.with(func() { before, dev.mtu = len(dev.applied), 9000 })
+		h.find(testPeer(2, liveEndpoint))
+		dev.with(func() {
+			if len(dev.applied) != before {
+				t.Error("peers were applied without a change or a tick")
+			}
+		})
+		h.advance(mesh.ReconcileInterval)
+		dev.with(func() {
+			if len(dev.applied) != before+1 || dev.mtu != 1420 {
+				t.Errorf("a tick applied peers %d times, MTU is %d", len(dev.applied)-before, dev.mtu)
+			}
+		})
+	})
+}
+
+func TestStatusIsNeverOlderThanATick(t *testing.T) {
+	bubble(t, []string{meshDocument}, func(h *harness) {
+		for range 10 {
+			changed := h.agent.Status().Changed()
+			h.advance(mesh.ReconcileInterval)
+			select {
+			case <-changed:
+			default:
+				t.Error("watchers of the status were not told")
+			}
+			if age := time.Since(h.agent.Status().Updated); age > 0 {
+				t.Errorf("after a tick the status is %s old", age)
+			}
+		}
+	})
+}
+
+// A dead endpoint is given up after exactly 15 s, and the next one tried.
+func TestEndpointCycling(t *testing.T) {
+	bubble(t, []string{meshDocument}, func(h *harness) {
+		p := testPeer(2, deadEndpoint, liveEndpoint)
+		h.find(p)
+		h.advance(mesh.EndpointTimeout - time.Millisecond)
+		h.wantPeer(p, mesh.PeerStateUnknown, deadEndpoint)
+		h.advance(time.Millisecond)
+		h.wantPeer(p, mesh.PeerStateUnknown, liveEndpoint)
+		h.advance(roundTrip)
+		h.wantPeer(p, mesh.PeerStateUp, liveEndpoint)
+
+		// It falls silent: 275 s later the next in the list is due.
+		h.advance(mesh.PeerDownInterval - time.Millisecond)
+		h.wantPeer(p, mesh.PeerStateUp, liveEndpoint)
+		h.advance(2 * time.Millisecond)
+		h.wantPeer(p, mesh.PeerStateUnknown, deadEndpoint)
+		h.advance(mesh.EndpointTimeout + roundTrip)
+		h.wantPeer(p, mesh.PeerStateUp, liveEndpoint)
+	})
+}
+
+// With nothing else to try, a peer is down from 15 s on, until it calls.
+func TestPeerDown(t *testing.T) {
+	bubble(t, []string{meshDocument}, func(h *harness) {
+		p := testPeer(2, deadEndpoint)
+		h.find(p)
+		h.advance(mesh.EndpointTimeout - time.Millisecond)
+		h.wantPeer(p, mesh.PeerStateUnknown, deadEndpoint)
+		h.advance(time.Millisecond)
+		h.wantPeer(p, mesh.PeerStateDown, deadEndpoint)
+		h.wantLogged(1, "peer state changed: peer=node-2 from=unknown to=down")
+
+		h.device().handshake(p.PublicKey, netip.MustParseAddrPort("203.0.113.9:4000"))
+		synctest.Wait()
+		h.wantPeer(p, mesh.PeerStateUp, "203.0.113.9:4000")
+		h.advance(mesh.PeerDownInterval - time.Millisecond)
+		h.wantPeer(p, mesh.PeerStateUp, "203.0.113.9:4000")
+		h.advance(2 * time.Millisecond)
+		h.wantPeer(p, mesh.PeerStateUnknown, deadEndpoint) // it may be back where it was
+		h.advance(mesh.EndpointTimeout)
+		h.wantPeer(p, mesh.PeerStateDown, deadEndpoint)
+	})
+}
+
+func TestHarvestedEndpointsArePublished(t *testing.T) {
+	bubble(t, []string{meshDocument, "harvestExtraEndpoints: true\n"}, func(h *harness) {
+		p := testPeer(2, deadEndpoint)
+		h.find(p)
+		if got := h.registry().last().Others; len(got) != 0 {
+			t.Errorf("published for others before any handshake: %v", got)
+		}
+		h.advance(time.Second)
+		seen := netip.MustParseAddrPort("203.0.113.9:4000")
+		h.device().handshake(p.PublicKey, seen)
+		synctest.Wait()
+		want := []mesh.Endpoint{{PublicKey: p.PublicKey, AffiliateID: p.NodeID, Endpoint: seen}}
+		if got := h.registry().last().Others; !slices.Equal(got, want) {
+			t.Errorf("published for others: %v, want %v", got, want)
+		}
+	})
+}
+
+func TestLocalAffiliateIsPublished(t *testing.T) {
+	bubble(t, []string{meshDocument}, func(h *harness) {
+		public := netip.MustParseAddr("203.0.113.1")
+		h.registry().show(service.Snapshot{Connected: true, PublicAddr: public})
+		synctest.Wait()
+		got := h.registry().last().Affiliate
+		want := []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:51820"), netip.AddrPortFrom(public, 51820)}
+		if !slices.Equal(got.Endpoints, want) || got.Nodename != "self.example" || got.MachineType != mesh.MachineUnknown || got.ControlPlanePort != 0 {
+			t.Errorf("published %+v", got)
+		}
+	})
+}
+
+func TestApplyFailureIsRetried(t *testing.T) {
+	bubble(t, []string{meshDocument}, func(h *harness) {
+		dev := h.device()
+		dev.with(func() { dev.applyErr, dev.applied = errTest, nil })
+		p := testPeer(2, liveEndpoint)
+		h.find(p)
+		if got := h.condition(conditionApply); !strings.Contains(got, errTest.Error()) {
+			t.Errorf("condition = %q, want the failure", got)
+		}
+		if s := h.agent.Status(); s.Ready || !strings.Contains(s.NotReady, "could not be applied") {
+			t.Errorf("ready = %v (%s)", s.Ready, s.NotReady)
+		}
+		first := time.Now()
+		h.advance(16 * time.Second)
+		dev.with(func() {
+			var after []time.Duration
+			for _, at := range dev.applied {
+				after = append(after, at.Sub(first))
+			}
+			// 1, 2, 4 and 8 s apart; at 15 s the peer's endpoint is due as well.
+			want := []time.Duration{0, 1 * time.Second, 3 * time.Second, 7 * time.Second, 15 * time.Second}
+			if !slices.Equal(after, want) {
+				t.Errorf("applied after %v, want %v", after, want)
+			}
+			dev.applyErr = nil
+		})
+		h.advance(mesh.ReconcileInterval)
+		h.advance(roundTrip)
+		h.wantPeer(p, mesh.PeerStateUp, liveEndpoint)
+		if got := h.condition(conditionApply); got != "" {
+			t.Errorf("condition stays: %q", got)
+		}
+		if s := h.agent.Status(); !s.Ready {
+			t.Errorf("not ready: %s", s.NotReady)
+		}
+		h.wantLogged(1, "[WARN]  "+errTest.Error())
+		h.wantLogged(1, "condition cleared")
+	})
+}
+
+// Statistics that can't be read are not taken for lost peers.
+func TestStatsFailureKeepsPeers(t *testing.T) {
+	bubble(t, []string{meshDocument}, func(h *harness) {
+		p := testPeer(2, liveEndpoint)
+		h.find(p)
+		h.advance(time.Second)
+		dev := h.device()
+		dev.with(func() { dev.statsErr = errTest })
+		h.advance(mesh.ReconcileInterval)
+		h.wantPeer(p, mesh.PeerStateUp, liveEndpoint)
+		if h.condition(conditionApply) == "" {
+			t.Error("no condition")
+		}
+		dev.with(func() { dev.statsErr = nil })
+		h.advance(mesh.ReconcileInterval)
+		if got := h.condition(conditionApply); got != "" {
+			t.Errorf("condition stays: %q", got)
+		}
+	})
+}
+
+func TestDeadDeviceIsReopened(t *testing.T) {
+	bubble(t, []string{meshDocument}, func(h *harness) {
+		p := testPeer(2, liveEndpoint)
+		h.find(p)
+		h.advance(time.Second)
+		dead := h.device()
+		h.mu.Lock()
+		h.openErr = errTest
+		h.mu.Unlock()
+		close(dead.done)
+		synctest.Wait()
+		if !dead.closed {
+			t.Error("the dead device was not closed")
+		}
+		if s := h.agent.Status(); s.NotReady != "the tunnel device is not open" || !strings.Contains(h.condition(conditionApply), errTest.Error()) {
+			t.Errorf("not ready: %q, conditions %v", s.NotReady, s.Conditions)
+		}
+		if _, err := h.agent.Ping(h.ctx, p.Address); err == nil {
+			t.Error("a ping without a device succeeds")
+		}
+		h.mu.Lock()
+		h.openErr = nil
+		h.mu.Unlock()
+		h.advance(time.Second)
+		if h.device() == dead {
+			t.Fatal("no new device within a second")
+		}
+		h.advance(roundTrip)
+		h.wantPeer(p, mesh.PeerStateUp, liveEndpoint)
+		if !h.agent.Status().Ready {
+			t.Errorf("not ready: %s", h.agent.Status().NotReady)
+		}
+	})
+}
+
+func TestStartFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, meshDocument)
+		h.openErr = errTest
+		h.run()
+		if err := <-h.exited; err == nil || !strings.Contains(err.Error(), "opening the device: "+errTest.Error()) {
+			t.Errorf("Run = %v", err)
+		}
+		if _, err := h.agent.Reload(h.t.Context()); err == nil || !strings.Contains(err.Error(), "has stopped") {
+			t.Errorf("Reload of a stopped agent = %v", err)
+		}
+	})
+}

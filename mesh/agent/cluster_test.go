@@ -1,0 +1,130 @@
+package agent
+
+import (
+	"bytes"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/config"
+)
+
+func testToken() config.Token {
+	return config.Token{
+		ClusterID: testClusterID, Secret: must(mesh.ParseSecret(testSecret)),
+		Servers: []string{"192.0.2.1:51820", "[2001:db8::1]:51820"}, Pin: [32]byte{1, 2, 3},
+	}
+}
+
+func TestClusterRoundTrip(t *testing.T) {
+	for name, st := range states(t) {
+		t.Run(name, func(t *testing.T) {
+			if c, err := LoadCluster(st); c != nil || err != nil {
+				t.Errorf("LoadCluster of nothing = %v, %v", c, err)
+			}
+			joined, err := JoinCluster(st, testToken())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := LoadCluster(st); err != nil || !reflect.DeepEqual(got, joined) {
+				t.Errorf("LoadCluster = %+v, %v; want %+v", got, err, joined)
+			}
+			other := testToken()
+			other.ClusterID = "another"
+			if c, err := JoinCluster(st, other); err != nil || c.ID != "another" {
+				t.Errorf("joining another cluster = %v, %v", c, err)
+			}
+		})
+	}
+}
+
+// Other nodes depend on a founder: no token moves it elsewhere.
+func TestFounderStays(t *testing.T) {
+	st := openState(t, t.TempDir())
+	founded, err := FoundCluster(st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := LoadCluster(st); err != nil || !reflect.DeepEqual(got, founded) || !got.Founder {
+		t.Errorf("LoadCluster = %+v, %v; want %+v", got, err, founded)
+	}
+	if _, err := JoinCluster(st, testToken()); err == nil || !strings.Contains(err.Error(), "this node founded another cluster") {
+		t.Errorf("joining elsewhere = %v", err)
+	}
+	own := testToken()
+	own.ClusterID = founded.ID
+	if c, err := JoinCluster(st, own); err != nil || !c.Founder {
+		t.Errorf("joining its own cluster = %+v, %v", c, err)
+	}
+}
+
+func TestDamagedClusterIsKept(t *testing.T) {
+	pin := strings.Repeat("A", 43) + "="
+	for name, test := range map[string]struct{ content, want string }{
+		"empty":       {"", "damaged YAML"},
+		"not YAML":    {"{[", "damaged YAML"},
+		"unknown key": {"clusterID: x\nclusterSecret: " + testSecret + "\nfounder: true\nmore: 1\n", "damaged YAML"},
+		"secret":      {"clusterID: x\nclusterSecret: c2hvcnQ=\nfounder: true\n", "clusterSecret: expected 32 bytes, got 5"},
+		"zero secret": {"clusterID: x\nclusterSecret: " + pin + "\nfounder: true\n", "clusterSecret: all zero"},
+		"no id":       {"clusterSecret: " + testSecret + "\nfounder: true\n", "clusterID is missing"},
+		"no servers":  {"clusterID: x\nclusterSecret: " + testSecret + "\n", "servers are missing"},
+		"pin":         {"clusterID: x\nclusterSecret: " + testSecret + "\nfounder: true\npin: AAAA\n", "pin: expected base64 of 32 bytes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			st := openState(t, t.TempDir())
+			if err := st.Create(clusterFile, []byte(test.content)); err != nil {
+				t.Fatal(err)
+			}
+			for what, err := range map[string]error{
+				"LoadCluster": second(LoadCluster(st)),
+				"JoinCluster": second(JoinCluster(st, testToken())),
+			} {
+				if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), testSecret) {
+					t.Errorf("%s = %v, want %q", what, err, test.want)
+				}
+			}
+			if got, err := os.ReadFile(st.Path(clusterFile)); err != nil || string(got) != test.content {
+				t.Errorf("the file is now %q, %v", got, err)
+			}
+		})
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+// FuzzParseCluster: no input crashes or is quoted in an error, and what is
+// accepted reads back as the same after it is saved.
+func FuzzParseCluster(f *testing.F) {
+	seed, err := yaml.Marshal(clusterDocument{ClusterID: testClusterID, ClusterSecret: testSecret, Servers: []string{"a:1"}, Pin: strings.Repeat("A", 43) + "="})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(seed)
+	f.Add([]byte("founder: true\nclusterID: x\nclusterSecret: " + testSecret))
+	f.Add([]byte("clusterSecret: &a [*a]"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := parseCluster(data)
+		if err != nil {
+			if i := bytes.Index(data, []byte(testSecret)); i >= 0 && strings.Contains(err.Error(), testSecret) {
+				t.Errorf("the error quotes the secret: %v", err)
+			}
+			return
+		}
+		if c.ID == "" || c.Secret.IsZero() || !c.Founder && len(c.Servers) == 0 {
+			t.Errorf("accepted %+v", c)
+		}
+		st := must(OpenState(config.StateMemory, nil))
+		if err := SaveCluster(st, c); err != nil {
+			t.Fatal(err)
+		}
+		again, err := LoadCluster(st)
+		if err != nil || again.ID != c.ID || again.Secret != c.Secret || again.Pin != c.Pin || again.Founder != c.Founder ||
+			strings.Join(again.Servers, "\n") != strings.Join(c.Servers, "\n") {
+			t.Errorf("reads back as %+v, %v; want %+v", again, err, c)
+		}
+	})
+}

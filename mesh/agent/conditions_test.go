@@ -1,0 +1,146 @@
+package agent
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/wirespan/wirespan/discovery"
+	"github.com/wirespan/wirespan/discovery/service"
+	"github.com/wirespan/wirespan/mesh"
+)
+
+func TestReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, err := New(newHarness(t, meshDocument).config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := a.Status(); s.Ready || s.NotReady == "" || s.Peers == nil || s.Updated.IsZero() {
+			t.Errorf("before the start: %+v", s)
+		}
+	})
+	bubble(t, []string{meshDocument}, func(h *harness) {
+		if s := h.agent.Status(); s.Ready || s.NotReady != "no discovery service has answered yet" {
+			t.Errorf("at first: ready = %v (%s)", s.Ready, s.NotReady)
+		}
+		h.find(testPeer(2, liveEndpoint))
+		if s := h.agent.Status(); !s.Ready || s.NotReady != "" {
+			t.Errorf("connected: ready = %v (%s)", s.Ready, s.NotReady)
+		}
+		h.registry().show(service.Snapshot{Affiliates: []mesh.Affiliate{testPeer(2, liveEndpoint)}, LastError: errTest})
+		synctest.Wait()
+		s := h.agent.Status()
+		if !s.Ready {
+			t.Errorf("an outage of discovery makes a node unready that knows its peers: %s", s.NotReady)
+		}
+		if len(s.Discovery) != 1 || s.Discovery[0].Connected || s.Discovery[0].Error != errTest.Error() || s.Discovery[0].Affiliates != 1 {
+			t.Errorf("discovery = %+v", s.Discovery)
+		}
+	})
+}
+
+// A second member with our address is named, once.
+func TestSecondNodeWithOurAddress(t *testing.T) {
+	bubble(t, []string{meshDocument}, func(h *harness) {
+		p := testPeer(2, liveEndpoint)
+		p.Address = h.agent.Status().Node.Address
+		h.find(p)
+		if got := h.condition(mesh.ConditionDuplicateAddress); !strings.Contains(got, "node-2") {
+			t.Errorf("condition = %q, want one that names node-2", got)
+		}
+		h.advance(10 * mesh.ReconcileInterval)
+		h.wantLogged(1, "condition="+string(mesh.ConditionDuplicateAddress))
+		p.Address = testPeer(2).Address
+		h.find(p)
+		if got := h.condition(mesh.ConditionDuplicateAddress); got != "" {
+			t.Errorf("condition stays: %q", got)
+		}
+		h.wantLogged(1, "condition cleared: condition="+string(mesh.ConditionDuplicateAddress))
+	})
+}
+
+func TestDiscoveryProblemsAreConditions(t *testing.T) {
+	bubble(t, []string{meshDocument}, func(h *harness) {
+		h.registry().show(service.Snapshot{Connected: true, Problems: []discovery.Problem{{AffiliateID: "x", Reason: "wrong secret?"}}})
+		synctest.Wait()
+		h.advance(10 * mesh.ReconcileInterval)
+		if got := h.condition(conditionData); got != "discovery service one: wrong secret?" {
+			t.Errorf("condition = %q", got)
+		}
+		h.wantLogged(1, "wrong secret?")
+	})
+}
+
+func TestHostTrouble(t *testing.T) {
+	bubble(t, []string{meshDocument}, func(h *harness) {
+		h.host.change(func() { h.host.err = errTest })
+		synctest.Wait()
+		if got := h.condition(conditionHost); !strings.Contains(got, "looking at this host: "+errTest.Error()) {
+			t.Errorf("condition = %q", got)
+		}
+		if got := h.registry().last().Affiliate.Endpoints; len(got) != 1 {
+			t.Errorf("endpoints after a failed look at the host: %v, want those known before", got)
+		}
+		h.host.change(func() { h.host.err, h.host.links[0].MTU = nil, 1400 })
+		synctest.Wait()
+		dev := h.device()
+		dev.with(func() {
+			if got := dev.mtu; got != 1320 {
+				t.Errorf("MTU = %d after the underlay's became 1400", got)
+			}
+		})
+	})
+}
+
+func TestMeshDisabled(t *testing.T) {
+	bubble(t, nil, func(h *harness) {
+		if len(h.devices) != 0 {
+			t.Error("a device was opened although the mesh is off")
+		}
+		h.find(testPeer(2, liveEndpoint))
+		if s := h.agent.Status(); !s.Ready || s.Enabled || len(s.Peers) != 0 {
+			t.Errorf("status = %+v", s)
+		}
+		if got := h.registry().last().Affiliate; !got.PublicKey.IsZero() || got.Nodename == "" {
+			t.Errorf("published %+v", got)
+		}
+		for typ, want := range map[int]int{typeAffiliates: 2, typeMembers: 2, typeIdentities: 0, typePeerSpecs: 0} {
+			if list, _ := h.agent.Resources().List(ResourceTypes[typ].Name, "", false); len(list) != want {
+				t.Errorf("%d %s, want %d", len(list), ResourceTypes[typ].Plural, want)
+			}
+		}
+	})
+}
+
+func TestServiceManagerIsNotified(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, meshDocument)
+		h.config.Watchdog = 10 * time.Second
+		h.start()
+		h.advance(35 * time.Second)
+		h.stop()
+		want := []string{"READY=1", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1", "STOPPING=1"}
+		if !slices.Equal(h.notified, want) {
+			t.Errorf("notified %v", h.notified)
+		}
+	})
+}
+
+func TestClockBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, meshDocument)
+		h.config.Clock.lastGood = time.Now().Add(time.Minute)
+		h.start()
+		if got := h.condition(conditionClockBehind); !strings.Contains(got, "1m0s behind") {
+			t.Errorf("condition = %q", got)
+		}
+		h.advance(2 * time.Minute)
+		if got := h.condition(conditionClockBehind); got != "" {
+			t.Errorf("condition stays: %q", got)
+		}
+		h.stop()
+	})
+}

@@ -1,0 +1,83 @@
+package agent
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// connect joins the client to a TCP address on the mesh (HTTP CONNECT, RFC 9110
+// §9.3.6): the way into the mesh for local programs of a netstack node.
+func (c *Control) connect(w http.ResponseWriter, r *http.Request) {
+	if c.cfg.Dial == nil {
+		http.Error(w, "this node's data plane is a TUN: connect to the address directly", http.StatusNotImplemented)
+		return
+	}
+	far, err := c.cfg.Dial(r.Context(), "tcp", r.Host)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	defer far.Close()
+	c.tunnels.Add(1)
+	defer c.tunnels.Done()
+	near, buf, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	defer near.Close()
+	if _, err := io.WriteString(near, "HTTP/1.1 200 Connection established\r\n\r\n"); err != nil {
+		return
+	}
+	// A stopping agent ends what would otherwise wait for its peers. The
+	// request's context won't do: it ends with the client's half-close.
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		select {
+		case <-clientOf(r).stopping:
+			_, _ = near.Close(), far.Close()
+		case <-done:
+		}
+	}()
+	var both sync.WaitGroup
+	both.Go(func() { pipe(far, buf) })
+	both.Go(func() { pipe(near, far) })
+	both.Wait()
+}
+
+// pipe copies one direction and passes its end on.
+func pipe(dst net.Conn, src io.Reader) {
+	_, _ = io.Copy(dst, src)
+	if half, ok := dst.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+	} else {
+		_ = dst.Close()
+	}
+}
+
+// PingReply is the answer to one ping.
+type PingReply struct {
+	RTT time.Duration `json:"rtt"` // ns
+}
+
+func (c *Control) ping(w http.ResponseWriter, r *http.Request) {
+	addr, err := netip.ParseAddr(r.URL.Query().Get("address"))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), pingTimeout)
+	defer cancel()
+	rtt, err := c.cfg.Agent.Ping(ctx, addr)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusGatewayTimeout)
+		return
+	}
+	writeJSON(w, PingReply{rtt})
+}

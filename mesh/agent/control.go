@@ -1,0 +1,284 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	controlGroup       = "wirespan" // its members may read, if it exists
+	controlConnections = 64
+	controlHeaderTime  = 5 * time.Second
+	controlIdleTime    = time.Minute
+	pingTimeout        = 5 * time.Second
+)
+
+// ControlConfig is what a [Control] serves.
+type ControlConfig struct {
+	Path    string
+	Agent   *Agent
+	Metrics http.Handler
+	// Dial opens a connection through the mesh for CONNECT; nil: refused.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	Log  hclog.Logger
+}
+
+// Control is the control socket: HTTP and JSON on a unix socket. The peer's
+// credentials decide: root and the agent's own uid may do everything, others
+// whom the socket's mode admits may read, and never secrets.
+type Control struct {
+	cfg      ControlConfig
+	listener net.Listener
+	tunnels  sync.WaitGroup // of connect, which the server does not wait for
+}
+
+// ErrSocketInUse says that another agent serves the control socket.
+var ErrSocketInUse = errors.New("another agent answers on it")
+
+// OpenControl makes the socket. A stale one is replaced; one that answers is
+// an error.
+func OpenControl(c ControlConfig) (*Control, error) {
+	if c.Log == nil {
+		c.Log = hclog.NewNullLogger()
+	}
+	if err := os.MkdirAll(filepath.Dir(c.Path), 0o755); err != nil {
+		return nil, fmt.Errorf("control socket %q: %w (choose another with --control-socket)", c.Path, bare(err))
+	}
+	if info, err := os.Lstat(c.Path); err == nil && info.Mode()&os.ModeSocket == 0 {
+		return nil, fmt.Errorf("control socket %q: something else is there (choose another with --control-socket)", c.Path)
+	}
+	if conn, err := net.DialTimeout("unix", c.Path, time.Second); err == nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("control socket %q: %w (give this one its own with --control-socket)", c.Path, ErrSocketInUse)
+	} else if errors.Is(err, unix.ECONNREFUSED) {
+		_ = os.Remove(c.Path)
+	}
+	// The mode set before bind(2) is the file's from its first moment.
+	lc := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
+		var modeErr error
+		err := raw.Control(func(fd uintptr) { modeErr = unix.Fchmod(int(fd), 0o600) })
+		return errors.Join(err, modeErr)
+	}}
+	l, err := lc.Listen(context.Background(), "unix", c.Path)
+	if err != nil {
+		return nil, fmt.Errorf("control socket %q: %w (choose another with --control-socket)", c.Path, socketError(err))
+	}
+	if g, err := user.LookupGroup(controlGroup); err == nil {
+		gid, _ := strconv.Atoi(g.Gid)
+		if os.Chown(c.Path, -1, gid) == nil {
+			_ = os.Chmod(c.Path, 0o660)
+		}
+	}
+	return &Control{cfg: c, listener: newControlListener(l.(*net.UnixListener), controlConnections)}, nil
+}
+
+func socketError(err error) error {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return errno
+	}
+	return err
+}
+
+// controlClient is who sent a request.
+type controlClient struct {
+	owner    bool            // root or the agent's own uid
+	stopping <-chan struct{} // closed when the socket's end has come
+}
+
+type contextKey struct{}
+
+// clientOf is the client of a request; the zero one may do nothing.
+func clientOf(r *http.Request) controlClient {
+	c, _ := r.Context().Value(contextKey{}).(controlClient)
+	return c
+}
+
+// Run serves until ctx is done and removes the socket. It returns when every
+// request and tunnel has ended.
+func (c *Control) Run(ctx context.Context) error {
+	srv := &http.Server{
+		Handler:           c.handler(),
+		ReadHeaderTimeout: controlHeaderTime,
+		IdleTimeout:       controlIdleTime,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          c.cfg.Log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return context.WithValue(ctx, contextKey{}, controlClient{conn.(*controlConn).owner, ctx.Done()})
+		},
+	}
+	serving := make(chan error, 1)
+	go func() { serving <- srv.Serve(c.listener) }()
+	select {
+	case err := <-serving:
+		return fmt.Errorf("control socket %q: %w", c.cfg.Path, err)
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if srv.Shutdown(grace) != nil {
+		_ = srv.Close()
+	}
+	<-serving
+	c.tunnels.Wait()
+	return nil
+}
+
+func (c *Control) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", c.status)
+	mux.HandleFunc("GET /v1/health/{check}", c.health)
+	mux.HandleFunc("GET /v1/resources/{type}", c.resources)
+	mux.Handle("GET /metrics", c.cfg.Metrics)
+	mux.Handle("POST /v1/reload", owner(c.reload))
+	mux.Handle("POST /v1/leave", owner(c.leave))
+	mux.Handle("POST /v1/ping", owner(c.ping))
+	connect := owner(c.connect)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, 4<<10)
+		if r.Method == http.MethodConnect {
+			connect.ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// owner admits root and the agent's own uid.
+func owner(next http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !clientOf(r).owner {
+			http.Error(w, "permission denied: only root and the agent's own user may do this", http.StatusForbidden)
+			return
+		}
+		next(w, r)
+	})
+}
+
+func (c *Control) status(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Query().Get("watch") == "" {
+		writeJSON(w, c.cfg.Agent.Status())
+		return
+	}
+	stream(w, r, func(send func(any) bool) {
+		for {
+			s := c.cfg.Agent.Status()
+			if !send(s) || !until(r.Context(), s.Changed()) {
+				return
+			}
+		}
+	})
+}
+
+// health answers 200 or 503. Live: the loop turns. Ready: the node can do its job.
+func (c *Control) health(w http.ResponseWriter, r *http.Request) {
+	s := c.cfg.Agent.Status()
+	reason := ""
+	switch r.PathValue("check") {
+	case "live":
+		if age := time.Since(s.Updated); age > 4*time.Minute {
+			reason = fmt.Sprintf("the agent's loop last turned %s ago", age.Round(time.Second))
+		}
+	case "ready":
+		reason = s.NotReady
+	default:
+		http.Error(w, "unknown check: use live or ready", http.StatusNotFound)
+		return
+	}
+	if reason != "" {
+		http.Error(w, reason, http.StatusServiceUnavailable)
+		return
+	}
+	_, _ = fmt.Fprintln(w, "ok")
+}
+
+func (c *Control) resources(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	secrets := q.Get("secrets") != ""
+	if secrets && !clientOf(r).owner {
+		http.Error(w, "permission denied: only root and the agent's own user may see secrets", http.StatusForbidden)
+		return
+	}
+	typ, id, store := r.PathValue("type"), q.Get("id"), c.cfg.Agent.Resources()
+	list, changed := store.List(typ, id, secrets)
+	if q.Get("watch") == "" {
+		if list == nil {
+			list = []Resource{}
+		}
+		writeJSON(w, list)
+		return
+	}
+	stream(w, r, func(send func(any) bool) {
+		var old []Resource
+		for {
+			for _, e := range diff(old, list) {
+				if !send(e) {
+					return
+				}
+			}
+			if !until(r.Context(), changed) {
+				return
+			}
+			old = list
+			list, changed = store.List(typ, id, secrets)
+		}
+	})
+}
+
+func (c *Control) reload(w http.ResponseWriter, r *http.Request) {
+	restart, err := c.cfg.Agent.Reload(r.Context())
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+		return
+	}
+	writeJSON(w, ReloadReply{restart})
+}
+
+// ReloadReply is the answer to a reload that was applied.
+type ReloadReply struct {
+	Restart []string `json:"restart"` // changed settings that wait for a restart
+}
+
+func (c *Control) leave(w http.ResponseWriter, r *http.Request) {
+	if err := c.cfg.Agent.Leave(context.WithoutCancel(r.Context())); err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	_, _ = fmt.Fprintln(w, "ok")
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v) // the client has gone: nobody to tell
+}
+
+// stream sends JSON lines until the client goes or the agent stops.
+func stream(w http.ResponseWriter, _ *http.Request, body func(send func(any) bool)) {
+	w.Header().Set("Content-Type", "application/jsonl")
+	enc, flush := json.NewEncoder(w), http.NewResponseController(w)
+	body(func(v any) bool { return enc.Encode(v) == nil && flush.Flush() == nil })
+}
+
+func until(ctx context.Context, changed <-chan struct{}) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-changed:
+		return true
+	}
+}

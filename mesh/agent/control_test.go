@@ -1,0 +1,246 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
+	"github.com/wirespan/wirespan/mesh"
+)
+
+// controlled is an agent among fakes with a real control socket.
+type controlled struct {
+	*harness
+	path   string
+	client *http.Client
+	stop   func() // the socket; returns when Run has
+}
+
+func serveControl(t *testing.T, dial func(ctx context.Context, network, address string) (net.Conn, error)) *controlled {
+	t.Helper()
+	h := newHarness(t, meshDocument)
+	h.run()
+	for s := h.agent.Status(); s.NotReady == starting; s = h.agent.Status() {
+		<-s.Changed()
+	}
+	c := &controlled{harness: h, path: filepath.Join(t.TempDir(), "s")}
+	control, err := OpenControl(ControlConfig{
+		Path: c.path, Agent: h.agent, Metrics: h.agent.MetricsHandler(), Dial: dial, Log: hclog.NewNullLogger(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- control.Run(ctx) }()
+	c.client = unixClient(c.path)
+	c.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Control.Run = %v", err)
+		}
+	})
+	t.Cleanup(func() {
+		c.stop()
+		h.cancel()
+		if err := <-h.exited; err != nil {
+			t.Errorf("Run = %v", err)
+		}
+	})
+	return c
+}
+
+func unixClient(path string) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", path)
+		},
+	}}
+}
+
+func request1(t *testing.T, c *http.Client, method, target string) (code int, body string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, "http://wirespan"+target, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
+func (c *controlled) want(method, target string, code int, text string) {
+	c.t.Helper()
+	got, body := request1(c.t, c.client, method, target)
+	if got != code || !strings.Contains(body, text) {
+		c.t.Errorf("%s %s = %d %q, want %d %q", method, target, got, body, code, text)
+	}
+}
+
+// up makes a peer that is up.
+func (c *controlled) up() mesh.Affiliate {
+	p := testPeer(2, liveEndpoint)
+	c.registry().find(p)
+	c.until(func(s *Status) bool { return len(s.Peers) == 1 })
+	c.device().handshake(p.PublicKey, p.Endpoints[0])
+	c.until(func(s *Status) bool { return s.Peers[0].State == mesh.PeerStateUp })
+	return p
+}
+
+func (c *controlled) until(holds func(*Status) bool) {
+	c.t.Helper()
+	for s := c.agent.Status(); !holds(s); s = c.agent.Status() {
+		select {
+		case <-s.Changed():
+		case <-c.t.Context().Done():
+			c.t.Fatal("the status never became as expected")
+		}
+	}
+}
+
+func TestControlAnswers(t *testing.T) {
+	c := serveControl(t, nil)
+	c.want("GET", "/v1/health/live", 200, "ok")
+	c.want("GET", "/v1/health/ready", 503, "no discovery service has answered yet")
+	p := c.up()
+	c.want("GET", "/v1/health/ready", 200, "ok")
+	c.want("GET", "/v1/health/well", 404, "unknown check: use live or ready")
+	c.want("GET", "/v1/status", 200, `"label":"node-2","address":"`+p.Address.String()+`","allowedIPs":["`+p.Address.String()+`/128"],"state":"up"`)
+	c.want("GET", "/v1/resources/Members.cluster.talos.dev?id=node-2", 200, `[{"metadata":{"type":"Members.cluster.talos.dev","id":"node-2","version":1,`)
+	c.want("GET", "/v1/resources/Nothing", 200, "[]")
+	c.want("POST", "/v1/ping?address="+p.Address.String(), 200, `{"rtt":20000000}`)
+	c.want("POST", "/v1/ping?address=fd00::1", 504, "no peer has this address")
+	c.want("POST", "/v1/ping?address=node-2", 400, "node-2")
+	c.want("GET", "/v1/reload", 405, "")
+	c.want("GET", "/", 404, "")
+	c.want("CONNECT", "", 501, "connect to the address directly")
+}
+
+func TestControlReload(t *testing.T) {
+	c := serveControl(t, nil)
+	c.reload = func() (*Settings, error) { return nil, errTest }
+	c.want("POST", "/v1/reload", 422, errTest.Error())
+	c.reload = func() (*Settings, error) {
+		return settings(t, identityDocuments, meshDocument, "---\napiVersion: v1alpha1\nkind: WirespanConfig\nbackend: netstack\n"), nil
+	}
+	c.want("POST", "/v1/reload", 200, `{"restart":["backend"]}`)
+}
+
+func TestControlLeave(t *testing.T) {
+	c := serveControl(t, nil)
+	c.want("POST", "/v1/leave", 200, "ok")
+	c.want("POST", "/v1/leave", 502, "the agent has stopped")
+	if running, deleted := c.registry().state(); running || deleted != 1 {
+		t.Errorf("running %v, deleted %d times", running, deleted)
+	}
+}
+
+func TestControlMetrics(t *testing.T) {
+	c := serveControl(t, nil)
+	p := c.up()
+	_, body := request1(t, c.client, "GET", "/metrics")
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(body))
+	if err != nil {
+		t.Fatalf("%v in\n%s", err, body)
+	}
+	if len(families) != 6 {
+		t.Errorf("%d families in\n%s", len(families), body)
+	}
+	for _, want := range []string{
+		`wirespan_info{backend="tun",version="v0.0.0-test"} 1`,
+		`wirespan_peers{state="up"} 1`,
+		`wirespan_peers{state="down"} 0`,
+		`wirespan_peer_receive_bytes_total{peer="node-2",public_key="` + p.PublicKey.String() + `"} 148`,
+		`wirespan_discovery_connected{service="one"} 1`,
+	} {
+		if !strings.Contains(body, want+"\n") {
+			t.Errorf("lacks %s in\n%s", want, body)
+		}
+	}
+}
+
+func TestControlWatch(t *testing.T) {
+	c := serveControl(t, nil)
+	watch := func(target string) (*json.Decoder, func()) {
+		t.Helper()
+		resp, err := c.client.Get("http://wirespan" + target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return json.NewDecoder(resp.Body), func() { _ = resp.Body.Close() }
+	}
+	members, done := watch("/v1/resources/Members.cluster.talos.dev?watch=1")
+	defer done()
+	statuses, done := watch("/v1/status?watch=1")
+	defer done()
+	next := func() string {
+		t.Helper()
+		var e Event
+		if err := members.Decode(&e); err != nil {
+			t.Fatal(err)
+		}
+		return string(e.Type) + " " + e.Resource.Metadata.ID
+	}
+	p := testPeer(2, liveEndpoint)
+	renamed := p
+	renamed.OperatingSystem = "Talos (v1.15.0)"
+	for _, step := range []struct {
+		find []mesh.Affiliate
+		want string
+	}{
+		{nil, "created self.example"},
+		{[]mesh.Affiliate{p}, "created node-2"},
+		{[]mesh.Affiliate{renamed}, "updated node-2"},
+		{nil, "deleted node-2"},
+	} {
+		c.registry().find(step.find...)
+		if got := next(); got != step.want {
+			t.Errorf("event %q, want %q", got, step.want)
+		}
+	}
+	var s Status
+	if err := statuses.Decode(&s); err != nil || s.Node.ID != c.agent.self.NodeID {
+		t.Errorf("status %+v, %v", s, err)
+	}
+	c.stop()
+	for err := error(nil); !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF); {
+		err = statuses.Decode(&s)
+	}
+	if err := members.Decode(&Event{}); err == nil {
+		t.Error("a watch goes on after the socket's end")
+	}
+	if _, err := os.Stat(c.path); !os.IsNotExist(err) {
+		t.Errorf("the socket stays: %v", err)
+	}
+}
+
+// A loop that no longer turns shows.
+func TestControlNotLive(t *testing.T) {
+	c := serveControl(t, nil)
+	old := *c.agent.Status()
+	old.Updated = time.Now().Add(-5 * time.Minute)
+	c.agent.status.Store(&old)
+	c.want("GET", "/v1/health/live", 503, "the agent's loop last turned 5m0s ago")
+}

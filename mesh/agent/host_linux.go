@@ -1,0 +1,236 @@
+package agent
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"sort"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/wirespan/wirespan/mesh"
+)
+
+// Host reads this machine's links, addresses and default routes over netlink;
+// no privilege is needed. Run signals changes.
+type Host struct {
+	changed chan struct{}
+}
+
+// NewHost starts nothing.
+func NewHost() *Host { return &Host{changed: make(chan struct{}, 1)} }
+
+// Changed receives after links, addresses or routes changed; coalesced.
+func (h *Host) Changed() <-chan struct{} { return h.changed }
+
+// Run listens for changes until ctx is done. A box that refuses the
+// subscription is served by the agent's regular tick.
+func (h *Host) Run(ctx context.Context) error {
+	links := make(chan netlink.LinkUpdate)
+	addrs := make(chan netlink.AddrUpdate)
+	routes := make(chan netlink.RouteUpdate)
+	done := make(chan struct{})
+	ignore := func(error) {}
+	subscriptions := 0
+	if netlink.LinkSubscribeWithOptions(links, done, netlink.LinkSubscribeOptions{ErrorCallback: ignore}) == nil {
+		subscriptions++
+	}
+	if netlink.AddrSubscribeWithOptions(addrs, done, netlink.AddrSubscribeOptions{ErrorCallback: ignore}) == nil {
+		subscriptions++
+	}
+	if netlink.RouteSubscribeWithOptions(routes, done, netlink.RouteSubscribeOptions{ErrorCallback: ignore}) == nil {
+		subscriptions++
+	}
+	stop := ctx.Done()
+	for subscriptions > 0 {
+		open, relevant := false, true
+		var route netlink.RouteUpdate
+		select {
+		case <-stop:
+			close(done) // the library then closes its channels, which are drained here
+			stop = nil
+			continue
+		case _, open = <-links:
+			if !open {
+				links = nil
+			}
+		case _, open = <-addrs:
+			if !open {
+				addrs = nil
+			}
+		case route, open = <-routes:
+			relevant = isDefault(&route.Route) // a router changes thousands of others
+			if !open {
+				routes = nil
+			}
+		}
+		if !open {
+			subscriptions--
+			continue
+		}
+		if relevant {
+			select {
+			case h.changed <- struct{}{}:
+			default:
+			}
+		}
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// Links returns the host's interfaces in ascending name order.
+func (h *Host) Links() ([]mesh.Link, error) {
+	all, err := netlink.LinkList()
+	if err != nil {
+		return nil, fmt.Errorf("listing links: %w", err)
+	}
+	defaults, err := defaultRouteLinks()
+	if err != nil {
+		return nil, err
+	}
+	addrs, err := linkAddresses()
+	if err != nil {
+		return nil, err
+	}
+	links := make([]mesh.Link, 0, len(all))
+	for _, l := range all {
+		at := l.Attrs()
+		links = append(links, mesh.Link{
+			Name: at.Name, Kind: linkKind(l), Up: linkUp(l),
+			Loopback:     at.RawFlags&unix.IFF_LOOPBACK != 0,
+			DefaultRoute: defaults[at.Index],
+			MTU:          at.MTU,
+			Addresses:    addrs[at.Index],
+		})
+	}
+	sort.Slice(links, func(i, j int) bool { return links[i].Name < links[j].Name })
+	return links, nil
+}
+
+// FirstMAC is the hardware address of the first physical link in name order,
+// as Talos picks it; nil if the box has none (a container).
+func (h *Host) FirstMAC() ([]byte, error) {
+	all, err := netlink.LinkList()
+	if err != nil {
+		return nil, fmt.Errorf("listing links: %w", err)
+	}
+	sort.Slice(all, func(i, j int) bool { return all[i].Attrs().Name < all[j].Attrs().Name })
+	for _, l := range all {
+		if physical(l) && len(l.Attrs().HardwareAddr) > 0 {
+			return l.Attrs().HardwareAddr, nil
+		}
+	}
+	return nil, nil
+}
+
+func physical(l netlink.Link) bool {
+	return l.Attrs().EncapType == "ether" && linkKind(l) == ""
+}
+
+// linkKind is the rtnetlink kind (IFLA_INFO_KIND); the library names two of them differently.
+func linkKind(l netlink.Link) string {
+	switch k := l.Type(); k {
+	case "device":
+		return ""
+	case "tuntap":
+		return "tun"
+	default:
+		return k
+	}
+}
+
+func linkUp(l netlink.Link) bool {
+	at := l.Attrs()
+	if at.RawFlags&unix.IFF_UP == 0 {
+		return false
+	}
+	if at.OperState != netlink.OperUp && at.OperState != netlink.OperUnknown {
+		return false
+	}
+	return !physical(l) || at.RawFlags&unix.IFF_LOWER_UP != 0
+}
+
+// linkAddresses are those of every link, by index. It leaves out what no peer
+// could rely on: link scope, addresses that are not settled yet, and RFC 8981
+// temporary ones.
+func linkAddresses() (map[int][]netip.Prefix, error) {
+	list, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil, fmt.Errorf("listing addresses: %w", err)
+	}
+	out := map[int][]netip.Prefix{}
+	for _, a := range list {
+		if a.Scope >= unix.RT_SCOPE_LINK || a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0 {
+			continue
+		}
+		addr, ok := netip.AddrFromSlice(a.IP)
+		if addr = addr.Unmap(); !ok || addr.Is6() && a.Flags&unix.IFA_F_TEMPORARY != 0 {
+			continue
+		}
+		bits, _ := a.Mask.Size()
+		out[a.LinkIndex] = append(out[a.LinkIndex], netip.PrefixFrom(addr, bits))
+	}
+	return out, nil
+}
+
+func defaultRouteLinks() (map[int]bool, error) {
+	out := map[int]bool{}
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		routes, err := netlink.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+		if err != nil {
+			return nil, fmt.Errorf("listing routes: %w", err)
+		}
+		for _, r := range routes {
+			if !isDefault(&r) {
+				continue
+			}
+			if r.LinkIndex > 0 {
+				out[r.LinkIndex] = true
+			}
+			for _, hop := range r.MultiPath {
+				out[hop.LinkIndex] = true
+			}
+		}
+	}
+	return out, nil
+}
+
+// isDefault reports whether r leads somewhere for every address.
+func isDefault(r *netlink.Route) bool {
+	if r.Type != unix.RTN_UNICAST {
+		return false
+	}
+	if r.Dst == nil {
+		return true
+	}
+	ones, _ := r.Dst.Mask.Size()
+	return ones == 0
+}
+
+// OperatingSystem reads os-release(5), as "NAME (VERSION)".
+func OperatingSystem() string {
+	for _, path := range []string{"/etc/os-release", "/usr/lib/os-release"} {
+		f, err := os.Open(path)
+		if err != nil {
+			continue
+		}
+		defer f.Close()
+		vars := map[string]string{}
+		for sc := bufio.NewScanner(f); sc.Scan(); {
+			if k, v, ok := strings.Cut(sc.Text(), "="); ok {
+				vars[k] = strings.Trim(v, `"'`)
+			}
+		}
+		if name, version := vars["NAME"], vars["VERSION_ID"]; name != "" && version != "" {
+			return name + " (" + version + ")"
+		} else if name != "" {
+			return name
+		}
+	}
+	return "Linux"
+}

@@ -1,0 +1,125 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"reflect"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"github.com/wirespan/wirespan/mesh"
+)
+
+// TestHostInNamespace looks at links that it makes, in a network namespace of
+// its own. That belongs to a thread, which ends with its goroutine.
+func TestHostInNamespace(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("a network namespace takes root")
+	}
+	result := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // and never unlock
+		result <- lookInside()
+	}()
+	if err := <-result; errors.Is(err, unix.EPERM) {
+		t.Skip(err)
+	} else if err != nil {
+		t.Error(err)
+	}
+}
+
+func lookInside() error {
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("new network namespace: %w", err)
+	}
+	uplink := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "up0", MTU: 1400}, PeerName: "up1", PeerMTU: 1400}
+	if err := netlink.LinkAdd(uplink); err != nil {
+		return fmt.Errorf("adding a link: %w", err)
+	}
+	far := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "up1"}}
+	if err := errors.Join(netlink.LinkSetUp(uplink), netlink.LinkSetUp(far)); err != nil {
+		return fmt.Errorf("setting a link up: %w", err)
+	}
+	for _, text := range []string{"192.0.2.1/24", "2001:db8::1/64"} {
+		addr, err := netlink.ParseAddr(text)
+		if err != nil {
+			return err
+		}
+		addr.Flags = unix.IFA_F_NODAD
+		if err := netlink.AddrAdd(uplink, addr); err != nil {
+			return fmt.Errorf("adding %s: %w", text, err)
+		}
+	}
+	if err := netlink.RouteAdd(&netlink.Route{LinkIndex: uplink.Index, Scope: netlink.SCOPE_LINK, Dst: &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}}); err != nil {
+		return fmt.Errorf("adding a default route: %w", err)
+	}
+	h := NewHost()
+	want := []mesh.Link{
+		{Name: "lo", Loopback: true, MTU: 65536},
+		{Name: "up0", Kind: "veth", Up: true, DefaultRoute: true, MTU: 1400, Addresses: []netip.Prefix{
+			netip.MustParsePrefix("192.0.2.1/24"), netip.MustParsePrefix("2001:db8::1/64"),
+		}},
+		{Name: "up1", Kind: "veth", Up: true, MTU: 1400},
+	}
+	for end := time.Now().Add(10 * time.Second); ; { // the kernel lets a link come up in its own time
+		links, err := h.Links()
+		if err != nil {
+			return err
+		}
+		if reflect.DeepEqual(links, want) {
+			break
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("links = %+v\nwant %+v", links, want)
+		}
+		runtime.Gosched()
+	}
+	if mac, err := h.FirstMAC(); mac != nil || err != nil {
+		return fmt.Errorf("FirstMAC = %x, %w, although no link is physical", mac, err)
+	}
+	return signalsChange(h, uplink)
+}
+
+// signalsChange runs h in this thread's namespace until it tells of a change.
+func signalsChange(h *Host, link netlink.Link) error {
+	here, err := netns.Get()
+	if err != nil {
+		return err
+	}
+	defer here.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		if err := netns.Set(here); err != nil {
+			ended <- err
+			return
+		}
+		ended <- h.Run(ctx)
+	}()
+	defer cancel()
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for mtu := 1300; ; mtu++ { // until the subscription is there
+		if err := netlink.LinkSetMTU(link, mtu%100+1300); err != nil {
+			return err
+		}
+		select {
+		case <-h.Changed():
+			cancel()
+			return <-ended
+		case err := <-ended:
+			return fmt.Errorf("Run ended: %w", err)
+		case <-again.C:
+		}
+	}
+}

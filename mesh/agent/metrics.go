@@ -1,0 +1,81 @@
+package agent
+
+import (
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/wirespan/wirespan/mesh"
+)
+
+// collector turns the newest status into metrics at scrape time; it keeps
+// nothing of its own.
+type collector struct {
+	agent *Agent
+	descs map[string]*prometheus.Desc
+}
+
+// MetricsHandler serves the agent's metrics in the Prometheus text format,
+// together with those of others in this process.
+func (a *Agent) MetricsHandler(others ...prometheus.Gatherer) http.Handler {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(newCollector(a))
+	return promhttp.HandlerFor(append(prometheus.Gatherers{reg}, others...), promhttp.HandlerOpts{})
+}
+
+func newCollector(a *Agent) *collector {
+	peer := []string{"peer", "public_key"}
+	return &collector{a, map[string]*prometheus.Desc{
+		"info":      prometheus.NewDesc("wirespan_info", "Always 1; version and data plane of this agent.", []string{"version", "backend"}, nil),
+		"peers":     prometheus.NewDesc("wirespan_peers", "Peers by state.", []string{"state"}, nil),
+		"receive":   prometheus.NewDesc("wirespan_peer_receive_bytes_total", "Bytes received from a peer, encrypted.", peer, nil),
+		"transmit":  prometheus.NewDesc("wirespan_peer_transmit_bytes_total", "Bytes sent to a peer, encrypted.", peer, nil),
+		"handshake": prometheus.NewDesc("wirespan_peer_last_handshake_seconds", "Unix time of the last handshake; 0 before the first.", peer, nil),
+		"discovery": prometheus.NewDesc("wirespan_discovery_connected", "Whether a discovery service is connected.", []string{"service"}, nil),
+		"condition": prometheus.NewDesc("wirespan_conditions", "Problems that status shows, by type.", []string{"type"}, nil),
+	}}
+}
+
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range c.descs {
+		ch <- d
+	}
+}
+
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	s := c.agent.Status()
+	send := func(desc string, kind prometheus.ValueType, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(c.descs[desc], kind, v, labels...)
+	}
+	send("info", prometheus.GaugeValue, 1, s.Version, s.Backend)
+	states := map[mesh.PeerState]int{mesh.PeerStateUnknown: 0, mesh.PeerStateUp: 0, mesh.PeerStateDown: 0}
+	for _, p := range s.Peers {
+		states[p.State]++
+		key := p.PublicKey.String()
+		send("receive", prometheus.CounterValue, float64(p.ReceiveBytes), p.Label, key)
+		send("transmit", prometheus.CounterValue, float64(p.TransmitBytes), p.Label, key)
+		handshake := 0.0
+		if !p.LastHandshake.IsZero() {
+			handshake = float64(p.LastHandshake.Unix())
+		}
+		send("handshake", prometheus.GaugeValue, handshake, p.Label, key)
+	}
+	for state, n := range states {
+		send("peers", prometheus.GaugeValue, float64(n), state.String())
+	}
+	for _, d := range s.Discovery {
+		connected := 0.0
+		if d.Connected {
+			connected = 1
+		}
+		send("discovery", prometheus.GaugeValue, connected, d.Name)
+	}
+	types := map[mesh.ConditionType]int{}
+	for _, cond := range s.Conditions {
+		types[cond.Type]++
+	}
+	for typ, n := range types {
+		send("condition", prometheus.GaugeValue, float64(n), string(typ))
+	}
+}

@@ -1,0 +1,89 @@
+package agent
+
+import (
+	"context"
+	"errors"
+
+	"github.com/wirespan/wirespan/mesh/config"
+)
+
+// request is something that others ask of the loop; the answer comes on reply.
+type request struct {
+	kind  requestKind
+	reply chan reply
+}
+
+type requestKind int
+
+const (
+	requestReload requestKind = iota
+	requestLeave
+)
+
+type reply struct {
+	restart []string
+	err     error
+}
+
+// Reload reads the configuration again and applies it. It returns the names of
+// changed settings that wait for a restart. A configuration that does not load
+// changes nothing.
+func (a *Agent) Reload(ctx context.Context) (restart []string, err error) {
+	r := a.ask(ctx, requestReload)
+	return r.restart, r.err
+}
+
+// Leave deletes this node's affiliate everywhere and ends the loop. The loop
+// ends even if a service could not be reached; the error then says so.
+func (a *Agent) Leave(ctx context.Context) error { return a.ask(ctx, requestLeave).err }
+
+func (a *Agent) ask(ctx context.Context, kind requestKind) reply {
+	req := request{kind, make(chan reply, 1)}
+	select {
+	case a.requests <- req:
+	case <-a.done:
+		return reply{err: errors.New("the agent has stopped")}
+	case <-ctx.Done():
+		return reply{err: ctx.Err()}
+	}
+	select {
+	case r := <-req.reply:
+		return r
+	case <-ctx.Done():
+		return reply{err: ctx.Err()}
+	}
+}
+
+func (a *Agent) handle(ctx context.Context, req request) error {
+	switch req.kind {
+	case requestReload:
+		restart, err := a.reload()
+		req.reply <- reply{restart, err}
+		return nil
+	default:
+		err := a.leave(ctx)
+		req.reply <- reply{err: err}
+		return errLeft
+	}
+}
+
+func (a *Agent) reload() ([]string, error) {
+	if a.cfg.Reload == nil {
+		return nil, errors.New("this agent has no configuration to reload")
+	}
+	next, err := a.cfg.Reload()
+	if err != nil {
+		a.log.Error("reload: keeping the configuration as it was", "error", err)
+		return nil, err
+	}
+	if a.device != nil && next.ListenPort != a.config.ListenPort {
+		if err := a.device.SetListenPort(next.ListenPort); err != nil {
+			a.log.Error("reload: keeping the configuration as it was", "error", err)
+			return nil, err
+		}
+	}
+	a.config, a.stale = next, true
+	restart := config.Diff(a.first.Config, next.Config)
+	a.log.Info("configuration reloaded", "waitingForRestart", restart)
+	return restart, nil
+}

@@ -1,0 +1,207 @@
+package agent
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/wirespan/wirespan/mesh"
+)
+
+// ResourceType is one kind of resource: its full name and the names by which
+// people ask for it.
+type ResourceType struct {
+	Name    string // as in metadata.type
+	Plural  string
+	Aliases []string
+}
+
+// ResourceTypes are all kinds, in the order in which help lists them.
+var ResourceTypes = []ResourceType{
+	{"KubeSpanIdentities.kubespan.talos.dev", "kubespanidentities", []string{"kubespanidentity", "ksi"}},
+	{"KubeSpanPeerSpecs.kubespan.talos.dev", "kubespanpeerspecs", []string{"kubespanpeerspec", "peerspecs", "peerspec", "ksps"}},
+	{"KubeSpanPeerStatuses.kubespan.talos.dev", "kubespanpeerstatuses", []string{"kubespanpeerstatus", "peerstatuses", "peerstatus", "peers", "peer", "kspst"}},
+	{"KubeSpanEndpoints.kubespan.talos.dev", "kubespanendpoints", []string{"kubespanendpoint", "endpoints", "endpoint", "kse"}},
+	{"KubeSpanConfigs.kubespan.talos.dev", "kubespanconfigs", []string{"kubespanconfig", "ksc"}},
+	{"Identities.cluster.talos.dev", "identities", []string{"identity", "id"}},
+	{"Affiliates.cluster.talos.dev", "affiliates", []string{"affiliate", "aff"}},
+	{"Members.cluster.talos.dev", "members", []string{"member", "mem"}},
+}
+
+// Indices into ResourceTypes.
+const (
+	typeIdentities = iota
+	typePeerSpecs
+	typePeerStatuses
+	typeEndpoints
+	typeConfigs
+	typeNodeIdentities
+	typeAffiliates
+	typeMembers
+)
+
+type identitySpec struct {
+	Address    netip.Prefix `json:"address"`
+	Subnet     netip.Prefix `json:"subnet"`
+	PrivateKey string       `json:"privateKey,omitempty"`
+	PublicKey  mesh.Key     `json:"publicKey"`
+}
+
+type peerSpecSpec struct {
+	Address    netip.Addr       `json:"address"`
+	AllowedIPs []netip.Prefix   `json:"allowedIPs"`
+	Endpoints  []netip.AddrPort `json:"endpoints"`
+	Label      string           `json:"label"`
+}
+
+// PeerStatusSpec is the spec of a KubeSpanPeerStatus.
+type PeerStatusSpec struct {
+	Endpoint           netip.AddrPort `json:"endpoint"`
+	Label              string         `json:"label"`
+	State              mesh.PeerState `json:"state"`
+	ReceiveBytes       uint64         `json:"receiveBytes"`
+	TransmitBytes      uint64         `json:"transmitBytes"`
+	LastHandshakeTime  time.Time      `json:"lastHandshakeTime"`
+	LastUsedEndpoint   netip.AddrPort `json:"lastUsedEndpoint"`
+	LastEndpointChange time.Time      `json:"lastEndpointChange"`
+}
+
+type endpointSpec struct {
+	AffiliateID string         `json:"affiliateID"`
+	Endpoint    netip.AddrPort `json:"endpoint"`
+}
+
+type configSpec struct {
+	Enabled                     bool             `json:"enabled"`
+	ClusterID                   string           `json:"clusterId"`
+	SharedSecret                string           `json:"sharedSecret,omitempty"`
+	ForceRouting                bool             `json:"forceRouting"`
+	AdvertiseKubernetesNetworks bool             `json:"advertiseKubernetesNetworks"`
+	MTU                         int              `json:"mtu"`
+	EndpointFilters             []string         `json:"endpointFilters,omitempty"`
+	HarvestExtraEndpoints       bool             `json:"harvestExtraEndpoints"`
+	ExtraEndpoints              []netip.AddrPort `json:"extraEndpoints,omitempty"`
+	ExcludeAdvertisedNetworks   []netip.Prefix   `json:"excludeAdvertisedNetworks,omitempty"`
+}
+
+type nodeIdentitySpec struct {
+	NodeID string `json:"nodeId"`
+}
+
+type affiliateSpec struct {
+	NodeID          string            `json:"nodeId"`
+	Addresses       []netip.Addr      `json:"addresses"`
+	Hostname        string            `json:"hostname"`
+	Nodename        string            `json:"nodename,omitempty"`
+	OperatingSystem string            `json:"operatingSystem"`
+	MachineType     mesh.MachineType  `json:"machineType"`
+	KubeSpan        *kubeSpanSpec     `json:"kubespan,omitempty"`
+	ControlPlane    *controlPlaneSpec `json:"controlPlane,omitempty"`
+}
+
+type kubeSpanSpec struct {
+	PublicKey                 mesh.Key         `json:"publicKey"`
+	Address                   netip.Addr       `json:"address"`
+	AdditionalAddresses       []netip.Prefix   `json:"additionalAddresses"`
+	Endpoints                 []netip.AddrPort `json:"endpoints"`
+	ExcludeAdvertisedNetworks []netip.Prefix   `json:"excludeAdvertisedNetworks,omitempty"`
+}
+
+type controlPlaneSpec struct {
+	Port uint16 `json:"port"`
+}
+
+type memberSpec struct {
+	NodeID          string            `json:"nodeId"`
+	Addresses       []netip.Addr      `json:"addresses"`
+	Hostname        string            `json:"hostname"`
+	MachineType     mesh.MachineType  `json:"machineType"`
+	OperatingSystem string            `json:"operatingSystem"`
+	ControlPlane    *controlPlaneSpec `json:"controlPlane,omitempty"`
+}
+
+// present writes the whole plan into the resource store.
+func (a *Agent) present(p mesh.Plan, affiliates []mesh.Affiliate, now time.Time) {
+	put := func(typ int, entries []entry) { a.resources.update(ResourceTypes[typ].Name, entries, now) }
+	put(typeNodeIdentities, []entry{{id: "local", spec: nodeIdentitySpec{a.self.NodeID}}})
+	put(typeIdentities, a.identityEntries())
+	put(typeConfigs, []entry{a.configEntry()})
+	put(typePeerSpecs, entries(p.Specs, func(s mesh.PeerSpec) entry {
+		return entry{id: s.PublicKey.String(), spec: peerSpecSpec{s.Address, s.AllowedIPs, s.Endpoints, s.Label}}
+	}))
+	put(typePeerStatuses, entries(p.Statuses, func(s mesh.PeerStatus) entry {
+		return entry{id: s.PublicKey.String(), spec: PeerStatusSpec{
+			s.Endpoint, s.Label, s.State, s.ReceiveBytes, s.TransmitBytes,
+			s.LastHandshakeTime.UTC(), s.LastUsedEndpoint, s.LastEndpointChange.UTC(),
+		}}
+	}))
+	put(typeEndpoints, entries(p.Endpoints, func(e mesh.Endpoint) entry {
+		return entry{id: e.PublicKey.String(), spec: endpointSpec{e.AffiliateID, e.Endpoint}}
+	}))
+	put(typeAffiliates, entries(append([]mesh.Affiliate{p.Local}, affiliates...), affiliateEntry))
+	put(typeMembers, entries(p.Members, func(m mesh.Member) entry {
+		return entry{id: m.Nodename, spec: memberSpec{
+			m.NodeID, m.Addresses, m.Hostname, m.MachineType, m.OperatingSystem, controlPlane(m.ControlPlanePort),
+		}}
+	}))
+}
+
+func (a *Agent) identityEntries() []entry {
+	if !a.config.Mesh().Enabled {
+		return nil
+	}
+	spec := identitySpec{netip.PrefixFrom(a.self.Address, a.self.Address.BitLen()), a.self.Subnet, "", a.self.PublicKey}
+	revealed := spec
+	revealed.PrivateKey = a.self.PrivateKey.RevealBase64()
+	return []entry{{id: "local", spec: spec, revealed: revealed}}
+}
+
+func (a *Agent) configEntry() entry {
+	c, m := a.config, a.config.mesh(a.links)
+	spec := configSpec{
+		Enabled: m.Enabled, ClusterID: ShortID(c.ClusterID), ForceRouting: m.ForceRouting,
+		AdvertiseKubernetesNetworks: c.KubeSpan.AdvertiseKubernetesNetworks, MTU: m.MTU,
+		HarvestExtraEndpoints: m.HarvestExtraEndpoints, ExtraEndpoints: m.ExtraAnnouncedEndpoints,
+		ExcludeAdvertisedNetworks: m.ExcludeAdvertisedNetworks,
+	}
+	for _, f := range m.EndpointFilters {
+		spec.EndpointFilters = append(spec.EndpointFilters, f.String())
+	}
+	revealed := spec
+	revealed.ClusterID = c.ClusterID
+	revealed.SharedSecret = c.ClusterSecret.RevealBase64()
+	return entry{id: "kubespan", spec: spec, revealed: revealed}
+}
+
+func affiliateEntry(a mesh.Affiliate) entry {
+	spec := affiliateSpec{
+		NodeID: a.NodeID, Addresses: a.Addresses, Hostname: a.Hostname, Nodename: a.Nodename,
+		OperatingSystem: a.OperatingSystem, MachineType: a.MachineType, ControlPlane: controlPlane(a.ControlPlanePort),
+	}
+	if !a.PublicKey.IsZero() {
+		spec.KubeSpan = &kubeSpanSpec{a.PublicKey, a.Address, a.AdditionalAddresses, a.Endpoints, a.ExcludeAdvertisedNetworks}
+	}
+	return entry{id: a.NodeID, spec: spec}
+}
+
+func controlPlane(port uint16) *controlPlaneSpec {
+	if port == 0 {
+		return nil
+	}
+	return &controlPlaneSpec{port}
+}
+
+func entries[T any](items []T, f func(T) entry) []entry {
+	out := make([]entry, len(items))
+	for i, item := range items {
+		out[i] = f(item)
+	}
+	return out
+}
+
+// ShortID is a cluster id as logs and status may show it: it is a credential.
+func ShortID(clusterID string) string {
+	if len(clusterID) <= 8 {
+		return clusterID
+	}
+	return clusterID[:8]
+}

@@ -1,0 +1,205 @@
+package agent
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
+
+	"github.com/wirespan/wirespan/mesh/config"
+)
+
+// State is a directory of small files: identities, the cluster, the clock. The
+// directory is 0700, its files 0600; every write is atomic and synced. Files
+// that exist are never overwritten by [State.Create].
+//
+// With [config.StateMemory] the files live in the process and die with it.
+type State struct {
+	dir  string
+	log  hclog.Logger
+	lock *os.File
+
+	mu  sync.Mutex
+	mem map[string][]byte // nil: on disk
+}
+
+// OpenState opens the directory, making it if needed. It takes no lock.
+func OpenState(dir string, log hclog.Logger) (*State, error) {
+	if log == nil {
+		log = hclog.NewNullLogger()
+	}
+	if dir == config.StateMemory {
+		return &State{dir: dir, log: log, mem: map[string][]byte{}}, nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("state directory %q: %w (give a writable one with --state-dir, or --state-dir memory)", dir, bare(err))
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return nil, fmt.Errorf("state directory %q: %w", dir, bare(err))
+	}
+	if info.Mode().Perm()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0 {
+		return nil, fmt.Errorf("state directory %q is writable by others (mode %04o): chmod 700 it", dir, info.Mode().Perm())
+	}
+	return &State{dir: dir, log: log}, nil
+}
+
+// Lock takes the directory for this process, until Close. A second agent on
+// the same directory gets an error that says so.
+func (s *State) Lock() error {
+	if s.mem != nil {
+		return nil
+	}
+	f, err := os.OpenFile(filepath.Join(s.dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("state directory %q: %w (give a writable one with --state-dir, or --state-dir memory)", s.dir, bare(err))
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return fmt.Errorf("state directory %q: another agent is using it (stop that one, or give this one its own --state-dir)", s.dir)
+		}
+		return fmt.Errorf("locking state directory %q: %w", s.dir, err)
+	}
+	s.lock = f
+	return nil
+}
+
+// Close gives the lock back.
+func (s *State) Close() error {
+	if s.lock == nil {
+		return nil
+	}
+	return s.lock.Close()
+}
+
+// Dir is the directory's path, or "memory".
+func (s *State) Dir() string { return s.dir }
+
+// Ephemeral reports whether the state is lost at the next boot: in memory, or
+// on a memory file system.
+func (s *State) Ephemeral() bool {
+	if s.mem != nil {
+		return true
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(s.dir, &st); err != nil {
+		return false
+	}
+	return int64(st.Type) == unix.TMPFS_MAGIC || int64(st.Type) == unix.RAMFS_MAGIC
+}
+
+// Path is where a file lies, for messages.
+func (s *State) Path(name string) string { return filepath.Join(s.dir, name) }
+
+// Read returns a file's bytes; [fs.ErrNotExist] if there is none. A file that
+// others may write is refused; one that others may read is warned of.
+func (s *State) Read(name string) ([]byte, error) {
+	if s.mem != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		b, ok := s.mem[name]
+		if !ok {
+			return nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
+		}
+		return b, nil
+	}
+	path := s.Path(name)
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("error reading state file %q: %w", path, bare(err))
+	}
+	mode := info.Mode().Perm()
+	if mode&0o022 != 0 {
+		return nil, fmt.Errorf("state file %q is writable by others (mode %04o): check what it holds, then chmod 600 it", path, mode)
+	}
+	if mode&0o044 != 0 {
+		s.log.Warn("state file is readable by others: chmod 600 it", "file", path, "mode", fmt.Sprintf("%04o", mode))
+	}
+	if info.Size() > 1<<20 {
+		return nil, fmt.Errorf("state file %q: %d bytes is too large to be one of ours", path, info.Size())
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("error reading state file %q: %w", path, bare(err))
+	}
+	return b, nil
+}
+
+// Create writes a new file; [fs.ErrExist] if it is there already.
+func (s *State) Create(name string, data []byte) error {
+	if s.mem != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if _, taken := s.mem[name]; taken {
+			return fmt.Errorf("error creating state file %q: %w", s.Path(name), fs.ErrExist)
+		}
+		s.mem[name] = data
+		return nil
+	}
+	return s.write(name, data, func(tmp, path string) error {
+		defer os.Remove(tmp)
+		return os.Link(tmp, path) // unlike a rename, fails if the name is taken
+	})
+}
+
+// Replace writes a file, atomically taking the place of an older one.
+func (s *State) Replace(name string, data []byte) error {
+	if s.mem != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.mem[name] = data
+		return nil
+	}
+	return s.write(name, data, os.Rename)
+}
+
+func (s *State) write(name string, data []byte, place func(tmp, path string) error) error {
+	path := s.Path(name)
+	tmp := path + "." + rand.Text()[:8] + ".tmp"
+	err := writeSynced(tmp, data)
+	if err == nil {
+		err = place(tmp, path)
+	}
+	if err != nil {
+		_ = os.Remove(tmp)
+		return fmt.Errorf("error creating state file %q: %w", path, bare(err))
+	}
+	return syncDir(s.dir)
+}
+
+func writeSynced(path string, data []byte) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// bare strips the operation and path that callers already name.
+func bare(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	var le *os.LinkError
+	if errors.As(err, &le) {
+		return le.Err
+	}
+	return err
+}

@@ -1,0 +1,154 @@
+package agent
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/wirespan/wirespan/mesh"
+)
+
+// Status is the whole agent at a glance, as `wirespan status` shows it.
+type Status struct {
+	Version       string            `json:"version"`
+	Started       time.Time         `json:"started"`
+	Updated       time.Time         `json:"updated"`
+	Node          NodeStatus        `json:"node"`
+	Cluster       string            `json:"cluster"` // first 8 characters of the id
+	Enabled       bool              `json:"enabled"`
+	Backend       string            `json:"backend"`
+	BackendReason string            `json:"backendReason,omitempty"`
+	Discovery     []DiscoveryStatus `json:"discovery"`
+	Peers         []PeerView        `json:"peers"`
+	Conditions    []ConditionView   `json:"conditions"`
+	Ready         bool              `json:"ready"`
+	NotReady      string            `json:"notReady,omitempty"` // why not
+
+	changed chan struct{} // closed when a newer status exists
+}
+
+// NodeStatus is this node.
+type NodeStatus struct {
+	ID         string     `json:"id"`
+	Nodename   string     `json:"nodename,omitempty"`
+	Hostname   string     `json:"hostname"`
+	Address    netip.Addr `json:"address"`
+	PublicKey  mesh.Key   `json:"publicKey"`
+	ListenPort uint16     `json:"listenPort"`
+	MTU        int        `json:"mtu"`
+	Interface  string     `json:"interface,omitempty"`
+}
+
+// DiscoveryStatus is the connection to one discovery service.
+type DiscoveryStatus struct {
+	Name       string    `json:"name"`
+	Server     string    `json:"server"`
+	Connected  bool      `json:"connected"`
+	Since      time.Time `json:"since"`
+	Affiliates int       `json:"affiliates"`
+	Error      string    `json:"error,omitempty"`
+}
+
+// PeerView joins a peer's spec and status.
+type PeerView struct {
+	PublicKey     mesh.Key       `json:"publicKey"`
+	Label         string         `json:"label"`
+	Address       netip.Addr     `json:"address"`
+	AllowedIPs    []netip.Prefix `json:"allowedIPs"`
+	State         mesh.PeerState `json:"state"`
+	Endpoint      netip.AddrPort `json:"endpoint"`
+	ReceiveBytes  uint64         `json:"receiveBytes"`
+	TransmitBytes uint64         `json:"transmitBytes"`
+	LastHandshake time.Time      `json:"lastHandshakeTime"`
+}
+
+// ConditionView is a condition as people see it.
+type ConditionView struct {
+	Type    mesh.ConditionType `json:"type"`
+	Subject string             `json:"subject"`
+	Message string             `json:"message"`
+}
+
+// Changed is closed when there is a newer status.
+func (s *Status) Changed() <-chan struct{} { return s.changed }
+
+// storeStatus makes the status that others see.
+func (a *Agent) storeStatus(p mesh.Plan, now time.Time) {
+	m := a.config.mesh(a.links)
+	s := &Status{
+		Version: a.cfg.Version, Started: a.started, Updated: now,
+		Cluster: ShortID(a.config.ClusterID), Enabled: m.Enabled,
+		Backend: a.cfg.Backend.String(), BackendReason: a.cfg.Backend.Reason,
+		Node: NodeStatus{
+			ID: a.self.NodeID, Nodename: p.Local.Nodename, Hostname: p.Local.Hostname,
+			Address: a.self.Address, PublicKey: a.self.PublicKey, MTU: m.MTU,
+		},
+		Discovery: a.discoveryStatus(), Peers: peerViews(p), Conditions: []ConditionView{},
+		changed: make(chan struct{}),
+	}
+	if a.device != nil {
+		s.Node.ListenPort = a.device.ListenPort()
+	}
+	if !a.cfg.Backend.Netstack {
+		s.Node.Interface = a.first.InterfaceName
+	}
+	for _, c := range p.Conditions {
+		s.Conditions = append(s.Conditions, ConditionView(c))
+	}
+	s.NotReady = notReady(s, a.device != nil, a.failures)
+	s.Ready = s.NotReady == ""
+	close(a.status.Swap(s).changed)
+}
+
+func (a *Agent) discoveryStatus() []DiscoveryStatus {
+	out := []DiscoveryStatus{}
+	for _, name := range a.registryNames() {
+		snap := a.registries[name].Snapshot()
+		d := DiscoveryStatus{
+			Name: name, Server: snap.Server, Connected: snap.Connected,
+			Since: snap.Since, Affiliates: len(snap.Affiliates),
+		}
+		if snap.LastError != nil && !snap.Connected {
+			d.Error = snap.LastError.Error()
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
+func peerViews(p mesh.Plan) []PeerView {
+	specs := make(map[mesh.Key]mesh.PeerSpec, len(p.Specs))
+	for _, s := range p.Specs {
+		specs[s.PublicKey] = s
+	}
+	out := make([]PeerView, 0, len(p.Statuses))
+	for _, s := range p.Statuses {
+		spec := specs[s.PublicKey]
+		out = append(out, PeerView{
+			s.PublicKey, s.Label, spec.Address, spec.AllowedIPs, s.State, s.Endpoint,
+			s.ReceiveBytes, s.TransmitBytes, s.LastHandshakeTime,
+		})
+	}
+	return out
+}
+
+// notReady says why a node can't do its job yet; empty if it can. An outage of
+// discovery does not make a node unready that already knows its peers.
+func notReady(s *Status, device bool, failures int) string {
+	if s.Enabled && !device {
+		return "the tunnel device is not open"
+	}
+	if failures > 0 {
+		return "the last changes could not be applied, see the conditions"
+	}
+	if len(s.Discovery) == 0 {
+		return "no discovery service is configured"
+	}
+	known := len(s.Peers) > 0
+	for _, d := range s.Discovery {
+		known = known || d.Connected
+	}
+	if !known {
+		return "no discovery service has answered yet"
+	}
+	return ""
+}
