@@ -20,17 +20,18 @@ import (
 
 // chooseBackend takes TUN where it can and netstack where it can't, unless the
 // configuration says which.
-func chooseBackend(b config.Backend) agent.Backend {
-	switch b {
-	case config.BackendTUN:
-		return agent.Backend{}
-	case config.BackendNetstack:
-		return agent.Backend{Netstack: true}
+func chooseBackend(b config.Backend) (agent.Backend, error) {
+	if b == config.BackendNetstack {
+		return agent.Backend{Netstack: true}, nil
 	}
-	if err := tun.Available(); err != nil {
-		return agent.Backend{Netstack: true, Reason: "no TUN: " + err.Error()}
+	err := tun.Available()
+	switch {
+	case b == config.BackendTUN:
+		return agent.Backend{}, err
+	case err != nil:
+		return agent.Backend{Netstack: true, Reason: "no TUN: " + err.Error()}, nil
 	}
-	return agent.Backend{Reason: "a TUN interface can be made"}
+	return agent.Backend{Reason: "a TUN interface can be made"}, nil
 }
 
 // dataPlane opens devices, and dials through the netstack while there is one.

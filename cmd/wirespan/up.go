@@ -61,6 +61,10 @@ func (c *cli) runAgent(ctx context.Context, token *config.Token, opened func(*ne
 		return err
 	}
 	defer n.state.Close()
+	backend, err := chooseBackend(n.config.Backend)
+	if err != nil && n.config.KubeSpan.Enabled {
+		return err
+	}
 	clock, err := n.clock()
 	if err != nil {
 		return err
@@ -80,7 +84,7 @@ func (c *cli) runAgent(ctx context.Context, token *config.Token, opened func(*ne
 	}
 	n.explain()
 
-	plane := &dataPlane{backend: chooseBackend(n.config.Backend), log: n.log.Named("device"), opened: opened}
+	plane := &dataPlane{backend: backend, log: n.log.Named("device"), opened: opened}
 	host := agent.NewHost()
 	hostname, _ := os.Hostname() // none: nothing to announce
 	watchdog, _ := daemon.SdWatchdogEnabled(false)

@@ -103,6 +103,7 @@ type Agent struct {
 	configured  bool // the link's settings were applied in this full pass
 	failures    int  // applies failed in a row
 	previous    mesh.Plan
+	lookers     []chan reply // wait for the next pass
 	registries  map[string]*runningRegistry
 	discoveries chan struct{}
 	forgetting  sync.WaitGroup
@@ -163,6 +164,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	ready := false
 	for {
 		wake := a.reconcile(time.Now())
+		for _, looker := range a.lookers {
+			looker <- reply{}
+		}
+		a.lookers = nil
 		if !ready {
 			a.cfg.Notify("READY=1")
 			ready = true

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"net/netip"
 	"slices"
 	"strings"
@@ -291,6 +292,33 @@ func TestStartFails(t *testing.T) {
 		}
 		if _, err := h.agent.Reload(h.t.Context()); err == nil || !strings.Contains(err.Error(), "has stopped") {
 			t.Errorf("Reload of a stopped agent = %v", err)
+		}
+	})
+}
+
+func TestLookReadsTheCounters(t *testing.T) {
+	bubble(t, []string{meshDocument}, func(h *harness) {
+		p := testPeer(2, liveEndpoint)
+		h.find(p)
+		h.advance(roundTrip)
+		dev := h.device()
+		dev.with(func() {
+			st := dev.stats[p.PublicKey]
+			st.ReceiveBytes = 4711
+			dev.stats[p.PublicKey] = st
+		})
+		if got := h.peer(p).ReceiveBytes; got == 4711 {
+			t.Fatal("the counter is fresh before anybody looked")
+		}
+		if err := h.agent.Look(h.ctx); err != nil {
+			t.Fatal(err)
+		}
+		if got := h.peer(p).ReceiveBytes; got != 4711 {
+			t.Errorf("received bytes = %d after a look, want 4711", got)
+		}
+		h.stop()
+		if err := h.agent.Look(context.Background()); err == nil {
+			t.Error("a stopped agent looked")
 		}
 	})
 }

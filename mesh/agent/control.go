@@ -24,6 +24,7 @@ const (
 	controlConnections = 64
 	controlHeaderTime  = 5 * time.Second
 	controlIdleTime    = time.Minute
+	freshness          = time.Second
 	pingTimeout        = 5 * time.Second
 )
 
@@ -170,7 +171,19 @@ func owner(next http.HandlerFunc) http.Handler {
 	})
 }
 
+// look refreshes what is shown if it is older than that. An agent that is slow
+// to look shows what it has.
+func (c *Control) look(ctx context.Context) {
+	if time.Since(c.cfg.Agent.Status().Updated) < freshness {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, freshness)
+	defer cancel()
+	_ = c.cfg.Agent.Look(ctx)
+}
+
 func (c *Control) status(w http.ResponseWriter, r *http.Request) {
+	c.look(r.Context())
 	if r.URL.Query().Get("watch") == "" {
 		writeJSON(w, c.cfg.Agent.Status())
 		return
@@ -214,6 +227,7 @@ func (c *Control) resources(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "permission denied: only root and the agent's own user may see secrets", http.StatusForbidden)
 		return
 	}
+	c.look(r.Context())
 	typ, id, store := r.PathValue("type"), q.Get("id"), c.cfg.Agent.Resources()
 	list, changed := store.List(typ, id, secrets)
 	if q.Get("watch") == "" {

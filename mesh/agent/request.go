@@ -18,7 +18,10 @@ type requestKind int
 const (
 	requestReload requestKind = iota
 	requestLeave
+	requestLook
 )
+
+var errStopped = errors.New("the agent has stopped")
 
 type reply struct {
 	restart []string
@@ -37,18 +40,29 @@ func (a *Agent) Reload(ctx context.Context) (restart []string, err error) {
 // ends even if a service could not be reached; the error then says so.
 func (a *Agent) Leave(ctx context.Context) error { return a.ask(ctx, requestLeave).err }
 
+// Look returns after the loop has looked at everything once more, so that the
+// counters are those of now and not of the last tick.
+func (a *Agent) Look(ctx context.Context) error { return a.ask(ctx, requestLook).err }
+
 func (a *Agent) ask(ctx context.Context, kind requestKind) reply {
 	req := request{kind, make(chan reply, 1)}
 	select {
 	case a.requests <- req:
 	case <-a.done:
-		return reply{err: errors.New("the agent has stopped")}
+		return reply{err: errStopped}
 	case <-ctx.Done():
 		return reply{err: ctx.Err()}
 	}
 	select {
 	case r := <-req.reply:
 		return r
+	case <-a.done:
+		select { // it may have answered before it ended
+		case r := <-req.reply:
+			return r
+		default:
+			return reply{err: errStopped}
+		}
 	case <-ctx.Done():
 		return reply{err: ctx.Err()}
 	}
@@ -59,6 +73,9 @@ func (a *Agent) handle(ctx context.Context, req request) error {
 	case requestReload:
 		restart, err := a.reload()
 		req.reply <- reply{restart, err}
+		return nil
+	case requestLook:
+		a.lookers = append(a.lookers, req.reply)
 		return nil
 	default:
 		err := a.leave(ctx)
