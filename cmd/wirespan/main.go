@@ -79,7 +79,7 @@ func newRoot(std stdio) *cobra.Command {
 	c.addFlags(root)
 	root.AddCommand(
 		c.up(), c.down(), c.reload(), c.status(), c.get(), c.ping(), c.wait(),
-		c.gen(), c.validate(), c.discovery(), c.bench(), c.demo(), c.version(),
+		c.gen(), c.validate(), c.discovery(), c.demo(), c.version(),
 	)
 	return root
 }
