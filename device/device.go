@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -143,11 +144,24 @@ func (d *Device) SetListenPort(port uint16) error {
 	if port == 0 || port == d.ListenPort() {
 		return nil
 	}
+	if err := portFree(port); err != nil {
+		return portError(port, err)
+	}
 	if err := d.setPort(port); err != nil {
 		return errors.Join(portError(port, err), d.setPort(d.port))
 	}
 	d.port = port
 	return nil
+}
+
+// portFree tries a port before the device gives up the one it has, which it
+// might not get back: it may have been opened with privileges now dropped.
+func portFree(port uint16) error {
+	c, err := net.ListenUDP("udp", &net.UDPAddr{Port: int(port)})
+	if err != nil {
+		return err
+	}
+	return c.Close()
 }
 
 func (d *Device) setPort(port uint16) error {

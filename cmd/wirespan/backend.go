@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync/atomic"
@@ -26,8 +27,10 @@ func chooseBackend(b config.Backend) (agent.Backend, error) {
 	}
 	err := tun.Available()
 	switch {
+	case b == config.BackendTUN && err != nil:
+		return agent.Backend{}, fmt.Errorf("backend tun: %w (run as root or grant CAP_NET_ADMIN and /dev/net/tun, enable IPv6, or use --backend netstack)", err)
 	case b == config.BackendTUN:
-		return agent.Backend{}, err
+		return agent.Backend{}, nil
 	case err != nil:
 		return agent.Backend{Netstack: true, Reason: "no TUN: " + err.Error()}, nil
 	}
@@ -37,6 +40,7 @@ func chooseBackend(b config.Backend) (agent.Backend, error) {
 // dataPlane opens devices, and dials through the netstack while there is one.
 type dataPlane struct {
 	backend agent.Backend
+	name    string // of the interface, as the process started with it
 	log     hclog.Logger
 	// opened is called with each new netstack; nil: nobody cares.
 	opened func(*netstack.Netstack)
@@ -57,12 +61,12 @@ func (p *dataPlane) open(self mesh.Identity, c *agent.Settings, mtu int) (agent.
 		return nil, err
 	}
 	p.log.Info("data plane open", "backend", p.backend, "reason", p.backend.Reason, "port", dev.ListenPort(), "mtu", mtu)
-	return &servedDevice{dev, serveUAPI(dev, c, p.log)}, nil
+	return &servedDevice{dev, serveUAPI(dev, c, p)}, nil
 }
 
 func (p *dataPlane) plane(self mesh.Identity, c *agent.Settings, mtu int) (device.Interface, error) {
 	if !p.backend.Netstack {
-		return tun.Open(c.InterfaceName, mtu)
+		return tun.Open(p.name, mtu)
 	}
 	stack, err := netstack.New(netstack.Config{Addresses: []netip.Addr{self.Address}, MTU: mtu})
 	if err != nil {

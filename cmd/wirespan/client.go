@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -32,6 +33,12 @@ func (c *cli) client() (*client, error) {
 		return nil, err
 	}
 	path, err := controlSocket(cfg)
+	if _, missing := os.Stat(path); cfg.ControlSocket == "" && (err != nil || missing != nil) {
+		// No agent of this user's own: ask the system's, if there is one.
+		if _, missing := os.Stat(systemSocket); missing == nil {
+			return newClient(systemSocket), nil
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +84,10 @@ func (c *client) explain(err error) error {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ECONNREFUSED):
 		return fmt.Errorf("%w on control socket %s (start one with wirespan up, or name its socket with --control-socket)", errNoAgent, c.path)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("control socket %s: permission denied (be root, the agent's user, or a member of group wirespan)", c.path)
+		return fmt.Errorf("control socket %s: %w (be root, the agent's user, or a member of group wirespan)", c.path, fs.ErrPermission)
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE) {
+		return fmt.Errorf("control socket %s: the agent has hung up: it is stopping, or has too many connections", c.path)
 	}
 	var ue *url.Error
 	if errors.As(err, &ue) {

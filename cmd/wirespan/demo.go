@@ -36,7 +36,9 @@ func (c *cli) demo() *cobra.Command {
 		Example: "  wirespan demo",
 		Args:    arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, cancel := context.WithTimeoutCause(cmd.Context(), demoTimeout, fmt.Errorf("the demo took longer than %s", demoTimeout))
+			ctx, stop := untilSignal(cmd.Context())
+			defer stop()
+			ctx, cancel := context.WithTimeoutCause(ctx, demoTimeout, fmt.Errorf("the demo took longer than %s", demoTimeout))
 			defer cancel()
 			err := runDemo(ctx, c.out)
 			if ctx.Err() != nil {
@@ -58,7 +60,7 @@ func (c *cli) demoNode() *cobra.Command {
 		Hidden: true,
 		Args:   arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			token, err := c.readToken(join)
+			token, err := c.joinToken(join, cmd.Flags().Changed("join"))
 			if err != nil {
 				return err
 			}

@@ -50,7 +50,9 @@ func (c *cli) discoveryServe() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return f.run(cmd.Context(), c, cfg.Logging)
+			ctx, stop := untilSignal(cmd.Context())
+			defer stop()
+			return f.run(ctx, c, cfg.Logging)
 		},
 	}
 	flags := cmd.Flags()

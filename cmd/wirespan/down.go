@@ -4,11 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
+	"github.com/wirespan/wirespan/discovery"
+	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
 )
 
@@ -35,7 +42,10 @@ func (c *cli) down() *cobra.Command {
 			case errors.Is(err, errNoAgent):
 				return c.leaveWithoutAgent(cmd.Context())
 			case err == nil, errors.As(err, &answer) && answer.code == http.StatusBadGateway:
-				return errors.Join(err, cl.ended(cmd.Context())) // it ends even if a service was not reached
+				if err != nil { // the agent ends all the same
+					err = fmt.Errorf("the agent stops, but %w", err)
+				}
+				return errors.Join(err, cl.ended(cmd.Context()))
 			}
 			return err
 		},
@@ -45,11 +55,20 @@ func (c *cli) down() *cobra.Command {
 // leaveWithoutAgent deletes the affiliate of a node whose agent does not run.
 // Its interface, addresses and routes died with the agent.
 func (c *cli) leaveWithoutAgent(ctx context.Context) error {
-	n, err := c.openNode()
+	known, err := c.known()
 	if err != nil {
 		return err
 	}
+	if !known {
+		_, err = fmt.Fprintln(c.out, "This node has never been up: there is nothing to leave.")
+		return err
+	}
+	n, err := c.openNode()
+	if err != nil {
+		return fmt.Errorf("no agent answers on the control socket, so this command leaves by itself: %w", err)
+	}
 	defer n.state.Close()
+	n.removeSockets()
 	if err := n.enter(nil, false); err != nil {
 		return err
 	}
@@ -67,7 +86,7 @@ func (c *cli) leaveWithoutAgent(ctx context.Context) error {
 	var errs []error
 	for _, s := range settings.Discovery {
 		if err := n.leave(ctx, s, settings); err != nil {
-			errs = append(errs, fmt.Errorf("deleting this node from discovery service %s: %w", s.Name, err))
+			errs = append(errs, fmt.Errorf("deleting this node from discovery service %s: %w (it expires by itself within %s)", s.Name, err, discovery.MaxTTL))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -75,6 +94,48 @@ func (c *cli) leaveWithoutAgent(ctx context.Context) error {
 	}
 	_, err = fmt.Fprintln(c.out, "No agent was running; this node has left the mesh.")
 	return err
+}
+
+// known reports whether this host has a node to speak of, without making one.
+func (c *cli) known() (bool, error) {
+	cfg, err := c.load(true)
+	if err != nil {
+		return false, err
+	}
+	dir := cfg.IdentityDir
+	if dir == "" {
+		if dir, err = stateDir(cfg); err != nil {
+			return false, err
+		}
+	}
+	_, err = os.Stat(filepath.Join(dir, mesh.NodeIdentityFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return true, err
+}
+
+// removeSockets removes what a killed agent has left behind.
+func (n *node) removeSockets() {
+	control, err := controlSocket(n.config)
+	if err == nil {
+		removeStale(control)
+	}
+	if uapi, err := uapiSocket(n.config, n.config.InterfaceName); err == nil {
+		removeStale(uapi)
+	}
+}
+
+// removeStale removes a socket on which nobody answers.
+func removeStale(path string) {
+	conn, err := net.Dial("unix", path)
+	if err == nil {
+		_ = conn.Close()
+		return
+	}
+	if info, statErr := os.Lstat(path); statErr == nil && info.Mode().Type() == fs.ModeSocket && errors.Is(err, unix.ECONNREFUSED) {
+		_ = os.Remove(path)
+	}
 }
 
 func (n *node) leave(ctx context.Context, s agent.Service, settings *agent.Settings) error {

@@ -66,7 +66,7 @@ func (n *node) certificate() (tls.Certificate, [32]byte, error) {
 	if n.state.Dir() == config.StateMemory {
 		return server.MemoryCertificate(time.Now())
 	}
-	return server.Certificate(n.state.Dir(), time.Now())
+	return server.Certificate(n.state.Dir(), time.Now(), n.log.Named("server"))
 }
 
 // service is how this node itself reaches its server.
@@ -79,17 +79,23 @@ func (e *embedded) service() agent.Service {
 	return agent.Service{Name: embeddedService, Endpoints: []string{netip.AddrPortFrom(ip, addr.Port()).String()}, Pin: e.pin}
 }
 
+// observed is called by the agent whenever it has looked at the host's links: a
+// founder's join token must name addresses that work.
+func (n *node) observed(links []mesh.Link) {
+	if n.server != nil {
+		n.offer(links)
+	}
+}
+
 // advertise keeps in the state directory where and with which key this node's
 // server can be reached; join tokens are made of it.
 func (n *node) advertise(links []mesh.Link) error {
-	host, _, err := net.SplitHostPort(n.config.DiscoveryListen)
-	if err != nil {
-		return err
-	}
-	port := strconv.Itoa(n.server.listener.Addr().(*net.TCPAddr).Port)
-	servers := serverAddresses(n.config, links, host, port)
+	servers := serverAddresses(n.config, links, n.server.listener.Addr().(*net.TCPAddr).AddrPort())
 	if slices.Equal(servers, n.cluster.Servers) && n.server.pin == n.cluster.Pin {
 		return nil
+	}
+	if n.cluster.Pin != [32]byte{} && n.cluster.Pin != n.server.pin {
+		n.log.Warn("the discovery server has a new key: nodes that joined with the old one must join again, with a new token")
 	}
 	n.cluster.Servers, n.cluster.Pin = servers, n.server.pin
 	return agent.SaveCluster(n.state, n.cluster)
@@ -98,7 +104,7 @@ func (n *node) advertise(links []mesh.Link) error {
 // token is what another box needs to join.
 func (n *node) token() (string, error) {
 	if len(n.cluster.Servers) == 0 {
-		return "", errors.New("no address of the discovery server is known that others could reach: start the agent, or name one with --advertise-discovery")
+		return "", errors.New("no address of the discovery server is known that others could reach: start the agent, name one with --advertise-discovery, or let --address-filters admit one of this host's")
 	}
 	t := config.Token{ClusterID: n.cluster.ID, Secret: n.cluster.Secret, Servers: n.cluster.Servers, Pin: n.cluster.Pin}
 	return t.Encode()
@@ -106,8 +112,9 @@ func (n *node) token() (string, error) {
 
 // serverAddresses are those to put into a token, the likeliest to work first:
 // named ones, then what this host would announce to peers.
-func serverAddresses(c *config.Config, links []mesh.Link, host, port string) []string {
+func serverAddresses(c *config.Config, links []mesh.Link, listen netip.AddrPort) []string {
 	var out []string
+	port := strconv.Itoa(int(listen.Port()))
 	add := func(host, port string) {
 		if hp := net.JoinHostPort(host, port); !slices.Contains(out, hp) && len(out) < config.MaxTokenServers {
 			out = append(out, hp)
@@ -120,8 +127,8 @@ func serverAddresses(c *config.Config, links []mesh.Link, host, port string) []s
 			add(a, port)
 		}
 	}
-	if ip, err := netip.ParseAddr(host); err == nil && !ip.IsUnspecified() {
-		add(host, port)
+	if ip := listen.Addr().Unmap(); !ip.IsUnspecified() {
+		add(ip.String(), port)
 		return out
 	}
 	for _, addr := range mesh.HostAddresses(links, c.AddressFilters) {
@@ -139,9 +146,13 @@ func (n *node) offer(links []mesh.Link) {
 		text, err = n.token()
 	}
 	if err != nil {
-		n.log.Warn("no join token can be offered", "error", err)
+		n.log.Debug("no join token can be offered", "error", err)
 		return
 	}
+	if text == n.offered {
+		return
+	}
+	n.offered = text
 	if f, ok := n.cli.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		fmt.Fprintf(f, "To add another box to this mesh, run there:\n\n    wirespan up --join %s\n\n", text)
 		return

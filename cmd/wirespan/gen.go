@@ -77,12 +77,18 @@ func (c *cli) genToken() *cobra.Command {
 		Example: "  wirespan gen token | ssh box2 wirespan up --join -",
 		Args:    arguments(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
-			n, err := c.locateNode()
+			known, err := c.known()
 			if err != nil {
 				return err
 			}
-			if err := n.enter(nil, false); err != nil {
-				return err
+			n := &node{}
+			if known {
+				if n, err = c.locateNode(); err == nil {
+					err = n.enter(nil, false)
+				}
+				if err != nil {
+					return err
+				}
 			}
 			if n.cluster == nil {
 				return errors.New("this node has neither founded nor joined a cluster by wirespan up (a cluster that is configured in files is joined by the same files)")

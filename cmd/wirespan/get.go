@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -49,7 +48,7 @@ func (c *cli) get() *cobra.Command {
 			return resourceNames(), cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			typ, err := resourceType(args[0])
+			typ, err := agent.FindResourceType(args[0])
 			if err != nil {
 				return usageError{err}
 			}
@@ -66,7 +65,9 @@ func (c *cli) get() *cobra.Command {
 			}
 			g := getter{c.out, output, typ}
 			if watch {
-				return quietCancel(watchJSON(cmd.Context(), cl, g.path(), query, g.event()))
+				ctx, stop := untilSignal(cmd.Context())
+				defer stop()
+				return quietCancel(watchJSON(ctx, cl, g.path(), query, g.event()))
 			}
 			return g.list(cmd.Context(), cl, query)
 		},
@@ -162,17 +163,6 @@ func cell(v json.RawMessage) string {
 		return text
 	}
 	return string(v)
-}
-
-// resourceType finds a type by its plural, an alias or its full name, in any case.
-func resourceType(name string) (agent.ResourceType, error) {
-	want := strings.ToLower(name)
-	for _, t := range agent.ResourceTypes {
-		if want == t.Plural || want == strings.ToLower(t.Name) || slices.Contains(t.Aliases, want) {
-			return t, nil
-		}
-	}
-	return agent.ResourceType{}, fmt.Errorf("unknown resource %q; there are %s", name, strings.Join(resourceNames(), ", "))
 }
 
 func resourceNames() []string {

@@ -161,7 +161,7 @@ func TestFindPeer(t *testing.T) {
 		"twin":     "2 peers have this name",
 		"self":     "is this node itself",
 		"fd00::99": "is this node itself",
-		"10.9.0.1": "known are: one, two, twin, twin, " + mesh.Key{5}.String(),
+		"10.9.0.1": "known are: one, two, twin, " + mesh.Key{5}.String(),
 	} {
 		if p, err := findPeer(s, want); err == nil || !strings.Contains(err.Error(), text) {
 			t.Errorf("findPeer(%q) = %+v, %v; want %q", want, p, err, text)
@@ -227,8 +227,8 @@ func TestColumns(t *testing.T) {
 			t.Errorf("%s has no columns", typ.Plural)
 		}
 		for _, name := range append([]string{typ.Name, strings.ToUpper(typ.Plural)}, typ.Aliases...) {
-			if got, err := resourceType(name); err != nil || got.Name != typ.Name {
-				t.Errorf("resourceType(%q) = %v, %v", name, got.Name, err)
+			if got, err := agent.FindResourceType(name); err != nil || got.Name != typ.Name {
+				t.Errorf("agent.FindResourceType(%q) = %v, %v", name, got.Name, err)
 			}
 		}
 	}
@@ -237,7 +237,7 @@ func TestColumns(t *testing.T) {
 		"kubespanpeerstatuses": "ID VERSION LABEL ENDPOINT STATE RX TX",
 		"kubespanendpoints":    "ID VERSION ENDPOINT AFFILIATE ID",
 	} {
-		typ, _ := resourceType(plural)
+		typ, _ := agent.FindResourceType(plural)
 		if got := strings.Join(getter{typ: typ}.header(), " "); got != want {
 			t.Errorf("%s: columns %q, want %q", plural, got, want)
 		}

@@ -206,7 +206,7 @@ type labAffiliate struct {
 
 // resources lists what `wirespan get` shows; spec is decoded into T.
 func resources[T any](n *labNode, name string) (map[string]T, error) {
-	typ, err := resourceType(name)
+	typ, err := agent.FindResourceType(name)
 	if err != nil {
 		return nil, err
 	}

@@ -4,13 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"strings"
+	"io/fs"
 
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/wirespan/wirespan/device/bind"
 	"github.com/wirespan/wirespan/discovery"
+	"github.com/wirespan/wirespan/discovery/server"
 	"github.com/wirespan/wirespan/discovery/service"
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
@@ -26,6 +26,7 @@ type node struct {
 	keys    agent.Keys
 	cluster *agent.Cluster // nil if the configuration names the cluster
 	server  *embedded      // nil unless this node is the cluster's founder
+	offered string         // the join token as last shown or written
 }
 
 // openNode reads the configuration and takes the state directory.
@@ -51,6 +52,9 @@ func (c *cli) locateNode() (*node, error) {
 		return nil, err
 	}
 	n := &node{cli: c, config: cfg, log: newLogger(cfg.Logging, c.err)}
+	for _, path := range c.exposed {
+		n.log.Warn("configuration with the cluster's secret is readable by others: chmod 600 it", "file", path)
+	}
 	dir, err := stateDir(cfg)
 	if err != nil {
 		return nil, err
@@ -75,9 +79,13 @@ func (n *node) enter(token *config.Token, found bool) (err error) {
 	} else {
 		n.cluster, err = agent.LoadCluster(n.state)
 	}
-	if err == nil && n.cluster == nil && found {
-		n.cluster, err = agent.FoundCluster(n.state)
+	if err != nil || n.cluster != nil || !found {
+		return err
 	}
+	if _, err := n.state.Read(server.KeyFile); !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("state directory %q holds the key of a discovery server, but cluster.yaml is missing: restore it from a backup, or remove %s to found a new mesh", n.state.Dir(), server.KeyFile)
+	}
+	n.cluster, err = agent.FoundCluster(n.state)
 	return err
 }
 
@@ -90,17 +98,23 @@ func (n *node) settings(cfg *config.Config) (*agent.Settings, error) {
 	return agent.Effective(cfg, n.cluster, own)
 }
 
-// reload reads the configuration again.
+// reload reads the configuration again. The agent's loop calls it, as it calls
+// observed and notify.
 func (n *node) reload() (*agent.Settings, error) {
 	cfg, err := n.cli.load(true)
 	if err != nil {
 		return nil, err
 	}
 	s, err := n.settings(cfg)
-	if err == nil {
-		n.log.SetLevel(hclog.LevelFromString(cfg.Logging.Level))
+	if err != nil {
+		return nil, err
 	}
-	return s, err
+	n.log.SetLevel(hclog.LevelFromString(cfg.Logging.Level))
+	if cfg.KubeSpan.Enabled != n.config.KubeSpan.Enabled {
+		n.explainMesh(cfg)
+	}
+	n.config = cfg
+	return s, nil
 }
 
 // newRegistry makes the client of one discovery service. Its sockets carry the
@@ -118,29 +132,4 @@ func newLogger(l config.Logging, w io.Writer) hclog.Logger {
 	return hclog.New(&hclog.LoggerOptions{
 		Name: "wirespan", Level: hclog.LevelFromString(l.Level), JSONFormat: l.JSON, Output: w,
 	})
-}
-
-// readToken reads a join token given as such, as @FILE, or - for standard input.
-func (c *cli) readToken(arg string) (*config.Token, error) {
-	text := arg
-	var err error
-	var data []byte
-	switch {
-	case arg == "":
-		return nil, nil
-	case arg == "-":
-		data, err = io.ReadAll(io.LimitReader(c.in, 64<<10))
-		text = string(data)
-	case strings.HasPrefix(arg, "@"):
-		data, err = os.ReadFile(arg[1:])
-		text = string(data)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("join token: %w", err)
-	}
-	t, err := config.ParseToken(text)
-	if err != nil {
-		return nil, err
-	}
-	return &t, nil
 }

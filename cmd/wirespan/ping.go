@@ -39,7 +39,9 @@ func (c *cli) ping() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.pingPeer(cmd.Context(), cl, peer, pinging{count, interval})
+			ctx, stop := untilSignal(cmd.Context())
+			defer stop()
+			return c.pingPeer(ctx, cl, peer, pinging{count, interval})
 		},
 	}
 	cmd.Flags().IntVarP(&count, "count", "n", 4, "how many to send; 0: until interrupted")

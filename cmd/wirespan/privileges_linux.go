@@ -2,6 +2,9 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"syscall"
 	"unsafe"
 
@@ -9,15 +12,38 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dropPrivileges gives up every capability that a running agent does not need:
-// all but CAP_NET_ADMIN (link, addresses, socket marks) and, for a listen port
-// below 1024, CAP_NET_BIND_SERVICE. It forbids gaining any back by exec. An
-// agent without capabilities keeps none.
-func dropPrivileges(listenPort uint16, log hclog.Logger) error {
+// capabilities are those that the running agent needs: CAP_NET_ADMIN (link,
+// addresses, socket marks), CAP_NET_BIND_SERVICE for a listen port below 1024,
+// and CAP_DAC_OVERRIDE where a root agent must go on reading or writing files
+// that are somebody else's.
+func (n *node) capabilities() []uintptr {
 	keep := []uintptr{unix.CAP_NET_ADMIN}
-	if listenPort != 0 && listenPort < 1024 {
+	if n.config.ListenPort != 0 && n.config.ListenPort < 1024 {
 		keep = append(keep, unix.CAP_NET_BIND_SERVICE)
 	}
+	if slices.ContainsFunc(append(n.cli.sources(), n.state.Dir(), n.config.IdentityDir), foreign) {
+		keep = append(keep, unix.CAP_DAC_OVERRIDE)
+	}
+	return keep
+}
+
+// foreign reports whether path or a directory above it belongs to another user
+// than root or this process, which may make it unreadable without capabilities.
+func foreign(path string) bool {
+	path, err := filepath.Abs(path)
+	for err == nil && path != "/" {
+		var st unix.Stat_t
+		if unix.Stat(path, &st) == nil && st.Uid != 0 && int(st.Uid) != os.Geteuid() {
+			return true
+		}
+		path = filepath.Dir(path)
+	}
+	return false
+}
+
+// dropPrivileges gives up every capability but those to keep, and forbids
+// gaining any back by exec. An agent without capabilities keeps none.
+func dropPrivileges(keep []uintptr, log hclog.Logger) error {
 	if _, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); errno != 0 {
 		return fmt.Errorf("setting no_new_privs: %w", errno)
 	}

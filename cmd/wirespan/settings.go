@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,6 +20,8 @@ import (
 const (
 	defaultConfig    = "/etc/wirespan/config.yaml"
 	credentialConfig = "wirespan.yaml" // of systemd's LoadCredential
+	systemSocket     = "/run/wirespan/wirespan.sock"
+	maxSocketPath    = 107 // bytes, unix(7)
 	envConfig        = "WIRESPAN_CONFIG"
 	maxConfigSize    = 4 << 20
 )
@@ -27,9 +30,11 @@ const (
 // the command line.
 type cli struct {
 	stdio
-	files []string
-	flags *pflag.FlagSet
-	stdin []byte // of -c -, read once so that a reload finds it again
+	files   []string
+	flags   *pflag.FlagSet
+	stdin   []byte                 // of -c -, read once so that a reload finds it again
+	modes   map[string]fs.FileMode // of the files that were read
+	exposed []string               // files with secrets that others may read
 }
 
 // addFlags makes every setting a flag of every command.
@@ -66,7 +71,27 @@ func (c *cli) load(clusterProvided bool) (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return config.Load(files, config.Options{Overrides: slices.Concat(env, flags), ClusterProvided: clusterProvided})
+	cfg, err := config.Load(files, config.Options{Overrides: slices.Concat(env, flags), ClusterProvided: clusterProvided})
+	if err == nil && cfg.HasIdentity {
+		err = c.checkModes()
+	}
+	return cfg, err
+}
+
+// checkModes guards files that hold the cluster's secret: written by others is
+// an error, read by others is noted for a warning.
+func (c *cli) checkModes() error {
+	c.exposed = nil
+	for _, path := range slices.Sorted(maps.Keys(c.modes)) {
+		mode := c.modes[path].Perm()
+		if mode&0o022 != 0 {
+			return fmt.Errorf("configuration %s is writable by others (mode %04o): check what it holds, then chmod 600 it", path, mode)
+		}
+		if mode&0o044 != 0 {
+			c.exposed = append(c.exposed, path)
+		}
+	}
+	return nil
 }
 
 // loadForClient is load for commands that only need to find the agent: a
@@ -109,7 +134,7 @@ func credential(name string) (path string, ok bool) {
 func (c *cli) readFiles() ([]config.File, error) {
 	named := c.sources()
 	if named == nil {
-		f, err := readFile(defaultConfig)
+		f, err := c.readFile(defaultConfig)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, nil
 		}
@@ -138,33 +163,48 @@ func (c *cli) readSource(name string) ([]config.File, error) {
 		return []config.File{{Name: "standard input", Data: c.stdin}}, nil
 	}
 	if info, err := os.Stat(name); err == nil && info.IsDir() {
-		paths, err := filepath.Glob(filepath.Join(name, "*.yaml"))
-		if err != nil {
-			return nil, fmt.Errorf("configuration directory %q: %w", name, err)
-		}
-		if len(paths) == 0 {
-			return nil, fmt.Errorf("configuration directory %q: holds no *.yaml file", name)
-		}
-		var files []config.File
-		for _, path := range paths {
-			f, err := readFile(path)
-			if err != nil {
-				return nil, err
-			}
-			files = append(files, f)
-		}
-		return files, nil
+		return c.readDirectory(name)
 	}
-	f, err := readFile(name)
+	f, err := c.readFile(name)
 	return []config.File{f}, err
 }
 
-func readFile(path string) (config.File, error) {
+// readDirectory reads the *.yaml and *.yml files of a directory, by name.
+func (c *cli) readDirectory(dir string) ([]config.File, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	var files []config.File
+	for _, e := range entries {
+		ext := filepath.Ext(e.Name())
+		if e.IsDir() || strings.HasPrefix(e.Name(), ".") || ext != ".yaml" && ext != ".yml" {
+			continue
+		}
+		f, err := c.readFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, f)
+	}
+	if len(files) == 0 {
+		return nil, fmt.Errorf("configuration directory %q: holds no *.yaml or *.yml file", dir)
+	}
+	return files, nil
+}
+
+func (c *cli) readFile(path string) (config.File, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return config.File{}, fmt.Errorf("configuration: %w", err)
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+		if c.modes == nil {
+			c.modes = map[string]fs.FileMode{}
+		}
+		c.modes[path] = info.Mode()
+	}
 	data, err := io.ReadAll(io.LimitReader(f, maxConfigSize+1))
 	if err != nil {
 		return config.File{}, fmt.Errorf("configuration: %w", err)
@@ -199,7 +239,7 @@ func controlSocket(cfg *config.Config) (string, error) {
 		return cfg.ControlSocket, nil
 	}
 	if os.Geteuid() == 0 {
-		return "/run/wirespan/wirespan.sock", nil
+		return systemSocket, nil
 	}
 	if dir := os.Getenv("RUNTIME_DIRECTORY"); dir != "" {
 		return filepath.Join(strings.Split(dir, ":")[0], "wirespan.sock"), nil
@@ -214,5 +254,9 @@ func controlSocket(cfg *config.Config) (string, error) {
 	if dir == config.StateMemory {
 		dir = filepath.Join(os.TempDir(), fmt.Sprintf("wirespan-%d", os.Geteuid()))
 	}
-	return filepath.Join(dir, "wirespan.sock"), nil
+	path := filepath.Join(dir, "wirespan.sock")
+	if len(path) > maxSocketPath {
+		return "", fmt.Errorf("control socket %q: a path of %d bytes, at most %d (choose a shorter one with --control-socket)", path, len(path), maxSocketPath)
+	}
+	return path, nil
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,7 +40,9 @@ func (c *cli) status() *cobra.Command {
 				return c.check(cmd.Context(), cl, check)
 			}
 			if watch {
-				return quietCancel(watchJSON(cmd.Context(), cl, "/v1/status", url.Values{}, func(s agent.Status) (bool, error) {
+				ctx, stop := untilSignal(cmd.Context())
+				defer stop()
+				return quietCancel(watchJSON(ctx, cl, "/v1/status", url.Values{}, func(s agent.Status) (bool, error) {
 					if output == outputYAML || output == outputTable {
 						fmt.Fprintln(c.out, "---")
 					}
@@ -106,7 +109,7 @@ func showStatus(w io.Writer, output string, s agent.Status) error {
 
 func dataPlaneLine(s agent.Status) string {
 	if !s.Enabled {
-		return "off: kubespan.enabled is false, so this node only takes part in discovery"
+		return "off, this node only takes part in discovery: " + enableHint
 	}
 	line := fmt.Sprintf("%s, UDP port %d, MTU %d", strings.TrimSpace(s.Backend+" "+s.Node.Interface), s.Node.ListenPort, s.Node.MTU)
 	if s.BackendReason != "" {
@@ -176,10 +179,11 @@ func bytesText(n uint64) string {
 // findPeer resolves a name, a public key or any address of the mesh.
 func findPeer(s agent.Status, want string) (agent.PeerView, error) {
 	addr, err := netip.ParseAddr(want)
+	addr = addr.Unmap()
 	isAddr := err == nil
 	var found []agent.PeerView
 	for _, p := range s.Peers {
-		if p.Label == want || p.PublicKey.String() == want || isAddr && owns(p, addr) {
+		if strings.EqualFold(p.Label, want) || p.PublicKey.String() == want || isAddr && owns(p, addr) {
 			found = append(found, p)
 		}
 	}
@@ -188,14 +192,28 @@ func findPeer(s agent.Status, want string) (agent.PeerView, error) {
 		return found[0], nil
 	case len(found) > 1:
 		return agent.PeerView{}, fmt.Errorf("peer %q: %d peers have this name, give an address", want, len(found))
-	case isAddr && addr == s.Node.Address || want == s.Node.Nodename:
+	case isAddr && addr == s.Node.Address || strings.EqualFold(want, s.Node.Nodename) || want == s.Node.PublicKey.String():
 		return agent.PeerView{}, fmt.Errorf("peer %q: is this node itself", want)
 	}
+	return agent.PeerView{}, fmt.Errorf("peer %q: not in the mesh; known are: %s", want, someNames(s.Peers))
+}
+
+// someNames lists peers for a message, not all of a large mesh.
+func someNames(peers []agent.PeerView) string {
+	const most = 10
 	var names []string
-	for _, p := range s.Peers {
-		names = append(names, peerName(p))
+	for _, p := range peers {
+		name := peerName(p)
+		if slices.Contains(names, name) {
+			continue
+		}
+		if len(names) == most {
+			names = append(names, "…")
+			break
+		}
+		names = append(names, name)
 	}
-	return agent.PeerView{}, fmt.Errorf("peer %q: not in the mesh; known are: %s", want, cmp.Or(strings.Join(names, ", "), "none"))
+	return cmp.Or(strings.Join(names, ", "), "none")
 }
 
 func owns(p agent.PeerView, addr netip.Addr) bool {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -19,11 +18,6 @@ import (
 	"github.com/wirespan/wirespan/mesh/config"
 )
 
-const (
-	envJoin        = "WIRESPAN_JOIN"
-	credentialJoin = "wirespan.join" // of systemd's LoadCredential
-)
-
 func (c *cli) up() *cobra.Command {
 	var join string
 	cmd := &cobra.Command{
@@ -39,10 +33,7 @@ func (c *cli) up() *cobra.Command {
 			"  wirespan up -c talos-machine.yaml -c wirespan.yaml",
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if path, ok := credential(credentialJoin); ok && join == "" && os.Getenv(envJoin) == "" {
-				join = "@" + path
-			}
-			token, err := c.readToken(cmp.Or(join, os.Getenv(envJoin)))
+			token, err := c.joinToken(join, cmd.Flags().Changed("join"))
 			if err != nil {
 				return err
 			}
@@ -56,11 +47,17 @@ func (c *cli) up() *cobra.Command {
 // runAgent runs everything until ctx is done or the node has left. opened is
 // called with each netstack that is opened; it may be nil.
 func (c *cli) runAgent(ctx context.Context, token *config.Token, opened func(*netstack.Netstack)) error {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP) // from the start: by default it kills
+	defer signal.Stop(hangups)
+	signal.Ignore(syscall.SIGPIPE) // of a log that nobody reads any more
 	n, err := c.openNode()
 	if err != nil {
 		return err
 	}
 	defer n.state.Close()
+	ctx, stop := untilSignal(ctx)
+	defer stop()
 	backend, err := chooseBackend(n.config.Backend)
 	if err != nil && n.config.KubeSpan.Enabled {
 		return err
@@ -84,7 +81,7 @@ func (c *cli) runAgent(ctx context.Context, token *config.Token, opened func(*ne
 	}
 	n.explain()
 
-	plane := &dataPlane{backend: backend, log: n.log.Named("device"), opened: opened}
+	plane := &dataPlane{backend: backend, name: n.config.InterfaceName, log: n.log.Named("device"), opened: opened}
 	host := agent.NewHost()
 	hostname, _ := os.Hostname() // none: nothing to announce
 	watchdog, _ := daemon.SdWatchdogEnabled(false)
@@ -94,7 +91,7 @@ func (c *cli) runAgent(ctx context.Context, token *config.Token, opened func(*ne
 		NewRegistry: func(s agent.Service, c *agent.Settings, nodeID string) (agent.Registry, error) {
 			return newRegistry(s, c, nodeID, n.log)
 		},
-		LeaveOnStop: n.leaveOnStop, Notify: n.notify, Watchdog: watchdog / 2, Log: n.log,
+		Observed: n.observed, LeaveOnStop: n.leaveOnStop, Notify: n.notify, Watchdog: watchdog / 2, Log: n.log,
 	})
 	if err != nil {
 		return err
@@ -103,20 +100,21 @@ func (c *cli) runAgent(ctx context.Context, token *config.Token, opened func(*ne
 	if err != nil {
 		return err
 	}
-	if n.server != nil {
-		links, err := host.Links()
-		if err != nil {
-			n.log.Warn("join token", "error", err)
-		}
-		n.offer(links)
-	}
-	return n.run(ctx, a, host, control)
+	return n.run(ctx, parts{a, host, control, hangups})
+}
+
+// parts are what run runs.
+type parts struct {
+	agent   *agent.Agent
+	host    *agent.Host
+	control *agent.Control // nil: none
+	hangups <-chan os.Signal
 }
 
 // run runs the parts. The agent ends first, since leaving the mesh still needs
 // the embedded discovery server; the control socket ends last, so that
 // `wirespan down` sees by it that everything has ended.
-func (n *node) run(ctx context.Context, a *agent.Agent, host *agent.Host, control *agent.Control) error {
+func (n *node) run(ctx context.Context, p parts) error {
 	last, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	socket, last := errgroup.WithContext(last)
@@ -129,14 +127,14 @@ func (n *node) run(ctx context.Context, a *agent.Agent, host *agent.Host, contro
 	if n.server != nil {
 		g.Go(func() error { return n.server.server.Serve(outer, n.server.listener) })
 	}
-	if control != nil {
-		socket.Go(func() error { return control.Run(last) })
+	if p.control != nil {
+		socket.Go(func() error { return p.control.Run(last) })
 	}
-	g.Go(func() error { return host.Run(outer) })
-	g.Go(func() error { n.reloadOnHangup(outer, a); return nil })
+	g.Go(func() error { return p.host.Run(outer) })
+	g.Go(func() error { p.reloadOnHangup(outer); return nil })
 	g.Go(func() error {
 		defer stop()
-		return a.Run(inner)
+		return p.agent.Run(inner)
 	})
 	err := g.Wait()
 	end()
@@ -167,10 +165,16 @@ func (n *node) explain() {
 	for _, i := range n.config.Ignored {
 		n.log.Info("configuration document is not used by wirespan", "kind", i.Kind, "file", i.File, "line", i.Line)
 	}
-	if !n.config.KubeSpan.Enabled {
-		n.log.Info("the mesh is off, this node only takes part in discovery: set enabled: true in a KubeSpanConfig document to turn it on")
+	n.explainMesh(n.config)
+}
+
+func (n *node) explainMesh(cfg *config.Config) {
+	if !cfg.KubeSpan.Enabled {
+		n.log.Info("the mesh is off, this node only takes part in discovery: " + enableHint)
 	}
 }
+
+const enableHint = "set enabled: true in a KubeSpanConfig document to turn it on"
 
 func (n *node) leaveOnStop(s *agent.Settings) bool {
 	if s.LeaveOnStop != nil {
@@ -182,7 +186,7 @@ func (n *node) leaveOnStop(s *agent.Settings) bool {
 // notify tells systemd, and drops privileges once everything is open.
 func (n *node) notify(state string) {
 	if state == daemon.SdNotifyReady {
-		if err := dropPrivileges(n.config.ListenPort, n.log); err != nil {
+		if err := dropPrivileges(n.capabilities(), n.log); err != nil {
 			n.log.Warn("privileges", "error", err)
 		}
 	}
@@ -216,16 +220,13 @@ func (n *node) control(a *agent.Agent, plane *dataPlane) (*agent.Control, error)
 }
 
 // reloadOnHangup reloads on SIGHUP.
-func (n *node) reloadOnHangup(ctx context.Context, a *agent.Agent) {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
+func (p parts) reloadOnHangup(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-hup:
-			_, _ = a.Reload(ctx) // the agent logs the outcome
+		case <-p.hangups:
+			_, _ = p.agent.Reload(ctx) // the agent logs the outcome
 		}
 	}
 }

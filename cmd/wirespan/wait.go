@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"strings"
 	"time"
@@ -25,22 +26,21 @@ func (c *cli) wait() *cobra.Command {
 		Example: "  wirespan wait node-2 --timeout 30s\n  wirespan wait all",
 		Args:    arguments(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cl, err := c.client()
-			if err != nil {
-				return err
+			if timeout < 0 {
+				return usageError{errors.New("--timeout must not be negative")}
 			}
-			ctx, cancel := cmd.Context(), context.CancelFunc(func() {})
+			ctx, cancel := untilSignal(cmd.Context())
+			defer cancel()
 			if timeout > 0 {
 				ctx, cancel = context.WithTimeout(ctx, timeout)
+				defer cancel()
 			}
-			defer cancel()
-			missing := "the agent has not answered"
-			err = watchJSON(ctx, cl, "/v1/status", url.Values{}, func(s agent.Status) (bool, error) {
-				missing = notUp(s, args[0])
-				return missing != "", nil
-			})
+			missing, err := c.waitFor(ctx, args[0])
 			if errors.Is(err, context.DeadlineExceeded) {
 				return fmt.Errorf("waited %s: %s", timeout, missing)
+			}
+			if errors.Is(err, context.Canceled) {
+				return silentError{err}
 			}
 			return err
 		},
@@ -48,6 +48,36 @@ func (c *cli) wait() *cobra.Command {
 	cmd.Flags().DurationVar(&timeout, "timeout", time.Minute, "give up after this time; 0: never")
 	return cmd
 }
+
+// waitFor follows the status until all that is wanted is up. The agent may come
+// up meanwhile, or start again. It returns what was missing last.
+func (c *cli) waitFor(ctx context.Context, want string) (missing string, err error) {
+	for {
+		cl, err := c.client()
+		if err != nil {
+			return "", err
+		}
+		up := false
+		err = watchJSON(ctx, cl, "/v1/status", url.Values{}, func(s agent.Status) (bool, error) {
+			missing = notUp(s, want)
+			up = missing == ""
+			return !up, nil
+		})
+		var answer *callError
+		switch {
+		case up || ctx.Err() != nil:
+			return missing, ctx.Err()
+		case errors.As(err, &answer), errors.Is(err, fs.ErrPermission):
+			return missing, err
+		}
+		missing = err.Error()
+		if !sleep(ctx, waitRetry) {
+			return missing, ctx.Err()
+		}
+	}
+}
+
+const waitRetry = 200 * time.Millisecond
 
 // notUp says who is not up; empty if all that was asked for is.
 func notUp(s agent.Status, want string) string {

@@ -184,6 +184,9 @@ func TestIPv6Disabled(t *testing.T) {
 	if err := os.WriteFile("/proc/sys/net/ipv6/conf/all/disable_ipv6", []byte("1"), 0); err != nil {
 		t.Fatal(err)
 	}
+	if err := Available(); err == nil || !strings.Contains(err.Error(), "IPv6 is disabled") {
+		t.Errorf("Available without IPv6: %v", err)
+	}
 	n := open(t, "wstest4")
 	err := n.Configure(1420, []netip.Prefix{netip.MustParsePrefix("fd00:0:0:2::1/64")})
 	if err == nil || !strings.Contains(err.Error(), "disable_ipv6=0") {

@@ -48,7 +48,7 @@ func Open(name string, mtu int) (*TUN, error) {
 	}
 	fd, err := create(name)
 	if err != nil {
-		return nil, err
+		return nil, advise(name, err)
 	}
 	native, real, err := tun.CreateUnmonitoredTUNFromFD(fd)
 	if err != nil {
@@ -88,7 +88,7 @@ func (t *TUN) prepare(mtu int) error {
 func create(name string) (int, error) {
 	fd, err := unix.Open(cloneDevice, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return -1, openError(err)
+		return -1, cloneError{err}
 	}
 	ifr, err := unix.NewIfreq(name)
 	if err == nil {
@@ -98,39 +98,9 @@ func create(name string) (int, error) {
 	}
 	if err != nil {
 		_ = unix.Close(fd)
-		return -1, createError(name, err)
+		return -1, err
 	}
 	return fd, nil
-}
-
-// Available says why no TUN interface can be made here; nil if one can. It
-// makes one with a name of the kernel's choice and drops it at once.
-func Available() error {
-	fd, err := create("wirespan%d")
-	if err != nil {
-		return err
-	}
-	return unix.Close(fd)
-}
-
-func openError(err error) error {
-	switch {
-	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
-		return fmt.Errorf("open %s: %w: load the kernel module (modprobe tun), give the container the device, or use the netstack backend", cloneDevice, err)
-	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		return fmt.Errorf("open %s: %w: run as root, or use the netstack backend", cloneDevice, err)
-	}
-	return fmt.Errorf("open %s: %w", cloneDevice, err)
-}
-
-func createError(name string, err error) error {
-	switch {
-	case errors.Is(err, unix.EPERM):
-		return fmt.Errorf("create TUN interface %q: %w: it needs CAP_NET_ADMIN in this network namespace; run as root, or use the netstack backend", name, err)
-	case errors.Is(err, unix.EBUSY):
-		return fmt.Errorf("create TUN interface %q: it exists already: stop the program that holds it, remove it (ip link delete %s), or set another interfaceName: %w", name, name, err)
-	}
-	return fmt.Errorf("create TUN interface %q: %w", name, err)
 }
 
 // File is the open clone device.
@@ -159,10 +129,20 @@ func (t *TUN) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
 			}
 		}
 		n, err := t.native.Read(bufs, sizes, offset)
+		if notPollable(err) {
+			return n, os.ErrClosed
+		}
 		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, err
 		}
 	}
+}
+
+// notPollable recognizes internal/poll.ErrNotPollable, which is not exported:
+// what a descriptor gives whose link went away before the runtime waited for it.
+func notPollable(err error) bool {
+	var pe *os.PathError
+	return errors.As(err, &pe) && pe.Err.Error() == "not pollable"
 }
 
 // Write hands packets to the kernel. While the link is down they are dropped.

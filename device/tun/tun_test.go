@@ -3,6 +3,8 @@ package tun
 import (
 	"errors"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -32,13 +34,13 @@ func TestErrorsSayHowToMend(t *testing.T) {
 		cause error
 		want  string
 	}{
-		{openError(unix.ENOENT), unix.ENOENT, "modprobe tun"},
-		{openError(unix.ENODEV), unix.ENODEV, "modprobe tun"},
-		{openError(unix.EACCES), unix.EACCES, "netstack"},
-		{openError(unix.EMFILE), unix.EMFILE, "/dev/net/tun"},
-		{createError("w0", unix.EPERM), unix.EPERM, "CAP_NET_ADMIN"},
-		{createError("w0", unix.EBUSY), unix.EBUSY, "ip link delete w0"},
-		{createError("w0", unix.EINVAL), unix.EINVAL, "w0"},
+		{advise("w0", cloneError{unix.ENOENT}), unix.ENOENT, "modprobe tun"},
+		{advise("w0", cloneError{unix.ENODEV}), unix.ENODEV, "modprobe tun"},
+		{advise("w0", cloneError{unix.EACCES}), unix.EACCES, "netstack"},
+		{advise("w0", cloneError{unix.EMFILE}), unix.EMFILE, "/dev/net/tun"},
+		{advise("w0", unix.EPERM), unix.EPERM, "CAP_NET_ADMIN"},
+		{advise("w0", unix.EBUSY), unix.EBUSY, "ip link delete w0"},
+		{advise("w0", unix.EINVAL), unix.EINVAL, "w0"},
 	} {
 		if !errors.Is(tc.err, tc.cause) || !strings.Contains(tc.err.Error(), tc.want) {
 			t.Errorf("%v: lacks %q", tc.err, tc.want)
@@ -47,6 +49,34 @@ func TestErrorsSayHowToMend(t *testing.T) {
 	for _, name := range []string{"", "sixteen-letters!"} {
 		if _, err := Open(name, 1420); err == nil || !strings.Contains(err.Error(), "interface name") {
 			t.Errorf("Open(%q): %v", name, err)
+		}
+	}
+}
+
+func TestIPv6Available(t *testing.T) {
+	for name, tc := range map[string]struct {
+		files map[string]string // below conf; nil: no IPv6 at all
+		want  string
+	}{
+		"enabled":               {map[string]string{"all": "0\n", "default": "0\n", "lo": "1\n"}, ""},
+		"disabled for all":      {map[string]string{"all": "1\n", "default": "0\n"}, "net.ipv6.conf.all.disable_ipv6"},
+		"disabled for new ones": {map[string]string{"all": "0\n", "default": "1\n"}, "net.ipv6.conf.default.disable_ipv6"},
+		"nothing readable":      {map[string]string{"lo": "1\n"}, ""},
+		"not in the kernel":     {nil, "the kernel has no IPv6"},
+	} {
+		root := filepath.Join(t.TempDir(), "ipv6")
+		for which, value := range tc.files {
+			dir := filepath.Join(root, "conf", which)
+			if err := os.MkdirAll(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, "disable_ipv6"), []byte(value), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err := ipv6Available(root)
+		if tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
+			t.Errorf("%s: %v, want %q", name, err, tc.want)
 		}
 	}
 }

@@ -18,6 +18,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 )
 
 // Names of the files that Certificate keeps.
@@ -34,9 +36,13 @@ func Pin(cert *x509.Certificate) [32]byte { return sha256.Sum256(cert.RawSubject
 // Certificate loads the self-signed certificate in dir, or makes one. The key
 // decides: a certificate that is missing, damaged or of another key is made
 // again from it, while a damaged key is an error and never overwritten, since
-// every client would refuse the next one.
-func Certificate(dir string, now time.Time) (tls.Certificate, [32]byte, error) {
-	cert, err := loadCertificate(dir, now)
+// every client would refuse the next one. A key that others may write is
+// refused; one that they may read is warned of in log, which may be nil.
+func Certificate(dir string, now time.Time, log hclog.Logger) (tls.Certificate, [32]byte, error) {
+	if log == nil {
+		log = hclog.NewNullLogger()
+	}
+	cert, err := loadCertificate(dir, now, log)
 	if err != nil {
 		return tls.Certificate{}, [32]byte{}, fmt.Errorf("discovery certificate: %w", err)
 	}
@@ -56,8 +62,8 @@ func MemoryCertificate(now time.Time) (tls.Certificate, [32]byte, error) {
 	return cert, Pin(cert.Leaf), nil
 }
 
-func loadCertificate(dir string, now time.Time) (tls.Certificate, error) {
-	key, err := loadKey(filepath.Join(dir, KeyFile))
+func loadCertificate(dir string, now time.Time, log hclog.Logger) (tls.Certificate, error) {
+	key, err := loadKey(filepath.Join(dir, KeyFile), log)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
@@ -77,7 +83,7 @@ func loadCertificate(dir string, now time.Time) (tls.Certificate, error) {
 }
 
 // loadKey reads the key, or makes one if there is none.
-func loadKey(path string) (*ecdsa.PrivateKey, error) {
+func loadKey(path string, log hclog.Logger) (*ecdsa.PrivateKey, error) {
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return makeKey(path)
@@ -89,8 +95,12 @@ func loadKey(path string) (*ecdsa.PrivateKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	if mode := info.Mode().Perm(); mode&0o022 != 0 {
+	mode := info.Mode().Perm()
+	if mode&0o022 != 0 {
 		return nil, fmt.Errorf("%s: mode %#o lets others write it; use chmod 600", path, mode)
+	}
+	if mode&0o044 != 0 {
+		log.Warn("the discovery server's key is readable by others, who could pose as the server: chmod 600 it", "file", path, "mode", fmt.Sprintf("%04o", mode))
 	}
 	block, _ := pem.Decode(b)
 	if block == nil || block.Type != "PRIVATE KEY" {

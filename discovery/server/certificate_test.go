@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -9,11 +10,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 )
 
 func TestCertificateStays(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new")
-	first, pin, err := Certificate(dir, t0)
+	first, pin, err := Certificate(dir, t0, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,7 +27,7 @@ func TestCertificateStays(t *testing.T) {
 			t.Errorf("%s: %v, %v", path, info.Mode(), err)
 		}
 	}
-	again, pin2, err := Certificate(dir, t0.Add(time.Hour))
+	again, pin2, err := Certificate(dir, t0.Add(time.Hour), nil)
 	if err != nil || pin2 != pin || !again.Leaf.Equal(first.Leaf) {
 		t.Errorf("loaded another certificate, error %v", err)
 	}
@@ -33,7 +36,7 @@ func TestCertificateStays(t *testing.T) {
 	}
 
 	other := t.TempDir()
-	if _, _, err := Certificate(other, t0); err != nil {
+	if _, _, err := Certificate(other, t0, nil); err != nil {
 		t.Fatal(err)
 	}
 	foreign, err := os.ReadFile(filepath.Join(other, CertificateFile))
@@ -44,14 +47,14 @@ func TestCertificateStays(t *testing.T) {
 		if err := os.WriteFile(crt, contents, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, got, err := Certificate(dir, t0); err != nil || got != pin {
+		if _, got, err := Certificate(dir, t0, nil); err != nil || got != pin {
 			t.Errorf("certificate %s: pin %x, want %x, error %v", name, got, pin, err)
 		}
 	}
 	if err := os.Remove(crt); err != nil {
 		t.Fatal(err)
 	}
-	if _, got, err := Certificate(dir, t0); err != nil || got != pin {
+	if _, got, err := Certificate(dir, t0, nil); err != nil || got != pin {
 		t.Errorf("certificate missing: pin %x, want %x, error %v", got, pin, err)
 	}
 }
@@ -77,7 +80,7 @@ func TestDamagedKeyIsNotOverwritten(t *testing.T) {
 		if err := os.Chmod(path, tc.mode); err != nil {
 			t.Fatal(err)
 		}
-		_, _, err := Certificate(dir, t0)
+		_, _, err := Certificate(dir, t0, nil)
 		if err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: error %v, want %q and the path", name, err, tc.want)
 		}
@@ -89,6 +92,28 @@ func TestDamagedKeyIsNotOverwritten(t *testing.T) {
 		}
 		if _, err := os.Stat(filepath.Join(dir, CertificateFile)); err == nil {
 			t.Errorf("%s: a certificate was written", name)
+		}
+	}
+}
+
+// A key that others may read still serves, and is warned of.
+func TestReadableKeyIsWarnedOf(t *testing.T) {
+	for mode, want := range map[os.FileMode]bool{0o600: false, 0o640: true, 0o604: true} {
+		dir := t.TempDir()
+		_, pin, err := Certificate(dir, t0, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, KeyFile)
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		if _, got, err := Certificate(dir, t0, hclog.New(&hclog.LoggerOptions{Output: &out})); err != nil || got != pin {
+			t.Errorf("mode %o: pin %x, want %x, error %v", mode, got, pin, err)
+		}
+		if got := strings.Contains(out.String(), "chmod 600 it: file="+path); got != want {
+			t.Errorf("mode %o: warned %v: %s", mode, got, out.String())
 		}
 	}
 }
@@ -109,7 +134,7 @@ func TestReloadingCertificate(t *testing.T) {
 	var pins [2][32]byte
 	for i, dir := range source {
 		var err error
-		if _, pins[i], err = Certificate(dir, t0); err != nil {
+		if _, pins[i], err = Certificate(dir, t0, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -17,7 +17,7 @@ type cluster struct {
 type affiliate struct {
 	data      []byte
 	expiry    time.Time
-	endpoints []endpoint // in order of arrival, all different
+	endpoints []endpoint // the latest to expire first, then in order of arrival; all different
 }
 
 type endpoint struct {
@@ -54,22 +54,32 @@ func (c *cluster) update(u Update, now time.Time) (err error) {
 	return err
 }
 
-// addEndpoints prolongs the life of known endpoints and adds new ones.
+// addEndpoints prolongs the life of known endpoints and adds new ones. Those of
+// one update keep their order and, refreshed last, come before stale ones: a
+// peer tries them in turn. Their order alone is never announced.
 func (a *affiliate) addEndpoints(eps [][]byte, expiry time.Time) (added bool, err error) {
 	a.expiry = later(a.expiry, expiry)
+	arrived := make([]endpoint, 0, len(eps))
 	for _, data := range eps {
-		i := slices.IndexFunc(a.endpoints, func(e endpoint) bool { return bytes.Equal(e.data, data) })
-		switch {
-		case i >= 0:
-			a.endpoints[i].expiry = later(a.endpoints[i].expiry, expiry)
-		case len(a.endpoints) >= discovery.MaxEndpoints:
-			return added, ErrTooManyEndpoints
-		default:
-			a.endpoints = append(a.endpoints, endpoint{data, expiry})
-			added = true
+		same := func(e endpoint) bool { return bytes.Equal(e.data, data) }
+		if slices.ContainsFunc(arrived, same) {
+			continue
 		}
+		if i := slices.IndexFunc(a.endpoints, same); i >= 0 {
+			arrived = append(arrived, endpoint{data, later(a.endpoints[i].expiry, expiry)})
+			a.endpoints = slices.Delete(a.endpoints, i, i+1)
+			continue
+		}
+		if len(a.endpoints)+len(arrived) >= discovery.MaxEndpoints {
+			err = ErrTooManyEndpoints
+			break
+		}
+		arrived = append(arrived, endpoint{data, expiry})
+		added = true
 	}
-	return added, nil
+	a.endpoints = append(a.endpoints, arrived...)
+	slices.SortStableFunc(a.endpoints, func(x, y endpoint) int { return y.expiry.Compare(x.expiry) })
+	return added, err
 }
 
 // remove reports whether the affiliate existed.

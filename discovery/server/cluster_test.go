@@ -72,8 +72,21 @@ func TestClusterRules(t *testing.T) {
 		}, "a=x[p@1m]@1m"},
 		{"endpoints are a union in order of arrival", []step{
 			{update: put("x", minute, "q", "p", "q"), events: "a=x[q p]"},
-			{update: put("x", minute, "o", "p"), events: "a=x[q p o]"},
-		}, "a=x[q@1m p@1m o@1m]@1m"},
+			{update: put("x", minute, "o", "p"), events: "a=x[q o p]"},
+		}, "a=x[q@1m o@1m p@1m]@1m"},
+		{"a changed address goes before the stale one", []step{
+			{update: put("x", 30*minute, "old", "both"), events: "a=x[old both]"},
+			{at: minute, update: put("y", 30*minute, "new", "both"), events: "a=y[new both old]"},
+		}, "a=y[new@31m both@31m old@30m]@31m"},
+		{"a refresh reorders silently, as the update has it", []step{
+			{update: put("x", 30*minute, "p", "q", "r"), events: "a=x[p q r]"},
+			{at: minute, update: put("", 30*minute, "r", "q")},
+			{at: minute, update: put("y", 30*minute), events: "a=y[r q p]"},
+		}, "a=y[r@31m q@31m p@30m]@31m"},
+		{"what others see for a short time doesn't go first", []step{
+			{update: put("x", 30*minute, "p"), events: "a=x[p]"},
+			{at: minute, update: put("", minute, "seen"), events: "a=x[p seen]"},
+		}, "a=x[p@30m seen@2m]@30m"},
 		{"known endpoints are silent and prolong", []step{
 			{update: put("x", minute, "p"), events: "a=x[p]"},
 			{at: minute, update: put("", minute, "p")},
@@ -109,7 +122,7 @@ func TestClusterRules(t *testing.T) {
 		{"endpoint ends at its expiry, and the affiliate stays", []step{
 			{update: put("x", 10*minute), events: "a=x[]"},
 			{update: put("", minute, "p"), events: "a=x[p]"},
-			{update: put("", 2*minute, "q"), events: "a=x[p q]"},
+			{update: put("", 2*minute, "q"), events: "a=x[q p]"},
 			{at: minute - 1},
 			{at: minute, events: "a=x[q]"}, // not deleted, unlike Sidero's server
 			{at: minute + 1},

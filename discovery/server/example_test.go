@@ -18,7 +18,7 @@ func Example() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 
-	cert, pin, err := server.Certificate("/var/lib/wirespan", time.Now())
+	cert, pin, err := server.Certificate("/var/lib/wirespan", time.Now(), nil)
 	if err != nil {
 		log.Fatal(err)
 	}

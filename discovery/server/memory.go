@@ -10,7 +10,7 @@ import (
 )
 
 // memory is the default Store. One mutex is enough: every operation on it
-// takes microseconds, and nothing blocks, logs or sorts while holding it.
+// takes microseconds, and nothing blocks, logs or sorts a listing while holding it.
 type memory struct {
 	log         hclog.Logger
 	level       hclog.Level // of joining and leaving

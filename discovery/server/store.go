@@ -9,7 +9,7 @@ import (
 type Affiliate struct {
 	ID        string
 	Data      []byte
-	Endpoints [][]byte // in order of arrival
+	Endpoints [][]byte // last refreshed first; those of one update in its order
 }
 
 // Event is a change of one affiliate: its new state, or with Deleted only its ID.

@@ -60,7 +60,7 @@ func TestTLS(t *testing.T) {
 		want string
 	}{
 		"pinned":       {pin, ""},
-		"other pin":    {[32]byte{1}, "certificate pin mismatch"},
+		"other pin":    {[32]byte{1}, "expected 0100000000000000…: get a new join token from the founder; if nobody replaced its key, somebody is in the way"},
 		"system roots": {[32]byte{}, "x509: "},
 	} {
 		cfg := config(addr)

@@ -102,9 +102,9 @@ func (c *Client) disconnected(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		err = nil // it was stopped: no failure
 	}
-	first := false
+	first, lost := false, false
 	c.update(func(s *Snapshot) {
-		first = s.Connected || s.LastError == nil
+		first, lost = s.Connected || s.LastError == nil, s.Connected
 		if s.Connected || s.Since.IsZero() {
 			s.Connected, s.Since = false, time.Now()
 		}
@@ -112,8 +112,10 @@ func (c *Client) disconnected(ctx context.Context, err error) {
 	})
 	switch {
 	case err == nil:
-	case first:
+	case lost:
 		c.log.Warn("discovery service lost, retrying", "error", err)
+	case first:
+		c.log.Warn("can't reach discovery service, retrying", "error", err)
 	default:
 		c.log.Debug("discovery service still unreachable", "error", err)
 	}

@@ -29,7 +29,7 @@ func verifyPin(s tls.ConnectionState, pin [32]byte) error {
 		return errors.New("server has no certificate")
 	}
 	if got := sha256.Sum256(s.PeerCertificates[0].RawSubjectPublicKeyInfo); got != pin {
-		return fmt.Errorf("certificate pin mismatch: the server's key is %x, expected %x", got, pin)
+		return fmt.Errorf("certificate pin mismatch: the server's key is %x…, expected %x…: get a new join token from the founder; if nobody replaced its key, somebody is in the way", got[:8], pin[:8])
 	}
 	return nil
 }

@@ -112,6 +112,37 @@ func TestOutageKeepsData(t *testing.T) {
 	})
 }
 
+// A service is lost only if it was ever reached; why it isn't shows at once.
+func TestUnreachableIsNotLost(t *testing.T) {
+	bubble(t, func(t *testing.T, n *network) {
+		var out bytes.Buffer
+		cfg := config("a:1", "b:1")
+		cfg.Log = hclog.New(&hclog.LoggerOptions{Output: &out})
+		start := time.Now()
+		c := run(t, n, cfg)
+		synctest.Wait()
+		if s := c.Snapshot(); s.LastError == nil || !changed(c) || !time.Now().Equal(start) {
+			t.Errorf("%v after the start the error is %v", time.Since(start), s.LastError)
+		}
+		time.Sleep(2 * maxBackoff)
+		n.start("a:1", sealed(t, secret, "p1", "one"))
+		time.Sleep(maxBackoff + time.Second)
+		wantIDs(t, c, "p1")
+		n.stop("a:1")
+		time.Sleep(2 * maxBackoff)
+		synctest.Wait()
+		var got []string
+		for line := range strings.Lines(out.String()) {
+			if strings.Contains(line, "[WARN]") {
+				got = append(got, line)
+			}
+		}
+		if len(got) != 2 || !strings.Contains(got[0], "can't reach discovery service, retrying") || !strings.Contains(got[1], "discovery service lost, retrying") {
+			t.Errorf("warned %q", got)
+		}
+	})
+}
+
 func TestSuspiciouslyEmptySnapshot(t *testing.T) {
 	bubble(t, func(t *testing.T, n *network) {
 		var all []*pb.Affiliate

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -58,9 +60,10 @@ type Config struct {
 	NewRegistry func(s Service, c *Settings, nodeID string) (Registry, error)
 	Hostname    string // default, when the configuration names none
 	Version     string
-	LeaveOnStop func(*Settings) bool // whether a stop is a leave; nil: never
-	Notify      func(state string)   // sd_notify(3); nil: none
-	Watchdog    time.Duration        // half of systemd's; 0: none
+	Observed    func(links []mesh.Link) // called by the loop when it has read the host's links; nil: nobody cares
+	LeaveOnStop func(*Settings) bool    // whether a stop is a leave; nil: never
+	Notify      func(state string)      // sd_notify(3); nil: none
+	Watchdog    time.Duration           // half of systemd's; 0: none
 	Log         hclog.Logger
 }
 
@@ -120,6 +123,9 @@ func New(c Config) (*Agent, error) {
 	}
 	if c.Notify == nil {
 		c.Notify = func(string) {}
+	}
+	if c.Observed == nil {
+		c.Observed = func([]mesh.Link) {}
 	}
 	if c.LeaveOnStop == nil {
 		c.LeaveOnStop = func(*Settings) bool { return false }
@@ -275,6 +281,9 @@ func (a *Agent) closeDevice() {
 		a.log.Warn("closing the device", "error", err)
 	}
 	a.device, a.applied = nil, nil
+	// Packet buffers live in pools, which let go of them at the second collection.
+	runtime.GC()
+	debug.FreeOSMemory()
 }
 
 func (a *Agent) shutdown() {
@@ -284,13 +293,4 @@ func (a *Agent) shutdown() {
 	}
 	a.closeDevice()
 	a.forgetting.Wait()
-}
-
-// Ping sends one echo request to addr through the tunnel.
-func (a *Agent) Ping(ctx context.Context, addr netip.Addr) (time.Duration, error) {
-	dev := a.live.Load()
-	if dev == nil {
-		return 0, errors.New("the mesh is not running on this node (kubespan.enabled is false)")
-	}
-	return (*dev).Ping(ctx, addr)
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -50,6 +51,78 @@ func TestClock(t *testing.T) {
 	}
 }
 
+func TestJudgeClock(t *testing.T) {
+	for _, tc := range []struct {
+		behind       time.Duration
+		synchronised bool
+		want         clockVerdict
+	}{
+		{0, false, clockGood},
+		{0, true, clockGood},
+		{1, false, clockSettle},
+		{1, true, clockBehind},
+		{30 * 24 * time.Hour, false, clockSettle},
+		{30 * 24 * time.Hour, true, clockBehind},
+		{30*24*time.Hour + 1, false, clockDoubted},
+		{30*24*time.Hour + 1, true, clockDamaged},
+	} {
+		if got := judgeClock(tc.behind, tc.synchronised); got != tc.want {
+			t.Errorf("behind by %s, synchronised %v: verdict %d, want %d", tc.behind, tc.synchronised, got, tc.want)
+		}
+	}
+}
+
+// A time far ahead in the file is lowered as soon as the clock is known to be
+// right, and only then.
+func TestClockFarAhead(t *testing.T) {
+	st := openState(t, config.StateMemory)
+	now := time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC)
+	if err := st.Replace(clockFile, []byte("2040-01-01T00:00:00Z\n")); err != nil {
+		t.Fatal(err)
+	}
+	c := openClock(t, st)
+	for _, synchronised := range []bool{false, true} {
+		c.synchronised = func() bool { return synchronised }
+		if err := c.Fix(); err == nil || !strings.Contains(err.Error(), "right, remove ") {
+			t.Errorf("synchronised %v: Fix = %v", synchronised, err)
+		}
+		if got := c.conditions(now); len(got) != 1 || !strings.Contains(got[0].Message, "set the clock or, if it is right, remove memory/clock and restart") {
+			t.Errorf("synchronised %v: conditions %+v", synchronised, got)
+		}
+		if err := c.Tick(now); err != nil {
+			t.Fatal(err)
+		}
+		want := "2040-01-01T00:00:00Z\n"
+		if synchronised {
+			want = "2026-01-02T15:04:05Z\n"
+		}
+		if got, err := st.Read(clockFile); err != nil || string(got) != want {
+			t.Errorf("synchronised %v: the file is %q, %v; want %q", synchronised, got, err, want)
+		}
+	}
+	if got := c.conditions(now); got != nil {
+		t.Errorf("conditions stay: %+v", got)
+	}
+}
+
+// A clock that the kernel says is right is never set, and the file stays where
+// it is believable: peers have seen its time.
+func TestClockSynchronisedButBehind(t *testing.T) {
+	st := openState(t, config.StateMemory)
+	c := openClock(t, st)
+	c.synchronised = func() bool { return true }
+	c.lastGood = time.Now().Add(time.Hour)
+	if err := c.Fix(); err == nil || !strings.Contains(err.Error(), "it is synchronised") {
+		t.Errorf("Fix = %v", err)
+	}
+	if err := c.Tick(time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.conditions(time.Now()); len(got) != 1 {
+		t.Errorf("conditions %+v", got)
+	}
+}
+
 func TestClockFileDamaged(t *testing.T) {
 	st := openState(t, config.StateMemory)
 	if err := st.Replace(clockFile, []byte("gibberish")); err != nil {
@@ -64,8 +137,8 @@ func TestClockFileDamaged(t *testing.T) {
 func TestClockWriteFails(t *testing.T) {
 	c := openClock(t, &State{dir: "/proc/self/wirespan-test", log: hclog.NewNullLogger()})
 	for range 2 {
-		if err := c.Tick(time.Unix(1e9, 0)); err == nil {
-			t.Fatal("Tick in a directory that isn't there succeeds")
+		if err := c.Tick(time.Unix(1e9, 0)); err == nil || !strings.Contains(err.Error(), "make the state directory writable") {
+			t.Fatalf("Tick in a directory that isn't there = %v", err)
 		}
 	}
 }

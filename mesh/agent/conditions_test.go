@@ -7,6 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/discovery/service"
 	"github.com/wirespan/wirespan/mesh"
@@ -126,6 +128,21 @@ func TestServiceManagerIsNotified(t *testing.T) {
 		if !slices.Equal(h.notified, want) {
 			t.Errorf("notified %v", h.notified)
 		}
+	})
+}
+
+func TestClockNotRecorded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, meshDocument)
+		h.config.Clock = openClock(t, &State{dir: "/proc/self/wirespan-test", log: hclog.NewNullLogger()})
+		h.start()
+		if got := h.condition(conditionClockNotRecorded); !strings.Contains(got, "/proc/self/wirespan-test/clock") {
+			t.Errorf("condition = %q", got)
+		}
+		if got := h.condition(conditionHost); got != "" {
+			t.Errorf("the host counts as unknown: %q", got)
+		}
+		h.stop()
 	})
 }
 

@@ -2,12 +2,19 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
 	"sync"
 	"time"
+)
+
+const (
+	pingTimeout = 5 * time.Second
+	dialTimeout = 10 * time.Second
 )
 
 // connect joins the client to a TCP address on the mesh (HTTP CONNECT, RFC 9110
@@ -17,7 +24,7 @@ func (c *Control) connect(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "this node's data plane is a TUN: connect to the address directly", http.StatusNotImplemented)
 		return
 	}
-	far, err := c.cfg.Dial(r.Context(), "tcp", r.Host)
+	far, err := c.dial(r.Context(), r.Host)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadGateway)
 		return
@@ -51,6 +58,24 @@ func (c *Control) connect(w http.ResponseWriter, r *http.Request) {
 	both.Wait()
 }
 
+// dial connects to an address on the mesh, within bounded time.
+func (c *Control) dial(ctx context.Context, address string) (net.Conn, error) {
+	to, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return nil, fmt.Errorf("address %q: not IP:PORT", address)
+	}
+	if err := c.cfg.Agent.Status().reaches(to.Addr()); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	far, err := c.cfg.Dial(ctx, "tcp", to.String())
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) && err != nil {
+		return nil, fmt.Errorf("connect to %s: no answer within %s", to, dialTimeout)
+	}
+	return far, err
+}
+
 // pipe copies one direction and passes its end on.
 func pipe(dst net.Conn, src io.Reader) {
 	_, _ = io.Copy(dst, src)
@@ -70,6 +95,10 @@ func (c *Control) ping(w http.ResponseWriter, r *http.Request) {
 	addr, err := netip.ParseAddr(r.URL.Query().Get("address"))
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	if err := c.cfg.Agent.Status().reaches(addr); err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), pingTimeout)

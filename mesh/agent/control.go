@@ -3,29 +3,19 @@ package agent
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"os"
-	"os/user"
-	"path/filepath"
-	"strconv"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"golang.org/x/sys/unix"
 )
 
 const (
-	controlGroup       = "wirespan" // its members may read, if it exists
-	controlConnections = 64
-	controlHeaderTime  = 5 * time.Second
-	controlIdleTime    = time.Minute
-	freshness          = time.Second
-	pingTimeout        = 5 * time.Second
+	controlHeaderTime = 5 * time.Second
+	controlIdleTime   = time.Minute
+	freshness         = time.Second
 )
 
 // ControlConfig is what a [Control] serves.
@@ -45,54 +35,6 @@ type Control struct {
 	cfg      ControlConfig
 	listener net.Listener
 	tunnels  sync.WaitGroup // of connect, which the server does not wait for
-}
-
-// ErrSocketInUse says that another agent serves the control socket.
-var ErrSocketInUse = errors.New("another agent answers on it")
-
-// OpenControl makes the socket. A stale one is replaced; one that answers is
-// an error.
-func OpenControl(c ControlConfig) (*Control, error) {
-	if c.Log == nil {
-		c.Log = hclog.NewNullLogger()
-	}
-	if err := os.MkdirAll(filepath.Dir(c.Path), 0o755); err != nil {
-		return nil, fmt.Errorf("control socket %q: %w (choose another with --control-socket)", c.Path, bare(err))
-	}
-	if info, err := os.Lstat(c.Path); err == nil && info.Mode()&os.ModeSocket == 0 {
-		return nil, fmt.Errorf("control socket %q: something else is there (choose another with --control-socket)", c.Path)
-	}
-	if conn, err := net.DialTimeout("unix", c.Path, time.Second); err == nil {
-		_ = conn.Close()
-		return nil, fmt.Errorf("control socket %q: %w (give this one its own with --control-socket)", c.Path, ErrSocketInUse)
-	} else if errors.Is(err, unix.ECONNREFUSED) {
-		_ = os.Remove(c.Path)
-	}
-	// The mode set before bind(2) is the file's from its first moment.
-	lc := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
-		var modeErr error
-		err := raw.Control(func(fd uintptr) { modeErr = unix.Fchmod(int(fd), 0o600) })
-		return errors.Join(err, modeErr)
-	}}
-	l, err := lc.Listen(context.Background(), "unix", c.Path)
-	if err != nil {
-		return nil, fmt.Errorf("control socket %q: %w (choose another with --control-socket)", c.Path, socketError(err))
-	}
-	if g, err := user.LookupGroup(controlGroup); err == nil {
-		gid, _ := strconv.Atoi(g.Gid)
-		if os.Chown(c.Path, -1, gid) == nil {
-			_ = os.Chmod(c.Path, 0o660)
-		}
-	}
-	return &Control{cfg: c, listener: newControlListener(l.(*net.UnixListener), controlConnections)}, nil
-}
-
-func socketError(err error) error {
-	var errno syscall.Errno
-	if errors.As(err, &errno) {
-		return errno
-	}
-	return err
 }
 
 // controlClient is who sent a request.
@@ -227,8 +169,13 @@ func (c *Control) resources(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "permission denied: only root and the agent's own user may see secrets", http.StatusForbidden)
 		return
 	}
+	found, err := FindResourceType(r.PathValue("type"))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusNotFound)
+		return
+	}
 	c.look(r.Context())
-	typ, id, store := r.PathValue("type"), q.Get("id"), c.cfg.Agent.Resources()
+	typ, id, store := found.Name, q.Get("id"), c.cfg.Agent.Resources()
 	list, changed := store.List(typ, id, secrets)
 	if q.Get("watch") == "" {
 		if list == nil {

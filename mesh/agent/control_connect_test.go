@@ -7,8 +7,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
+	"time"
 )
 
 // A tunnel passes the end of either direction on, as a TCP connection would.
@@ -28,11 +30,12 @@ func TestControlConnect(t *testing.T) {
 		_, _ = fmt.Fprintf(conn, "got %s", all)
 	}()
 	c := serveControl(t, func(ctx context.Context, network, address string) (net.Conn, error) {
-		if address != "[fd00::1]:80" {
+		if !strings.HasSuffix(address, "]:80") {
 			return nil, errTest
 		}
 		return (&net.Dialer{}).DialContext(ctx, network, far.Addr().String())
 	})
+	peer := c.up().Address.String()
 	connect := func(address string) (*net.UnixConn, *bufio.Reader, *http.Response) {
 		t.Helper()
 		conn, err := net.Dial("unix", c.path)
@@ -50,7 +53,7 @@ func TestControlConnect(t *testing.T) {
 		}
 		return conn.(*net.UnixConn), in, resp
 	}
-	conn, in, resp := connect("[fd00::1]:80")
+	conn, in, resp := connect("[" + peer + "]:80")
 	if resp.StatusCode != 200 {
 		t.Fatal(resp.Status)
 	}
@@ -65,11 +68,36 @@ func TestControlConnect(t *testing.T) {
 	}
 	_ = conn.Close()
 
-	conn, _, resp = connect("[fd00::2]:80")
-	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != 502 || !strings.Contains(string(body), errTest.Error()) {
-		t.Errorf("a dial that fails: %s %q", resp.Status, body)
+	for address, want := range map[string]string{
+		"[" + peer + "]:81": errTest.Error(),
+		"[" + c.agent.Status().Node.Address.String() + "]:81": errTest.Error(), // this node itself
+		"[fd00::2]:80":  "fd00::2 belongs to no peer of this node",
+		"192.0.2.99:80": "192.0.2.99 belongs to no peer of this node",
+		"node-2:80":     "not IP:PORT",
+	} {
+		conn, _, resp := connect(address)
+		if body, _ := io.ReadAll(resp.Body); resp.StatusCode != 502 || !strings.Contains(string(body), want) {
+			t.Errorf("CONNECT %s: %s %q, want %q", address, resp.Status, body, want)
+		}
+		_ = conn.Close()
 	}
-	_ = conn.Close()
+}
+
+// A peer that doesn't answer holds nobody up.
+func TestControlDialTimeout(t *testing.T) {
+	bubble(t, []string{meshDocument}, func(h *harness) {
+		p := testPeer(2)
+		h.find(p)
+		c := &Control{cfg: ControlConfig{Agent: h.agent, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}}}
+		start := time.Now()
+		_, err := c.dial(h.t.Context(), netip.AddrPortFrom(p.Address, 80).String())
+		if err == nil || !strings.Contains(err.Error(), "no answer within 10s") || time.Since(start) != dialTimeout {
+			t.Errorf("after %s: %v", time.Since(start), err)
+		}
+	})
 }
 
 // A stopping agent ends tunnels whose ends would both wait.
@@ -82,7 +110,7 @@ func TestControlConnectEndsOnStop(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if _, err := io.WriteString(conn, "CONNECT [fd00::1]:80 HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+	if _, err := fmt.Fprintf(conn, "CONNECT [%s]:80 HTTP/1.1\r\nHost: x\r\n\r\n", c.agent.Status().Node.Address); err != nil {
 		t.Fatal(err)
 	}
 	in := bufio.NewReader(conn)

@@ -97,6 +97,70 @@ func TestControlConnectionLimit(t *testing.T) {
 	}
 }
 
+// Whoever may only read can't lock an owner out, nor one user the others.
+func TestControlSlots(t *testing.T) {
+	s := controlSlots{byUID: map[uint32]int{}}
+	take := func(want int, uid uint32, owner bool) {
+		t.Helper()
+		got := 0
+		for s.take(uid, owner) {
+			got++
+		}
+		if got != want {
+			t.Errorf("uid %d got %d slots, want %d", uid, got, want)
+		}
+	}
+	take(16, 1001, false)
+	take(16, 1002, false)
+	take(16, 1003, false)
+	take(0, 1004, false)
+	take(16, 0, true)
+	s.release(0, true)
+	take(0, 1004, false)
+	take(1, 0, true)
+	for range 16 {
+		s.release(1002, false)
+	}
+	take(0, 1001, false)
+	take(16, 0, true)
+	if len(s.byUID) != 2 || s.others != 32 || s.all != controlConnections {
+		t.Errorf("slots %v, %d of others, %d in all", s.byUID, s.others, s.all)
+	}
+}
+
+// Nobody else may be able to put a socket of theirs in the place of ours.
+func TestControlDirectory(t *testing.T) {
+	own := uint32(os.Geteuid())
+	for _, tc := range []struct {
+		mode fs.FileMode
+		uid  uint32
+		want string
+	}{
+		{0o755, own, ""},
+		{0o700, 0, ""},
+		{0o777 | fs.ModeSticky, 0, ""},
+		{0o775, own, "writable by others (mode 0775)"},
+		{0o702, 0, "writable by others (mode 0702)"},
+		{0o700, own + 1, "belongs to another user"},
+		{0o777 | fs.ModeSticky, own + 1, "belongs to another user"},
+	} {
+		err := checkDirectory("/run/x", tc.mode, tc.uid)
+		if tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
+			t.Errorf("mode %v of uid %d: %v, want %q", tc.mode, tc.uid, err, tc.want)
+		}
+	}
+	dir := filepath.Join(t.TempDir(), "open")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenControl(ControlConfig{Path: filepath.Join(dir, "s")}); err == nil || !strings.Contains(err.Error(), "chmod go-w it") {
+		t.Errorf("OpenControl in a directory of mode 0777 = %v", err)
+	}
+}
+
 func TestControlGarbage(t *testing.T) {
 	c := serveControl(t, nil)
 	random := rand.New(rand.NewPCG(1, 2))

@@ -128,9 +128,16 @@ func TestControlAnswers(t *testing.T) {
 	c.want("GET", "/v1/health/well", 404, "unknown check: use live or ready")
 	c.want("GET", "/v1/status", 200, `"label":"node-2","address":"`+p.Address.String()+`","allowedIPs":["`+p.Address.String()+`/128"],"state":"up"`)
 	c.want("GET", "/v1/resources/Members.cluster.talos.dev?id=node-2", 200, `[{"metadata":{"type":"Members.cluster.talos.dev","id":"node-2","version":1,`)
-	c.want("GET", "/v1/resources/Nothing", 200, "[]")
+	for _, name := range []string{"members", "MEM", "Member", "members.CLUSTER.talos.dev"} {
+		c.want("GET", "/v1/resources/"+name+"?id=node-2", 200, `[{"metadata":{"type":"Members.cluster.talos.dev","id":"node-2"`)
+	}
+	c.want("GET", "/v1/resources/members?id=nobody", 200, "[]")
+	c.want("GET", "/v1/resources/Nothing", 404, `unknown resource "Nothing"; there are kubespanidentities, `)
+	c.want("GET", "/v1/resources/nothing?watch=1", 404, "affiliates, members")
 	c.want("POST", "/v1/ping?address="+p.Address.String(), 200, `{"rtt":20000000}`)
-	c.want("POST", "/v1/ping?address=fd00::1", 504, "no peer has this address")
+	c.want("POST", "/v1/ping?address=fd00::1", 502, "fd00::1 belongs to no peer of this node")
+	c.device().with(func() { clear(c.devices[0].peers) }) // it no longer answers
+	c.want("POST", "/v1/ping?address="+p.Address.String(), 504, "no peer has this address")
 	c.want("POST", "/v1/ping?address=node-2", 400, "node-2")
 	c.want("GET", "/v1/reload", 405, "")
 	c.want("GET", "/", 404, "")

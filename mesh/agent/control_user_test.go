@@ -88,4 +88,16 @@ func TestControlForOthers(t *testing.T) {
 	if running, _ := c.registry().state(); !running {
 		t.Error("another user stopped the agent")
 	}
+	for range controlConnectionsUID + 1 { // the last one is turned away
+		conn, err := dialAs(nobody, c.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	c.want("GET", "/v1/health/live", 200, "ok")
+	if code, err := other.Get("http://wirespan/v1/health/live"); err == nil {
+		_ = code.Body.Close()
+		t.Errorf("a user with %d connections got another", controlConnectionsUID)
+	}
 }

@@ -3,11 +3,14 @@ package agent
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/wirespan/wirespan/discovery/service"
 	"github.com/wirespan/wirespan/mesh"
@@ -75,44 +78,24 @@ func TestLeave(t *testing.T) {
 	})
 }
 
-func TestReloadKeepsWhatItHas(t *testing.T) {
+// A port that this process may not have waits for a restart; the rest applies.
+// What a closed device held in pools is given back.
+func TestClosedDeviceIsCollected(t *testing.T) {
 	bubble(t, []string{meshDocument}, func(h *harness) {
-		h.find(testPeer(2, liveEndpoint))
-		before := h.agent.Status()
-		h.reload = func() (*Settings, error) { return nil, errTest }
-		if _, err := h.agent.Reload(h.t.Context()); !errors.Is(err, errTest) {
-			t.Errorf("Reload = %v", err)
+		var pool sync.Pool
+		buffer := new([1 << 20]byte)
+		freed := weak.Make(buffer)
+		pool.Put(buffer)
+		buffer = nil
+		close(h.device().done)
+		synctest.Wait()
+		if len(h.devices) != 2 {
+			t.Fatalf("%d devices were opened", len(h.devices))
 		}
-		dev := h.device()
-		dev.with(func() { dev.portErr = errTest })
-		h.reload = func() (*Settings, error) {
-			return settings(t, otherCluster(), "---\napiVersion: v1alpha1\nkind: WirespanConfig\nlistenPort: 4000\n"), nil
+		if freed.Value() != nil {
+			t.Error("a pooled buffer outlives its device")
 		}
-		if _, err := h.agent.Reload(h.t.Context()); !errors.Is(err, errTest) {
-			t.Errorf("Reload with a port that can't be had = %v", err)
-		}
-		h.advance(mesh.ReconcileInterval)
-		after := h.agent.Status()
-		if after.Cluster != before.Cluster || after.Node != before.Node || len(after.Peers) != 1 || len(h.registries) != 1 {
-			t.Errorf("a reload that failed changed %+v\nto %+v", before, after)
-		}
-	})
-}
-
-func TestReloadWithoutSource(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHarness(t, meshDocument)
-		h.config.Reload = nil
-		h.start()
-		if _, err := h.agent.Reload(h.t.Context()); err == nil {
-			t.Error("Reload succeeds with nothing to read")
-		}
-		gone, cancel := context.WithCancel(h.t.Context())
-		cancel()
-		if _, err := h.agent.Reload(gone); err == nil {
-			t.Error("Reload with a context that has ended succeeds")
-		}
-		h.stop()
+		runtime.KeepAlive(&pool)
 	})
 }
 

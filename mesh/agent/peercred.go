@@ -8,11 +8,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Bounds of the open connections. Those who may only read can't keep an owner
+// out, nor one user the others.
+const (
+	controlConnections    = 64
+	controlOthers         = 48 // of all who aren't owners
+	controlConnectionsUID = 16 // of one of them
+)
+
 // controlListener bounds the connections and learns whose they are, by
 // SO_PEERCRED (unix(7)).
 type controlListener struct {
 	*net.UnixListener
-	slots chan struct{}
+	slots controlSlots
 }
 
 // controlConn is a connection of a known user. It keeps the half-close of unix
@@ -23,28 +31,28 @@ type controlConn struct {
 	release func()
 }
 
-func newControlListener(l *net.UnixListener, connections int) *controlListener {
-	return &controlListener{l, make(chan struct{}, connections)}
+func newControlListener(l *net.UnixListener) *controlListener {
+	return &controlListener{l, controlSlots{byUID: map[uint32]int{}}}
 }
 
-// Accept turns away whoever comes when all slots are taken.
+// Accept turns away who can't be known, and whoever comes when the slots that
+// are open to them are taken.
 func (l *controlListener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.AcceptUnix()
 		if err != nil {
 			return nil, err
 		}
-		select {
-		case l.slots <- struct{}{}:
-		default:
+		uid, ok := peerUID(conn)
+		owner := isOwner(uid)
+		if !ok || !l.slots.take(uid, owner) {
 			_ = conn.Close()
 			continue
 		}
-		uid, ok := peerUID(conn)
 		return &controlConn{
 			UnixConn: conn,
-			owner:    ok && (uid == 0 || uid == uint32(os.Geteuid())),
-			release:  sync.OnceFunc(func() { <-l.slots }),
+			owner:    owner,
+			release:  sync.OnceFunc(func() { l.slots.release(uid, owner) }),
 		}, nil
 	}
 }
@@ -53,6 +61,47 @@ func (c *controlConn) Close() error {
 	defer c.release()
 	return c.UnixConn.Close()
 }
+
+// controlSlots counts connections.
+type controlSlots struct {
+	mu     sync.Mutex
+	all    int
+	others int            // of those who aren't owners
+	byUID  map[uint32]int // likewise; none is zero
+}
+
+func (s *controlSlots) take(uid uint32, owner bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all >= controlConnections {
+		return false
+	}
+	if !owner {
+		if s.others >= controlOthers || s.byUID[uid] >= controlConnectionsUID {
+			return false
+		}
+		s.others++
+		s.byUID[uid]++
+	}
+	s.all++
+	return true
+}
+
+func (s *controlSlots) release(uid uint32, owner bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all--
+	if owner {
+		return
+	}
+	s.others--
+	if s.byUID[uid]--; s.byUID[uid] == 0 {
+		delete(s.byUID, uid)
+	}
+}
+
+// isOwner reports whether uid is root or the agent's own.
+func isOwner(uid uint32) bool { return uid == 0 || uid == uint32(os.Geteuid()) }
 
 func peerUID(conn *net.UnixConn) (uid uint32, ok bool) {
 	raw, err := conn.SyscallConn()

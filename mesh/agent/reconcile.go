@@ -53,9 +53,7 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 	report(conditionApply, "device", applyErr)
 	a.publish(plan)
 
-	if err := a.cfg.Clock.Tick(now); err != nil {
-		report(conditionHost, "clock", err)
-	}
+	report(conditionClockNotRecorded, "clock", a.cfg.Clock.Tick(now))
 	conditions = append(conditions, a.cfg.Clock.conditions(now)...)
 	plan.Conditions = append(plan.Conditions, conditions...)
 
@@ -94,6 +92,7 @@ func (a *Agent) observe() error {
 		return fmt.Errorf("looking at this host: %w", err)
 	}
 	a.links, a.lastLinks = links, links
+	a.cfg.Observed(links)
 	if mtu := a.config.mesh(links).MTU; mtu != a.mtu {
 		a.log.Info("tunnel MTU", "mtu", mtu, "configured", a.config.KubeSpan.MTU != 0)
 		a.mtu = mtu

@@ -3,6 +3,9 @@ package agent
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"net/netip"
+	"time"
 
 	"github.com/wirespan/wirespan/mesh/config"
 )
@@ -43,6 +46,15 @@ func (a *Agent) Leave(ctx context.Context) error { return a.ask(ctx, requestLeav
 // Look returns after the loop has looked at everything once more, so that the
 // counters are those of now and not of the last tick.
 func (a *Agent) Look(ctx context.Context) error { return a.ask(ctx, requestLook).err }
+
+// Ping sends one echo request to addr through the tunnel.
+func (a *Agent) Ping(ctx context.Context, addr netip.Addr) (time.Duration, error) {
+	dev := a.live.Load()
+	if dev == nil {
+		return 0, errors.New("the mesh is not running on this node (kubespan.enabled is false)")
+	}
+	return (*dev).Ping(ctx, addr)
+}
 
 func (a *Agent) ask(ctx context.Context, kind requestKind) reply {
 	req := request{kind, make(chan reply, 1)}
@@ -93,14 +105,32 @@ func (a *Agent) reload() ([]string, error) {
 		a.log.Error("reload: keeping the configuration as it was", "error", err)
 		return nil, err
 	}
-	if a.device != nil && next.ListenPort != a.config.ListenPort {
-		if err := a.device.SetListenPort(next.ListenPort); err != nil {
-			a.log.Error("reload: keeping the configuration as it was", "error", err)
-			return nil, err
-		}
+	denied, err := a.movePort(next)
+	if err != nil {
+		a.log.Error("reload: keeping the configuration as it was", "error", err)
+		return nil, err
 	}
 	a.config, a.stale = next, true
 	restart := config.Diff(a.first.Config, next.Config)
+	if denied {
+		restart = append(restart, "listenPort")
+	}
 	a.log.Info("configuration reloaded", "waitingForRestart", restart)
 	return restart, nil
+}
+
+// movePort makes the device listen where next says. A port below 1024 may be
+// denied to an agent that has dropped its privileges: it waits for a restart,
+// and next keeps the port that there is.
+func (a *Agent) movePort(next *Settings) (denied bool, err error) {
+	if a.device == nil || next.ListenPort == a.config.ListenPort {
+		return false, nil
+	}
+	err = a.device.SetListenPort(next.ListenPort)
+	if !errors.Is(err, fs.ErrPermission) {
+		return false, err
+	}
+	a.log.Warn("reload: the UDP port waits for a restart", "error", err)
+	next.ListenPort = a.config.ListenPort
+	return true, nil
 }

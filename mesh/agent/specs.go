@@ -1,7 +1,10 @@
 package agent
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/wirespan/wirespan/mesh"
@@ -25,6 +28,20 @@ var ResourceTypes = []ResourceType{
 	{"Identities.cluster.talos.dev", "identities", []string{"identity", "id"}},
 	{"Affiliates.cluster.talos.dev", "affiliates", []string{"affiliate", "aff"}},
 	{"Members.cluster.talos.dev", "members", []string{"member", "mem"}},
+}
+
+// FindResourceType finds a type by its plural, an alias or its full name, in any
+// case. The error for an unknown one lists those that there are.
+func FindResourceType(name string) (ResourceType, error) {
+	want := strings.ToLower(name)
+	var plurals []string
+	for _, t := range ResourceTypes {
+		if want == t.Plural || want == strings.ToLower(t.Name) || slices.Contains(t.Aliases, want) {
+			return t, nil
+		}
+		plurals = append(plurals, t.Plural)
+	}
+	return ResourceType{}, fmt.Errorf("unknown resource %q; there are %s", name, strings.Join(plurals, ", "))
 }
 
 // Indices into ResourceTypes.

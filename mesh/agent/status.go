@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -70,6 +71,23 @@ type ConditionView struct {
 
 // Changed is closed when there is a newer status.
 func (s *Status) Changed() <-chan struct{} { return s.changed }
+
+// reaches says why addr can't be reached through the mesh: it is neither this
+// node's nor any peer's.
+func (s *Status) reaches(addr netip.Addr) error {
+	addr = addr.Unmap().WithZone("")
+	if addr == s.Node.Address {
+		return nil
+	}
+	for _, p := range s.Peers {
+		for _, prefix := range p.AllowedIPs {
+			if prefix.Contains(addr) {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("%s belongs to no peer of this node", addr)
+}
 
 // storeStatus makes the status that others see.
 func (a *Agent) storeStatus(p mesh.Plan, now time.Time) {

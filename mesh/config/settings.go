@@ -82,7 +82,7 @@ func serviceSettings() []Setting {
 		Help: "More addresses of the embedded discovery server to put into join tokens.",
 		at:   func(w *Wirespan) target { return list[string]{&w.AdvertiseDiscovery, parseAdvertised} },
 	}, {
-		Key: "noClockFix", Kind: KindBool, Default: "false",
+		Key: "noClockFix", Kind: KindBool, Default: "false", Restart: true,
 		Help: "Never set the system clock, even if it is behind the last run.",
 		at:   func(w *Wirespan) target { return scalar[bool]{&w.NoClockFix, parseBool} },
 	}, {
@@ -92,7 +92,7 @@ func serviceSettings() []Setting {
 			return scalar[string]{&w.Logging.Level, oneOf("trace", "debug", "info", "warn", "error")}
 		},
 	}, {
-		Key: "logging.json", Kind: KindBool, Default: "false",
+		Key: "logging.json", Kind: KindBool, Default: "false", Restart: true,
 		Help: "Log JSON instead of text.",
 		at:   func(w *Wirespan) target { return scalar[bool]{&w.Logging.JSON, parseBool} },
 	}}

@@ -213,7 +213,7 @@ func TestDiff(t *testing.T) {
 		t.Errorf("no change needs a restart: %v", d)
 	}
 	all := mustLoad(t, wirespan(everySetting), config.Options{})
-	want := []string{"backend", "interfaceName", "stateDir", "identityDir", "controlSocket", "discoveryListen"}
+	want := []string{"backend", "interfaceName", "stateDir", "identityDir", "controlSocket", "discoveryListen", "noClockFix", "logging.json"}
 	if d := config.Diff(old, all); !reflect.DeepEqual(d, want) {
 		t.Errorf("restart for %v, want %v", d, want)
 	}

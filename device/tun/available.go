@@ -1,0 +1,75 @@
+package tun
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// ipv6Settings is where the kernel says, for the reader's network namespace,
+// what IPv6 is like on new interfaces.
+const ipv6Settings = "/proc/sys/net/ipv6"
+
+// Available says in a few words why no TUN interface can be used here; nil if
+// one can. It makes one with a name of the kernel's choice and drops it at once.
+func Available() error {
+	fd, err := create("wirespan%d")
+	var clone cloneError
+	switch {
+	case errors.As(err, &clone):
+		return err
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("no CAP_NET_ADMIN in this network namespace: %w", err)
+	case err != nil:
+		return fmt.Errorf("create a TUN interface: %w", err)
+	}
+	_ = unix.Close(fd)
+	return ipv6Available(ipv6Settings)
+}
+
+// ipv6Available says why a new interface can't have this node's address, which
+// is an IPv6 one. What can't be read is left for Configure to find out.
+func ipv6Available(settings string) error {
+	if _, err := os.Stat(settings); errors.Is(err, fs.ErrNotExist) {
+		return errors.New("the kernel has no IPv6")
+	}
+	for _, which := range []string{"all", "default"} {
+		value, err := os.ReadFile(filepath.Join(settings, "conf", which, "disable_ipv6"))
+		if err == nil && strings.TrimSpace(string(value)) == "1" {
+			return fmt.Errorf("IPv6 is disabled (net.ipv6.conf.%s.disable_ipv6)", which)
+		}
+	}
+	return nil
+}
+
+// cloneError is that of opening the clone device, as opposed to making a link.
+type cloneError struct{ error }
+
+func (e cloneError) Error() string { return "open " + cloneDevice + ": " + e.error.Error() }
+func (e cloneError) Unwrap() error { return e.error }
+
+// advise adds to an error of create what to do about it.
+func advise(name string, err error) error {
+	var clone cloneError
+	if errors.As(err, &clone) {
+		switch {
+		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
+			return fmt.Errorf("%w: load the kernel module (modprobe tun), give the container the device, or use the netstack backend", err)
+		case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+			return fmt.Errorf("%w: run as root, or use the netstack backend", err)
+		}
+		return err
+	}
+	switch {
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("create TUN interface %q: %w: it needs CAP_NET_ADMIN in this network namespace; run as root, or use the netstack backend", name, err)
+	case errors.Is(err, unix.EBUSY):
+		return fmt.Errorf("create TUN interface %q: it exists already: stop the program that holds it, remove it (ip link delete %s), or set another interfaceName: %w", name, name, err)
+	}
+	return fmt.Errorf("create TUN interface %q: %w", name, err)
+}
