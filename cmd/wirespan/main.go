@@ -21,9 +21,16 @@ const (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal kills at once
-	os.Exit(run(ctx, os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr}))
+	os.Exit(run(context.Background(), os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr}))
+}
+
+// untilSignal ends ctx at the first SIGINT or SIGTERM; a second one kills at
+// once. Commands call it when they have read their input, which a signal
+// should end like any other program's.
+func untilSignal(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
 }
 
 // stdio is where a command reads and writes.
@@ -79,8 +86,16 @@ func newRoot(std stdio) *cobra.Command {
 	c.addFlags(root)
 	root.AddCommand(
 		c.up(), c.down(), c.reload(), c.status(), c.get(), c.ping(), c.wait(),
-		c.gen(), c.validate(), c.discovery(), c.demo(), c.version(),
+		c.gen(), c.validate(), c.discovery(), c.bench(), c.demo(), c.version(),
 	)
+	root.InitDefaultCompletionCmd()
+	if completion, _, err := root.Find([]string{"completion"}); err == nil {
+		group(completion).Example = "  source <(wirespan completion bash)"
+		for _, shell := range completion.Commands() {
+			shell.Args = arguments(cobra.NoArgs)
+			shell.Example = "  wirespan completion " + shell.Name()
+		}
+	}
 	return root
 }
 

@@ -1,0 +1,46 @@
+package bench
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+// grid is a text table: columns aligned, to the left unless the head's cell
+// starts with a right mark.
+type grid struct {
+	rows [][]string
+}
+
+const rightMark = "\x00" // of a head cell whose column holds numbers
+
+func (g *grid) add(cells ...string) { g.rows = append(g.rows, cells) }
+
+// write appends the lines, each behind an indent.
+func (g *grid) write(b *strings.Builder, indent string) {
+	if len(g.rows) == 0 {
+		return
+	}
+	width := make([]int, len(g.rows[0]))
+	right := make([]bool, len(width))
+	for i, head := range g.rows[0] {
+		right[i] = strings.HasPrefix(head, rightMark)
+		g.rows[0][i] = strings.TrimPrefix(head, rightMark)
+	}
+	for _, row := range g.rows {
+		for i, c := range row {
+			width[i] = max(width[i], utf8.RuneCountInString(c))
+		}
+	}
+	for _, row := range g.rows {
+		line := indent
+		for i, c := range row {
+			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(c))
+			if right[i] {
+				line += pad + c + "  "
+			} else {
+				line += c + pad + "  "
+			}
+		}
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
+	}
+}

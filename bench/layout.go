@@ -1,0 +1,109 @@
+package bench
+
+import (
+	"strconv"
+	"strings"
+)
+
+// span counts the leading figures that belong with the first.
+func span(figures []Figure, same func(a, b Figure) bool) int {
+	n := 1
+	for n < len(figures) && same(figures[0], figures[n]) {
+		n++
+	}
+	return n
+}
+
+func sameMetric(a, b Figure) bool { return a.Metric.ID == b.Metric.ID }
+
+// scaleOf suits the middle one of the medians that are not zero,
+// so that one fast subject does not make the others read as fractions.
+func scaleOf(figures []Figure) Scale {
+	medians := make([]float64, 0, len(figures))
+	for _, f := range figures {
+		if f.Median > 0 {
+			medians = append(medians, f.Median)
+		}
+	}
+	return ScaleFor(figures[0].Metric, Median(medians))
+}
+
+// measured are the subjects that have figures, in the report's order.
+func (r *Report) measured(figures []Figure) []string {
+	has := map[string]bool{}
+	for _, f := range figures {
+		has[f.Subject] = true
+	}
+	var out []string
+	for _, s := range r.Subjects {
+		if has[s.Name] {
+			out = append(out, s.Name)
+		}
+	}
+	return out
+}
+
+// heading is the title and, where it is not plain, which direction is better.
+func (m Metric) heading() string {
+	if m.Better < 0 {
+		return clean(m.Title) + " (lower is better)"
+	}
+	return clean(m.Title)
+}
+
+// allLower reports whether lower is better for every figure.
+func allLower(figures []Figure) bool {
+	for _, f := range figures {
+		if f.Metric.Better >= 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// verdict says in a word what the interval shows.
+func (f Figure) verdict() string {
+	if f.Ratio == nil {
+		return ""
+	}
+	return verdictWord(f.Ratio.Verdict(f.Metric.Better))
+}
+
+func verdictWord(verdict int) string {
+	switch verdict {
+	case 1:
+		return "better"
+	case -1:
+		return "worse"
+	}
+	return ""
+}
+
+// join puts a comma between the parts that are not empty.
+func join(parts ...string) string {
+	kept := parts[:0:0]
+	for _, p := range parts {
+		if p != "" {
+			kept = append(kept, p)
+		}
+	}
+	return strings.Join(kept, ", ")
+}
+
+func prefixed(prefix, s string) string {
+	if s == "" {
+		return ""
+	}
+	return prefix + s
+}
+
+func numbers(ns []int) string {
+	parts := make([]string, len(ns))
+	for i, n := range ns {
+		parts[i] = strconv.Itoa(n)
+		if n == 0 { // a payload that fills a packet
+			parts[i] = "mtu"
+		}
+	}
+	return strings.Join(parts, " ")
+}

@@ -1,0 +1,193 @@
+package bench
+
+import (
+	"sort"
+	"strconv"
+	"strings"
+)
+
+// Base units of values.
+const (
+	UnitBits    = "bit/s"
+	UnitPackets = "packet/s"
+	UnitBytes   = "B"
+	UnitRate    = "B/s"
+	UnitSeconds = "s"
+	UnitCost    = "s/GB" // CPU seconds per 10⁹ bytes carried
+	UnitCount   = "count"
+)
+
+// Groups of metrics, in the order they are shown.
+const (
+	GroupTCP     = "TCP goodput"
+	GroupUDP     = "UDP"
+	GroupPPS     = "Packet rate"
+	GroupLatency = "Latency"
+	GroupConnect = "Connecting"
+	GroupCPU     = "CPU cost"
+	GroupMemory  = "Memory"
+	GroupLink    = "Link"
+	GroupSeal    = "AEAD seal"
+	GroupOpen    = "AEAD open"
+	GroupOther   = "Other"
+)
+
+var groupOrder = []string{
+	GroupTCP, GroupUDP, GroupPPS, GroupLatency, GroupConnect, GroupCPU, GroupMemory, GroupLink, GroupSeal, GroupOpen, GroupOther,
+}
+
+// Metric says what a value is.
+type Metric struct {
+	ID     string
+	Title  string
+	Unit   string
+	Better int // 1: higher is better, -1: lower is, 0: neither
+	Group  string
+}
+
+// fixedMetrics are those whose id has no parameter, in the order they are shown.
+var fixedMetrics = []Metric{
+	{"paced.goodput", "up, 1 stream paced to 1 Gb/s", UnitBits, 0, GroupTCP},
+	{"udp.max", "highest rate with loss under 0.5 %", UnitBits, 1, GroupUDP},
+	{"rtt.idle.p50", "idle, p50", UnitSeconds, -1, GroupLatency},
+	{"rtt.idle.p99", "idle, p99", UnitSeconds, -1, GroupLatency},
+	{"rtt.idle.p999", "idle, p99.9", UnitSeconds, -1, GroupLatency},
+	{"rtt.load.p50", "under load, p50", UnitSeconds, -1, GroupLatency},
+	{"rtt.load.p99", "under load, p99", UnitSeconds, -1, GroupLatency},
+	{"rtt.load.p999", "under load, p99.9", UnitSeconds, -1, GroupLatency},
+	{"connect.handshake", "first handshake", UnitSeconds, -1, GroupConnect},
+	{"connect.tcp", "TCP connect", UnitSeconds, -1, GroupConnect},
+	{"cpu.client.user", "sender, user", UnitCost, -1, GroupCPU},
+	{"cpu.client.system", "sender, system", UnitCost, -1, GroupCPU},
+	{"cpu.server.user", "receiver, user", UnitCost, -1, GroupCPU},
+	{"cpu.server.system", "receiver, system", UnitCost, -1, GroupCPU},
+	{"rss.client", "sender, peak resident", UnitBytes, -1, GroupMemory},
+	{"rss.server", "receiver, peak resident", UnitBytes, -1, GroupMemory},
+	{"tcp.retransmits", "TCP retransmits", UnitCount, -1, GroupLink},
+	{"mtu", "MTU", UnitBytes, 0, GroupLink},
+}
+
+// Metrics lists the metrics of the standard options, in the order they are
+// shown. Other stream counts and payload sizes give ids of the same form.
+func Metrics() []Metric {
+	ids := []string{"udp.pps.64", "udp.pps.512", "udp.pps.mtu"}
+	for _, direction := range []string{"up", "down", "both"} {
+		for _, n := range []string{"1", "4", "32"} {
+			ids = append(ids, "tcp."+direction+"."+n)
+		}
+	}
+	for _, m := range fixedMetrics {
+		ids = append(ids, m.ID)
+	}
+	return orderedMetrics(ids)
+}
+
+// MetricByID describes an id; ok is false if it is of no known form, and then
+// the metric has the id for a title, no direction and no scale.
+func MetricByID(id string) (m Metric, ok bool) {
+	for _, m := range fixedMetrics {
+		if m.ID == id {
+			return m, true
+		}
+	}
+	part := strings.Split(id, ".")
+	if len(part) == 3 && number(part[2]) > 0 {
+		n := part[2]
+		switch part[0] + "." + part[1] {
+		case "tcp.up":
+			return Metric{id, "up, " + streams(n), UnitBits, 1, GroupTCP}, true
+		case "tcp.down":
+			return Metric{id, "down, " + streams(n), UnitBits, 1, GroupTCP}, true
+		case "tcp.both":
+			return Metric{id, "both ways, " + streams(n), UnitBits, 1, GroupTCP}, true
+		case "udp.pps":
+			return Metric{id, n + " B payload", UnitPackets, 1, GroupPPS}, true
+		}
+	}
+	if id == "udp.pps.mtu" {
+		return Metric{id, "MTU-size payload", UnitPackets, 1, GroupPPS}, true
+	}
+	if m, ok := cryptoMetric(id, part); ok {
+		return m, true
+	}
+	return Metric{ID: id, Title: id, Unit: UnitCount, Group: GroupOther}, false
+}
+
+// cryptoMetric knows crypto.{seal,open}.SIZE.{one,all}.
+func cryptoMetric(id string, part []string) (Metric, bool) {
+	if len(part) != 4 || part[0] != "crypto" || number(part[2]) == 0 {
+		return Metric{}, false
+	}
+	group := map[string]string{"seal": GroupSeal, "open": GroupOpen}[part[1]]
+	cores := map[string]string{"one": "one core", "all": "all cores"}[part[3]]
+	if group == "" || cores == "" {
+		return Metric{}, false
+	}
+	return Metric{id, part[2] + " B, " + cores, UnitRate, 1, group}, true
+}
+
+func streams(n string) string {
+	if n == "1" {
+		return "1 stream"
+	}
+	return n + " streams"
+}
+
+// number is the positive integer that s spells canonically, or 0.
+func number(s string) int {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 0 || strconv.Itoa(n) != s {
+		return 0
+	}
+	return n
+}
+
+// orderedMetrics describes ids in the order they are shown.
+func orderedMetrics(ids []string) []Metric {
+	metrics := make([]Metric, len(ids))
+	rank := make(map[string][3]int, len(ids))
+	for i, id := range ids {
+		metrics[i], _ = MetricByID(id)
+		rank[id] = metricRank(metrics[i])
+	}
+	sort.SliceStable(metrics, func(i, j int) bool {
+		a, b := rank[metrics[i].ID], rank[metrics[j].ID]
+		for k := range a {
+			if a[k] != b[k] {
+				return a[k] < b[k]
+			}
+		}
+		return metrics[i].ID < metrics[j].ID
+	})
+	return metrics
+}
+
+// metricRank orders by group, then within it by place in the list or by kind
+// and parameter.
+func metricRank(m Metric) [3]int {
+	var rank [3]int
+	for i, g := range groupOrder {
+		if g == m.Group {
+			rank[0] = i
+		}
+	}
+	for i, f := range fixedMetrics {
+		if f.ID == m.ID {
+			rank[1] = i + 3 // after up, down and both
+		}
+	}
+	for _, part := range strings.Split(m.ID, ".") {
+		switch part {
+		case "down", "all":
+			rank[1]++
+		case "both":
+			rank[1] += 2
+		case "mtu":
+			rank[2] = 1 << 30 // after every payload size
+		}
+		if n := number(part); n > 0 {
+			rank[2] = n
+		}
+	}
+	return rank
+}

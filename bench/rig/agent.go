@@ -1,0 +1,168 @@
+package rig
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/wirespan/wirespan/bench/rig/load"
+)
+
+// request is one thing that the engine asks of an agent. One field is set.
+type request struct {
+	Link    *link           `json:",omitempty"` // make the network
+	Open    *opening        `json:",omitempty"` // bring the subject up
+	Prepare *external       `json:",omitempty"` // what a driver's subject needs before both ends open
+	Serve   *netip.Addr     `json:",omitempty"` // be the far end, at this address
+	Measure *measureRequest `json:",omitempty"`
+	Alive   bool            `json:",omitempty"` // say why the subject has died, if it has
+}
+
+// measureRequest is a measurement towards the far end.
+type measureRequest struct {
+	Measure    measure
+	Timing     timing
+	Server     netip.AddrPort
+	Congestion string
+}
+
+// response is the answer to one request.
+type response struct {
+	Error    string  `json:",omitempty"`
+	Absent   bool    `json:",omitempty"` // Error says why the subject can't be here
+	Opened   *opened `json:",omitempty"`
+	Served   netip.AddrPort
+	Outcome  outcome
+	Offloads map[string]bool `json:",omitempty"`
+}
+
+// opened is a subject that is up.
+type opened struct {
+	Address netip.Addr // in the tunnel
+	MTU     int
+	Port    uint16 // UDP, where the subject is WireGuard
+	PIDs    []int  // whose CPU time and memory count
+}
+
+// absentError says why a subject can't be on this machine; that is no failure.
+type absentError struct{ error }
+
+// agent is one end of the network.
+type agent struct {
+	network
+	died    context.CancelCauseFunc // ends everything when the subject has died
+	closing []func()
+	running sync.WaitGroup
+}
+
+// network is how load is made and served.
+type network struct {
+	dial   load.Dialer
+	listen func(netip.AddrPort) (net.Listener, net.PacketConn, error)
+}
+
+// serveAgent answers the engine until it closes the socket.
+func serveAgent(ctx context.Context, w *wire) error {
+	ctx, died := context.WithCancelCause(ctx)
+	defer died(nil)
+	a := &agent{network: network{load.Dial, load.Listen}, died: died}
+	defer a.close()
+	for {
+		var req request
+		if err := w.dec.Decode(&req); err != nil {
+			return nil // the engine has ended, or ends this run
+		}
+		var resp response
+		err := context.Cause(ctx)
+		if err == nil {
+			err = a.answer(ctx, &req, &resp)
+		}
+		if err != nil {
+			if cause := context.Cause(ctx); cause != nil {
+				err = cause // why the subject died says more than what failed for it
+			}
+			var absent absentError
+			resp = response{Error: err.Error(), Absent: errors.As(err, &absent)}
+		}
+		if err := w.enc.Encode(resp); err != nil {
+			return fmt.Errorf("answer the benchmark's engine: %w", err)
+		}
+	}
+}
+
+func (a *agent) answer(ctx context.Context, req *request, resp *response) (err error) {
+	switch {
+	case req.Link != nil:
+		resp.Offloads, err = req.Link.make()
+	case req.Open != nil:
+		resp.Opened, err = a.open(ctx, req.Open)
+	case req.Prepare != nil:
+		err = a.prepareExternal(ctx, req.Prepare)
+	case req.Serve != nil:
+		resp.Served, err = a.serve(ctx, *req.Serve)
+	case req.Measure != nil:
+		m := req.Measure
+		c := &load.Client{Dial: a.dial, Server: m.Server, Congestion: m.Congestion}
+		resp.Outcome, err = m.Measure.run(ctx, c, m.Timing)
+	case !req.Alive:
+		err = errors.New("an empty request")
+	}
+	return err
+}
+
+// serve starts the far end of measurements.
+func (a *agent) serve(ctx context.Context, at netip.Addr) (netip.AddrPort, error) {
+	l, p, err := a.listen(netip.AddrPortFrom(at, 0))
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	limits := load.Limits{Tests: 4, Streams: maxStreams, Time: 4 * maxDuration}
+	s := &load.Server{TCP: l, UDP: p, Limits: limits}
+	ctx, cancel := context.WithCancel(ctx)
+	a.running.Go(func() {
+		if err := s.Serve(ctx); err != nil {
+			a.died(err)
+		}
+	})
+	a.closing = append(a.closing, cancel)
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	return netip.ParseAddrPort(net.JoinHostPort(at.String(), port))
+}
+
+// close ends what the agent began, last first.
+func (a *agent) close() {
+	for i := len(a.closing) - 1; i >= 0; i-- {
+		a.closing[i]()
+	}
+	a.running.Wait()
+}
+
+// until tries again until do has no error or the time is over; then it returns
+// the last error.
+func until(ctx context.Context, limit time.Duration, do func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for {
+		err := do()
+		if err == nil {
+			return nil
+		}
+		t := time.NewTimer(20 * time.Millisecond)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			if cause := context.Cause(ctx); !errors.Is(cause, context.DeadlineExceeded) {
+				return cause
+			}
+			return fmt.Errorf("after %s: %w", limit, err)
+		case <-t.C:
+		}
+	}
+}

@@ -1,0 +1,172 @@
+package rig
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"github.com/wirespan/wirespan/bench"
+	"github.com/wirespan/wirespan/device/tun"
+)
+
+// catalog is every subject that is known.
+func catalog(c *Config) ([]subject, error) {
+	all := builtin()
+	drivers, err := shippedDrivers()
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range c.Drivers {
+		d, err := readDriver(path)
+		if err != nil {
+			return nil, err
+		}
+		// A file of one's own replaces what is shipped under its name.
+		drivers = slices.DeleteFunc(drivers, func(o *driver) bool { return o.Name == d.Name })
+		drivers = append(drivers, d)
+	}
+	for _, d := range drivers {
+		if find(all, d.Name) != nil {
+			return nil, fmt.Errorf("driver %s: there is a subject of this name already", d.Name)
+		}
+		all = append(all, subject{name: d.Name, description: d.Description, privileged: true, driver: d})
+	}
+	return all, nil
+}
+
+func find(all []subject, name string) *subject {
+	for i := range all {
+		if all[i].name == name {
+			return &all[i]
+		}
+	}
+	return nil
+}
+
+// choose lists the subjects of a benchmark, with what can be said of each
+// before it runs.
+func choose(c *Config) ([]bench.Subject, error) {
+	all, err := catalog(c)
+	if err != nil {
+		return nil, err
+	}
+	names := c.Subjects
+	if len(names) == 0 {
+		for _, s := range all {
+			names = append(names, s.name)
+		}
+	}
+	var out []bench.Subject
+	for _, name := range names {
+		s := find(all, name)
+		if s == nil {
+			return nil, fmt.Errorf("subject %.60q: there is none; known are: %s", name, nameList(all))
+		}
+		if slices.ContainsFunc(out, func(o bench.Subject) bool { return o.Name == name }) {
+			return nil, fmt.Errorf("subject %s: it is there twice", name)
+		}
+		b := bench.Subject{Name: name, Description: s.description}
+		if err := s.unavailable(c); err != nil {
+			b.Skipped = err.Error()
+		} else {
+			b.Version = s.version(c)
+		}
+		out = append(out, b)
+	}
+	if c.Base != "" && !slices.Contains(names, c.Base) {
+		return nil, fmt.Errorf("base %.60q: it is not among the subjects: %s", c.Base, strings.Join(names, ", "))
+	}
+	if !slices.ContainsFunc(out, func(s bench.Subject) bool { return s.Skipped == "" }) {
+		return nil, fmt.Errorf("no subject can run here: %s: %s", out[0].Name, out[0].Skipped)
+	}
+	return out, nil
+}
+
+func nameList(all []subject) string {
+	names := make([]string, len(all))
+	for i := range all {
+		names[i] = all[i].name
+	}
+	return strings.Join(names, ", ")
+}
+
+// unavailable says why the subject can't run here; nil if it may.
+func (s *subject) unavailable(c *Config) error {
+	switch {
+	case s.privileged && c.Unprivileged:
+		return errors.New("it needs root")
+	case s.driver != nil:
+		return s.driver.missing()
+	case s.name == subjectTUN:
+		return tun.Available()
+	case s.name == subjectUpstream:
+		_, err := upstreamProgram(c)
+		return err
+	}
+	return nil
+}
+
+// upstreamProgram is wireguard-go's path. It is absolute and without links,
+// since the engine hides directories of the host.
+func upstreamProgram(c *Config) (string, error) {
+	name := c.WireGuardGo
+	if name == "" {
+		name = subjectUpstream
+	}
+	path, err := exec.LookPath(name)
+	if err == nil {
+		path, err = filepath.Abs(path)
+	}
+	if err == nil {
+		path, err = filepath.EvalSymlinks(path)
+	}
+	if err != nil && c.WireGuardGo == "" {
+		return "", errors.New("wireguard-go is not on PATH; name it with --wireguard-go")
+	}
+	return path, err
+}
+
+// version of the subject, as well as it can be found.
+func (s *subject) version(c *Config) string {
+	switch {
+	case s.driver != nil && len(s.driver.Version) > 0:
+		return firstLine(s.driver.Version)
+	case s.name == subjectUpstream:
+		if path, err := upstreamProgram(c); err == nil {
+			return firstLine([]string{path, "--version"})
+		}
+	case s.name == subjectUpstreamNet:
+		return moduleVersion("golang.zx2c4.com/wireguard")
+	case s.name == subjectTUN, s.name == subjectNetstack:
+		return c.Version
+	}
+	return ""
+}
+
+// firstLine of what a program prints; empty if it fails.
+func firstLine(argv []string) string {
+	out, err := (&command{Argv: argv}).run(context.Background())
+	if err != nil {
+		return ""
+	}
+	line, _, _ := strings.Cut(strings.TrimSpace(out), "\n")
+	return line[:min(len(line), 100)]
+}
+
+func moduleVersion(path string) string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	for _, m := range info.Deps {
+		if m.Path == path {
+			return m.Version
+		}
+	}
+	return ""
+}

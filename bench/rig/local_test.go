@@ -1,0 +1,198 @@
+package rig
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wirespan/wirespan/bench"
+)
+
+// short are options of a run that is over soon.
+func short() bench.Options {
+	o := DefaultOptions()
+	o.Runs, o.Duration, o.Streams, o.Payloads = 1, minDuration, []int{2}, []int{64, 0}
+	return o
+}
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: network namespaces")
+	}
+}
+
+// untold are metrics that a subject can't tell.
+var untold = map[string][]string{
+	subjectNetstack:    {"tcp.retransmits"},
+	subjectUpstreamNet: {"tcp.retransmits"},
+}
+
+// complete checks that a report is whole, and that it can be read back.
+func complete(t *testing.T, r *bench.Report, c *Config) {
+	t.Helper()
+	var buf bytes.Buffer
+	if err := bench.Encode(&buf, r); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bench.Decode(&buf, "report"); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Runs) != len(c.Subjects)*c.Options.Runs {
+		t.Errorf("%d runs of %d subjects", len(r.Runs), len(c.Subjects))
+	}
+	for i, run := range r.Runs {
+		if want := c.Subjects[i%len(c.Subjects)]; run.Subject != want || run.Index != i/len(c.Subjects) {
+			t.Errorf("run %d is repetition %d of %s, not interleaved", i, run.Index, run.Subject)
+		}
+		for _, id := range allIDs(&c.Options) {
+			if !wanted(&c.Options, id) {
+				continue
+			}
+			v, ok := run.Values[id]
+			if known := !contains(untold[run.Subject], id); ok != known || v < 0 {
+				t.Errorf("%s: %s = %g, there: %t, want %t", run.Subject, id, v, ok, known)
+			}
+		}
+		if run.Error != "" {
+			t.Errorf("%s: %s", run.Subject, run.Error)
+		}
+	}
+	if r.Finished.IsZero() || r.Base == "" {
+		t.Errorf("finished %s, base %q", r.Finished, r.Base)
+	}
+}
+
+func contains(list []string, s string) bool {
+	for _, l := range list {
+		if l == s {
+			return true
+		}
+	}
+	return false
+}
+
+func TestLocal(t *testing.T) {
+	needRoot(t)
+	c := Config{Options: short(), Subjects: []string{subjectRaw, subjectTUN, subjectNetstack}, Self: self(t), Version: "test"}
+	c.Options.MTU = 1300
+	var seen []Progress
+	r, err := Local(t.Context(), c, func(p Progress) { seen = append(seen, p) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	complete(t, r, &c)
+	if len(r.Machine.Offloads) == 0 {
+		t.Error("the link's offloads are not told")
+	}
+	for _, s := range r.Subjects {
+		if want := map[string]int{subjectRaw: 1500}[s.Name]; s.TunnelMTU != max(want, 1300) {
+			t.Errorf("%s: MTU %d", s.Name, s.TunnelMTU)
+		}
+	}
+	if last := seen[len(seen)-1]; last.Run != 1 || last.What != "" || last.Error != "" {
+		t.Errorf("the last that was told: %+v", last)
+	}
+}
+
+func TestUnprivileged(t *testing.T) {
+	c := Config{
+		Options: short(), Subjects: []string{subjectRaw, subjectNetstack, subjectUpstreamNet},
+		Self: self(t), Unprivileged: true,
+	}
+	c.Options.Runs, c.Options.Metrics = 2, []string{"tcp.both", "rtt.idle", "udp.pps.mtu", "rss", "mtu"}
+	r, err := Local(t.Context(), c, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	complete(t, r, &c)
+}
+
+// TestSubjectDies lets one die midway: it is named, and the others still run.
+func TestSubjectDies(t *testing.T) {
+	needRoot(t)
+	file := filepath.Join(t.TempDir(), "dies.yaml")
+	err := os.WriteFile(file, []byte(`
+name: dies
+start: [sh, -c, "sleep 0.4; echo out of luck; exit 7"]
+address: [echo, "${UNDERLAY_SELF}"]
+`), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := short()
+	o.Duration, o.Runs, o.Metrics = 300*time.Millisecond, 2, []string{"tcp.up", "rtt.idle"}
+	c := Config{Options: o, Subjects: []string{"dies", subjectRaw}, Drivers: []string{file}, Self: self(t)}
+	r, err := Local(t.Context(), c, nil)
+	if err == nil || !strings.Contains(err.Error(), "dies: ") || !strings.Contains(err.Error(), "exit status 7: out of luck") {
+		t.Errorf("error %v", err)
+	}
+	var runs []string
+	for _, run := range r.Runs {
+		runs = append(runs, run.Subject)
+	}
+	if got := strings.Join(runs, " "); got != "dies raw raw" {
+		t.Errorf("runs: %s", got)
+	}
+	if r.Subjects[0].Failed == "" || r.Runs[0].Error == "" || r.Subjects[1].Failed != "" {
+		t.Errorf("subjects %+v", r.Subjects)
+	}
+}
+
+// TestInterrupted keeps what was measured.
+func TestInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	c := Config{Options: short(), Subjects: []string{subjectRaw}, Self: self(t), Unprivileged: os.Geteuid() != 0}
+	c.Options.Runs = 100
+	r, err := Local(ctx, c, func(p Progress) {
+		if p.Run == 2 && p.What == "tcp.up.2" {
+			cancel()
+		}
+	})
+	if !errors.Is(err, ErrInterrupted) || r == nil {
+		t.Fatalf("error %v", err)
+	}
+	if n := len(r.Runs); n != 2 || r.Runs[0].Error != "" || r.Runs[1].Error == "" || r.Runs[1].Values["rtt.idle.p50"] == 0 {
+		t.Errorf("%d runs: %+v", n, r.Runs)
+	}
+	if !r.Finished.IsZero() {
+		t.Error("an interrupted report is finished")
+	}
+}
+
+// TestImpossible tells what this machine can't do.
+func TestImpossible(t *testing.T) {
+	c := Config{Options: short(), Unprivileged: true, Self: self(t)}
+	c.Options.RTT = time.Millisecond
+	if _, err := Local(t.Context(), c, nil); err == nil || !strings.Contains(err.Error(), "--unprivileged") {
+		t.Errorf("delay on loopback: %v", err)
+	}
+	needRoot(t)
+	c.Unprivileged, c.Subjects, c.Options.Metrics = false, []string{subjectRaw}, []string{"rtt.idle"}
+	r, err := Local(t.Context(), c, nil)
+	switch {
+	case err == nil: // with netem: half of the delay at each end
+		if got := r.Runs[0].Values["rtt.idle.p50"]; got < c.Options.RTT.Seconds() {
+			t.Errorf("round trip %g s with a delay of %s", got, c.Options.RTT)
+		}
+	case !strings.Contains(err.Error(), "no netem"):
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestChildAlone refuses to be anything but a child.
+func TestChildAlone(t *testing.T) {
+	for _, role := range []string{roleEngine, roleAgent, roleDevice} {
+		argv := append(self(t), role)
+		out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "only for the benchmark itself") {
+			t.Errorf("%s: %v: %s", role, err, out)
+		}
+	}
+}
