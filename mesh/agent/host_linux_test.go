@@ -17,7 +17,7 @@ func TestHostOfThisMachine(t *testing.T) {
 	h := NewHost()
 	links, err := h.Links()
 	if err != nil {
-		t.Skip("no netlink here:", err)
+		t.Fatal(err)
 	}
 	i := slices.IndexFunc(links, func(l mesh.Link) bool { return l.Name == "lo" })
 	if i < 0 || !links[i].Loopback || links[i].Kind != "" || links[i].DefaultRoute {

@@ -30,9 +30,7 @@ func TestHostInNamespace(t *testing.T) {
 		runtime.LockOSThread() // and never unlock
 		result <- lookInside()
 	}()
-	if err := <-result; errors.Is(err, unix.EPERM) {
-		t.Skip(err)
-	} else if err != nil {
+	if err := <-result; err != nil {
 		t.Error(err)
 	}
 }
