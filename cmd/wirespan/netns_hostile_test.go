@@ -30,7 +30,7 @@ func netnsConflicts(l *lab) {
 	joiner.refuses("51820", "up", "--join", joiner.keep(token))
 
 	b := l.host("b").node("").unprivileged()
-	b.refuses("needs CAP_NET_ADMIN", "up", "--backend", "tun")
+	b.refuses("no CAP_NET_ADMIN in this network namespace", "up", "--backend", "tun")
 
 	c := l.host("c").node(h.mustExec(l.binary, "gen", "config", "--discovery-endpoint", "http://10.90.0.99:3000"))
 	c.up()
