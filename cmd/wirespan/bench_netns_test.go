@@ -25,6 +25,9 @@ func TestNetnsBench(t *testing.T) {
 	b.join(token)
 	c.join(token)
 	l.allUp(a, b, c)
+	a.pings(b)
+	a.pings(c)
+	b.pings(c)
 
 	server := b.spawn("serve", b.argv("bench", "serve", "--underlay")...)
 	defer server.end(t, syscall.SIGTERM)
