@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -96,13 +97,19 @@ func demoEnvironment() []string {
 	return out
 }
 
+// freeUDPPort finds a port below the range from which the kernel hands out its
+// own, so that nobody is given it before the node opens it.
 func freeUDPPort() (int, error) {
-	c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		return 0, err
+	const first, ports, tries = 20000, 12000, 50
+	var err error
+	for range tries {
+		port := first + rand.IntN(ports)
+		var c *net.UDPConn
+		if c, err = net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}); err == nil {
+			return port, c.Close()
+		}
 	}
-	defer c.Close()
-	return c.LocalAddr().(*net.UDPAddr).Port, nil
+	return 0, err
 }
 
 // token waits for the founder's join token.
