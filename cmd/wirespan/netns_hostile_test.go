@@ -88,7 +88,7 @@ func netnsWrongSecret(l *lab) {
 		c.restart()
 		eventually(l.T, 15*time.Second, func() error {
 			s, err := c.status()
-			if err == nil && !s.Discovery[0].Connected {
+			if err == nil && (len(s.Discovery) == 0 || !s.Discovery[0].Connected) {
 				err = fmt.Errorf("discovery of c: %+v", s.Discovery)
 			}
 			return err
