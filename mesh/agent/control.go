@@ -116,7 +116,8 @@ func owner(next http.HandlerFunc) http.Handler {
 // look refreshes what is shown if it is older than that. An agent that is slow
 // to look shows what it has.
 func (c *Control) look(ctx context.Context) {
-	if time.Since(c.cfg.Agent.Status().Updated) < freshness {
+	s := c.cfg.Agent.Status()
+	if s.Updated.After(s.Started) && time.Since(s.Updated) < freshness { // not the one from before the first pass
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, freshness)
