@@ -18,7 +18,7 @@ const ipv6Settings = "/proc/sys/net/ipv6"
 // Available says in a few words why no TUN interface can be used here; nil if
 // one can. It makes one with a name of the kernel's choice and drops it at once.
 func Available() error {
-	fd, err := create("wirespan%d")
+	fd, err := create("wirespan%d", unix.IFF_TUN_EXCL)
 	var clone cloneError
 	switch {
 	case errors.As(err, &clone):

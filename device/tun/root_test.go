@@ -17,7 +17,7 @@ import (
 )
 
 // enterNetns moves the test into a network namespace of its own.
-func enterNetns(t *testing.T) {
+func enterNetns(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")

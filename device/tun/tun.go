@@ -8,99 +8,148 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/tun"
+
+	"github.com/wirespan/wirespan/device/offload"
 )
 
-const (
-	cloneDevice = "/dev/net/tun"
-	// maxInjected bounds the packets waiting for the next Read.
-	maxInjected = 64
-)
-
-// TUN is an open interface; it is a tun.Device of wireguard-go. Use Open.
+// TUN is an open interface; it is a tun.Device of wireguard-go. Use Open,
+// Attach or FromFile.
 type TUN struct {
-	native tun.Device
-	file   *os.File
-	name   string
-	index  int
-	handle *netlink.Handle
-	events chan tun.Event
-	mtu    atomic.Int32
-	close  sync.Once
+	file    *os.File
+	raw     syscall.RawConn
+	name    string
+	events  chan tun.Event
+	mtu     atomic.Int32
+	dropped atomic.Uint64
+	closed  sync.Once
+	watcher *watcher // nil for Open
 
-	injectMu sync.Mutex // guards injected, and the read deadline with it
-	injected [][]byte
-	waiting  atomic.Int32 // len(injected)
+	reader  reader
+	fill    func(fd uintptr) bool // reader.fill
+	writeMu sync.Mutex            // guards writer
+	writer  writer
+	drain   func(fd uintptr) bool // writer.drain
 
-	configMu sync.Mutex // guards added
+	injection
+
+	configMu sync.Mutex // guards what follows
+	handle   *netlink.Handle
+	index    int
 	added    []netip.Prefix
 }
 
 // Open creates the interface, down and without addresses: see Configure.
 func Open(name string, mtu int) (*TUN, error) {
+	return makeLink(name, mtu, unix.IFF_TUN_EXCL)
+}
+
+// Attach creates the interface, or takes over a persistent one that nobody uses
+// ("ip tuntap add"). Others may configure it: Events tells when the link goes up
+// or down or gets another MTU, even after it was moved to another network
+// namespace.
+func Attach(name string, mtu int) (*TUN, error) {
+	t, err := makeLink(name, mtu, 0)
+	if err != nil {
+		return nil, err
+	}
+	return t.watched()
+}
+
+// FromFile takes over an open TUN descriptor, with IFF_NO_PI and with or without
+// IFF_VNET_HDR, and watches the link as Attach does. Unless it fails, it closes f.
+func FromFile(f *os.File, mtu int) (*TUN, error) {
+	fd, err := duplicate(f)
+	if err != nil {
+		return nil, fmt.Errorf("take over the TUN descriptor: %w", err)
+	}
+	t, err := newTUN(fd)
+	if err != nil {
+		return nil, fmt.Errorf("take over the TUN descriptor: %w", err)
+	}
+	if _, err := t.prepare(mtu); err != nil {
+		return nil, err
+	}
+	if t, err = t.watched(); err != nil {
+		return nil, err
+	}
+	_ = f.Close()
+	return t, nil
+}
+
+func makeLink(name string, mtu int, flags uint16) (*TUN, error) {
 	if name == "" || len(name) >= unix.IFNAMSIZ {
 		return nil, fmt.Errorf("interface name %q: it must have 1 to %d characters", name, unix.IFNAMSIZ-1)
 	}
-	fd, err := create(name)
+	fd, err := create(name, flags)
 	if err != nil {
 		return nil, advise(name, err)
 	}
-	native, real, err := tun.CreateUnmonitoredTUNFromFD(fd)
+	t, err := newTUN(fd)
 	if err != nil {
 		return nil, fmt.Errorf("set up TUN interface %q: %w", name, err)
 	}
-	t := &TUN{native: native, file: native.File(), name: real, events: make(chan tun.Event, 1)}
-	if err := t.prepare(mtu); err != nil {
-		_ = native.Close()
-		return nil, fmt.Errorf("set up TUN interface %q: %w", name, err)
+	link, err := t.prepare(mtu)
+	if err != nil {
+		return nil, err
+	}
+	// No link-local address, as on the kernel's WireGuard links. A kernel
+	// without IPv6 refuses, and Configure will say so.
+	_ = t.handle.LinkSetIP6AddrGenMode(link, nl.IN6_ADDR_GEN_MODE_NONE)
+	return t, nil
+}
+
+// newTUN owns fd, and closes it if it fails.
+func newTUN(fd int) (*TUN, error) {
+	name, mode, err := negotiate(fd)
+	if err != nil {
+		_ = unix.Close(fd)
+		return nil, err
+	}
+	return assemble(fd, name, mode)
+}
+
+func assemble(fd int, name string, mode mode) (*TUN, error) {
+	err := unix.SetNonblock(fd, true) // before os.NewFile looks
+	if err != nil {
+		_ = unix.Close(fd)
+		return nil, err
+	}
+	t := &TUN{file: os.NewFile(uintptr(fd), cloneDevice), name: name, events: make(chan tun.Event, 1)}
+	t.reader.mode, t.writer.mode = mode, mode
+	t.reader.dropped, t.writer.dropped = &t.dropped, &t.dropped
+	t.writer.coalescer.UDP = mode.udp
+	t.fill, t.drain = t.reader.fill, t.writer.drain
+	if t.raw, err = t.file.SyscallConn(); err != nil {
+		_ = t.file.Close()
+		return nil, err
 	}
 	return t, nil
 }
 
-// prepare finds the link and sets what it must have before it comes up.
-func (t *TUN) prepare(mtu int) error {
+// prepare finds the link and sets its MTU, or closes the descriptor.
+func (t *TUN) prepare(mtu int) (netlink.Link, error) {
 	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
-		return fmt.Errorf("open netlink socket: %w", err)
+		_ = t.file.Close()
+		return nil, fmt.Errorf("open netlink socket: %w", err)
 	}
 	link, err := handle.LinkByName(t.name)
-	if err == nil {
+	if err == nil && link.Attrs().MTU != mtu {
 		err = handle.LinkSetMTU(link, mtu)
 	}
 	if err != nil {
 		handle.Close()
-		return err
+		_ = t.file.Close()
+		return nil, fmt.Errorf("set MTU of TUN interface %q to %d: %w", t.name, mtu, err)
 	}
-	// No link-local address, as on the kernel's WireGuard links. A kernel
-	// without IPv6 refuses, and Configure will say so.
-	_ = handle.LinkSetIP6AddrGenMode(link, nl.IN6_ADDR_GEN_MODE_NONE)
 	t.handle, t.index = handle, link.Attrs().Index
 	t.mtu.Store(int32(mtu))
-	return nil
-}
-
-// create makes the link and returns its descriptor.
-func create(name string) (int, error) {
-	fd, err := unix.Open(cloneDevice, unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return -1, cloneError{err}
-	}
-	ifr, err := unix.NewIfreq(name)
-	if err == nil {
-		// EXCL: never take over a link that someone else made persistent.
-		ifr.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_VNET_HDR | unix.IFF_TUN_EXCL)
-		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr)
-	}
-	if err != nil {
-		_ = unix.Close(fd)
-		return -1, err
-	}
-	return fd, nil
+	return link, nil
 }
 
 // File is the open clone device.
@@ -112,85 +161,73 @@ func (t *TUN) Name() (string, error) { return t.name, nil }
 // MTU is what was last set.
 func (t *TUN) MTU() (int, error) { return int(t.mtu.Load()), nil }
 
-// Events tells of changes of the MTU. The state of the link is not an event: a
-// WireGuard session outlives a link that is down for a while.
+// Dropped counts packets that were malformed or did not fit, or that the kernel
+// refused.
+func (t *TUN) Dropped() uint64 { return t.dropped.Load() }
+
+// Events tells of changes of the MTU. After Open, the state of the link is not
+// an event: a WireGuard session outlives a link that is down for a while.
 func (t *TUN) Events() <-chan tun.Event { return t.events }
 
-// BatchSize is how many packets one Read or Write moves at most.
-func (t *TUN) BatchSize() int { return t.native.BatchSize() }
+// BatchSize is how many packets one Read moves at most, and how many are best
+// given to one Write.
+func (t *TUN) BatchSize() int { return offload.MaxBatch }
 
 // Read returns injected packets first, then what the kernel sends into the
 // tunnel. It fails with os.ErrClosed once the interface is closed or deleted.
 func (t *TUN) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
-	for {
+	for len(bufs) > 0 {
 		if t.waiting.Load() > 0 {
 			if n := t.takeInjected(bufs, sizes, offset); n > 0 {
 				return n, nil
 			}
 		}
-		n, err := t.native.Read(bufs, sizes, offset)
-		if notPollable(err) {
-			return n, os.ErrClosed
+		var ended error
+		if !t.reader.begin(bufs, sizes, offset) {
+			ended = t.raw.Read(t.fill)
 		}
-		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		n, err := t.reader.end()
+		switch {
+		case n > 0 || err != nil:
 			return n, err
+		case ended != nil && !errors.Is(ended, os.ErrDeadlineExceeded):
+			// Closed, or deleted before the runtime could wait for it.
+			return 0, os.ErrClosed
 		}
 	}
+	return 0, nil
 }
 
-// notPollable recognizes internal/poll.ErrNotPollable, which is not exported:
-// what a descriptor gives whose link went away before the runtime waited for it.
-func notPollable(err error) bool {
-	var pe *os.PathError
-	return errors.As(err, &pe) && pe.Err.Error() == "not pollable"
-}
-
-// Write hands packets to the kernel. While the link is down they are dropped.
+// Write hands packets to the kernel, and returns how many it took. While the
+// link is down they are dropped.
 func (t *TUN) Write(bufs [][]byte, offset int) (int, error) {
-	n, err := t.native.Write(bufs, offset)
-	if errors.Is(err, syscall.EIO) {
-		return n, nil
+	t.writeMu.Lock()
+	defer t.writeMu.Unlock()
+	total, first := 0, error(nil)
+	for len(bufs) > 0 {
+		n := min(len(bufs), offload.MaxBatch)
+		t.writer.begin(bufs[:n], offset)
+		err := t.raw.Write(t.drain)
+		sent, failed := t.writer.end()
+		total += sent
+		if err != nil || errors.Is(failed, os.ErrClosed) {
+			return total, os.ErrClosed
+		}
+		if failed != nil && first == nil {
+			first = fmt.Errorf("write to %s: %w", t.name, failed)
+		}
+		bufs = bufs[n:]
 	}
-	return n, err
+	return total, first
 }
 
-// Inject sends a packet into the tunnel as if the kernel had; packet is copied.
-func (t *TUN) Inject(packet []byte) error {
-	t.injectMu.Lock()
-	defer t.injectMu.Unlock()
-	if len(t.injected) == maxInjected {
-		return fmt.Errorf("inject packet into %s: %w", t.name, unix.ENOBUFS)
-	}
-	// A deadline in the past ends a Read that waits for the kernel. It stands
-	// until the packets are taken, so it can't be missed.
-	if err := t.file.SetReadDeadline(time.Unix(1, 0)); err != nil {
-		return fmt.Errorf("inject packet into %s: %w", t.name, err)
-	}
-	t.injected = append(t.injected, append([]byte(nil), packet...))
-	t.waiting.Store(int32(len(t.injected)))
-	return nil
-}
-
-func (t *TUN) takeInjected(bufs [][]byte, sizes []int, offset int) int {
-	t.injectMu.Lock()
-	defer t.injectMu.Unlock()
-	n := min(len(bufs), len(t.injected))
-	for i, packet := range t.injected[:n] {
-		sizes[i] = copy(bufs[i][offset:], packet)
-	}
-	t.injected = append(t.injected[:0], t.injected[n:]...)
-	t.waiting.Store(int32(len(t.injected)))
-	if len(t.injected) == 0 {
-		_ = t.file.SetReadDeadline(time.Time{}) // fails only when closed, as will the next read
-	}
-	return n
-}
-
-// Close removes the interface and ends a waiting Read.
+// Close removes the interface, unless someone else made it persistent, and ends
+// a waiting Read.
 func (t *TUN) Close() error {
 	var err error
-	t.close.Do(func() {
-		err = t.native.Close()
+	t.closed.Do(func() {
+		t.watcher.close()
+		err = t.file.Close()
 		t.configMu.Lock()
 		defer t.configMu.Unlock()
 		t.handle.Close()
