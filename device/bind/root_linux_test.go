@@ -15,25 +15,7 @@ import (
 
 // The default route moves from one link to the other.
 func TestRouteChange(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
-	runtime.LockOSThread()
-	before, err := netns.Get()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ns, err := netns.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := netns.Set(before); err != nil {
-			t.Fatal(err)
-		}
-		_, _ = ns.Close(), before.Close()
-		runtime.UnlockOSThread()
-	}()
+	enter(t)
 	b := New(nil)
 	if _, _, err := b.Open(0); err != nil {
 		t.Fatal(err)
@@ -51,7 +33,9 @@ func TestRouteChange(t *testing.T) {
 		if err := netlink.RouteAdd(route); err != nil {
 			t.Fatal(err)
 		}
-		if !b.routes.leavesBy(link1, src, dst, 0x20) {
+		e := newEndpoint(netip.AddrPortFrom(dst, 9), 0)
+		e.setSource(src, uint32(link1))
+		if !b.useSource(e) {
 			t.Errorf("%s: the source does not fit before the change", family.name)
 		}
 		generation := b.generation.Load()
@@ -61,7 +45,7 @@ func TestRouteChange(t *testing.T) {
 		for b.generation.Load() == generation {
 			runtime.Gosched()
 		}
-		if b.routes.leavesBy(link1, src, dst, 0x20) {
+		if b.useSource(e) {
 			t.Errorf("%s: the source fits after the change", family.name)
 		}
 	}
@@ -89,4 +73,29 @@ func link(t *testing.T, name, addr string) (int, netip.Addr) {
 		t.Fatal(err)
 	}
 	return pair.Index, netip.MustParsePrefix(addr).Addr()
+}
+
+// enter puts the test's thread into a new network namespace until it ends.
+func enter(t *testing.T) netns.NsHandle {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	runtime.LockOSThread()
+	before, err := netns.Get()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns, err := netns.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := netns.Set(before); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = ns.Close(), before.Close()
+		runtime.UnlockOSThread()
+	})
+	return ns
 }

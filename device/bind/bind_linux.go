@@ -1,0 +1,176 @@
+package bind
+
+import (
+	"errors"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/conn"
+)
+
+// portTries is how many free ports of IPv4 are tried until one is free for
+// IPv6 too.
+const portTries = 100
+
+// Bind is a conn.Bind. Use New.
+type Bind struct {
+	log        hclog.Logger
+	handshakes signal
+	kernel     kernel
+	mark       atomic.Uint32
+	markDenied sync.Once
+	// generation grows when routes or addresses of the host change. An endpoint
+	// whose source was looked up in an older one is looked up again.
+	generation atomic.Uint32
+	fragmented addresses
+	sendings   sync.Pool
+	dropped    atomic.Uint64
+
+	v4, v6 atomic.Pointer[socket] // nil while closed, and if the host lacks the family
+
+	mu     sync.Mutex // guards opening and closing, and routes
+	routes *routes    // nil while closed
+}
+
+var _ conn.Bind = (*Bind)(nil)
+
+// New returns a closed Bind. A nil logger discards.
+func New(log hclog.Logger) *Bind {
+	if log == nil {
+		log = hclog.NewNullLogger()
+	}
+	return &Bind{log: log, handshakes: make(signal, 1), kernel: newKernel()}
+}
+
+// Handshakes signals, coalesced, that messages of the WireGuard handshake came
+// in. They are not authenticated yet: anyone can send some.
+func (b *Bind) Handshakes() <-chan struct{} { return b.handshakes }
+
+// Open listens on port for IPv4 and IPv6; 0 picks a free one.
+func (b *Bind) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.v4.Load() != nil || b.v6.Load() != nil {
+		return nil, 0, conn.ErrBindAlreadyOpen
+	}
+	v4, v6, err := b.listenBoth(port)
+	if err != nil {
+		return nil, 0, err
+	}
+	var fns []conn.ReceiveFunc
+	for _, s := range []*socket{v4, v6} {
+		if s != nil {
+			fns, port = append(fns, b.receiver(s).receive), s.port
+		}
+	}
+	if len(fns) == 0 {
+		return nil, 0, unix.EAFNOSUPPORT
+	}
+	b.v4.Store(v4)
+	b.v6.Store(v6)
+	if b.routes, err = watchRoutes(&b.generation); err != nil {
+		b.log.Debug("route changes can't be watched", "error", err)
+	}
+	return fns, port, nil
+}
+
+// listenBoth opens a socket per family, on the same port. One that the host
+// lacks is nil.
+func (b *Bind) listenBoth(port uint16) (v4, v6 *socket, err error) {
+	for range portTries {
+		v4, err = b.kernel.listen("udp4", port)
+		if err != nil && !errors.Is(err, unix.EAFNOSUPPORT) {
+			return nil, nil, err
+		}
+		same := port
+		if v4 != nil {
+			same = v4.port
+		}
+		v6, err = b.kernel.listen("udp6", same)
+		if err == nil || errors.Is(err, unix.EAFNOSUPPORT) {
+			return v4, v6, nil
+		}
+		v4.close()
+		if port != 0 || !errors.Is(err, unix.EADDRINUSE) {
+			break
+		}
+	}
+	return nil, nil, err
+}
+
+func (s *socket) close() error {
+	if s == nil {
+		return nil
+	}
+	return s.conn.Close()
+}
+
+// Close stops listening.
+func (b *Bind) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.routes.close()
+	b.routes = nil
+	return errors.Join(b.v4.Swap(nil).close(), b.v6.Swap(nil).close())
+}
+
+// SetMark marks packets sent from now on. Without the right to do so packets
+// stay unmarked, which is logged once.
+func (b *Bind) SetMark(mark uint32) error {
+	for _, s := range []*socket{b.v4.Load(), b.v6.Load()} {
+		if s == nil {
+			continue
+		}
+		err := b.kernel.mark(s, mark)
+		if errors.Is(err, unix.EPERM) {
+			b.markDenied.Do(func() {
+				b.log.Info("encrypted packets carry no firewall mark: it needs CAP_NET_ADMIN", "mark", mark)
+			})
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	b.mark.Store(mark)
+	return nil
+}
+
+// BatchSize is how many datagrams one call moves at most.
+func (b *Bind) BatchSize() int { return conn.IdealBatchSize }
+
+// Fragmented returns, sorted, the addresses of peers to which full-size
+// datagrams do not fit the route's MTU, so that the kernel fragments them.
+func (b *Bind) Fragmented() []netip.Addr { return b.fragmented.list(b.generation.Load()) }
+
+// Stats returns the counters, which never restart, and what is offloaded now.
+func (b *Bind) Stats() Stats {
+	return Stats{
+		Dropped: b.dropped.Load(),
+		IPv4:    b.v4.Load().offload(), IPv6: b.v6.Load().offload(),
+	}
+}
+
+func (s *socket) offload() Offload {
+	if s == nil {
+		return Offload{}
+	}
+	return Offload{Open: true, Send: s.segment.Load(), Receive: s.gro}
+}
+
+// Control returns a net.ListenConfig or net.Dialer hook that marks sockets, so
+// that control traffic never enters the tunnel. Without the right to mark, the
+// socket stays unmarked.
+func Control(mark uint32) func(network, address string, c syscall.RawConn) error {
+	return func(_, _ string, c syscall.RawConn) error {
+		err := setMark(c, mark)
+		if errors.Is(err, unix.EPERM) {
+			return nil
+		}
+		return err
+	}
+}

@@ -1,0 +1,145 @@
+package bind
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/conn"
+)
+
+// endpoint is a peer's address and the source to answer from. Address and
+// source lie in it in the form that the kernel takes.
+type endpoint struct {
+	dst     netip.AddrPort
+	src     netip.Addr // invalid when there was none from the start
+	ifindex uint32     // the interface of src
+
+	name       [unix.SizeofSockaddrInet6]byte
+	nameLen    uint32
+	control    [controlSize]byte // the source, controlLen bytes
+	controlLen int
+
+	cleared atomic.Bool // the source is never to be used again
+	// What the routes said about the source, in a generation of them.
+	checked atomic.Uint64 // 1 + the generation; 0: not looked up yet
+	astray  atomic.Bool   // packets from the source would leave elsewhere
+}
+
+var _ conn.Endpoint = (*endpoint)(nil)
+
+// newEndpoint returns an endpoint without a source. scope is the interface of a
+// link-local address.
+func newEndpoint(dst netip.AddrPort, scope uint32) *endpoint {
+	e := &endpoint{dst: dst}
+	binary.BigEndian.PutUint16(e.name[2:], dst.Port())
+	if dst.Addr().Is4() {
+		binary.NativeEndian.PutUint16(e.name[:], unix.AF_INET)
+		a := dst.Addr().As4()
+		copy(e.name[4:], a[:])
+		e.nameLen = unix.SizeofSockaddrInet4
+		return e
+	}
+	binary.NativeEndian.PutUint16(e.name[:], unix.AF_INET6)
+	a := dst.Addr().As16()
+	copy(e.name[8:], a[:])
+	binary.NativeEndian.PutUint32(e.name[24:], scope)
+	e.nameLen = unix.SizeofSockaddrInet6
+	return e
+}
+
+// setSource sets the source of a new endpoint.
+func (e *endpoint) setSource(src netip.Addr, ifindex uint32) {
+	e.src, e.ifindex = src, ifindex
+	e.controlLen = putSource(e.control[:], src, ifindex)
+}
+
+// ParseEndpoint reads ip:port.
+func (b *Bind) ParseEndpoint(s string) (conn.Endpoint, error) {
+	dst, err := netip.ParseAddrPort(s)
+	if err != nil {
+		return nil, fmt.Errorf("endpoint %q: %w", s, err)
+	}
+	dst = netip.AddrPortFrom(dst.Addr().Unmap(), dst.Port())
+	scope, err := scopeOf(dst.Addr().Zone())
+	if err != nil {
+		return nil, fmt.Errorf("endpoint %q: %w", s, err)
+	}
+	return newEndpoint(dst, scope), nil
+}
+
+// scopeOf returns the index of the interface that a zone names.
+func scopeOf(zone string) (uint32, error) {
+	if zone == "" {
+		return 0, nil
+	}
+	if n, err := strconv.ParseUint(zone, 10, 32); err == nil {
+		return uint32(n), nil
+	}
+	link, err := net.InterfaceByName(zone)
+	if err != nil {
+		return 0, err
+	}
+	return uint32(link.Index), nil
+}
+
+// zoneOf names the interface with that index.
+func zoneOf(scope uint32) string {
+	if scope == 0 {
+		return ""
+	}
+	if link, err := net.InterfaceByIndex(int(scope)); err == nil {
+		return link.Name
+	}
+	return strconv.FormatUint(uint64(scope), 10)
+}
+
+// ClearSrc drops the source: the kernel chooses one by its routes.
+func (e *endpoint) ClearSrc() { e.cleared.Store(true) }
+
+// SrcIP returns the address to send from, if there is one.
+func (e *endpoint) SrcIP() netip.Addr {
+	if e.cleared.Load() || e.astray.Load() {
+		return netip.Addr{}
+	}
+	return e.src
+}
+
+// SrcToString returns the address to send from.
+func (e *endpoint) SrcToString() string { return e.SrcIP().String() }
+
+// DstIP returns the peer's address.
+func (e *endpoint) DstIP() netip.Addr { return e.dst.Addr() }
+
+// DstToString returns the peer's address and port.
+func (e *endpoint) DstToString() string { return e.dst.String() }
+
+// DstToBytes returns the peer's address and port as cookies are bound to them.
+func (e *endpoint) DstToBytes() []byte {
+	b, _ := e.dst.MarshalBinary() // never fails
+	return b
+}
+
+// useSource reports whether to send from the endpoint's source. It asks the
+// routing table, once per generation, whether packets from it leave by the
+// interface they came in by. Where they do not, naming the interface would have
+// the kernel look for the peer on that link.
+func (b *Bind) useSource(e *endpoint) bool {
+	if !e.src.IsValid() || e.cleared.Load() {
+		return false
+	}
+	now := uint64(b.generation.Load()) + 1
+	// Routes have no say in where packets to a link-local address leave.
+	if e.checked.Load() != now && !e.dst.Addr().IsLinkLocalUnicast() {
+		b.mu.Lock()
+		r := b.routes
+		b.mu.Unlock()
+		e.astray.Store(!r.leavesBy(int(e.ifindex), e.src, e.dst.Addr(), b.mark.Load()))
+		e.checked.Store(now)
+	}
+	return !e.astray.Load()
+}

@@ -1,0 +1,32 @@
+package bind
+
+// message is one received message: datagrams of the same sender, end to end.
+type message struct {
+	data    []byte // what is not handed out yet
+	segment int    // size of each datagram but the last, which may be smaller
+	ep      *endpoint
+}
+
+// datagrams returns how many there are.
+func (m *message) datagrams() int {
+	if len(m.data) == 0 {
+		return 0
+	}
+	return (len(m.data) + m.segment - 1) / m.segment
+}
+
+// deal copies datagrams to bufs until one of both runs out. It returns how many
+// bufs are filled, and how many datagrams were larger than theirs.
+func (m *message) deal(bufs [][]byte, sizes []int) (filled, dropped int) {
+	for len(m.data) > 0 && filled < len(bufs) {
+		n := min(m.segment, len(m.data))
+		if n <= len(bufs[filled]) {
+			sizes[filled] = copy(bufs[filled], m.data[:n])
+			filled++
+		} else {
+			dropped++
+		}
+		m.data = m.data[n:]
+	}
+	return filled, dropped
+}

@@ -1,0 +1,147 @@
+package bind
+
+import (
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/conn"
+)
+
+const (
+	// maxMessages is how many messages one system call takes at most: enough
+	// for the cost of the call to be small, each needs space of its own.
+	maxMessages = 16
+	maxMessage  = 1 << 16 // bytes, and more than any message has
+)
+
+// receiver is the state of one socket's ReceiveFunc. Messages are read into
+// scratch and dealt out from there. Reading them into the caller's buffers at
+// once, by a guess of how they are cut, is no faster: many small pieces cost the
+// kernel what the copy from warm scratch costs here.
+type receiver struct {
+	bind  *Bind
+	sock  *socket
+	cache cache
+	fill  func(fd uintptr) bool
+
+	msgs     [maxMessages]mmsghdr
+	iovs     [maxMessages]unix.Iovec
+	names    [maxMessages][unix.SizeofSockaddrInet6]byte
+	controls [maxMessages][controlSize]byte
+	scratch  [][]byte
+
+	messages [maxMessages]message
+	held     []message // of them, what no buffer was left for; nothing is read until it is gone
+	each     int       // datagrams to expect in a message
+
+	// The call under way.
+	bufs  [][]byte
+	sizes []int
+	eps   []conn.Endpoint
+	next  int // buffers before it are filled
+	errno syscall.Errno
+}
+
+func (b *Bind) receiver(s *socket) *receiver {
+	r := &receiver{bind: b, sock: s, each: 1, scratch: make([][]byte, maxMessages)}
+	r.cache = newCache()
+	r.fill = r.read
+	// One allocation, whose pages come into being when first written to.
+	scratch := make([]byte, maxMessages*maxMessage)
+	for i := range r.msgs {
+		r.scratch[i] = scratch[i*maxMessage:][:maxMessage]
+		r.iovs[i].Base = &r.scratch[i][0]
+		r.iovs[i].SetLen(maxMessage)
+		msg := &r.msgs[i].Msghdr
+		msg.Iov = &r.iovs[i]
+		msg.SetIovlen(1)
+		msg.Name, msg.Control = &r.names[i][0], &r.controls[i][0]
+	}
+	return r
+}
+
+// receive is a conn.ReceiveFunc.
+func (r *receiver) receive(bufs [][]byte, sizes []int, eps []conn.Endpoint) (int, error) {
+	if len(bufs) == 0 {
+		return 0, nil
+	}
+	r.bufs, r.sizes, r.eps, r.next, r.errno = bufs, sizes, eps, 0, 0
+	r.deal()
+	if r.next < len(bufs) {
+		if err := r.sock.raw.Read(r.fill); err != nil && r.next == 0 {
+			return 0, err
+		}
+	}
+	r.bufs, r.sizes, r.eps = nil, nil, nil
+	if r.next == 0 && r.errno != 0 {
+		return 0, os.NewSyscallError("recvmmsg", r.errno)
+	}
+	r.bind.handshakes.look(bufs, sizes[:r.next])
+	return r.next, nil
+}
+
+// read receives until the socket is empty or the buffers are filled. It reports
+// whether to return, rather than wait for the socket.
+func (r *receiver) read(fd uintptr) bool {
+	for r.next < len(r.bufs) {
+		asked := max(1, min(maxMessages, (len(r.bufs)-r.next)/r.each))
+		for i := range asked {
+			r.msgs[i].Namelen = unix.SizeofSockaddrInet6
+			r.msgs[i].SetControllen(controlSize)
+		}
+		got, errno := r.bind.kernel.receive(fd, r.msgs[:asked])
+		switch errno {
+		case 0:
+		case unix.EINTR:
+			continue
+		case unix.EAGAIN:
+			return r.next > 0
+		default:
+			r.errno = errno
+			return true
+		}
+		r.take(got)
+		if got < asked && r.next > 0 {
+			return true // the socket is empty
+		}
+	}
+	return true
+}
+
+// take hands out the first n messages, in order.
+func (r *receiver) take(n int) {
+	for i := range n {
+		m, msg := &r.messages[i], &r.msgs[i]
+		c := parseControl(r.controls[i][:msg.Controllen])
+		m.data = r.scratch[i][:msg.n]
+		m.segment = int(msg.n)
+		if c.segment > 0 {
+			m.segment = c.segment
+		}
+		if msg.Flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
+			m.data = nil // where datagrams end is not known
+			r.bind.dropped.Add(1)
+		}
+		m.ep = r.cache.endpoint(pathOf(&r.names[i], c))
+		r.each = max(1, m.datagrams(), r.each*7/8)
+	}
+	r.held = r.messages[:n]
+	r.deal()
+}
+
+// deal hands out what is held until it is gone or the buffers are filled.
+func (r *receiver) deal() {
+	for len(r.held) > 0 && r.next < len(r.bufs) {
+		m := &r.held[0]
+		filled, dropped := m.deal(r.bufs[r.next:], r.sizes[r.next:])
+		for i := range filled {
+			r.eps[r.next+i] = m.ep
+		}
+		r.next += filled
+		r.bind.dropped.Add(uint64(dropped))
+		if len(m.data) == 0 {
+			r.held = r.held[1:]
+		}
+	}
+}

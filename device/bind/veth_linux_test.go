@@ -1,0 +1,206 @@
+package bind
+
+import (
+	"bytes"
+	"net/netip"
+	"slices"
+	"syscall"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/conn"
+)
+
+// host is a bind in a network namespace of its own, at one end of a veth pair.
+type host struct {
+	*Bind
+	fns  []conn.ReceiveFunc
+	port uint16
+	link netlink.Link
+}
+
+// hosts returns two, at 10.9.0.1 and fd09::1, and at .2 and ::2.
+func hosts(t *testing.T, mtu int) (a, b *host) {
+	t.Helper()
+	one := enter(t)
+	a, b = &host{Bind: New(nil)}, &host{Bind: New(nil)}
+	pair := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "one", MTU: mtu}, PeerName: "two", PeerMTU: uint32(mtu)}
+	if err := netlink.LinkAdd(pair); err != nil {
+		t.Fatal(err)
+	}
+	peer, err := netlink.LinkByName("two")
+	if err != nil {
+		t.Fatal(err)
+	}
+	two := enter(t)
+	if err := netns.Set(one); err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.LinkSetNsFd(peer, int(two)); err != nil {
+		t.Fatal(err)
+	}
+	if err := netns.Set(two); err != nil {
+		t.Fatal(err)
+	}
+	b.start(t, "two", "10.9.0.2/24", "fd09::2/64")
+	if err := netns.Set(one); err != nil {
+		t.Fatal(err)
+	}
+	a.start(t, "one", "10.9.0.1/24", "fd09::1/64")
+	for i, to := range b.paths() { // wait until it carries packets
+		move(t, a, parse(t, a, to), b.fns[i], datagrams(1))
+	}
+	return a, b
+}
+
+func (h *host) start(t *testing.T, name string, addresses ...string) {
+	t.Helper()
+	var err error
+	if h.link, err = netlink.LinkByName(name); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range addresses {
+		a, err := netlink.ParseAddr(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.Flags = unix.IFA_F_NODAD
+		if a.IP.To4() != nil {
+			a.Flags = 0
+		}
+		if err := netlink.AddrAdd(h.link, a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := netlink.LinkSetUp(h.link); err != nil {
+		t.Fatal(err)
+	}
+	h.fns, h.port = open(t, h.Bind)
+	// What the new link still has to say is not of these tests.
+	h.routes.close()
+	h.routes = nil
+}
+
+// paths are the addresses of the second host, in the order of its functions.
+func (h *host) paths() []netip.AddrPort {
+	return []netip.AddrPort{
+		netip.AddrPortFrom(netip.MustParseAddr("10.9.0.2"), h.port),
+		netip.AddrPortFrom(netip.MustParseAddr("fd09::2"), h.port),
+	}
+}
+
+// move sends datagrams and compares what comes out. It returns their endpoint.
+func move(t *testing.T, from *host, ep conn.Endpoint, fn conn.ReceiveFunc, sent [][]byte) conn.Endpoint {
+	t.Helper()
+	if err := from.Send(sent, ep); err != nil {
+		t.Fatalf("send to %s: %v", ep.DstToString(), err)
+	}
+	var last conn.Endpoint
+	for in := newBatch(); len(sent) > 0; {
+		in.receive(t, fn, func(d []byte, ep conn.Endpoint) {
+			if !bytes.Equal(d, sent[0]) {
+				t.Fatalf("from %s: %s, want %s", ep.DstToString(), brief(d), brief(sent[0]))
+			}
+			sent, last = sent[1:], ep
+		})
+	}
+	return last
+}
+
+// Datagrams that do not fit the route's MTU arrive, and the bind says so. Those
+// that fit change nothing.
+func TestUnderlayMTU(t *testing.T) {
+	a, b := hosts(t, 1280)
+	large := datagrams(slices.Repeat([]int{1452}, 40)...)
+	small := datagrams(slices.Repeat([]int{1100}, 40)...)
+	for i, to := range b.paths() {
+		ep := parse(t, a, to)
+		move(t, a, ep, b.fns[i], small)
+		if got := a.Fragmented(); len(got) != i {
+			t.Errorf("before: fragmented %v", got)
+		}
+		for range 2 {
+			back := move(t, a, ep, b.fns[i], large)
+			move(t, b, back, a.fns[i], large)
+			if back.DstIP().String() != []string{"10.9.0.1", "fd09::1"}[i] || back.SrcIP() != to.Addr() {
+				t.Errorf("from %s to %s", back.DstIP(), back.SrcIP())
+			}
+		}
+		if got := a.Fragmented(); len(got) != i+1 || !slices.Contains(got, to.Addr()) {
+			t.Errorf("after: fragmented %v", got)
+		}
+	}
+	if s := a.Stats(); !s.IPv4.Send || !s.IPv6.Send {
+		t.Errorf("offload was given up: %+v", s)
+	}
+	a.generation.Add(1)
+	if got := a.Fragmented(); len(got) != 0 {
+		t.Errorf("after a change of routes: fragmented %v", got)
+	}
+}
+
+// Bursts cross a link and come back, by way of the address they came to.
+func TestBurstsCrossALink(t *testing.T) {
+	a, b := hosts(t, 1500)
+	sent := datagrams(append(slices.Repeat([]int{1452}, 100), 80, 80, 80, 1452, 1452, 700)...)
+	for i, to := range b.paths() {
+		for range 3 {
+			back := move(t, a, parse(t, a, to), b.fns[i], sent)
+			move(t, b, back, a.fns[i], sent)
+			if back.SrcIP() != to.Addr() || back.(*endpoint).ifindex == 0 {
+				t.Errorf("source %s by %d", back.SrcIP(), back.(*endpoint).ifindex)
+			}
+		}
+	}
+	if got := a.Fragmented(); len(got) != 0 {
+		t.Errorf("fragmented %v", got)
+	}
+}
+
+// A source that is gone from the host is refused by the kernel, and dropped.
+func TestSourceGone(t *testing.T) {
+	a, b := hosts(t, 1500)
+	for i, to := range b.paths() {
+		ep := parse(t, a, to).(*endpoint)
+		gone := []string{"10.9.0.77", "fd09::77"}[i]
+		ep.setSource(netip.MustParseAddr(gone), uint32(a.link.Attrs().Index))
+		move(t, a, ep, b.fns[i], datagrams(1000, 1000, 1000))
+		if ep.SrcIP().IsValid() {
+			t.Errorf("source %s is kept", ep.SrcIP())
+		}
+	}
+}
+
+// A full socket is waited for.
+func TestFullSocket(t *testing.T) {
+	a, b := hosts(t, 1500)
+	slow := &netlink.Tbf{
+		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: a.link.Attrs().Index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT},
+		Rate:       12_500_000, Buffer: 3000, Limit: 1 << 20,
+	}
+	if err := netlink.QdiscAdd(slow); err != nil {
+		t.Skipf("no slow link: %v", err)
+	}
+	if err := setOption(a.v4.Load(), unix.SOL_SOCKET, unix.SO_SNDBUF, 4096); err != nil {
+		t.Fatal(err)
+	}
+	full := 0
+	send := a.kernel.send
+	a.kernel.send = func(fd uintptr, msgs []mmsghdr) (int, syscall.Errno) {
+		n, errno := send(fd, msgs)
+		if errno == unix.EAGAIN {
+			full++
+		}
+		return n, errno
+	}
+	var sizes []int
+	for i := range 100 {
+		sizes = append(sizes, 1000+i)
+	}
+	move(t, a, parse(t, a, b.paths()[0]), b.fns[0], datagrams(sizes...))
+	if full == 0 {
+		t.Error("the socket was never full")
+	}
+}
