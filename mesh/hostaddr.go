@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"sort"
 )
 
 // hostDNS is the address of Talos' host DNS, the same on every node.
@@ -71,11 +72,12 @@ func reachable(a netip.Addr) bool {
 func sortHostAddresses(list []hostAddress) []hostAddress {
 	// Talos' order isn't transitive, so equal sets must first be brought into
 	// one total order to give equal results.
-	slices.SortFunc(list, func(a, b hostAddress) int {
-		return cmp.Or(a.prefix.Addr().Compare(b.prefix.Addr()), b.prefix.Bits()-a.prefix.Bits(), falseLast(a.defaultRoute, b.defaultRoute))
+	sort.Slice(list, func(i, j int) bool {
+		a, b := &list[i], &list[j]
+		return cmp.Or(a.prefix.Addr().Compare(b.prefix.Addr()), b.prefix.Bits()-a.prefix.Bits(), falseLast(a.defaultRoute, b.defaultRoute)) < 0
 	})
 	list = slices.CompactFunc(list, func(a, b hostAddress) bool { return a.prefix == b.prefix })
-	slices.SortStableFunc(list, func(a, b hostAddress) int { return compareNodeAddresses(a.prefix, b.prefix) })
+	sort.SliceStable(list, func(i, j int) bool { return compareNodeAddresses(list[i].prefix, list[j].prefix) < 0 })
 	return list
 }
 

@@ -5,6 +5,7 @@ import (
 	"container/heap"
 	"net/netip"
 	"slices"
+	"sort"
 
 	"go4.org/netipx"
 )
@@ -32,7 +33,9 @@ func spanOf(p netip.Prefix, owner int) span {
 // One sweep over all spans costs O(n log n); cutting each owner's set by all
 // earlier ones would be quadratic in the number of peers.
 func divide(want []span) (had, contested []span) {
-	slices.SortFunc(want, func(a, b span) int { return cmp.Or(a.from.Compare(b.from), cmp.Compare(a.owner, b.owner)) })
+	sort.Slice(want, func(i, j int) bool {
+		return cmp.Or(want[i].from.Compare(want[j].from), cmp.Compare(want[i].owner, want[j].owner)) < 0
+	})
 	out := make(spans, 0, len(want))
 	for start := 0; start < len(want); {
 		last, end, several := want[start].to, start+1, false

@@ -1,10 +1,10 @@
 package mesh
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -88,7 +88,7 @@ func reportOverlaps(peers []candidate, had, contested []span, cs *conditions) {
 			left[s.owner] = true
 		}
 	}
-	slices.SortStableFunc(contested, func(a, b span) int { return cmp.Compare(a.owner, b.owner) })
+	sort.SliceStable(contested, func(i, j int) bool { return contested[i].owner < contested[j].owner })
 	for start, end := 0, 0; start < len(contested); start = end {
 		owner := contested[start].owner
 		for end = start; end < len(contested) && contested[end].owner == owner; end++ {

@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/wirespan/wirespan/discovery"
@@ -78,7 +79,7 @@ func (a *affiliate) addEndpoints(eps [][]byte, expiry time.Time) (added bool, er
 		added = true
 	}
 	a.endpoints = append(a.endpoints, arrived...)
-	slices.SortStableFunc(a.endpoints, func(x, y endpoint) int { return y.expiry.Compare(x.expiry) })
+	sort.SliceStable(a.endpoints, func(i, j int) bool { return a.endpoints[i].expiry.After(a.endpoints[j].expiry) })
 	return added, err
 }
 

@@ -27,8 +27,9 @@ type Device interface {
 	SetListenPort(port uint16) error
 	ListenPort() uint16
 	Ping(ctx context.Context, addr netip.Addr) (time.Duration, error)
-	Events() <-chan struct{} // a handshake changed the statistics; coalesced
-	Done() <-chan struct{}   // closed when the device has died by itself
+	Events() <-chan struct{}  // a handshake changed the statistics; coalesced
+	Done() <-chan struct{}    // closed when the device has died by itself
+	Fragmented() []netip.Addr // hosts to which encrypted packets are larger than the path takes
 	Close() error
 }
 

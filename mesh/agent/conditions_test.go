@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -94,6 +95,22 @@ func TestHostTrouble(t *testing.T) {
 				t.Errorf("MTU = %d after the underlay's became 1400", got)
 			}
 		})
+	})
+}
+
+func TestFragmentedPathsAreConditions(t *testing.T) {
+	bubble(t, []string{meshDocument}, func(h *harness) {
+		dev := h.device()
+		dev.with(func() { dev.fragmented = []netip.Addr{netip.MustParseAddr("192.0.2.7")} })
+		h.advance(mesh.ReconcileInterval)
+		if got := h.condition(conditionMTU); !strings.Contains(got, "fragmented") {
+			t.Errorf("condition = %q", got)
+		}
+		dev.with(func() { dev.fragmented = nil })
+		h.advance(mesh.ReconcileInterval)
+		if got := h.condition(conditionMTU); got != "" {
+			t.Errorf("condition stays: %q", got)
+		}
 	})
 }
 

@@ -19,19 +19,20 @@ type fakeDevice struct {
 	events chan struct{}
 	done   chan struct{}
 
-	mu       sync.Mutex
-	peers    map[mesh.Key]mesh.PeerConfig
-	stats    map[mesh.Key]mesh.PeerStats
-	live     map[netip.AddrPort]bool
-	applied  []time.Time // every call of Apply
-	touched  int         // peers that Apply added, changed or removed
-	applyErr error
-	statsErr error
-	portErr  error
-	port     uint16
-	mtu      int
-	addrs    []netip.Prefix
-	closed   bool
+	mu         sync.Mutex
+	peers      map[mesh.Key]mesh.PeerConfig
+	stats      map[mesh.Key]mesh.PeerStats
+	live       map[netip.AddrPort]bool
+	applied    []time.Time // every call of Apply
+	touched    int         // peers that Apply added, changed or removed
+	applyErr   error
+	statsErr   error
+	portErr    error
+	port       uint16
+	mtu        int
+	addrs      []netip.Prefix
+	fragmented []netip.Addr
+	closed     bool
 }
 
 const roundTrip = 20 * time.Millisecond
@@ -138,6 +139,12 @@ func (d *fakeDevice) Ping(_ context.Context, addr netip.Addr) (time.Duration, er
 
 func (d *fakeDevice) Events() <-chan struct{} { return d.events }
 func (d *fakeDevice) Done() <-chan struct{}   { return d.done }
+
+func (d *fakeDevice) Fragmented() []netip.Addr {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.fragmented
+}
 
 func (d *fakeDevice) Close() error {
 	d.mu.Lock()

@@ -18,6 +18,7 @@ const (
 	conditionApply mesh.ConditionType = "ApplyFailed"
 	conditionHost  mesh.ConditionType = "HostUnknown"
 	conditionData  mesh.ConditionType = "DiscoveryData"
+	conditionMTU   mesh.ConditionType = "UnderlayMTU"
 )
 
 // reconcile looks at everything once, decides, applies and shows. It returns
@@ -55,6 +56,7 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 
 	report(conditionClockNotRecorded, "clock", a.cfg.Clock.Tick(now))
 	conditions = append(conditions, a.cfg.Clock.conditions(now)...)
+	conditions = append(conditions, a.fragmented()...)
 	plan.Conditions = append(plan.Conditions, conditions...)
 
 	a.failures++
@@ -66,6 +68,21 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 	a.previous = plan
 	a.storeStatus(plan, now)
 	return a.nextLook(plan, now)
+}
+
+// fragmented tells of hosts on whose way the tunnel's packets don't fit.
+func (a *Agent) fragmented() []mesh.Condition {
+	if a.device == nil {
+		return nil
+	}
+	var conditions []mesh.Condition
+	for _, host := range a.device.Fragmented() {
+		conditions = append(conditions, mesh.Condition{
+			Type: conditionMTU, Subject: host.String(),
+			Message: "the route to this host takes no packets as large as the tunnel's: they are fragmented and sent one by one, which is slow; set a smaller kubespan.mtu on all nodes",
+		})
+	}
+	return conditions
 }
 
 // nextLook is the tick, or less: a state boundary, or a retry.

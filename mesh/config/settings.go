@@ -86,6 +86,10 @@ func serviceSettings() []Setting {
 		Help: "Never set the system clock, even if it is behind the last run.",
 		at:   func(w *Wirespan) target { return scalar[bool]{&w.NoClockFix, parseBool} },
 	}, {
+		Key: "memoryBudget", Example: "64MiB", Restart: true,
+		Help: "Memory that the process may take for speed; by default an eighth of the host's, within 32MiB and 64MiB.",
+		at:   func(w *Wirespan) target { return scalar[int64]{&w.MemoryBudget, parseSize} },
+	}, {
 		Key: "logging.level", Values: []string{"trace", "debug", "info", "warn", "error"}, Default: "info",
 		Help: "Least severe messages to log.",
 		at: func(w *Wirespan) target {

@@ -68,6 +68,7 @@ addressFilters: [docker0, "!10.0.0.0/8"]
 discoveryListen: "[::1]:3000"
 advertiseDiscovery: [mesh.example.org, "[2001:db8::1]:443"]
 noClockFix: true
+memoryBudget: 64MiB
 logging:
     level: debug
     json: true
@@ -80,7 +81,7 @@ func wantEverySetting(t *testing.T) config.Wirespan {
 		IdentityDir: "/run/secrets/id", ControlSocket: "/run/w.sock", MAC: []byte{2, 0, 0x5e, 0x10, 0, 1},
 		Nodename: "node-1", Hostname: "Node-1.example.org", MachineType: mesh.MachineWorker, LeaveOnStop: new(bool),
 		DiscoveryListen: "[::1]:3000", AdvertiseDiscovery: []string{"mesh.example.org", "[2001:db8::1]:443"},
-		NoClockFix: true, Logging: config.Logging{Level: "debug", JSON: true},
+		NoClockFix: true, MemoryBudget: 64 << 20, Logging: config.Logging{Level: "debug", JSON: true},
 	}
 	for _, s := range []string{"docker0", "!10.0.0.0/8"} {
 		f, err := mesh.ParseAddressFilter(s)
@@ -108,7 +109,7 @@ func TestEverySettingAsOverride(t *testing.T) {
 		"identityDir": "/run/secrets/id", "controlSocket": "/run/w.sock", "mac": "02:00:5e:10:00:01",
 		"nodename": "node-1", "hostname": "Node-1.example.org", "machineType": "worker", "leaveOnStop": "false",
 		"announceAsMember": "false", "addressFilters": "docker0, !10.0.0.0/8,", "discoveryListen": "[::1]:3000",
-		"advertiseDiscovery": "mesh.example.org,[2001:db8::1]:443", "noClockFix": "1",
+		"advertiseDiscovery": "mesh.example.org,[2001:db8::1]:443", "noClockFix": "1", "memoryBudget": "65536 KiB",
 		"logging.level": "debug", "logging.json": "true",
 	}
 	var options config.Options
@@ -186,6 +187,11 @@ func TestSettingErrors(t *testing.T) {
 		{"advertiseDiscovery", "a,:443", `":443" has no host`},
 		{"advertiseDiscovery", "fe80::1%eth0", `"fe80::1%eth0" has a zone, which means nothing on another host`},
 		{"advertiseDiscovery", "https://a", `"//a" is not a port number (0 to 65535)`},
+		{"memoryBudget", "64MB", `"64MB" is not a size such as 64MiB (bytes, KiB, MiB or GiB)`},
+		{"memoryBudget", "0", `"0" is not a size such as 64MiB (bytes, KiB, MiB or GiB)`},
+		{"memoryBudget", "-1", `"-1" is not a size such as 64MiB (bytes, KiB, MiB or GiB)`},
+		{"memoryBudget", "KiB", `"KiB" is not a size such as 64MiB (bytes, KiB, MiB or GiB)`},
+		{"memoryBudget", "8589934592GiB", `"8589934592GiB" is not a size such as 64MiB (bytes, KiB, MiB or GiB)`},
 		{"logging.level", "loud", `"loud" is not one of trace, debug, info, warn, error`},
 		{"nonsense", "1", `unknown setting "nonsense"`},
 	} {
@@ -213,7 +219,7 @@ func TestDiff(t *testing.T) {
 		t.Errorf("no change needs a restart: %v", d)
 	}
 	all := mustLoad(t, wirespan(everySetting), config.Options{})
-	want := []string{"backend", "interfaceName", "stateDir", "identityDir", "controlSocket", "discoveryListen", "noClockFix", "logging.json"}
+	want := []string{"backend", "interfaceName", "stateDir", "identityDir", "controlSocket", "discoveryListen", "noClockFix", "memoryBudget", "logging.json"}
 	if d := config.Diff(old, all); !reflect.DeepEqual(d, want) {
 		t.Errorf("restart for %v, want %v", d, want)
 	}

@@ -43,6 +43,21 @@ func parseBool(s string) (bool, error) {
 	return v, nil
 }
 
+// parseSize reads a positive number of bytes, with or without a unit.
+func parseSize(s string) (int64, error) {
+	digits, shift := s, 0
+	for i, unit := range []string{"KiB", "MiB", "GiB"} {
+		if rest, ok := strings.CutSuffix(s, unit); ok {
+			digits, shift = strings.TrimRight(rest, " "), 10*(i+1)
+		}
+	}
+	n, err := strconv.ParseUint(digits, 10, 63-shift)
+	if err != nil || n == 0 {
+		return 0, fmt.Errorf("%.100q is not a size such as 64MiB (bytes, KiB, MiB or GiB)", s)
+	}
+	return int64(n) << shift, nil
+}
+
 // oneOf reads one of a few words.
 func oneOf[T ~string](values ...T) func(string) (T, error) {
 	return func(s string) (T, error) {

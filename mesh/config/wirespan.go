@@ -34,6 +34,7 @@ type Wirespan struct {
 	DiscoveryListen    string   // host:port of the embedded discovery server
 	AdvertiseDiscovery []string // host or host:port, for join tokens
 	NoClockFix         bool
+	MemoryBudget       int64 // bytes; 0: fitted to the machine
 	Logging            Logging
 }
 
