@@ -34,6 +34,9 @@ type Bind interface {
 	conn.Bind
 	// Handshakes signals, coalesced, that handshake messages came in.
 	Handshakes() <-chan struct{}
+	// Fragmented are the hosts, sorted, to which the route takes no datagrams
+	// as large as those that were sent.
+	Fragmented() []netip.Addr
 }
 
 // Config is what a device starts with.
@@ -50,6 +53,7 @@ type Config struct {
 type Device struct {
 	wg         *wireguard.Device
 	tun        *echo
+	bind       Bind
 	log        hclog.Logger
 	events     chan struct{}
 	cancel     context.CancelFunc // ends background
@@ -71,17 +75,37 @@ func Open(c Config) (*Device, error) {
 	if c.Log == nil {
 		c.Log = hclog.NewNullLogger()
 	}
-	d := &Device{tun: newEcho(c.TUN), log: c.Log, events: make(chan struct{}, 1), port: c.ListenPort}
-	d.wg = wireguard.NewDevice(d.tun, c.Bind, logger(c.Log))
+	d := open(c)
 	if err := d.start(c); err != nil {
-		d.wg.Close()
+		_ = d.Close()
 		return nil, err
 	}
+	return d, nil
+}
+
+// OpenBare starts a device without key or peers, which are to come by its
+// configuration socket (ServeUAPI), as they do for wireguard-go: it opens its
+// UDP port when the interface tells that it is up. Only TUN, Bind and Log of c
+// are used; the device owns and closes the first two.
+func OpenBare(c Config) (*Device, error) {
+	if c.TUN == nil || c.Bind == nil {
+		return nil, errors.New("device: TUN and Bind are required")
+	}
+	if c.Log == nil {
+		c.Log = hclog.NewNullLogger()
+	}
+	return open(c), nil
+}
+
+func open(c Config) *Device {
+	d := &Device{tun: newEcho(c.TUN), bind: c.Bind, log: c.Log, events: make(chan struct{}, 1), port: c.ListenPort}
+	tun, bind := newFlight(flightLimit).between(d.tun, c.Bind)
+	d.wg = wireguard.NewDevice(tun, bind, logger(c.Log))
 	ctx, cancel := context.WithCancel(context.Background())
 	d.cancel = cancel
 	w := watcher{signal: c.Bind.Handshakes(), gone: d.wg.Wait(), read: d.handshakeSum, events: d.events}
 	d.background.Go(func() { w.run(ctx) })
-	return d, nil
+	return d
 }
 
 func (d *Device) start(c Config) error {
@@ -178,6 +202,10 @@ func (d *Device) ListenPort() uint16 {
 // Events signals, coalesced, that the statistics of peers changed by a
 // handshake, so that they can be read at once.
 func (d *Device) Events() <-chan struct{} { return d.events }
+
+// Fragmented are the hosts, sorted, to which encrypted packets are larger than
+// the route takes: the kernel cuts them into fragments.
+func (d *Device) Fragmented() []netip.Addr { return d.bind.Fragmented() }
 
 // Done is closed when the device has stopped, by Close or by itself.
 func (d *Device) Done() <-chan struct{} { return d.wg.Wait() }

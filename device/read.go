@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
-	"slices"
+	"sort"
 	"strconv"
 	"time"
 
@@ -187,8 +187,8 @@ func (d *Device) Stats() ([]mesh.PeerStats, error) {
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(stats, func(a, b mesh.PeerStats) int {
-		return bytes.Compare(a.PublicKey[:], b.PublicKey[:])
+	sort.Slice(stats, func(i, j int) bool {
+		return bytes.Compare(stats[i].PublicKey[:], stats[j].PublicKey[:]) < 0
 	})
 	d.mu.Lock()
 	d.peers = len(stats)

@@ -30,15 +30,20 @@ const (
 var ErrSocketInUse = errors.New("another program answers on it")
 
 // ServeUAPI serves WireGuard's configuration protocol on a unix socket, so that
-// wg(8) works: it looks for /var/run/wireguard/<interface>.sock. Only the
-// socket's owner may open it, since it tells keys. A socket file that nobody
-// answers on is replaced; see [ErrSocketInUse]. ServeUAPI returns when ctx ends
-// or the device stops, which are no errors.
+// wg(8) works: it looks for /var/run/wireguard/<interface>.sock. See
+// [ListenUAPI]. ServeUAPI returns when ctx ends or the device stops, which are
+// no errors.
 func (d *Device) ServeUAPI(ctx context.Context, path string) error {
-	listener, err := listenUAPI(path)
+	listener, err := ListenUAPI(path)
 	if err != nil {
-		return fmt.Errorf("configuration socket %s: %w", path, err)
+		return err
 	}
+	d.ServeUAPIListener(ctx, listener)
+	return nil
+}
+
+// ServeUAPIListener is ServeUAPI on a socket that is open already. It closes it.
+func (d *Device) ServeUAPIListener(ctx context.Context, listener net.Listener) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = listener.Close() })
@@ -61,7 +66,7 @@ func (d *Device) ServeUAPI(ctx context.Context, path string) error {
 			if err == nil {
 				_ = client.Close()
 			}
-			return nil
+			return
 		}
 		if err != nil { // out of descriptors, mostly
 			<-slots
@@ -79,8 +84,18 @@ func (d *Device) ServeUAPI(ctx context.Context, path string) error {
 	}
 }
 
-// listenUAPI makes directory and socket.
-func listenUAPI(path string) (net.Listener, error) {
+// ListenUAPI makes a configuration socket and its directory. Only the socket's
+// owner may open it, since it tells keys. A socket file that nobody answers on
+// is replaced; see [ErrSocketInUse].
+func ListenUAPI(path string) (*net.UnixListener, error) {
+	listener, err := listenUAPI(path)
+	if err != nil {
+		return nil, fmt.Errorf("configuration socket %s: %w", path, err)
+	}
+	return listener, nil
+}
+
+func listenUAPI(path string) (*net.UnixListener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
@@ -101,7 +116,11 @@ func listenUAPI(path string) (net.Listener, error) {
 		err := c.Control(func(fd uintptr) { modeErr = unix.Fchmod(int(fd), 0o600) })
 		return errors.Join(err, modeErr)
 	}}
-	return lc.Listen(context.Background(), "unix", path)
+	listener, err := lc.Listen(context.Background(), "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	return listener.(*net.UnixListener), nil
 }
 
 // serveClient answers requests until the client leaves, idles, or says what it

@@ -1,0 +1,252 @@
+package device
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"hash/maphash"
+	"net"
+	"time"
+
+	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
+	"golang.zx2c4.com/wireguard/conn"
+	wireguard "golang.zx2c4.com/wireguard/device"
+)
+
+// How many packets may be under way, in each direction, when another batch is
+// let in. It bounds memory and queueing delay, and keeps the buffers that are
+// used few enough to stay in the CPU's caches.
+const flightLimit = 128
+
+const (
+	headerSize = wireguard.MessageTransportHeaderSize // in front of each packet
+	sealedSize = wireguard.MessageTransportSize       // header and tag
+	// ticketRoom is what tickets need behind a packet at most.
+	ticketRoom = 2 * 64
+)
+
+// flight bounds the packets inside the device: it stands on both of its sides,
+// in front of the data plane and of the UDP socket.
+//
+// It has to know a packet again when it leaves, sealed or opened, without
+// looking it up. The device works in place, so the ticket lies in the packet's
+// own buffer, in the first cache line that neither form of the packet reaches:
+// at 64 + the length of the packet's content rounded up to 64. Padding rounds
+// the length up to 16, so both forms give the same place.
+type flight struct {
+	seed    maphash.Seed
+	out, in window
+	// known are the receiver indexes of sessions that have brought packets, by
+	// cell: only those count inwards, since anyone can send any index.
+	known [flightCells]uint32 // guarded by in's mutex
+}
+
+func newFlight(limit int) *flight {
+	return &flight{seed: maphash.MakeSeed(), out: window{limit: limit}, in: window{limit: limit}}
+}
+
+// slip is where the ticket of a packet with content of n bytes lies in its buffer.
+func slip(buf []byte, n int) []byte {
+	at := (n+63)&^63 + 64
+	return buf[at : at+8 : at+8]
+}
+
+func (t ticket) put(b []byte) {
+	binary.NativeEndian.PutUint32(b, t.cell)
+	binary.NativeEndian.PutUint32(b[4:], t.seq)
+}
+
+func ticketAt(b []byte) ticket {
+	return ticket{binary.NativeEndian.Uint32(b), binary.NativeEndian.Uint32(b[4:])}
+}
+
+// sent settles what is about to be sent.
+func (f *flight) sent(bufs [][]byte) {
+	now := time.Now()
+	f.out.mu.Lock()
+	defer f.out.mu.Unlock()
+	for _, b := range bufs {
+		if len(b) > sealedSize && b[0] == wireguard.MessageTransportType {
+			f.out.arrive(ticketAt(slip(b[:cap(b)], len(b)-sealedSize)), now)
+		}
+	}
+	f.out.wake()
+}
+
+// leaving gives tickets to packets that the device is about to take, and drops
+// (size 0) those of flows that stand still.
+func (f *flight) leaving(bufs [][]byte, sizes []int, offset int, now time.Time) {
+	f.out.mu.Lock()
+	defer f.out.mu.Unlock()
+	var last []byte // destination of the packet before: super-packets repeat it
+	var cell uint32
+	for i, size := range sizes {
+		to := destination(bufs[i][offset : offset+size])
+		if to == nil {
+			continue
+		}
+		if !bytes.Equal(to, last) {
+			last, cell = to, uint32(maphash.Bytes(f.seed, to))%flightCells
+		}
+		t, ok := f.out.enter(cell, now)
+		if !ok {
+			sizes[i] = 0
+			continue
+		}
+		t.put(slip(bufs[i][:cap(bufs[i])], size))
+	}
+}
+
+// destination is a packet's destination address; nil if it is too short.
+func destination(packet []byte) []byte {
+	switch {
+	case len(packet) >= ipv4.HeaderLen && packet[0]>>4 == 4:
+		return packet[wireguard.IPv4offsetDst : wireguard.IPv4offsetDst+4]
+	case len(packet) >= ipv6.HeaderLen && packet[0]>>4 == 6:
+		return packet[wireguard.IPv6offsetDst : wireguard.IPv6offsetDst+16]
+	}
+	return nil
+}
+
+// received gives tickets to datagrams of sessions that are known to be alive.
+func (f *flight) received(bufs [][]byte, sizes []int) {
+	now := time.Now()
+	f.in.mu.Lock()
+	defer f.in.mu.Unlock()
+	for i, size := range sizes {
+		if size <= sealedSize || bufs[i][0] != wireguard.MessageTransportType {
+			continue
+		}
+		t := ticket{cell: flightCells}
+		index := receiver(bufs[i])
+		if cell := index % flightCells; f.known[cell] == index {
+			t, _ = f.in.enter(cell, now)
+		}
+		t.put(slip(bufs[i][:cap(bufs[i])], size-sealedSize))
+	}
+}
+
+// receiver is the receiver index of a transport message.
+func receiver(msg []byte) uint32 {
+	return binary.LittleEndian.Uint32(msg[wireguard.MessageTransportOffsetReceiver:])
+}
+
+// opened notes the tickets of packets that are about to leave the device, which
+// are all of one peer and in order: the last of each of the two sessions that
+// can be in use speaks for those before it.
+func (f *flight) opened(bufs [][]byte, offset int) (last [2]ticket) {
+	index, found := uint32(0), 0
+	last = [2]ticket{{cell: flightCells}, {cell: flightCells}}
+	f.in.mu.Lock()
+	defer f.in.mu.Unlock()
+	for i := len(bufs) - 1; i >= 0; i-- {
+		b := bufs[i]
+		if found > 0 && receiver(b) == index {
+			continue
+		}
+		index = receiver(b)
+		f.known[index%flightCells] = index
+		last[found] = ticketAt(slip(b[:cap(b)], len(b)-offset))
+		if found++; found == len(last) {
+			break
+		}
+	}
+	return last
+}
+
+// written settles the tickets that opened noted.
+func (f *flight) written(last [2]ticket) {
+	now := time.Now()
+	f.in.mu.Lock()
+	defer f.in.mu.Unlock()
+	for _, t := range last {
+		f.in.arrive(t, now)
+	}
+	f.in.wake()
+}
+
+// between returns both sides as a device is to use them.
+func (f *flight) between(t Interface, b Bind) (*gatedTUN, *gatedBind) {
+	return &gatedTUN{Interface: t, flight: f, room: f.out.waiter(), timer: time.NewTimer(0)}, &gatedBind{b, f}
+}
+
+// gatedTUN is the data plane's side of a flight.
+type gatedTUN struct {
+	Interface
+	flight *flight
+	room   chan struct{}
+	timer  *time.Timer
+	codel  codel
+}
+
+// Read waits for room, and reads. A batch that is more than half full means
+// that more is waiting: the data plane fills it as long as there are packets,
+// and up to half a batch is what the next super-packet may not fit in.
+func (g *gatedTUN) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
+	g.flight.out.wait(g.room, g.timer)
+	reserve(bufs)
+	n, err := g.Interface.Read(bufs, sizes, offset)
+	now := time.Now()
+	if g.codel.congested(n > len(bufs)/2, now) && !markCE(bufs[n-1][offset:offset+sizes[n-1]]) {
+		sizes[n-1] = 0
+	}
+	g.flight.leaving(bufs, sizes[:n], offset, now)
+	return n, err
+}
+
+// Write writes, and makes room.
+func (g *gatedTUN) Write(bufs [][]byte, offset int) (int, error) {
+	last := g.flight.opened(bufs, offset)
+	n, err := g.Interface.Write(bufs, offset)
+	g.flight.written(last)
+	return n, err
+}
+
+// reserve keeps the end of each buffer free for a ticket. The device reads the
+// packets in bufs, but keeps the buffers elsewhere, so cutting them is safe.
+func reserve(bufs [][]byte) {
+	for i, b := range bufs {
+		if len(b) > wireguard.MaxMessageSize-ticketRoom {
+			bufs[i] = b[:wireguard.MaxMessageSize-ticketRoom]
+		}
+	}
+}
+
+// gatedBind is the UDP side of a flight.
+type gatedBind struct {
+	Bind
+	flight *flight
+}
+
+// Open opens the socket and bounds what its receive functions let in.
+func (g *gatedBind) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
+	fns, actual, err := g.Bind.Open(port)
+	for i, fn := range fns {
+		fns[i] = g.receive(fn)
+	}
+	return fns, actual, err
+}
+
+func (g *gatedBind) receive(fn conn.ReceiveFunc) conn.ReceiveFunc {
+	in := &g.flight.in
+	room, timer := in.waiter(), time.NewTimer(0)
+	return func(bufs [][]byte, sizes []int, eps []conn.Endpoint) (int, error) {
+		in.wait(room, timer)
+		reserve(bufs)
+		n, err := fn(bufs, sizes, eps)
+		if errors.Is(err, net.ErrClosed) {
+			in.forget(room)
+			return n, err
+		}
+		g.flight.received(bufs, sizes[:n])
+		return n, err
+	}
+}
+
+// Send makes room, and sends.
+func (g *gatedBind) Send(bufs [][]byte, ep conn.Endpoint) error {
+	err := g.Bind.Send(bufs, ep)
+	g.flight.sent(bufs)
+	return err
+}

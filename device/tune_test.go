@@ -1,0 +1,163 @@
+package device
+
+import (
+	"bytes"
+	"io/fs"
+	"math"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/hashicorp/go-hclog"
+)
+
+func TestDefaultBudget(t *testing.T) {
+	for _, tc := range []struct{ memory, want int64 }{
+		{0, minBudget},
+		{64 << 20, minBudget},
+		{400 << 20, 50 << 20},
+		{24 << 30, maxBudget},
+		{math.MaxInt64, maxBudget},
+	} {
+		if got := defaultBudget(tc.memory); got != tc.want {
+			t.Errorf("defaultBudget(%d) = %d, want %d", tc.memory, got, tc.want)
+		}
+	}
+}
+
+func TestMemoryLimit(t *testing.T) {
+	for _, tc := range []struct{ budget, live, want int64 }{
+		{256 << 20, 0, 256 << 20},
+		{256 << 20, 120 << 20, 256 << 20},
+		{256 << 20, 200 << 20, 416 << 20}, // room for as much again
+		{1, 0, runtimeOverhead},
+		{math.MaxInt64, 1 << 40, math.MaxInt64},
+	} {
+		if got := memoryLimit(tc.budget, tc.live); got != tc.want {
+			t.Errorf("memoryLimit(%d, %d) = %d, want %d", tc.budget, tc.live, got, tc.want)
+		}
+	}
+}
+
+func TestPhysicalMemory(t *testing.T) {
+	const meminfo = "MemTotal:        2048000 kB\nMemFree:         1024000 kB\n"
+	const total = 2048000 << 10
+	for name, tc := range map[string]struct {
+		files map[string]string
+		want  int64
+	}{
+		"nothing":      {nil, math.MaxInt64},
+		"no group":     {map[string]string{"proc/meminfo": meminfo}, total},
+		"unified":      {map[string]string{"proc/meminfo": meminfo, "proc/self/cgroup": "0::/system.slice/w.service\n", "sys/fs/cgroup/system.slice/w.service/memory.max": "134217728\n"}, 128 << 20},
+		"a group over": {map[string]string{"proc/meminfo": meminfo, "proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/b/memory.max": "max\n", "sys/fs/cgroup/a/memory.max": "67108864\n"}, 64 << 20},
+		"its own root": {map[string]string{"proc/meminfo": meminfo, "proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "67108864\n"}, 64 << 20},
+		"the host's path in a container": {map[string]string{
+			"proc/meminfo": meminfo, "proc/self/cgroup": "0::/../../pod/x\n", "sys/fs/cgroup/memory.max": "67108864\n"}, 64 << 20},
+		"hybrid":          {map[string]string{"proc/meminfo": meminfo, "proc/self/cgroup": "0::/x\n", "sys/fs/cgroup/unified/x/memory.max": "67108864\n"}, 64 << 20},
+		"version 1":       {map[string]string{"proc/meminfo": meminfo, "proc/self/cgroup": "5:cpu,cpuacct:/x\n4:memory:/x\n0::/\n", "sys/fs/cgroup/memory/x/memory.limit_in_bytes": "33554432\n"}, 32 << 20},
+		"version 1, none": {map[string]string{"proc/meminfo": meminfo, "proc/self/cgroup": "4:memory:/\n", "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n"}, total},
+		"a larger limit":  {map[string]string{"proc/meminfo": meminfo, "proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "99999999999999\n"}, total},
+		"garbage": {map[string]string{
+			"proc/meminfo":     "MemTotal: many kB\nMemTotal: -5 kB\nMemTotal:\nMemTotal: 99999999999999999 kB\n\x00\xff",
+			"proc/self/cgroup": "::\n0\n:::::\n0::\nmemory:memory:memory\n" + strings.Repeat("x", 100<<10), "sys/fs/cgroup/memory.max": "-1\n0\n1e3\n"}, math.MaxInt64},
+	} {
+		root := fstest.MapFS{}
+		for path, text := range tc.files {
+			root[path] = &fstest.MapFile{Data: []byte(text)}
+		}
+		if got := physicalMemory(root); got != tc.want {
+			t.Errorf("%s: %d, want %d", name, got, tc.want)
+		}
+	}
+}
+
+func FuzzPhysicalMemory(f *testing.F) {
+	f.Add("MemTotal: 1 kB\n", "0::/a\n", "1\n")
+	f.Fuzz(func(t *testing.T, meminfo, group, limit string) {
+		root := fstest.MapFS{}
+		for path, text := range map[string]string{
+			"proc/meminfo": meminfo, "proc/self/cgroup": group,
+			"sys/fs/cgroup/memory.max": limit, "sys/fs/cgroup/memory/memory.limit_in_bytes": limit,
+		} {
+			root[path] = &fstest.MapFile{Data: []byte(text), Mode: fs.ModePerm}
+		}
+		if got := physicalMemory(root); got <= 0 {
+			t.Errorf("%d bytes of memory", got)
+		}
+	})
+}
+
+// restoreRuntime undoes Tune when the test ends, as far as that is possible.
+func restoreRuntime(t *testing.T) {
+	t.Helper()
+	percent, limit := debug.SetGCPercent(100), debug.SetMemoryLimit(-1)
+	debug.SetGCPercent(percent)
+	t.Cleanup(func() {
+		debug.SetGCPercent(percent)
+		debug.SetMemoryLimit(limit)
+	})
+}
+
+func TestEnvironmentWins(t *testing.T) {
+	restoreRuntime(t)
+	const limit = 1 << 40
+	for _, tc := range []struct {
+		env     string
+		percent int
+		kept    bool
+		says    string
+	}{
+		{"", gcPercent, false, ""},
+		{"GOGC", 55, false, "GOGC"},
+		{"GOMEMLIMIT", gcPercent, true, "GOMEMLIMIT"},
+	} {
+		t.Run(tc.env, func(t *testing.T) {
+			t.Setenv("GOGC", "")
+			t.Setenv("GOMEMLIMIT", "")
+			if tc.env != "" {
+				t.Setenv(tc.env, "55") // the runtime has read it long ago
+			}
+			debug.SetGCPercent(55)
+			debug.SetMemoryLimit(limit)
+			var log bytes.Buffer
+			Tune(512<<20, hclog.New(&hclog.LoggerOptions{Output: &log}))
+			if got := debug.SetGCPercent(55); got != tc.percent {
+				t.Errorf("GC percent %d, want %d", got, tc.percent)
+			}
+			if got := debug.SetMemoryLimit(-1); (got == limit) != tc.kept || got < 512<<20 {
+				t.Errorf("memory limit %d", got)
+			}
+			if !strings.Contains(log.String(), tc.says) || tc.says == "" && log.Len() > 0 {
+				t.Errorf("log: %q", log.String())
+			}
+		})
+	}
+}
+
+// A budget below what is live makes the collector no more eager than it would
+// be without one.
+func TestSmallBudgetDoesNotThrash(t *testing.T) {
+	restoreRuntime(t)
+	t.Setenv("GOGC", "")
+	t.Setenv("GOMEMLIMIT", "")
+	live := make([]byte, 64<<20)
+	Tune(1, nil)
+	runtime.GC()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range 512 << 20 >> 16 {
+		garbage = make([]byte, 64<<10)
+	}
+	runtime.ReadMemStats(&after)
+	// 512 MiB of garbage over 64 MiB that are live: 8 collections by Go's default.
+	if n := after.NumGC - before.NumGC; n > 32 {
+		t.Errorf("%d collections", n)
+	}
+	runtime.KeepAlive(live)
+	garbage = nil
+}
+
+// garbage makes allocations escape.
+var garbage []byte
