@@ -1,4 +1,4 @@
-# Targets that people use: demo, test, build, bench, gobench, lint, fuzz, cross, clean.
+# Targets that people use: demo, test, build, bench, gobench, pgo, lint, fuzz, cross, clean.
 
 GO      ?= go
 FUZZ    ?= 10s
@@ -44,6 +44,18 @@ tools:
 .PHONY: bench
 bench: build ## the standard local matrix, under 10 minutes; as root with all subjects that are here
 	./bin/wirespan bench local $$(test "$$(id -u)" = 0 || echo --unprivileged)
+
+# What `make pgo` measures while it records.
+PGO := --subjects wirespan-tun,wirespan-netstack --streams 1,4 --runs 1 --duration 5s --metrics tcp.up,tcp.down,udp
+
+.PHONY: pgo
+pgo: ## records how the data plane runs, as root; every build after that is optimized for it
+	$(GO) build -trimpath -pgo=off -tags $(TAGS),profile $(GCFLAGS) -o bin/wirespan-profile ./cmd/wirespan
+	rm -rf bin/profile && mkdir -p bin/profile
+	WIRESPAN_CPUPROFILE=$(CURDIR)/bin/profile ./bin/wirespan-profile bench local $(PGO) >/dev/null
+	$(GO) tool pprof -proto -output bin/default.pgo bin/wirespan-profile bin/profile/*.pprof
+	mv bin/default.pgo cmd/wirespan/default.pgo
+	rm -rf bin/profile bin/wirespan-profile
 
 .PHONY: gobench
 gobench: ## Go benchmarks of all packages

@@ -14,6 +14,12 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
+// prepareProcess makes this process what `wirespan up` is: one of ours.
+func prepareProcess() {
+	device.Tune(0, nil)
+	profile()
+}
+
 // openDevice runs our device on a data plane, with one peer.
 func openDevice(plane device.Interface, t *tunnel) (*device.Device, error) {
 	key, err := mesh.ParsePrivateKey(t.Key)
@@ -39,6 +45,7 @@ func openDevice(plane device.Interface, t *tunnel) (*device.Device, error) {
 
 // openNetstack runs our device and stack inside the agent.
 func (a *agent) openNetstack(t *tunnel) (*opened, error) {
+	prepareProcess()
 	stack, err := netstack.New(netstack.Config{Addresses: []netip.Addr{t.Address}, MTU: t.MTU})
 	if err != nil {
 		return nil, err
@@ -104,6 +111,7 @@ func serveDevice(w *wire) error {
 	if err := w.dec.Decode(&t); err != nil {
 		return fmt.Errorf("hear what tunnel to open: %w", err)
 	}
+	prepareProcess()
 	dev, err := openTUNDevice(&t)
 	if err != nil {
 		return w.enc.Encode(response{Error: err.Error()})

@@ -21,7 +21,7 @@ const (
 )
 
 func main() {
-	os.Exit(run(context.Background(), os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr}))
+	os.Exit(run(context.Background(), commandLine(os.Args), stdio{os.Stdin, os.Stdout, os.Stderr}))
 }
 
 // untilSignal ends ctx at the first SIGINT or SIGTERM; a second one kills at
@@ -86,7 +86,7 @@ func newRoot(std stdio) *cobra.Command {
 	c.addFlags(root)
 	root.AddCommand(
 		c.up(), c.down(), c.reload(), c.status(), c.get(), c.ping(), c.wait(),
-		c.gen(), c.validate(), c.discovery(), c.bench(), c.demo(), c.version(),
+		c.gen(), c.validate(), c.discovery(), c.bench(), c.device(), c.demo(), c.version(),
 	)
 	root.InitDefaultCompletionCmd()
 	if completion, _, err := root.Find([]string{"completion"}); err == nil {

@@ -48,6 +48,10 @@ func TestNetns(t *testing.T) {
 		{"Leave", netnsLeave},
 		{"Reload", netnsReload},
 		{"Idle", netnsIdle},
+		{"Device", netnsDevice},
+		{"DeviceReady", netnsDeviceReady},
+		{"DeviceDescriptors", netnsDeviceDescriptors},
+		{"DeviceQuick", netnsDeviceQuick},
 	} {
 		t.Run(scenario.name, func(t *testing.T) {
 			t.Parallel()
@@ -61,7 +65,7 @@ func requireTools(t *testing.T) {
 	t.Helper()
 	for _, tool := range [][2]string{
 		{"ip", "iproute2"}, {"nft", "nftables"}, {"ping", "iputils-ping"},
-		{"wg", "wireguard-tools"}, {"curl", "curl"}, {"setpriv", "util-linux"},
+		{"wg", "wireguard-tools"}, {"wg-quick", "wireguard-tools"}, {"curl", "curl"}, {"setpriv", "util-linux"},
 	} {
 		if _, err := exec.LookPath(tool[0]); err != nil {
 			t.Fatalf("%s is missing: apt-get install %s", tool[0], tool[1])

@@ -61,11 +61,29 @@ func (c *cli) overrides() (env, flags []config.Override) {
 	return env, flags
 }
 
+// checkedOverrides are overrides without a mistake in a flag, which is a usage error.
+func (c *cli) checkedOverrides() (env, flags []config.Override, err error) {
+	env, flags = c.overrides()
+	if _, err := config.Load(nil, config.Options{Overrides: flags, ClusterProvided: true}); err != nil {
+		return nil, nil, usageError{err}
+	}
+	return env, flags, nil
+}
+
+// loadWithoutFiles reads environment and flags.
+func (c *cli) loadWithoutFiles() (*config.Config, error) {
+	env, flags, err := c.checkedOverrides()
+	if err != nil {
+		return nil, err
+	}
+	return config.Load(nil, config.Options{Overrides: slices.Concat(env, flags), ClusterProvided: true})
+}
+
 // load reads files, environment and flags. A mistake in a flag is a usage error.
 func (c *cli) load(clusterProvided bool) (*config.Config, error) {
-	env, flags := c.overrides()
-	if _, err := config.Load(nil, config.Options{Overrides: flags, ClusterProvided: true}); err != nil {
-		return nil, usageError{err}
+	env, flags, err := c.checkedOverrides()
+	if err != nil {
+		return nil, err
 	}
 	files, err := c.readFiles()
 	if err != nil {
@@ -99,8 +117,7 @@ func (c *cli) checkModes() error {
 func (c *cli) loadForClient() (*config.Config, error) {
 	cfg, err := c.load(true)
 	if errors.Is(err, fs.ErrPermission) && len(c.sources()) == 0 {
-		env, flags := c.overrides()
-		return config.Load(nil, config.Options{Overrides: slices.Concat(env, flags), ClusterProvided: true})
+		return c.loadWithoutFiles()
 	}
 	return cfg, err
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/wirespan/wirespan/device"
 	"github.com/wirespan/wirespan/device/netstack"
 	"github.com/wirespan/wirespan/mesh/agent"
 	"github.com/wirespan/wirespan/mesh/config"
@@ -56,6 +57,7 @@ func (c *cli) runAgent(ctx context.Context, token *config.Token, opened func(*ne
 		return err
 	}
 	defer n.state.Close()
+	device.Tune(n.config.MemoryBudget, n.log)
 	ctx, stop := untilSignal(ctx)
 	defer stop()
 	backend, err := chooseBackend(n.config.Backend)
