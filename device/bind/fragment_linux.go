@@ -2,7 +2,7 @@ package bind
 
 import (
 	"net/netip"
-	"slices"
+	"sort"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -61,7 +61,7 @@ func (a *addresses) list(generation uint32) []netip.Addr {
 	for addr := range a.all {
 		out = append(out, addr)
 	}
-	slices.SortFunc(out, netip.Addr.Compare)
+	sort.Slice(out, func(i, j int) bool { return out[i].Less(out[j]) })
 	return out
 }
 
