@@ -7,10 +7,7 @@ import (
 	"os"
 	"sync"
 
-	"golang.org/x/sys/unix"
-	"golang.zx2c4.com/wireguard/conn"
 	"golang.zx2c4.com/wireguard/tun"
-	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
@@ -19,6 +16,8 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
+
+	"github.com/wirespan/wirespan/device/offload"
 )
 
 const nic tcpip.NICID = 1
@@ -31,10 +30,11 @@ type Config struct {
 
 // Netstack is a TCP/IP stack that is also a tun.Device. Use New.
 type Netstack struct {
-	stack  *stack.Stack
-	queue  *queue
-	events chan tun.Event
-	batch  [conn.IdealBatchSize]*stack.PacketBuffer // Read's
+	stack      *stack.Stack
+	link       *link
+	events     chan tun.Event
+	out        outbound  // Read's
+	coalescers sync.Pool // of *offload.Coalescer, Write's
 
 	mu        sync.Mutex // guards what follows and the stack's addresses
 	addresses []netip.Addr
@@ -49,8 +49,9 @@ func New(c Config) (*Netstack, error) {
 			TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol6, icmp.NewProtocol4},
 			HandleLocal:        true, // connections to itself stay inside
 		}),
-		queue:  newQueue(c.MTU),
-		events: make(chan tun.Event, 1),
+		link:       newLink(c.MTU),
+		events:     make(chan tun.Event, 1),
+		coalescers: sync.Pool{New: func() any { return new(offload.Coalescer) }},
 	}
 	err := n.prepare()
 	for i := 0; err == nil && i < len(c.Addresses); i++ {
@@ -64,15 +65,10 @@ func New(c Config) (*Netstack, error) {
 }
 
 func (n *Netstack) prepare() error {
-	sack := tcpip.TCPSACKEnabled(true) // off by default
-	if err := n.stack.SetTransportProtocolOption(tcp.ProtocolNumber, &sack); err != nil {
-		return fmt.Errorf("enable TCP SACK: %s", err)
+	if err := tune(n.stack); err != nil {
+		return err
 	}
-	tune := tcpip.TCPModerateReceiveBufferOption(true)
-	if err := n.stack.SetTransportProtocolOption(tcp.ProtocolNumber, &tune); err != nil {
-		return fmt.Errorf("enable TCP receive buffer tuning: %s", err)
-	}
-	if err := n.stack.CreateNIC(nic, n.queue); err != nil {
+	if err := n.stack.CreateNICWithOptions(nic, n.link, stack.NICOptions{QDisc: n.link}); err != nil {
 		return fmt.Errorf("create the stack's interface: %s", err)
 	}
 	n.stack.SetRouteTable([]tcpip.Route{
@@ -91,7 +87,7 @@ func (n *Netstack) Configure(mtu int, addresses []netip.Prefix) error {
 	if n.closed {
 		return fmt.Errorf("configure the stack: %w", os.ErrClosed)
 	}
-	if n.queue.MTU() != uint32(mtu) {
+	if n.link.MTU() != uint32(mtu) {
 		if err := n.stack.SetNICMTU(nic, uint32(mtu)); err != nil {
 			return fmt.Errorf("set MTU of the stack to %d: %s", mtu, err)
 		}
@@ -170,75 +166,30 @@ func (n *Netstack) File() *os.File { return nil }
 func (n *Netstack) Name() (string, error) { return "netstack", nil }
 
 // MTU is what was last set.
-func (n *Netstack) MTU() (int, error) { return int(n.queue.MTU()), nil }
+func (n *Netstack) MTU() (int, error) { return int(n.link.MTU()), nil }
 
 // Events tells of changes of the MTU.
 func (n *Netstack) Events() <-chan tun.Event { return n.events }
 
 // BatchSize is how many packets one Read returns at most.
-func (n *Netstack) BatchSize() int { return len(n.batch) }
+func (n *Netstack) BatchSize() int { return batchSize }
 
-// Read returns packets that the stack sends into the tunnel.
+// Read returns packets that the stack sends into the tunnel, waiting for the
+// first.
 func (n *Netstack) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
-	count, err := n.queue.pop(n.batch[:min(len(bufs), len(n.batch))])
-	for i, pkt := range n.batch[:count] {
-		sizes[i] = copyPacket(bufs[i][offset:], pkt)
-		pkt.DecRef()
-		n.batch[i] = nil
-	}
+	count, lost, err := n.out.read(n.link, bufs, sizes, offset)
+	n.stack.Stats().DroppedPackets.IncrementBy(uint64(lost))
 	return count, err
-}
-
-// copyPacket copies headers and payload without allocating.
-func copyPacket(dst []byte, pkt *stack.PacketBuffer) int {
-	views, skip := pkt.AsViewList()
-	size := 0
-	for v := views.Front(); v != nil; v = v.Next() {
-		b := v.AsSlice()
-		if skip >= len(b) {
-			skip -= len(b)
-			continue
-		}
-		size += copy(dst[size:], b[skip:])
-		skip = 0
-	}
-	return size
-}
-
-// Write hands packets from the tunnel to the stack.
-func (n *Netstack) Write(bufs [][]byte, offset int) (int, error) {
-	var err error
-	for i := range bufs {
-		packet := bufs[i][offset:]
-		if len(packet) == 0 {
-			continue
-		}
-		pkt := packetOf(packet)
-		switch packet[0] >> 4 {
-		case 4:
-			n.queue.deliver(ipv4.ProtocolNumber, pkt)
-		case 6:
-			n.queue.deliver(ipv6.ProtocolNumber, pkt)
-		default:
-			err = fmt.Errorf("packet of IP version %d: %w", packet[0]>>4, unix.EAFNOSUPPORT)
-		}
-		pkt.DecRef()
-	}
-	return len(bufs), err
 }
 
 // Inject sends a packet into the tunnel as if the stack had; packet is copied.
 func (n *Netstack) Inject(packet []byte) error {
-	pkt := packetOf(packet)
+	pkt := single(packet)
 	defer pkt.DecRef()
-	if !n.queue.push(pkt) {
+	if !n.link.push(pkt) {
 		return errors.New("inject packet into the stack's tunnel: the queue is full or closed")
 	}
 	return nil
-}
-
-func packetOf(b []byte) *stack.PacketBuffer {
-	return stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(b)})
 }
 
 // Close breaks all connections and returns when the stack has stopped.
@@ -249,7 +200,7 @@ func (n *Netstack) Close() error {
 		return nil
 	}
 	n.closed = true
-	n.queue.Close()
+	n.link.close()
 	n.stack.Destroy()
 	close(n.events)
 	return nil

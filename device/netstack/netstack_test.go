@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -33,41 +32,6 @@ func newStack(t testing.TB, addresses ...netip.Addr) *Netstack {
 	}
 	t.Cleanup(func() { _ = n.Close() })
 	return n
-}
-
-// wire carries packets between two stacks as the tunnel would, at an offset.
-func wire(t testing.TB) (a, b *Netstack) {
-	t.Helper()
-	a, b = newStack(t, addrA, addrA4), newStack(t, addrB, addrB4)
-	var pumps sync.WaitGroup
-	pump := func(from, to *Netstack) {
-		const offset = 16
-		bufs, sizes := make([][]byte, from.BatchSize()), make([]int, from.BatchSize())
-		out := make([][]byte, 0, len(bufs))
-		for i := range bufs {
-			bufs[i] = make([]byte, 2048)
-		}
-		for {
-			n, err := from.Read(bufs, sizes, offset)
-			if err != nil {
-				if !errors.Is(err, os.ErrClosed) {
-					t.Errorf("read: %v", err)
-				}
-				return
-			}
-			out = out[:0]
-			for i := range n {
-				out = append(out, bufs[i][:offset+sizes[i]])
-			}
-			if _, err := to.Write(out, offset); err != nil {
-				t.Errorf("write: %v", err)
-			}
-		}
-	}
-	pumps.Go(func() { pump(a, b) })
-	pumps.Go(func() { pump(b, a) })
-	t.Cleanup(func() { _, _ = a.Close(), b.Close(); pumps.Wait() })
-	return a, b
 }
 
 // echoServer answers every byte it gets.
@@ -207,39 +171,6 @@ func TestConfigure(t *testing.T) {
 	_ = b.Close()
 	if err := b.Configure(1300, nil); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("configure after close: %v", err)
-	}
-}
-
-func TestInjectAndBound(t *testing.T) {
-	n := newStack(t, addrA)
-	packet := bytes.Repeat([]byte{0x60}, 100)
-	for i := range queueSize {
-		if err := n.Inject(packet); err != nil {
-			t.Fatalf("packet %d: %v", i, err)
-		}
-	}
-	if err := n.Inject(packet); err == nil {
-		t.Error("the queue has no bound")
-	}
-	bufs, sizes := make([][]byte, 100), make([]int, 100)
-	for i := range bufs {
-		bufs[i] = make([]byte, 200)
-	}
-	total := 0
-	for total < queueSize {
-		count, err := n.Read(bufs, sizes, 7)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i := range count {
-			if !bytes.Equal(bufs[i][7:7+sizes[i]], packet) {
-				t.Fatal("packet was changed")
-			}
-		}
-		total += count
-	}
-	if total != queueSize {
-		t.Errorf("read %d packets, want %d", total, queueSize)
 	}
 }
 

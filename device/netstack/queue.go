@@ -4,42 +4,75 @@ import (
 	"os"
 	"sync"
 
-	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
 
-// queueSize bounds the packets between stack and tunnel.
-const queueSize = 1024
+// What may wait for the tunnel, for TCP and for everything else. TCP's share is
+// as small as keeps the tunnel busy: what waits there is delay for everyone, and
+// has left the caches when it is read.
+const (
+	queuePackets = 1024
+	queueBytes   = 512 << 10
+)
 
-// queue is the stack's link endpoint: what the stack sends waits in a ring for
-// the tunnel to read it in batches. It never blocks the stack.
+// share is what one kind of traffic has in the queue.
+type share struct{ packets, bytes int }
+
+func (s *share) add(packets, bytes int) { s.packets, s.bytes = s.packets+packets, s.bytes+bytes }
+
+func (s *share) full() bool { return s.packets >= queuePackets || s.bytes >= queueBytes }
+
+// queue is a ring of what the stack sends, until the tunnel reads it.
+//
+// TCP data waits for room, which the sender passes on: its connection's send
+// buffer fills, and Write blocks. Dropping would make every fast connection find
+// the size of the queue by losing packets. Nothing else waits, since the tunnel's
+// own goroutine sends it (echo replies, resets), or a caller that expects
+// datagrams to be lost rather than late; without room it is dropped. The two
+// kinds have a share each, so a flood of either leaves the other its own.
 type queue struct {
 	ready chan struct{} // holds a token while the ring may be non-empty, or closed
 
 	mu         sync.Mutex
-	dispatcher stack.NetworkDispatcher
-	mtu        uint32
+	room       sync.Cond // of mu: TCP has room, or closed
 	closed     bool
-	ring       [queueSize]*stack.PacketBuffer
+	tcp, other share
+	ring       [4 * queuePackets]*stack.PacketBuffer
 	head, size int
 }
 
-func newQueue(mtu int) *queue {
-	return &queue{ready: make(chan struct{}, 1), mtu: uint32(mtu)}
+func newQueue() *queue {
+	q := &queue{ready: make(chan struct{}, 1)}
+	q.room.L = &q.mu
+	return q
 }
 
 // push adds a packet and takes a reference to it; false if there is no room.
 func (q *queue) push(pkt *stack.PacketBuffer) bool {
+	tcp := pkt.TransportProtocolNumber == header.TCPProtocolNumber
+	data := tcp && pkt.Data().Size() > 0
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.closed || q.size == queueSize {
+	for data && q.tcp.full() && !q.closed {
+		q.room.Wait()
+	}
+	// TCP without data is let in until the ring is full.
+	if q.closed || q.size == len(q.ring) || !tcp && q.other.full() {
 		return false
 	}
-	q.ring[(q.head+q.size)%queueSize] = pkt.IncRef()
+	q.shareOf(pkt).add(1, pkt.Size())
+	q.ring[(q.head+q.size)%len(q.ring)] = pkt.IncRef()
 	q.size++
 	q.wake()
 	return true
+}
+
+func (q *queue) shareOf(pkt *stack.PacketBuffer) *share {
+	if pkt.TransportProtocolNumber == header.TCPProtocolNumber {
+		return &q.tcp
+	}
+	return &q.other
 }
 
 func (q *queue) wake() {
@@ -49,107 +82,52 @@ func (q *queue) wake() {
 	}
 }
 
-// pop fills into with the oldest packets, waiting for the first; the caller
-// owns their references. It fails with os.ErrClosed.
-func (q *queue) pop(into []*stack.PacketBuffer) (int, error) {
-	for {
-		<-q.ready
-		q.mu.Lock()
-		n := min(q.size, len(into))
-		for i := range n {
-			into[i], q.ring[q.head] = q.ring[q.head], nil
-			q.head = (q.head + 1) % queueSize
-		}
-		q.size -= n
-		if q.size > 0 || q.closed {
-			q.wake()
-		}
-		closed := q.closed
-		q.mu.Unlock()
-		if n > 0 {
-			return n, nil
-		}
-		if closed {
-			return 0, os.ErrClosed
-		}
-	}
-}
-
-// deliver hands a packet from the tunnel to the stack.
-func (q *queue) deliver(protocol tcpip.NetworkProtocolNumber, pkt *stack.PacketBuffer) {
+// take fills into with the oldest packets, no more than it takes to make that
+// many segments; the caller owns their references.
+func (q *queue) take(into []*stack.PacketBuffer, segments, mtu int) int {
 	q.mu.Lock()
-	d := q.dispatcher
-	q.mu.Unlock()
-	if d != nil {
-		d.DeliverNetworkPacket(protocol, pkt)
-	}
-}
-
-// WritePackets implements stack.LinkWriter.
-func (q *queue) WritePackets(pkts stack.PacketBufferList) (int, tcpip.Error) {
+	defer q.mu.Unlock()
 	n := 0
-	for _, pkt := range pkts.AsSlice() {
-		if !q.push(pkt) {
-			break
-		}
-		n++
+	for ; n < len(into) && segments > 0 && q.size > 0; n++ {
+		pkt := q.ring[q.head]
+		q.ring[q.head] = nil
+		q.head = (q.head + 1) % len(q.ring)
+		q.size--
+		q.shareOf(pkt).add(-1, -pkt.Size())
+		into[n] = pkt
+		segments -= segmentsOf(pkt, mtu)
 	}
-	if n == 0 {
-		return 0, &tcpip.ErrNoBufferSpace{}
+	if q.size > 0 || q.closed {
+		q.wake()
 	}
-	return n, nil
+	if !q.tcp.full() {
+		q.room.Broadcast()
+	}
+	return n
 }
 
-// Close drops what waits and ends pop.
-func (q *queue) Close() {
+// wait returns when there may be something to take, or with os.ErrClosed.
+func (q *queue) wait() error {
+	<-q.ready
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		q.wake()
+		return os.ErrClosed
+	}
+	return nil
+}
+
+// close drops what is in the queue and ends wait.
+func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
 	for ; q.size > 0; q.size-- {
 		q.ring[q.head].DecRef()
 		q.ring[q.head] = nil
-		q.head = (q.head + 1) % queueSize
+		q.head = (q.head + 1) % len(q.ring)
 	}
+	q.room.Broadcast()
 	q.wake()
 }
-
-// Attach implements stack.LinkEndpoint.
-func (q *queue) Attach(d stack.NetworkDispatcher) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.dispatcher = d
-}
-
-// IsAttached implements stack.LinkEndpoint.
-func (q *queue) IsAttached() bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.dispatcher != nil
-}
-
-// MTU implements stack.LinkEndpoint.
-func (q *queue) MTU() uint32 {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.mtu
-}
-
-// SetMTU implements stack.LinkEndpoint.
-func (q *queue) SetMTU(mtu uint32) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.mtu = mtu
-}
-
-// The rest of stack.LinkEndpoint: a link of bare IP packets has no addresses,
-// headers or workers.
-
-func (*queue) MaxHeaderLength() uint16                      { return 0 }
-func (*queue) LinkAddress() tcpip.LinkAddress               { return "" }
-func (*queue) SetLinkAddress(tcpip.LinkAddress)             {}
-func (*queue) Capabilities() stack.LinkEndpointCapabilities { return stack.CapabilityNone }
-func (*queue) Wait()                                        {}
-func (*queue) ARPHardwareType() header.ARPHardwareType      { return header.ARPHardwareNone }
-func (*queue) AddHeader(*stack.PacketBuffer)                {}
-func (*queue) ParseHeader(*stack.PacketBuffer) bool         { return true }
-func (*queue) SetOnCloseAction(func())                      {}
