@@ -6,9 +6,15 @@ import (
 	"time"
 )
 
-// codelInterval is CoDel's: a queue that was never empty for so long stands,
-// and is not a burst (RFC 8289, section 4.3).
-const codelInterval = 100 * time.Millisecond
+const (
+	// A queue that was never empty for the longest interval stands, and is not a
+	// burst (RFC 8289, section 4.3). Where that many packets pass in less time,
+	// the bursts that are worth waiting for are as much shorter, down to the
+	// shortest interval.
+	longestInterval  = 100 * time.Millisecond
+	shortestInterval = 10 * time.Millisecond
+	intervalPackets  = 4096
+)
 
 // codel keeps the kernel's queue in front of the tunnel short. Where the CPU is
 // the bottleneck, TCP would fill it: hundreds of super-packets, since the queue
@@ -17,23 +23,32 @@ const codelInterval = 100 * time.Millisecond
 // packet after a full interval and then at shrinking distances, until the queue
 // was empty once. It has no timestamps to go by; an empty queue is its target.
 type codel struct {
-	empty   time.Time // when the queue was last seen empty
-	next    time.Time // when to signal next, if it still stands
-	signals int       // since it was empty
+	empty    time.Time // when the queue was last seen empty
+	packets  int       // read since then
+	signals  int       // given since then
+	interval time.Duration
+	next     time.Time // when to signal next, if it still stands
 }
 
-// congested is told of each read whether it left packets behind, and reports
-// whether one that was read should carry the signal.
-func (c *codel) congested(standing bool, now time.Time) bool {
+// congested is told of each read of n packets whether it left others behind, and
+// reports whether one that was read should carry the signal.
+func (c *codel) congested(n int, standing bool, now time.Time) bool {
 	if !standing || c.empty.IsZero() {
-		c.empty, c.signals = now, 0
+		*c = codel{empty: now}
 		return false
 	}
-	if now.Sub(c.empty) < codelInterval || now.Before(c.next) {
+	c.packets += n
+	if c.signals == 0 {
+		c.interval = now.Sub(c.empty)
+		long := c.interval >= longestInterval || c.packets >= intervalPackets && c.interval >= shortestInterval
+		if !long {
+			return false
+		}
+	} else if now.Before(c.next) {
 		return false
 	}
 	c.signals++
-	c.next = now.Add(time.Duration(float64(codelInterval) / math.Sqrt(float64(c.signals))))
+	c.next = now.Add(time.Duration(float64(c.interval) / math.Sqrt(float64(c.signals))))
 	return true
 }
 

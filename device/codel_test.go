@@ -6,21 +6,34 @@ import (
 )
 
 func TestCodel(t *testing.T) {
-	start := time.Unix(1e9, 0)
-	at := func(ms int) time.Time { return start.Add(time.Duration(ms) * time.Millisecond) }
-	var c codel
-	for _, step := range []struct {
+	type step struct {
 		ms             int
 		standing, want bool
+	}
+	for name, tc := range map[string]struct {
+		packets int // of each read
+		steps   []step
 	}{
-		{0, true, false}, {99, true, false}, // a burst
-		{100, true, true}, {150, true, false}, {199, true, false},
-		{200, true, true}, {270, true, false}, {271, true, true}, // 100/√2
-		{300, false, false}, {301, true, false}, {399, true, false}, // empty once: from the beginning
-		{400, true, true},
+		"slow": {100, []step{
+			{0, true, false}, {99, true, false}, // a burst
+			{100, true, true}, {150, true, false}, {199, true, false},
+			{200, true, true}, {270, true, false}, {271, true, true}, // 100/√2
+			{300, false, false}, {301, true, false}, {399, true, false}, // empty once: from the beginning
+			{400, true, true},
+		}},
+		"fast": {1024, []step{
+			{0, true, false}, {1, true, false}, {2, true, false}, {3, true, false}, {9, true, false},
+			{20, true, true}, {39, true, false}, {40, true, true}, {54, true, false}, {55, true, true}, // 20/√2
+			{60, false, false}, {70, true, false}, {80, true, false}, {90, true, false}, {95, true, true},
+		}},
 	} {
-		if got := c.congested(step.standing, at(step.ms)); got != step.want {
-			t.Errorf("at %d ms: %v", step.ms, got)
+		start := time.Unix(1e9, 0)
+		var c codel
+		for _, s := range tc.steps {
+			now := start.Add(time.Duration(s.ms) * time.Millisecond)
+			if got := c.congested(tc.packets, s.standing, now); got != s.want {
+				t.Errorf("%s, at %d ms: %v", name, s.ms, got)
+			}
 		}
 	}
 }
@@ -74,7 +87,7 @@ func TestStandingQueueIsSignalled(t *testing.T) {
 	if n := dropped(); n != 0 {
 		t.Errorf("dropped %d of the first batch", n)
 	}
-	tun.codel.empty = now.Add(-codelInterval)
+	tun.codel.empty = now.Add(-longestInterval)
 	if n := dropped(); n != 1 {
 		t.Errorf("dropped %d, want one", n)
 	}

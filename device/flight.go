@@ -188,7 +188,7 @@ func (g *gatedTUN) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
 	reserve(bufs)
 	n, err := g.Interface.Read(bufs, sizes, offset)
 	now := time.Now()
-	if g.codel.congested(n > len(bufs)/2, now) && !markCE(bufs[n-1][offset:offset+sizes[n-1]]) {
+	if g.codel.congested(n, n > len(bufs)/2, now) && !markCE(bufs[n-1][offset:offset+sizes[n-1]]) {
 		sizes[n-1] = 0
 	}
 	g.flight.leaving(bufs, sizes[:n], offset, now)

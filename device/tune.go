@@ -20,7 +20,7 @@ const (
 	// it is, but would let the garbage of everything else pile up.
 	budgetShare = 8
 	minBudget   = 32 << 20
-	maxBudget   = 64 << 20
+	maxBudget   = 48 << 20
 	// runtimeOverhead is what the limit counts beside the heap: stacks, the
 	// runtime's own tables, memory that is free but not returned yet.
 	runtimeOverhead = 16 << 20

@@ -17,7 +17,7 @@ func TestDefaultBudget(t *testing.T) {
 	for _, tc := range []struct{ memory, want int64 }{
 		{0, minBudget},
 		{64 << 20, minBudget},
-		{400 << 20, 50 << 20},
+		{320 << 20, 40 << 20},
 		{24 << 30, maxBudget},
 		{math.MaxInt64, maxBudget},
 	} {

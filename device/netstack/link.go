@@ -6,10 +6,9 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
-)
 
-// maxSuperPacket bounds the TCP super-packets that the stack hands over.
-const maxSuperPacket = 65535
+	"github.com/wirespan/wirespan/device/offload"
+)
 
 // link is the stack's link endpoint: a network card with TCP segmentation
 // offload in front of a queue. It is its queueing discipline, too, which spares
@@ -83,8 +82,19 @@ func (*link) Capabilities() stack.LinkEndpointCapabilities {
 	return stack.CapabilityRXChecksumOffload
 }
 
-// GSOMaxSize implements stack.GSOEndpoint.
-func (*link) GSOMaxSize() uint32 { return maxSuperPacket }
+// GSOMaxSize implements stack.GSOEndpoint: as much as leaves in one burst of
+// UDP once it is cut and sealed. What is larger leaves in two, of which one is
+// small and costs as much as the other (measured: 0.77 times the throughput).
+func (l *link) GSOMaxSize() uint32 {
+	const (
+		burst    = offload.MaxPacket - header.IPv6MinimumSize - header.UDPMinimumSize
+		segments = 64 // in one burst, a limit of the kernel
+		sealing  = 32 // a message's header and tag
+	)
+	mtu := l.MTU()
+	// The stack takes the largest headers off this, so no segment is lost.
+	return max(1, min(burst/(mtu+sealing), segments)) * (mtu - header.IPv6MinimumSize - header.TCPMinimumSize)
+}
 
 // SupportedGSO implements stack.GSOEndpoint.
 func (*link) SupportedGSO() stack.SupportedGSO { return stack.HostGSOSupported }

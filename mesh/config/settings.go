@@ -87,7 +87,7 @@ func serviceSettings() []Setting {
 		at:   func(w *Wirespan) target { return scalar[bool]{&w.NoClockFix, parseBool} },
 	}, {
 		Key: "memoryBudget", Example: "64MiB", Restart: true,
-		Help: "Memory that the process may take for speed; by default an eighth of the host's, within 32MiB and 64MiB.",
+		Help: "Memory that the process may take for speed; by default an eighth of the host's, within 32MiB and 48MiB.",
 		at:   func(w *Wirespan) target { return scalar[int64]{&w.MemoryBudget, parseSize} },
 	}, {
 		Key: "logging.level", Values: []string{"trace", "debug", "info", "warn", "error"}, Default: "info",
