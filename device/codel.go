@@ -14,6 +14,9 @@ const (
 	longestInterval  = 100 * time.Millisecond
 	shortestInterval = 10 * time.Millisecond
 	intervalPackets  = 4096
+	// standing is how many bytes of one batch are clearly more than the largest
+	// super-packet, with the headers of its segments.
+	standing = 96 << 10
 )
 
 // codel keeps the kernel's queue in front of the tunnel short. Where the CPU is
@@ -30,10 +33,10 @@ type codel struct {
 	next     time.Time // when to signal next, if it still stands
 }
 
-// congested is told of each read of n packets whether it left others behind, and
+// congested is told of each read of n packets whether more had waited, and
 // reports whether one that was read should carry the signal.
-func (c *codel) congested(n int, standing bool, now time.Time) bool {
-	if !standing || c.empty.IsZero() {
+func (c *codel) congested(n int, more bool, now time.Time) bool {
+	if !more || c.empty.IsZero() {
 		*c = codel{empty: now}
 		return false
 	}

@@ -63,10 +63,10 @@ func TestMarkCE(t *testing.T) {
 }
 
 func TestStandingQueueIsSignalled(t *testing.T) {
-	now := time.Now()
+	now, size := time.Now(), 1400
 	plane := &batchPlane{read: func(bufs [][]byte, sizes []int, offset int) (int, error) {
 		for i := range bufs {
-			sizes[i] = packetTo(bufs[i][offset:], 60, 1)
+			sizes[i] = packetTo(bufs[i][offset:], size, 1)
 			bufs[i][offset+1] = 0
 		}
 		return len(bufs), nil
@@ -93,5 +93,10 @@ func TestStandingQueueIsSignalled(t *testing.T) {
 	}
 	if n := dropped(); n != 0 {
 		t.Errorf("dropped %d at once after that", n)
+	}
+	size = 300 // a whole batch is less than a super-packet
+	tun.codel.next = now
+	if n := dropped(); n != 0 || tun.codel.signals != 0 {
+		t.Errorf("dropped %d of a batch that may be all there was", n)
 	}
 }

@@ -22,8 +22,6 @@ const flightLimit = 128
 const (
 	headerSize = wireguard.MessageTransportHeaderSize // in front of each packet
 	sealedSize = wireguard.MessageTransportSize       // header and tag
-	// ticketRoom is what tickets need behind a packet at most.
-	ticketRoom = 2 * 64
 )
 
 // flight bounds the packets inside the device: it stands on both of its sides,
@@ -33,32 +31,46 @@ const (
 // looking it up. The device works in place, so the ticket lies in the packet's
 // own buffer, in the first cache line that neither form of the packet reaches:
 // at 64 + the length of the packet's content rounded up to 64. Padding rounds
-// the length up to 16, so both forms give the same place.
+// the length up to 16, so both forms give the same place. Where the buffer ends
+// before that, as it does for packets above 65,408 bytes, there is no ticket, and
+// the packet does not count.
 type flight struct {
 	seed    maphash.Seed
 	out, in window
 	// known are the receiver indexes of sessions that have brought packets, by
-	// cell: only those count inwards, since anyone can send any index.
+	// cell (0: none): only those count inwards, since anyone can send any index.
 	known [flightCells]uint32 // guarded by in's mutex
 }
 
 func newFlight(limit int) *flight {
-	return &flight{seed: maphash.MakeSeed(), out: window{limit: limit}, in: window{limit: limit}}
+	return &flight{
+		seed: maphash.MakeSeed(),
+		out:  window{limit: limit, stale: staleOut},
+		in:   window{limit: limit, stale: staleIn},
+	}
 }
 
-// slip is where the ticket of a packet with content of n bytes lies in its buffer.
+// slip is where the ticket of a packet with content of n bytes lies in its
+// buffer; nil if it ends before.
 func slip(buf []byte, n int) []byte {
 	at := (n+63)&^63 + 64
+	if at+8 > cap(buf) {
+		return nil
+	}
 	return buf[at : at+8 : at+8]
 }
 
-func (t ticket) put(b []byte) {
-	binary.NativeEndian.PutUint32(b, t.cell)
-	binary.NativeEndian.PutUint32(b[4:], t.seq)
+func (t ticket) put(slip []byte) {
+	binary.NativeEndian.PutUint32(slip, t.cell)
+	binary.NativeEndian.PutUint32(slip[4:], t.seq)
 }
 
-func ticketAt(b []byte) ticket {
-	return ticket{binary.NativeEndian.Uint32(b), binary.NativeEndian.Uint32(b[4:])}
+// ticketAt reads a ticket; nobody's, if there is none.
+func ticketAt(slip []byte) ticket {
+	if slip == nil {
+		return ticket{cell: flightCells}
+	}
+	return ticket{binary.NativeEndian.Uint32(slip), binary.NativeEndian.Uint32(slip[4:])}
 }
 
 // sent settles what is about to be sent.
@@ -68,7 +80,7 @@ func (f *flight) sent(bufs [][]byte) {
 	defer f.out.mu.Unlock()
 	for _, b := range bufs {
 		if len(b) > sealedSize && b[0] == wireguard.MessageTransportType {
-			f.out.arrive(ticketAt(slip(b[:cap(b)], len(b)-sealedSize)), now)
+			f.out.arrive(ticketAt(slip(b, len(b)-sealedSize)), now)
 		}
 	}
 	f.out.wake()
@@ -83,7 +95,8 @@ func (f *flight) leaving(bufs [][]byte, sizes []int, offset int, now time.Time) 
 	var cell uint32
 	for i, size := range sizes {
 		to := destination(bufs[i][offset : offset+size])
-		if to == nil {
+		place := slip(bufs[i], size)
+		if to == nil || place == nil {
 			continue
 		}
 		if !bytes.Equal(to, last) {
@@ -94,7 +107,7 @@ func (f *flight) leaving(bufs [][]byte, sizes []int, offset int, now time.Time) 
 			sizes[i] = 0
 			continue
 		}
-		t.put(slip(bufs[i][:cap(bufs[i])], size))
+		t.put(place)
 	}
 }
 
@@ -118,12 +131,16 @@ func (f *flight) received(bufs [][]byte, sizes []int) {
 		if size <= sealedSize || bufs[i][0] != wireguard.MessageTransportType {
 			continue
 		}
+		place := slip(bufs[i], size-sealedSize)
+		if place == nil {
+			continue
+		}
 		t := ticket{cell: flightCells}
 		index := receiver(bufs[i])
-		if cell := index % flightCells; f.known[cell] == index {
+		if cell := index % flightCells; index != 0 && f.known[cell] == index {
 			t, _ = f.in.enter(cell, now)
 		}
-		t.put(slip(bufs[i][:cap(bufs[i])], size-sealedSize))
+		t.put(place)
 	}
 }
 
@@ -134,7 +151,8 @@ func receiver(msg []byte) uint32 {
 
 // opened notes the tickets of packets that are about to leave the device, which
 // are all of one peer and in order: the last of each of the two sessions that
-// can be in use speaks for those before it.
+// can be in use speaks for those before it. So does one without a ticket of its
+// session, whose sender pads in another way, for all that were let in so far.
 func (f *flight) opened(bufs [][]byte, offset int) (last [2]ticket) {
 	index, found := uint32(0), 0
 	last = [2]ticket{{cell: flightCells}, {cell: flightCells}}
@@ -146,8 +164,12 @@ func (f *flight) opened(bufs [][]byte, offset int) (last [2]ticket) {
 			continue
 		}
 		index = receiver(b)
-		f.known[index%flightCells] = index
-		last[found] = ticketAt(slip(b[:cap(b)], len(b)-offset))
+		cell := index % flightCells
+		f.known[cell] = index
+		last[found] = ticketAt(slip(b, len(b)-offset))
+		if last[found].cell != cell {
+			last[found] = ticket{cell, f.in.cells[cell].issued - 1}
+		}
 		if found++; found == len(last) {
 			break
 		}
@@ -180,15 +202,17 @@ type gatedTUN struct {
 	codel  codel
 }
 
-// Read waits for room, and reads. A batch that is more than half full means
-// that more is waiting: the data plane fills it as long as there are packets,
-// and up to half a batch is what the next super-packet may not fit in.
+// Read waits for room, and reads. The data plane fills a batch as long as there
+// are packets and room for the next super-packet, so one with clearly more than
+// a super-packet in it means that the queue stands.
 func (g *gatedTUN) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
 	g.flight.out.wait(g.room, g.timer)
-	reserve(bufs)
 	n, err := g.Interface.Read(bufs, sizes, offset)
-	now := time.Now()
-	if g.codel.congested(n, n > len(bufs)/2, now) && !markCE(bufs[n-1][offset:offset+sizes[n-1]]) {
+	now, total := time.Now(), 0
+	for _, size := range sizes[:n] {
+		total += size
+	}
+	if g.codel.congested(n, total > standing, now) && !markCE(bufs[n-1][offset:offset+sizes[n-1]]) {
 		sizes[n-1] = 0
 	}
 	g.flight.leaving(bufs, sizes[:n], offset, now)
@@ -201,16 +225,6 @@ func (g *gatedTUN) Write(bufs [][]byte, offset int) (int, error) {
 	n, err := g.Interface.Write(bufs, offset)
 	g.flight.written(last)
 	return n, err
-}
-
-// reserve keeps the end of each buffer free for a ticket. The device reads the
-// packets in bufs, but keeps the buffers elsewhere, so cutting them is safe.
-func reserve(bufs [][]byte) {
-	for i, b := range bufs {
-		if len(b) > wireguard.MaxMessageSize-ticketRoom {
-			bufs[i] = b[:wireguard.MaxMessageSize-ticketRoom]
-		}
-	}
 }
 
 // gatedBind is the UDP side of a flight.
@@ -233,7 +247,6 @@ func (g *gatedBind) receive(fn conn.ReceiveFunc) conn.ReceiveFunc {
 	room, timer := in.waiter(), time.NewTimer(0)
 	return func(bufs [][]byte, sizes []int, eps []conn.Endpoint) (int, error) {
 		in.wait(room, timer)
-		reserve(bufs)
 		n, err := fn(bufs, sizes, eps)
 		if errors.Is(err, net.ErrClosed) {
 			in.forget(room)

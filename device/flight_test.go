@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"testing"
+	"time"
 
 	"golang.zx2c4.com/wireguard/conn"
 	wireguard "golang.zx2c4.com/wireguard/device"
@@ -25,9 +26,53 @@ func TestSlipIsTheSameForBothForms(t *testing.T) {
 				t.Fatalf("content of %d bytes: the sealed form reaches the ticket", n)
 			}
 		}
-		if end := (n+63)&^63 + 64 + 8; end > n+headerSize+ticketRoom {
-			t.Fatalf("content of %d bytes: the ticket needs %d more", n, end-n-headerSize)
+	}
+	for n := 65000; n <= wireguard.MaxContentSize; n++ {
+		if got := slip(buf, n) != nil; got != (n <= 65408) || got != (slip(buf, (n+15)&^15) != nil) {
+			t.Fatalf("content of %d bytes has a place: %v", n, got)
 		}
+	}
+}
+
+// Packets that leave no room for a ticket pass all the same, uncounted.
+func TestFlightOfLargestPackets(t *testing.T) {
+	f := newFlight(3)
+	bufs, sizes := buffers(2)
+	sizes[0] = packetTo(bufs[0][headerSize:], wireguard.MaxContentSize, 1)
+	sizes[1] = packetTo(bufs[1][headerSize:], 65408, 1)
+	f.leaving(bufs, sizes, headerSize, time.Now())
+	if sizes[0] != wireguard.MaxContentSize || sizes[1] != 65408 || f.out.count != 1 {
+		t.Errorf("sizes %d, %d under way", sizes, f.out.count)
+	}
+	f.sent([][]byte{seal(bufs[0], 65408+64), seal(bufs[1], 65408)})
+	if f.out.count != 0 {
+		t.Errorf("%d under way after they were sent", f.out.count)
+	}
+	f.known[9] = 9
+	sizes[0], sizes[1] = message(bufs[0], 9, 65408), message(bufs[1], 9, 65408+64)
+	f.received(bufs, sizes)
+	if f.in.count != 1 {
+		t.Errorf("%d under way inwards, want the smaller one", f.in.count)
+	}
+	f.written(f.opened([][]byte{bufs[1][:headerSize+65408+64]}, headerSize))
+	if f.in.count != 0 {
+		t.Errorf("%d under way after the later one was opened", f.in.count)
+	}
+}
+
+// A peer may pad as it likes, and put there what it likes.
+func TestInboundFlightOfPaddedPackets(t *testing.T) {
+	f := newFlight(100)
+	bufs, sizes := buffers(3)
+	for i := range bufs {
+		f.known[1+i] = uint32(1 + i)
+		sizes[i] = message(bufs[i], uint32(1+i), 1420)
+	}
+	f.received(bufs, sizes)
+	ticket{2, 0}.put(slip(bufs[0], 40)) // another session's
+	f.written(f.opened([][]byte{bufs[0][:headerSize+40]}, headerSize))
+	if f.in.count != 2 || f.in.cells[1].arrived != 1 {
+		t.Errorf("%d under way, want those of the other sessions", f.in.count)
 	}
 }
 
@@ -138,7 +183,7 @@ func message(b []byte, session uint32, n int) int {
 }
 
 func TestInboundFlight(t *testing.T) {
-	session := rand.Uint32()
+	session := 1 + rand.Uint32N(1<<31)
 	closed := false
 	receive := func(bufs [][]byte, sizes []int, _ []conn.Endpoint) (int, error) {
 		if closed {
@@ -148,7 +193,8 @@ func TestInboundFlight(t *testing.T) {
 		sizes[1] = message(bufs[1], session+1, 96) // nobody's
 		sizes[2] = message(bufs[2], session, 0)    // a keepalive
 		sizes[3] = message(bufs[3], session, 1424)
-		return 4, nil
+		sizes[4] = message(bufs[4], 0, 96) // nobody's
+		return 5, nil
 	}
 	f := newFlight(100)
 	tun, bind := f.between(&batchPlane{}, &fakeBind{receive: receive})
@@ -156,11 +202,11 @@ func TestInboundFlight(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bufs, sizes := buffers(4)
-	eps := make([]conn.Endpoint, 4)
+	bufs, sizes := buffers(5)
+	eps := make([]conn.Endpoint, 5)
 	round := func(counted int) {
 		t.Helper()
-		if n, err := fns[0](bufs, sizes, eps); n != 4 || err != nil {
+		if n, err := fns[0](bufs, sizes, eps); n != 5 || err != nil {
 			t.Fatal(n, err)
 		}
 		if f.in.count != counted {

@@ -28,8 +28,8 @@ const (
 
 // Tune fits the Go runtime to a process whose main work is a data plane: the
 // garbage collector is lazy while the process needs less than budget bytes, and
-// gets more eager towards that, though never more than Go's default is: what is
-// live may double, however small the budget. 0 fits the budget to the machine's
+// gets more eager towards that, but not without end: what is live may grow by
+// half, however small the budget. 0 fits the budget to the machine's
 // memory or that of the process' control group. GOGC and GOMEMLIMIT in the
 // environment win. It is for programs to call, once, before [Open].
 func Tune(budget int64, log hclog.Logger) {
@@ -60,9 +60,9 @@ func defaultBudget(memory int64) int64 {
 }
 
 // memoryLimit is the soft limit for a budget while that much is live: room for
-// as much again, which is what the collector would take without any limit.
+// half as much again, so that collections never follow each other at once.
 func memoryLimit(budget, live int64) int64 {
-	return max(budget, 2*live+runtimeOverhead)
+	return max(budget, live+live/2+runtimeOverhead)
 }
 
 // governor keeps the soft memory limit above what is live. Below it the

@@ -7,11 +7,14 @@ import (
 
 const (
 	// flightCells is how many flows are told apart. Two that share a cell share
-	// its fate, which costs a little accuracy and nothing else.
+	// its fate: beside one that is parked, another may lose its first packets.
 	flightCells = 1 << 10
-	// stale is how long a flow may stand still before its packets no longer
-	// count: they are parked in the device for want of a session, or lost there.
-	stale = 100 * time.Millisecond
+	// How long a flow may stand still before its packets no longer count: they
+	// are parked in the device for want of a session, or lost there. Inwards they
+	// are lost, parked flows are not refused anything, and whatever an observer
+	// or a peer can have thrown away would hold up everyone for that long.
+	staleOut = 100 * time.Millisecond
+	staleIn  = 10 * time.Millisecond
 	// A parked flow lets this many packets in at once, and then one each
 	// knock, so that it can move again; the others are refused.
 	grace = 32
@@ -30,7 +33,8 @@ type ticket struct {
 // next; if nothing comes, the flow is parked after a while and no longer counts.
 // Waiting therefore always ends.
 type window struct {
-	limit int // packets under way; more may be let in by the last batch
+	limit int           // packets under way; more may be let in by the last batch
+	stale time.Duration // how long a flow may stand still
 
 	mu      sync.Mutex // guards what follows
 	count   int        // packets under way, but for those of parked flows
@@ -72,7 +76,7 @@ func (w *window) forget(c chan struct{}) {
 // wait returns when there is room.
 func (w *window) wait(c chan struct{}, timer *time.Timer) {
 	for !w.room() {
-		timer.Reset(stale)
+		timer.Reset(w.stale)
 		select {
 		case <-c:
 		case <-timer.C:
@@ -91,7 +95,7 @@ func (w *window) room() bool {
 	now := time.Now()
 	for i := range w.cells {
 		c := &w.cells[i]
-		if !c.parked && c.issued != c.arrived && now.Sub(c.moved) >= stale {
+		if !c.parked && c.issued != c.arrived && now.Sub(c.moved) >= w.stale {
 			c.parked, c.grace = true, grace
 			w.count -= int(c.issued - c.arrived)
 		}
@@ -121,9 +125,13 @@ func (w *window) enter(i uint32, now time.Time) (ticket, bool) {
 	return t, true
 }
 
-// arrive settles a ticket and all earlier ones of its flow. The caller holds mu.
+// arrive settles a ticket and all earlier ones of its flow; any other ticket is
+// ignored. The caller holds mu.
 func (w *window) arrive(t ticket, now time.Time) {
-	c := &w.cells[t.cell%flightCells]
+	if t.cell >= flightCells {
+		return
+	}
+	c := &w.cells[t.cell]
 	settled := t.seq + 1 - c.arrived
 	if settled-1 >= c.issued-c.arrived { // settled already
 		return

@@ -29,7 +29,7 @@ func arrive(w *window, t ticket) {
 }
 
 func TestLaterArrivalSettlesEarlierOnes(t *testing.T) {
-	w := &window{limit: 10}
+	w := &window{limit: 10, stale: staleOut}
 	last := enterN(t, w, 1, 8)
 	other := enterN(t, w, 2, 3)
 	if w.count != 11 || w.room() {
@@ -53,7 +53,7 @@ func TestLaterArrivalSettlesEarlierOnes(t *testing.T) {
 }
 
 func TestSequenceWrapsAround(t *testing.T) {
-	w := &window{limit: 10}
+	w := &window{limit: 10, stale: staleOut}
 	w.cells[0].issued, w.cells[0].arrived = 0xfffffffe, 0xfffffffe
 	last := enterN(t, w, 0, 4)
 	arrive(w, ticket{0, last.seq - 1})
@@ -64,16 +64,16 @@ func TestSequenceWrapsAround(t *testing.T) {
 
 func TestWaitEndsWhenRoomIsMade(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &window{limit: 3}
+		w := &window{limit: 3, stale: staleOut}
 		room, timer := w.waiter(), time.NewTimer(0)
 		last := enterN(t, w, 1, 4)
 		start := time.Now()
 		go func() {
-			time.Sleep(stale / 2)
+			time.Sleep(staleOut / 2)
 			arrive(w, last)
 		}()
 		w.wait(room, timer)
-		if got := time.Since(start); got != stale/2 {
+		if got := time.Since(start); got != staleOut/2 {
 			t.Errorf("waited %v", got)
 		}
 	})
@@ -81,12 +81,12 @@ func TestWaitEndsWhenRoomIsMade(t *testing.T) {
 
 func TestFlowThatStandsStillIsParked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &window{limit: 3}
+		w := &window{limit: 3, stale: staleOut}
 		room, timer := w.waiter(), time.NewTimer(0)
 		last := enterN(t, w, 1, 4)
 		start := time.Now()
 		w.wait(room, timer)
-		if got := time.Since(start); got != stale {
+		if got := time.Since(start); got != staleOut {
 			t.Errorf("waited %v", got)
 		}
 		live := enterN(t, w, 2, 1)
