@@ -96,14 +96,17 @@ line:
 	return n
 }
 
-// resident is the memory of the agent's process, in KiB (VmRSS of proc(5)).
-func (p *labProcess) resident(t *testing.T) int {
+// resident is the memory of the agent's process, in KiB.
+func (p *labProcess) resident(t *testing.T) int { t.Helper(); return p.memory(t, "VmRSS") }
+
+// memory is a figure of the process's memory in KiB, by its name in proc(5).
+func (p *labProcess) memory(t *testing.T, name string) int {
 	t.Helper()
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(data), "VmRSS:")
+	_, rest, _ := strings.Cut(string(data), name+":")
 	kib, err := strconv.Atoi(strings.Fields(rest)[0])
 	if err != nil {
 		t.Fatal(err)

@@ -52,6 +52,12 @@ func TestNetns(t *testing.T) {
 		{"DeviceReady", netnsDeviceReady},
 		{"DeviceDescriptors", netnsDeviceDescriptors},
 		{"DeviceQuick", netnsDeviceQuick},
+		{"Interop", netnsInterop},
+		{"InteropNetstack", netnsInteropNetstack},
+		{"UnderlayMTU", netnsUnderlayMTU},
+		{"NarrowPath", netnsNarrowPath},
+		{"Flood", netnsFlood},
+		{"Crowd", netnsCrowd},
 	} {
 		t.Run(scenario.name, func(t *testing.T) {
 			t.Parallel()
@@ -66,6 +72,7 @@ func requireTools(t *testing.T) {
 	for _, tool := range [][2]string{
 		{"ip", "iproute2"}, {"nft", "nftables"}, {"ping", "iputils-ping"},
 		{"wg", "wireguard-tools"}, {"wg-quick", "wireguard-tools"}, {"curl", "curl"}, {"setpriv", "util-linux"},
+		{"ethtool", "ethtool"},
 	} {
 		if _, err := exec.LookPath(tool[0]); err != nil {
 			t.Fatalf("%s is missing: apt-get install %s", tool[0], tool[1])
