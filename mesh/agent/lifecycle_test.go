@@ -147,6 +147,7 @@ func TestStopWhileForgetting(t *testing.T) {
 		if _, err := h.agent.Reload(h.t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait() // until it hangs
 		started := time.Now()
 		h.stop()
 		if took := time.Since(started); took > leaveTimeout {
