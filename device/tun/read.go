@@ -13,6 +13,10 @@ import (
 const (
 	// linearSize holds any packet, and what IPv6 does not count of it.
 	linearSize = offload.MaxPacket + 41
+	// lonerSize is what the first buffer takes of a packet that nothing is known
+	// of: a packet of any usual MTU, but no super-packet, which would make all of
+	// the buffer resident.
+	lonerSize = 4<<10 - 128
 	// patience is how many packets of other kinds may come until no
 	// super-packet is expected any more.
 	patience = 16
@@ -147,7 +151,8 @@ func (r *reader) receive(fd uintptr) (int, unix.Errno) {
 			r.slots++
 		}
 	} else {
-		iov = appendIovec(iov, first)
+		first = first[:min(len(first), lonerSize)]
+		iov, at = appendIovec(iov, first), len(first)
 	}
 	r.first = len(first)
 	if at < len(r.linear) {
