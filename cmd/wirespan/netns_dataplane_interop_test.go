@@ -43,12 +43,15 @@ func (c interopCase) String() string {
 	return fmt.Sprintf("over %s MTU %d of %d offloads %s", outer, c.mtu, c.underlay, c.offloads.name)
 }
 
-// interopCases are all combinations with these MTUs of the tunnel and the underlay.
+// interopCases are all combinations with these MTUs of the tunnel and the
+// underlay, or half of them, each variant with each MTU.
 func interopCases(mtus ...[2]int) (cases []interopCase) {
-	for _, outer6 := range []bool{false, true} {
-		for _, mtu := range mtus {
-			for _, variant := range offloadVariants {
-				cases = append(cases, interopCase{outer6, mtu[0], mtu[1], variant})
+	for o, outer6 := range []bool{false, true} {
+		for m, mtu := range mtus {
+			for v, variant := range offloadVariants {
+				if netnsLong || (o+m+v)%2 == 0 {
+					cases = append(cases, interopCase{outer6, mtu[0], mtu[1], variant})
+				}
 			}
 		}
 	}
