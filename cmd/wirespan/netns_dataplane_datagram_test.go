@@ -109,7 +109,8 @@ func (e *echoes) check(conn net.Conn, own uint64) error {
 }
 
 // A burst is few enough datagrams, and bytes, that nothing on a quiet machine
-// drops them; on a busy one they are sent again.
+// drops them; on a busy one they are sent again. That is done from another port,
+// since upstream makes checksums of zero, which IPv6 forbids in UDP.
 const (
 	burst        = 32
 	burstBytes   = 60_000
@@ -117,32 +118,46 @@ const (
 	burstRetries = 10
 )
 
+// dialUDP makes a socket with a port of its own.
+type dialUDP func() (*net.UDPConn, error)
+
 // returnAll sends one datagram of each size, in bursts, until all have returned
 // as they were sent.
-func returnAll(conn net.Conn, sizes []int) error {
-	for rest := sizes; len(rest) > 0; {
+func returnAll(dial dialUDP, sizes []int) error {
+	for len(sizes) > 0 {
 		count, total := 0, 0
-		for count < min(burst, len(rest)) && (count == 0 || total+rest[count] <= burstBytes) {
-			total += rest[count]
+		for count < min(burst, len(sizes)) && (count == 0 || total+sizes[count] <= burstBytes) {
+			total += sizes[count]
 			count++
 		}
-		missing, err := rest[:count], error(nil)
-		rest = rest[count:]
+		missing := sizes[:count]
 		for try := 0; len(missing) > 0; try++ {
 			if try == burstRetries {
-				return fmt.Errorf("%s to %s: datagrams of sizes %v do not return", conn.LocalAddr(), conn.RemoteAddr(), missing)
+				return fmt.Errorf("datagrams of sizes %v do not return", missing)
 			}
-			for _, size := range missing {
-				if _, err := conn.Write(datagram(0, uint64(size), size)); err != nil {
-					return fmt.Errorf("a datagram of %d bytes: %w", size, err)
-				}
-			}
-			if missing, err = stillMissing(conn, missing); err != nil {
+			var err error
+			if missing, err = returnBurst(dial, missing); err != nil {
 				return err
 			}
 		}
+		sizes = sizes[count:]
 	}
 	return nil
+}
+
+// returnBurst sends datagrams, and returns the sizes of those that don't return.
+func returnBurst(dial dialUDP, sizes []int) ([]int, error) {
+	conn, err := dial()
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	for _, size := range sizes {
+		if _, err := conn.Write(datagram(0, uint64(size), size)); err != nil {
+			return nil, fmt.Errorf("a datagram of %d bytes: %w", size, err)
+		}
+	}
+	return stillMissing(conn, sizes)
 }
 
 // stillMissing reads until all have returned or the burst's time is over.
@@ -178,28 +193,35 @@ func stillMissing(conn net.Conn, sizes []int) ([]int, error) {
 
 // returnTrain sends count datagrams of one size, the last one shorter, by one
 // call: a super-packet, if the kernel and its interfaces make such. All must return.
-func returnTrain(conn *net.UDPConn, size, count int) error {
+func returnTrain(dial dialUDP, size, count int) error {
 	var train []byte
 	for i := range count - 1 {
 		train = append(train, datagram(1, uint64(i), size)...)
 	}
 	train = append(train, datagram(1, uint64(count-1), size/2)...)
-	if err := segment(conn, size); err != nil {
-		return err
-	}
 	for range burstRetries {
-		if _, err := conn.Write(train); err != nil {
-			return fmt.Errorf("%d datagrams of %d bytes at once: %w", count, size, err)
-		}
-		back, err := countBack(conn, count)
+		conn, err := dial()
 		if err != nil {
 			return err
 		}
-		if back == count {
-			return segment(conn, 0)
+		back, err := sendTrain(conn, train, size, count)
+		_ = conn.Close()
+		if err != nil || back == count {
+			return err
 		}
 	}
-	return fmt.Errorf("%s to %s: of %d datagrams of %d bytes sent at once, not all return", conn.LocalAddr(), conn.RemoteAddr(), count, size)
+	return fmt.Errorf("of %d datagrams of %d bytes sent at once, not all return", count, size)
+}
+
+// sendTrain returns how many datagrams of a train return.
+func sendTrain(conn *net.UDPConn, train []byte, size, count int) (int, error) {
+	if err := segment(conn, size); err != nil {
+		return 0, err
+	}
+	if _, err := conn.Write(train); err != nil {
+		return 0, fmt.Errorf("%d datagrams of %d bytes at once: %w", count, size, err)
+	}
+	return countBack(conn, count)
 }
 
 // countBack counts datagrams of a train until all are there or the time is over.
@@ -216,18 +238,16 @@ func countBack(conn net.Conn, count int) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		seed, number, err := checkDatagram(buf[:n])
+		_, number, err := checkDatagram(buf[:n])
 		if err != nil {
 			return 0, err
 		}
-		if seed == 1 {
-			back[number] = true
-		}
+		back[number] = true
 	}
 	return len(back), nil
 }
 
-// segment makes the kernel cut what is written into datagrams of a size; 0: no more.
+// segment makes the kernel cut what is written into datagrams of a size.
 func segment(conn *net.UDPConn, size int) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {

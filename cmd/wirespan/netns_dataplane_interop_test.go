@@ -215,11 +215,13 @@ func (c interopCase) streams(from, to *tunnelEnd, v6 bool) error {
 
 // datagrams sends every interesting size, and several of one size at once.
 func (c interopCase) datagrams(from, to *tunnelEnd, v6 bool) error {
-	conn, err := from.dial(from.Context(), "udp", to.at(v6))
-	if err != nil {
-		return err
+	dial := func() (*net.UDPConn, error) {
+		conn, err := from.dial(from.Context(), "udp", to.at(v6))
+		if err != nil {
+			return nil, err
+		}
+		return conn.(*net.UDPConn), nil
 	}
-	defer conn.Close()
 	largest := c.mtu - 28 // in one packet
 	if v6 {
 		largest = c.mtu - 48
@@ -235,13 +237,12 @@ func (c interopCase) datagrams(from, to *tunnelEnd, v6 bool) error {
 		sizes = append(sizes, size)
 	}
 	sizes = append(sizes, 2*c.mtu, 5*c.mtu+1, 40_000)
-	if err := returnAll(conn, sizes); err != nil {
-		return err
-	}
+	err := returnAll(dial, sizes)
 	for _, size := range []int{100, 1200, largest} {
-		if err := returnTrain(conn.(*net.UDPConn), size, min(burst, burstBytes/size)); err != nil {
-			return err
-		}
+		err = errors.Join(err, returnTrain(dial, size, min(burst, burstBytes/size)))
+	}
+	if err != nil {
+		return fmt.Errorf("%s to %s: %w", from.link, to.at(v6), err)
 	}
 	return nil
 }
