@@ -63,7 +63,7 @@ func (e *tunnelEnd) talkBeside(victim string, live *tunnelEnd) {
 	e.Helper()
 	f := e.flood(victim)
 	for streams := 0; streams < 2 || f.sent() < int64(floodRate)/floodSize; streams++ {
-		e.stream(e.labHost, live.at(false))
+		e.stream(live.at(false), e.proc, live.proc)
 	}
 	f.stop()
 }

@@ -44,7 +44,7 @@ func (n *labNode) tellsMTU(peer *labNode, want bool) {
 	n.Helper()
 	to := netip.AddrPortFrom(peer.mustStatus().Node.Address, flowPort).String()
 	eventually(n.T, 30*time.Second, func() error {
-		n.stream(n.labHost, to)
+		n.stream(to, n.proc, peer.proc)
 		n.mustCLI("reload") // and so look at everything
 		s, err := n.status()
 		if err != nil {
@@ -64,15 +64,19 @@ func (n *labNode) tellsMTU(peer *labNode, want bool) {
 // streamBytes is what a stream sends each way.
 const streamBytes = 4 << 20
 
-// stream sends through a TCP connection, both ways.
-func (l *lab) stream(from *labHost, to string) {
-	l.Helper()
-	conn, err := from.dial(l.Context(), "tcp", to)
+// stream sends through a TCP connection, both ways; the data planes on the way
+// must go on.
+func (h *labHost) stream(to string, planes ...*labProcess) {
+	h.Helper()
+	conn, err := h.dial(h.Context(), "tcp", to)
 	if err == nil {
 		err = flow{Seed: 1, Lengths: [2]uint64{streamBytes, streamBytes}}.start(conn)
 	}
+	for _, p := range planes {
+		err = errors.Join(err, p.running())
+	}
 	if err != nil {
-		l.Fatal(err)
+		h.Fatal(err)
 	}
 }
 
@@ -93,16 +97,13 @@ func netnsNarrowPath(l *lab) {
 	a.mustExec("ping", "-c", "1", "-w", "25", c.inner)
 	c.serve()
 	for _, v6 := range []bool{false, true} {
-		l.stream(a.labHost, c.at(v6))
+		a.stream(c.at(v6), a.proc, c.proc)
 		if err := (interopCase{mtu: 1420}).datagrams(a, c, v6); err != nil {
 			l.Error(err)
 		}
 	}
 	if out := a.mustExec("ip", "route", "get", c.address); !strings.Contains(out, "mtu 1280") {
 		l.Errorf("a has not learned of the path's MTU: %s", out)
-	}
-	if err := errors.Join(a.proc.running(), c.proc.running()); err != nil {
-		l.Error(err)
 	}
 }
 
