@@ -6,6 +6,10 @@
 // what wg(8) or anyone else changed is seen, and mended by the next Apply. A
 // peer that is as it should be is never touched, and keeps its session.
 //
+// Packets inside the device are bounded in number, in both directions; a flow
+// that stands still there is held back, and a queue that stands in front of it is
+// signalled to TCP, by ECN or by one lost packet at a time.
+//
 // Limits: private and preshared keys pass through, and are neither kept nor
 // shown; the device's own memory holds them, and so does the reply to a "get"
 // on the configuration socket, which only its owner may open. At most 64 pings

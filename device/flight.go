@@ -87,8 +87,9 @@ func (f *flight) sent(bufs [][]byte) {
 }
 
 // leaving gives tickets to packets that the device is about to take, and drops
-// (size 0) those of flows that stand still.
-func (f *flight) leaving(bufs [][]byte, sizes []int, offset int, now time.Time) {
+// (size 0) those of flows that stand still. It returns how many packets and bytes
+// it let in.
+func (f *flight) leaving(bufs [][]byte, sizes []int, offset int, now time.Time) (packets, total int) {
 	f.out.mu.Lock()
 	defer f.out.mu.Unlock()
 	var last []byte // destination of the packet before: super-packets repeat it
@@ -108,7 +109,9 @@ func (f *flight) leaving(bufs [][]byte, sizes []int, offset int, now time.Time) 
 			continue
 		}
 		t.put(place)
+		packets, total = packets+1, total+size
 	}
+	return packets, total
 }
 
 // destination is a packet's destination address; nil if it is too short.
@@ -138,7 +141,9 @@ func (f *flight) received(bufs [][]byte, sizes []int) {
 		t := ticket{cell: flightCells}
 		index := receiver(bufs[i])
 		if cell := index % flightCells; index != 0 && f.known[cell] == index {
-			t, _ = f.in.enter(cell, now)
+			if own, ok := f.in.enter(cell, now); ok {
+				t = own
+			}
 		}
 		t.put(place)
 	}
@@ -204,18 +209,22 @@ type gatedTUN struct {
 
 // Read waits for room, and reads. The data plane fills a batch as long as there
 // are packets and room for the next super-packet, so one with clearly more than
-// a super-packet in it means that the queue stands.
+// a super-packet in it means that the queue stands. What is refused to flows that
+// stand still is no reason to slow down the others.
 func (g *gatedTUN) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
 	g.flight.out.wait(g.room, g.timer)
 	n, err := g.Interface.Read(bufs, sizes, offset)
-	now, total := time.Now(), 0
-	for _, size := range sizes[:n] {
-		total += size
+	now := time.Now()
+	packets, total := g.flight.leaving(bufs, sizes[:n], offset, now)
+	if g.codel.congested(packets, total > standing, now) {
+		last := n - 1
+		for sizes[last] == 0 {
+			last--
+		}
+		if !markCE(bufs[last][offset : offset+sizes[last]]) {
+			sizes[last] = 0
+		}
 	}
-	if g.codel.congested(n, total > standing, now) && !markCE(bufs[n-1][offset:offset+sizes[n-1]]) {
-		sizes[n-1] = 0
-	}
-	g.flight.leaving(bufs, sizes[:n], offset, now)
 	return n, err
 }
 

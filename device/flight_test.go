@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -172,6 +173,48 @@ func TestFlightDropsFlowsThatStandStill(t *testing.T) {
 	// The first batch, what a parked flow may have at once, and a few knocks.
 	if least, most := 2*grace+grace, 2*grace+grace+8; let < least || let > most {
 		t.Errorf("let %d packets in, want %d to %d", let, least, most)
+	}
+}
+
+// What a flow that stands still is refused is no queue.
+func TestRefusedPacketsAreNoQueue(t *testing.T) {
+	plane := &batchPlane{read: func(bufs [][]byte, sizes []int, offset int) (int, error) {
+		for i := range bufs {
+			sizes[i] = packetTo(bufs[i][offset:], 1400, 7)
+		}
+		return len(bufs), nil
+	}}
+	tun, _ := newFlight(1<<20).between(plane, &fakeBind{})
+	for i := range tun.flight.out.cells {
+		tun.flight.out.cells[i] = cell{issued: 1, parked: true, moved: time.Now().Add(time.Hour)}
+	}
+	bufs, sizes := buffers(128)
+	if _, err := tun.Read(bufs, sizes, headerSize); err != nil {
+		t.Fatal(err)
+	}
+	if tun.codel.packets != 0 || slices.Max(sizes) != 0 {
+		t.Errorf("%d packets count as a queue", tun.codel.packets)
+	}
+	tun.codel.empty = time.Now().Add(-longestInterval)
+	if _, err := tun.Read(bufs, sizes, headerSize); err != nil || tun.codel.signals != 0 {
+		t.Errorf("%d signals: %v", tun.codel.signals, err)
+	}
+}
+
+// Tickets of a flow that is refused them are nobody's, also in the first cell.
+func TestInboundFlightOfTheFirstCell(t *testing.T) {
+	f := newFlight(100)
+	f.known[0] = flightCells // a session whose cell is 0
+	f.in.cells[0] = cell{issued: 1, parked: true, moved: time.Now().Add(time.Hour)}
+	bufs, sizes := buffers(1)
+	sizes[0] = message(bufs[0], flightCells, 64)
+	f.received(bufs, sizes)
+	if got := ticketAt(slip(bufs[0], 64)); got.cell != flightCells {
+		t.Errorf("ticket %v", got)
+	}
+	bufs[0] = bufs[0][:headerSize+64]
+	if f.written(f.opened(bufs, headerSize)); f.in.cells[0].parked {
+		t.Error("the flow stays parked although a packet has arrived")
 	}
 }
 
