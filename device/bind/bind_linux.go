@@ -28,7 +28,7 @@ type Bind struct {
 	generation atomic.Uint32
 	fragmented addresses
 	sendings   sync.Pool
-	dropped    atomic.Uint64
+	dropped    atomic.Uint64 // datagrams larger than the buffer meant for them
 
 	v4, v6 atomic.Pointer[socket] // nil while closed, and if the host lacks the family
 
@@ -146,21 +146,6 @@ func (b *Bind) BatchSize() int { return conn.IdealBatchSize }
 // Fragmented returns, sorted, the addresses of peers to which full-size
 // datagrams do not fit the route's MTU, so that the kernel fragments them.
 func (b *Bind) Fragmented() []netip.Addr { return b.fragmented.list(b.generation.Load()) }
-
-// Stats returns the counters, which never restart, and what is offloaded now.
-func (b *Bind) Stats() Stats {
-	return Stats{
-		Dropped: b.dropped.Load(),
-		IPv4:    b.v4.Load().offload(), IPv6: b.v6.Load().offload(),
-	}
-}
-
-func (s *socket) offload() Offload {
-	if s == nil {
-		return Offload{}
-	}
-	return Offload{Open: true, Send: s.segment.Load(), Receive: s.gro}
-}
 
 // Control returns a net.ListenConfig or net.Dialer hook that marks sockets, so
 // that control traffic never enters the tunnel. Without the right to mark, the

@@ -41,9 +41,6 @@ func (b *Bind) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
 // Fragmented returns nothing: which peers' packets are fragmented is not known.
 func (b *Bind) Fragmented() []netip.Addr { return nil }
 
-// Stats returns nothing: nothing is counted.
-func (b *Bind) Stats() Stats { return Stats{} }
-
 // Control returns a hook that leaves sockets unmarked.
 func Control(uint32) func(network, address string, c syscall.RawConn) error {
 	return func(string, string, syscall.RawConn) error { return nil }

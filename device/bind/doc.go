@@ -9,7 +9,7 @@
 // socket is open when the link can't do it (EIO, reported as
 // conn.ErrUDPGSODisabled); one by one when segments are larger than the route
 // takes whole (the kernel then fragments, and Fragmented tells for whom; bursts
-// are tried again after a change of routes or ten minutes); without source when
+// are tried again after a change of routes or links, or ten minutes); without source when
 // the source is refused.
 //
 // Receiving. The kernel coalesces datagrams of one flow and size (UDP_GRO).
@@ -24,7 +24,7 @@
 //
 // Limits. On Linux before 5.12 nothing is coalesced on receipt, before 4.18
 // nothing segmented on sending. Routes are looked at no more than once a second.
-// A datagram larger than its buffer is dropped and counted. Empty datagrams are
+// A datagram larger than its buffer is dropped. Empty datagrams are
 // skipped. On other systems the upstream bind does all the work, and packets
 // stay unmarked.
 //

@@ -44,7 +44,7 @@ func TestFewBuffers(t *testing.T) {
 		}
 		got = got[1:]
 	}
-	if dropped := to.Stats().Dropped; dropped != 1 {
+	if dropped := to.dropped.Load(); dropped != 1 {
 		t.Errorf("%d dropped", dropped)
 	}
 	if n, err := fns[0](nil, nil, nil); n != 0 || err != nil {
@@ -119,8 +119,8 @@ func TestOddMessages(t *testing.T) {
 			t.Errorf("%d bytes", len(d))
 		}
 	})
-	if count != maxMessages || b.Stats().Dropped != 2 || step != 3 {
-		t.Errorf("%d datagrams, %d dropped in %d steps", count, b.Stats().Dropped, step)
+	if count != maxMessages || b.dropped.Load() != 2 || step != 3 {
+		t.Errorf("%d datagrams, %d dropped in %d steps", count, b.dropped.Load(), step)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 // settle is how long after a change of routes the next one may count.
 const settle = time.Second
 
-// routes watches the host's routes and addresses, and looks routes up. A nil
+// routes watches the host's routes, addresses and links, and looks routes up. A nil
 // routes knows nothing.
 type routes struct {
 	changes *nl.NetlinkSocket
@@ -24,14 +24,14 @@ type routes struct {
 	stopped sync.WaitGroup
 }
 
-// watchRoutes adds one to generation whenever routes or addresses change.
+// watchRoutes adds one to generation whenever routes, addresses or links change.
 func watchRoutes(generation *atomic.Uint32) (*routes, error) {
 	lookups, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("open netlink socket: %w", err)
 	}
 	changes, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE,
-		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
+		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_LINK) // links: for their MTU
 	if err != nil {
 		lookups.Close()
 		return nil, fmt.Errorf("subscribe to route changes: %w", err)

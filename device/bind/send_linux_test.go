@@ -175,10 +175,10 @@ func TestFallbacks(t *testing.T) {
 			if !slices.EqualFunc(net.sent, want, bytes.Equal) {
 				t.Errorf("%d datagrams of %d left, or in another order", len(net.sent), len(want))
 			}
-			if net.bursts != tc.bursts || b.Stats().IPv4.Send != tc.offload {
-				t.Errorf("%d bursts, offload %v", net.bursts, b.Stats().IPv4.Send)
+			if net.bursts != tc.bursts || b.v4.Load().segment.Load() != tc.offload {
+				t.Errorf("%d bursts, offload %v", net.bursts, b.v4.Load().segment.Load())
 			}
-			if !b.Stats().IPv6.Send {
+			if !b.v6.Load().segment.Load() {
 				t.Error("the other socket lost its offload")
 			}
 			if e.SrcIP().IsValid() != tc.source {

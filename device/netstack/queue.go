@@ -26,8 +26,9 @@ func (s *share) full() bool { return s.packets >= queuePackets || s.bytes >= que
 // queue is a ring of what the stack sends, until the tunnel reads it.
 //
 // TCP data waits for room, which the sender passes on: its connection's send
-// buffer fills, and Write blocks. Dropping would make every fast connection find
-// the size of the queue by losing packets. Nothing else waits, since the tunnel's
+// buffer fills, and Write blocks. Dropping for want of room would make every fast
+// connection find the size of the queue by losing bursts. (Whoever reads may
+// still lose single packets, to signal congestion.) Nothing else waits, since the tunnel's
 // own goroutine sends it (echo replies, resets), or a caller that expects
 // datagrams to be lost rather than late; without room it is dropped. The two
 // kinds have a share each, so a flood of either leaves the other its own.

@@ -25,7 +25,7 @@ type TUN struct {
 	name    string
 	events  chan tun.Event
 	mtu     atomic.Int32
-	dropped atomic.Uint64
+	dropped atomic.Uint64 // packets that were malformed, did not fit, or were refused
 	closed  sync.Once
 	watcher *watcher // nil for Open
 
@@ -160,10 +160,6 @@ func (t *TUN) Name() (string, error) { return t.name, nil }
 
 // MTU is what was last set.
 func (t *TUN) MTU() (int, error) { return int(t.mtu.Load()), nil }
-
-// Dropped counts packets that were malformed or did not fit, or that the kernel
-// refused.
-func (t *TUN) Dropped() uint64 { return t.dropped.Load() }
 
 // Events tells of changes of the MTU. After Open, the state of the link is not
 // an event: a WireGuard session outlives a link that is down for a while.
