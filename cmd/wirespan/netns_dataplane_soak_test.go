@@ -233,15 +233,6 @@ func (s *soak) check() {
 	}
 }
 
-// megabytes are what an end may take. A netstack end is this test program, with
-// code and data of its own.
-func (e *tunnelEnd) megabytes() int {
-	if e.netstack {
-		return dataPlaneMegabytes + 32
-	}
-	return dataPlaneMegabytes
-}
-
 // report logs how things are.
 func (s *soak) report() {
 	var line strings.Builder
