@@ -23,7 +23,28 @@ const (
 	ConditionAddressUnusable ConditionType = "AddressUnusable"
 	// ConditionNetworkOverlap: a node announces what an earlier one keeps.
 	ConditionNetworkOverlap ConditionType = "NetworkOverlap"
+	// ConditionRouteRefused: a node announces what no peer may have unasked.
+	ConditionRouteRefused ConditionType = "RouteRefused"
+	// ConditionIdentityChanged: a known node id has another key or address.
+	ConditionIdentityChanged ConditionType = "IdentityChanged"
+	// ConditionEndpointInMesh: a node announces an endpoint inside a mesh's /64.
+	ConditionEndpointInMesh ConditionType = "EndpointInMesh"
+	// ConditionAsymmetricExclusion: one side of a pair excludes what the other does not.
+	ConditionAsymmetricExclusion ConditionType = "AsymmetricExclusion"
+	// ConditionNetworksNotAdvertised: this node can't forward for its networks.
+	ConditionNetworksNotAdvertised ConditionType = "NetworksNotAdvertised"
 )
+
+// Conflict reports whether a condition is about what several nodes claim, or
+// one may not have.
+func (t ConditionType) Conflict() bool {
+	switch t {
+	case ConditionDuplicatePublicKey, ConditionDuplicateAddress, ConditionDuplicateNodename, ConditionAddressUnusable,
+		ConditionNetworkOverlap, ConditionRouteRefused, ConditionIdentityChanged, ConditionEndpointInMesh, ConditionAsymmetricExclusion:
+		return true
+	}
+	return false
+}
 
 // conditions collects problems while a plan is made.
 type conditions []Condition

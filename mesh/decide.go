@@ -15,14 +15,19 @@ func Decide(in Input, now time.Time) Plan {
 		plan  Plan
 		cs    conditions
 		addrs = hostAddresses(&in)
-		known = others(&in)
+		known nodes
 	)
 	plan.Local = localAffiliate(&in, addrs, &cs)
-	plan.Members = members(&plan.Local, known, &cs)
+	known.local = &plan.Local
+	known.others, plan.Pins = pin(&in, others(&in), now, &cs)
+	known.names = nameOwners(known.local, known.others, plan.Pins, &cs)
+	plan.Members = members(known.names)
 	if in.meshing() {
-		plan.Specs = peerSpecs(&in, known, addrs, &cs)
+		plan.Specs = peerSpecs(&in, &known, addrs, &cs)
 		plan.Statuses, plan.Peers = observe(&in, plan.Specs, now)
-		plan.Routed = routed(&in.Config, plan.Specs, plan.Statuses)
+		plan.Routes = routes(&in, plan.Specs, plan.Statuses)
+		plan.Routed = routed(plan.Routes)
+		plan.ReturnByTunnel = returnByTunnel(&in.Config, plan.Routes)
 		plan.Endpoints = harvest(&in.Config, plan.Specs, plan.Statuses)
 		for i := range plan.Statuses {
 			plan.Wake = sooner(plan.Wake, plan.Statuses[i].wake(now))
@@ -30,6 +35,13 @@ func Decide(in Input, now time.Time) Plan {
 	}
 	plan.Conditions = cs.sorted()
 	return plan
+}
+
+// nodes are this one and those that are believed to be what they say.
+type nodes struct {
+	local  *Affiliate
+	others []*Affiliate          // by node id
+	names  map[string]*Affiliate // whose a nodename is
 }
 
 // meshing reports whether this node takes part in the mesh: it is enabled and
@@ -48,28 +60,6 @@ func others(in *Input) []*Affiliate {
 	}
 	slices.SortStableFunc(out, func(a, b *Affiliate) int { return strings.Compare(a.NodeID, b.NodeID) })
 	return out
-}
-
-// routed is what the firewall sends into the tunnel: what peers that are up may
-// send, or all peers where traffic must never bypass the mesh. KubeSpan
-// addresses are reached by the /64 on the link instead.
-func routed(cfg *Config, specs []PeerSpec, statuses []PeerStatus) []netip.Prefix {
-	size := 0
-	for i := range specs {
-		size += len(specs[i].AllowedIPs)
-	}
-	all := make([]netip.Prefix, 0, size)
-	for i := range specs {
-		if !cfg.ForceRouting && statuses[i].State != PeerStateUp {
-			continue
-		}
-		for _, p := range specs[i].AllowedIPs {
-			if !IsKubeSpanULA(p.Addr()) {
-				all = append(all, p)
-			}
-		}
-	}
-	return aggregate(all)
 }
 
 // aggregate sorts disjoint prefixes and joins the halves of a larger one, which

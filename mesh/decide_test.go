@@ -92,13 +92,13 @@ func TestMembers(t *testing.T) {
 			OperatingSystem: "Talos (v1.14.0)", ControlPlanePort: 6443,
 		},
 		{NodeID: "n0", Nodename: "self", Hostname: "self.example.com", Addresses: plan.Local.Addresses, MachineType: MachineUnknown, OperatingSystem: "Debian (13)"},
-		{NodeID: "n9", Nodename: "web", Hostname: "new"},
+		{NodeID: "n5", Nodename: "web", Hostname: "old"},
 	}
 	if !reflect.DeepEqual(plan.Members, want) {
 		t.Errorf("members\n%+v\nwant\n%+v", plan.Members, want)
 	}
-	if len(plan.Conditions) != 1 || plan.Conditions[0].Type != ConditionDuplicateNodename || plan.Conditions[0].Subject != "web" {
-		t.Errorf("conditions %v, want one on web", plan.Conditions)
+	if len(plan.Conditions) != 2 || plan.Conditions[0].Type != ConditionDuplicateNodename || plan.Conditions[0].Subject != "n9" || plan.Conditions[1].Subject != "web" {
+		t.Errorf("conditions %v, want one on each of both", plan.Conditions)
 	}
 }
 
@@ -118,7 +118,7 @@ func TestDisabled(t *testing.T) {
 					NodeID: "n0", Nodename: "self", Hostname: "self.example.com", OperatingSystem: "Debian (13)", MachineType: MachineWorker,
 					Addresses: addrs("192.0.2.1"),
 				},
-				Members: plan.Members,
+				Members: plan.Members, Pins: plan.Pins,
 			}
 			if !reflect.DeepEqual(plan, want) {
 				t.Errorf("plan %+v\nwant %+v", plan, want)

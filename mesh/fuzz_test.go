@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -35,11 +36,12 @@ func FuzzDecide(f *testing.F) {
 		slices.Reverse(in.Affiliates)
 		slices.Reverse(in.Stats)
 		slices.Reverse(in.Previous)
+		slices.Reverse(in.Pins)
 		if again := Decide(in, testNow); !reflect.DeepEqual(plan, again) {
 			t.Errorf("inputs in another order, plans\n%+v\n%+v", plan, again)
 		}
 		next := in
-		next.Previous = plan.Statuses
+		next.Previous, next.Pins = plan.Statuses, plan.Pins
 		checkInvariants(t, next, Decide(next, testNow.Add(EndpointTimeout)))
 		if !plan.Wake.IsZero() {
 			checkInvariants(t, next, Decide(next, plan.Wake))
@@ -93,6 +95,8 @@ func checkInvariants(t *testing.T, in Input, plan Plan) {
 		}
 	}
 	checkRouted(t, plan, &all)
+	checkRoutes(t, plan)
+	checkPins(t, in, plan)
 	if n := len(plan.Local.Endpoints); n > MaxEndpoints {
 		t.Errorf("%d endpoints announced", n)
 	}
@@ -122,6 +126,49 @@ func checkRouted(t *testing.T, plan Plan, allowed *netipx.IPSetBuilder) {
 	}
 	if set, err := routed.IPSet(); err != nil || !slices.Equal(set.Prefixes(), plan.Routed) {
 		t.Errorf("routed %v is not minimal and sorted: %v, %v", plan.Routed, set.Prefixes(), err)
+	}
+}
+
+// checkRoutes: every part of what peers have is on exactly one path.
+func checkRoutes(t *testing.T, plan Plan) {
+	t.Helper()
+	owner := make([]netipx.IPSetBuilder, len(plan.Peers))
+	var seen netipx.IPSetBuilder
+	for _, r := range plan.Routes {
+		if taken, _ := seen.Clone().IPSet(); taken.OverlapsPrefix(r.Prefix) {
+			t.Errorf("%v has two routes", r.Prefix)
+		}
+		seen.AddPrefix(r.Prefix)
+		owner[r.Peer].AddPrefix(r.Prefix)
+		tunnel := slices.ContainsFunc(plan.Routed, func(p netip.Prefix) bool { return p.Overlaps(r.Prefix) })
+		if tunnel != (r.Path == PathTunnel) {
+			t.Errorf("%v is on path %q, routed: %v", r.Prefix, r.Path, tunnel)
+		}
+	}
+	for i, p := range plan.Peers {
+		var want netipx.IPSetBuilder
+		for _, a := range p.AllowedIPs {
+			want.AddPrefix(a)
+		}
+		w, _ := want.IPSet()
+		if got, _ := owner[i].IPSet(); !got.Equal(w) {
+			t.Errorf("routes of a peer cover %v, want %v", got.Prefixes(), w.Prefixes())
+		}
+	}
+}
+
+// checkPins: no peer has another key or address than was pinned.
+func checkPins(t *testing.T, in Input, plan Plan) {
+	t.Helper()
+	for _, pin := range in.Pins {
+		for _, s := range plan.Specs {
+			if s.NodeID == pin.NodeID && (!pin.PublicKey.IsZero() && s.PublicKey != pin.PublicKey || pin.Address.IsValid() && s.Address.IsValid() && s.Address != pin.Address) {
+				t.Errorf("%s was pinned with %v at %v and is a peer with %v at %v", s.NodeID, pin.PublicKey, pin.Address, s.PublicKey, s.Address)
+			}
+		}
+	}
+	if !slices.IsSortedFunc(plan.Pins, func(a, b Pin) int { return strings.Compare(a.NodeID, b.NodeID) }) {
+		t.Error("pins are not sorted")
 	}
 }
 
@@ -160,6 +207,13 @@ func (c *chooser) addr() netip.Addr {
 }
 
 func (c *chooser) prefix() netip.Prefix { return netip.PrefixFrom(c.addr(), c.n(130)-1) }
+
+func (c *chooser) masked() netip.Prefix {
+	if p := c.prefix(); p.IsValid() {
+		return p.Masked()
+	}
+	return netip.MustParsePrefix("10.0.0.0/31")
+}
 
 func (c *chooser) addrPort() netip.AddrPort {
 	return netip.AddrPortFrom(c.addr(), uint16(c.n(3)))
@@ -201,6 +255,16 @@ func (c *chooser) input() Input {
 	if c.flag() {
 		in.Config.EndpointFilters = many(c, 3, func() Filter { return Filter{c.flag(), c.prefix()} })
 		in.Config.AddressFilters = many(c, 3, func() AddressFilter { return AddressFilter{Refuse: c.flag(), Link: []string{"*", "l1"}[c.n(2)]} })
+	}
+	if c.flag() {
+		in.Config.ExcludeAdvertisedNetworks = many(c, 3, c.prefix)
+		in.Config.SiteNetworks, in.Config.SiteOnLink = many(c, 2, c.masked), c.flag()
+		in.Config.AdvertisedNetworks = many(c, 3, c.masked)
+		in.Config.AllowedNetworks = many(c, 2, func() Allowance { return Allowance{[]string{"a", "b", "n3"}[c.n(3)], c.masked()} })
+		in.Host.Gateways, in.Host.DNSServers, in.Host.DiscoveryServers = many(c, 2, c.addr), many(c, 2, c.addr), many(c, 2, c.addr)
+		for i := range c.n(5) {
+			in.Pins = append(in.Pins, Pin{fmt.Sprintf("n%d", i+1), c.key(), c.addr(), c.time(), c.time()})
+		}
 	}
 	in.Host.ListenPort = uint16(c.n(3))
 	in.Host.Netstack = c.flag()

@@ -77,6 +77,9 @@ func render(p Plan, keys map[string]string) string {
 	line("local addresses %s", list(l.Addresses))
 	if !l.PublicKey.IsZero() {
 		line("local kubespan %v address %v endpoints %s exclude %s", l.PublicKey, l.Address, list(l.Endpoints), list(l.ExcludeAdvertisedNetworks))
+		if len(l.AdditionalAddresses) > 0 {
+			line("local networks %s", list(l.AdditionalAddresses))
+		}
 	}
 	for i, s := range p.Specs {
 		line("peer %v %s (%s) address %s", s.PublicKey, text(s.Label), s.NodeID, text(valid(s.Address.IsValid(), s.Address)))
@@ -88,6 +91,14 @@ func render(p Plan, keys map[string]string) string {
 		line("  device endpoint %s keepalive %v", text(valid(cfg.Endpoint.IsValid(), cfg.Endpoint)), cfg.PersistentKeepalive)
 	}
 	line("routed %s", list(p.Routed))
+	if p.ReturnByTunnel {
+		line("replies return by the tunnel")
+	}
+	for _, r := range p.Routes {
+		if r.Path != PathTunnel && r.Path != PathMesh && r.Path != PathDown {
+			line("route %v of %s: %s", r.Prefix, text(p.Specs[r.Peer].Label), r.Path)
+		}
+	}
 	for _, e := range p.Endpoints {
 		line("harvested %v %s at %v", e.PublicKey, e.AffiliateID, e.Endpoint)
 	}

@@ -28,9 +28,20 @@ func localAffiliate(in *Input, addrs []hostAddress, cs *conditions) Affiliate {
 		a.PublicKey = in.Self.PublicKey
 		a.Address = in.Self.Address
 		a.Endpoints = localEndpoints(in, addrs, cs)
+		a.AdditionalAddresses = localNetworks(in, cs)
 		a.ExcludeAdvertisedNetworks = slices.Clone(in.Config.ExcludeAdvertisedNetworks)
 	}
 	return a
+}
+
+// localNetworks are those that this node leads to. A netstack forwards nothing.
+func localNetworks(in *Input, cs *conditions) []netip.Prefix {
+	if in.Host.Netstack && len(in.Config.AdvertisedNetworks) > 0 {
+		cs.add(ConditionNetworksNotAdvertised, in.Self.NodeID,
+			"advertisedNetworks needs the TUN backend: a netstack can't forward; the networks are not announced")
+		return nil
+	}
+	return slices.Clone(in.Config.AdvertisedNetworks)
 }
 
 // localAddresses lists the addresses under which others reach this node through

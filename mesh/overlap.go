@@ -17,6 +17,9 @@ type span struct {
 	owner    int
 }
 
+// prefixes are the fewest that make up s.
+func (s span) prefixes() []netip.Prefix { return netipx.IPRangeFrom(s.from, s.to).Prefixes() }
+
 // nobody owns what isn't to be had. It comes before every owner.
 const nobody = -1
 

@@ -18,20 +18,24 @@ const (
 // candidate is an affiliate on its way to become a peer.
 type candidate struct {
 	*Affiliate
+	label   string     // nodename if it is this node's, else node id; may be empty
 	address netip.Addr // the KubeSpan address to route to it; zero if none is safe
 }
 
 // peerSpecs turns affiliates, sorted by node id, into peers: the earlier node
 // keeps what two announce.
-func peerSpecs(in *Input, affiliates []*Affiliate, addrs []hostAddress, cs *conditions) []PeerSpec {
-	peers := admit(in, affiliates, cs)
+func peerSpecs(in *Input, known *nodes, addrs []hostAddress, cs *conditions) []PeerSpec {
+	peers := admit(in, known, cs)
 	claimAddresses(in, peers, cs)
+	reportOwnNetworks(in, peers, cs)
+	reportAsymmetry(in, peers, known.local, cs)
 	if !in.Host.Netstack { // its stack holds none of them; a neighbour on this host may
 		reportOwnAddresses(peers, addrs, cs)
 	}
+	refuse := refusals{protectedAddresses(&in.Host), in.Config.AllowedNetworks}
 	want := reserved(in)
 	for i := range peers {
-		want = peers[i].appendWanted(want, i, cs)
+		want = peers[i].appendWanted(want, i, &refuse, cs)
 	}
 	had, contested := divide(want)
 	reportOverlaps(peers, had, contested, cs)
@@ -43,7 +47,7 @@ func peerSpecs(in *Input, affiliates []*Affiliate, addrs []hostAddress, cs *cond
 		specs[i] = PeerSpec{
 			PublicKey:  p.PublicKey,
 			NodeID:     p.NodeID,
-			Label:      p.Nodename,
+			Label:      p.label,
 			Address:    p.address,
 			AllowedIPs: allowed[i],
 			Endpoints:  peerEndpoints(in, p.Affiliate, cs),
@@ -81,10 +85,10 @@ func allowedIPs(peers []candidate, had []span) [][]netip.Prefix {
 
 // admit leaves out affiliates that can't be peers: no public key, our own, or
 // that of an earlier node.
-func admit(in *Input, affiliates []*Affiliate, cs *conditions) []candidate {
-	peers := make([]candidate, 0, len(affiliates))
-	owner := make(map[Key]*Affiliate, len(affiliates))
-	for _, a := range affiliates {
+func admit(in *Input, known *nodes, cs *conditions) []candidate {
+	peers := make([]candidate, 0, len(known.others))
+	owner := make(map[Key]*Affiliate, len(known.others))
+	for _, a := range known.others {
 		switch first := owner[a.PublicKey]; {
 		case a.PublicKey.IsZero():
 		case a.PublicKey == in.Self.PublicKey:
@@ -97,7 +101,7 @@ func admit(in *Input, affiliates []*Affiliate, cs *conditions) []candidate {
 				a.displayName(), a.NodeID, first.displayName(), first.NodeID, KubeSpanIdentityFile)
 		default:
 			owner[a.PublicKey] = a
-			peers = append(peers, candidate{Affiliate: a})
+			peers = append(peers, candidate{Affiliate: a, label: a.label(known.names)})
 		}
 	}
 	return peers
@@ -154,8 +158,9 @@ func reportOwnAddresses(peers []candidate, addrs []hostAddress, cs *conditions) 
 	}
 }
 
-// peerEndpoints are the usable endpoints of a, in its order. One inside our own
-// /64 would send encrypted packets into the tunnel they came from.
+// peerEndpoints are the usable endpoints of a, in its order. One inside a mesh's
+// own /64 would send encrypted packets into a tunnel. One that is merely routed
+// to a peer is fine, since encrypted packets carry a mark that keeps them out.
 func peerEndpoints(in *Input, a *Affiliate, cs *conditions) []netip.AddrPort {
 	if len(a.Endpoints) > maxPeerEndpoints {
 		cs.add(ConditionAffiliateTruncated, a.displayName(),
@@ -165,8 +170,12 @@ func peerEndpoints(in *Input, a *Affiliate, cs *conditions) []netip.AddrPort {
 	for _, ep := range bounded(a.Endpoints, maxPeerEndpoints) {
 		ep = unmapAddrPort(ep)
 		ip := ep.Addr()
-		if !ip.IsValid() || ep.Port() == 0 || ip.Zone() != "" || ip.IsUnspecified() || ip.IsMulticast() ||
-			ip.IsLinkLocalUnicast() || in.Self.Subnet.Contains(ip) {
+		if !ip.IsValid() || ep.Port() == 0 || ip.Zone() != "" || ip.IsUnspecified() || ip.IsMulticast() || ip.IsLinkLocalUnicast() {
+			continue
+		}
+		if in.Self.Subnet.Contains(ip) || IsKubeSpanULA(ip) {
+			cs.add(ConditionEndpointInMesh, a.displayName(),
+				"%q (node %s) announces the endpoint %v inside a mesh, which would send encrypted packets into a tunnel; it is not tried", a.displayName(), a.NodeID, ep)
 			continue
 		}
 		out = appendNew(out, ep)

@@ -71,6 +71,9 @@ func TestDefaultRouteFromPeer(t *testing.T) {
 	exit := testPeer("n1", "11")
 	exit.AdditionalAddresses = prefixes("0.0.0.0/0 ::/0")
 	in.Affiliates = []Affiliate{exit}
+	for _, p := range exit.AdditionalAddresses {
+		in.Config.AllowedNetworks = append(in.Config.AllowedNetworks, Allowance{exit.Nodename, p})
+	}
 	spec, conditions := specOf(t, in, "n1")
 	if conditions != "" {
 		t.Errorf("conditions:\n%s", conditions)

@@ -147,6 +147,11 @@ type Host struct {
 	PublicAddresses []netip.Addr // from discovery's Hello, one per service
 	ListenPort      uint16       // the device's real UDP port
 	Netstack        bool         // announces only its ULA as an address
+
+	// What this node depends on outside of the mesh.
+	Gateways         []netip.Addr // next hops of default routes
+	DNSServers       []netip.Addr
+	DiscoveryServers []netip.Addr // as far as they are known by address
 }
 
 // Config is the part of the configuration that decisions depend on.
@@ -162,6 +167,17 @@ type Config struct {
 	AddressFilters            []AddressFilter
 	MachineType               MachineType
 	AnnounceAsMember          bool
+	AdvertisedNetworks        []netip.Prefix // behind this node; disjoint
+	AllowedNetworks           []Allowance
+	SiteNetworks              []netip.Prefix // peers there keep their LAN path
+	SiteOnLink                bool           // so do peers whose tunnel runs over a subnet on-link here
+}
+
+// Allowance lets the peer of a nodename have what is refused to peers: a very
+// broad network, this node's gateway, a DNS server, a discovery server.
+type Allowance struct {
+	Nodename string
+	Prefix   netip.Prefix
 }
 
 // Input is everything known at one moment.
@@ -172,18 +188,24 @@ type Input struct {
 	Affiliates []Affiliate  // merged over registries, by node id; own entry is ignored
 	Stats      []PeerStats  // what the device holds; a peer not here is not in the device
 	Previous   []PeerStatus // Plan.Statuses of the last decision
+	Pins       []Pin        // Plan.Pins of the last decision, but for those that the user has accepted anew
 }
 
 // Plan is everything that should be true.
 type Plan struct {
-	Local      Affiliate      // what to publish of this node
-	Specs      []PeerSpec     // sorted by public key
-	Peers      []PeerConfig   // for the device; sorted by public key
-	Statuses   []PeerStatus   // sorted by public key
-	Routed     []netip.Prefix // for the firewall; minimal, sorted
-	Endpoints  []Endpoint     // harvested, to publish for others; sorted by public key
-	Members    []Member       // sorted by nodename
-	Conditions []Condition    // sorted
+	Local    Affiliate      // what to publish of this node
+	Specs    []PeerSpec     // sorted by public key
+	Peers    []PeerConfig   // for the device; sorted by public key
+	Statuses []PeerStatus   // sorted by public key
+	Routed   []netip.Prefix // into the tunnel, and never in the clear; minimal, sorted
+	Routes   []Route        // all that peers have, sorted
+	// ReturnByTunnel: peers may send what is not routed back to them, so replies
+	// must go the way that the packets came.
+	ReturnByTunnel bool
+	Pins           []Pin       // to remember; sorted by node id
+	Endpoints      []Endpoint  // harvested, to publish for others; sorted by public key
+	Members        []Member    // sorted by nodename
+	Conditions     []Condition // sorted
 	// Wake is when a state may change by the mere passing of time (15 s and
 	// 275 s boundaries); zero if none will. The loop decides again then.
 	Wake time.Time

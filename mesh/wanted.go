@@ -23,7 +23,8 @@ var neverRouted = []netip.Prefix{
 }
 
 // reserved is what no peer may have beyond its own KubeSpan address: the
-// cluster's /64, every address of this host, and what is never routed.
+// cluster's /64, every address of this host and the networks it advertises, and
+// what is never routed.
 func reserved(in *Input) []span {
 	var out []span
 	for _, p := range neverRouted {
@@ -35,6 +36,11 @@ func reserved(in *Input) []span {
 	if in.Self.Address.IsValid() {
 		out = append(out, spanOf(hostPrefix(in.Self.Address), nobody))
 	}
+	for _, n := range in.Config.AdvertisedNetworks {
+		if !in.Host.Netstack && n.Bits() >= broadBits { // a broad one is for what others don't have
+			out = append(out, spanOf(n, nobody))
+		}
+	}
 	for _, l := range in.Host.Links {
 		for _, p := range l.Addresses {
 			if a := p.Addr().Unmap(); a.IsValid() {
@@ -45,16 +51,22 @@ func reserved(in *Input) []span {
 	return out
 }
 
-// appendWanted appends what p announces, less what it excludes.
-func (p *candidate) appendWanted(want []span, owner int, cs *conditions) []span {
+// appendWanted appends what p announces, less what it excludes and what it is
+// refused.
+func (p *candidate) appendWanted(want []span, owner int, refuse *refusals, cs *conditions) []span {
 	if len(p.Addresses) > maxPeerAddresses || len(p.AdditionalAddresses) > maxPeerAddresses || len(p.ExcludeAdvertisedNetworks) > maxPeerAddresses {
 		cs.add(ConditionAffiliateTruncated, p.displayName(),
 			"%q (node %s) announces %d addresses, %d additional and %d excluded networks; the first %d of each count",
 			p.displayName(), p.NodeID, len(p.Addresses), len(p.AdditionalAddresses), len(p.ExcludeAdvertisedNetworks), maxPeerAddresses)
 	}
 	first := len(want)
+	var broad []netip.Prefix
 	for _, n := range bounded(p.AdditionalAddresses, maxPeerAddresses) {
-		if n = unmapPrefix(n); n.IsValid() {
+		switch n = unmapPrefix(n); {
+		case !n.IsValid():
+		case refuse.broad(p.label, n):
+			broad = append(broad, n)
+		default:
 			want = append(want, spanOf(n, owner))
 		}
 	}
@@ -64,7 +76,14 @@ func (p *candidate) appendWanted(want []span, owner int, cs *conditions) []span 
 			want = append(want, spanOf(hostPrefix(a), owner))
 		}
 	}
-	if len(p.ExcludeAdvertisedNetworks) == 0 {
+	guarded := refuse.covered(p.label, want[first:])
+	p.reportRefused(broad, guarded, cs)
+	return p.cut(want, first, guarded)
+}
+
+// cut takes what p excludes and what is guarded from want[first:].
+func (p *candidate) cut(want []span, first int, guarded []protected) []span {
+	if len(p.ExcludeAdvertisedNetworks) == 0 && len(guarded) == 0 {
 		return want
 	}
 	less := slices.Clone(want[first:])
@@ -72,6 +91,9 @@ func (p *candidate) appendWanted(want []span, owner int, cs *conditions) []span 
 		if n = unmapPrefix(n); n.IsValid() {
 			less = append(less, spanOf(n, nobody))
 		}
+	}
+	for _, g := range guarded {
+		less = append(less, spanOf(hostPrefix(g.address), nobody))
 	}
 	rest, _ := divide(less)
 	rest = slices.DeleteFunc(rest, func(s span) bool { return s.owner == nobody })

@@ -1,0 +1,62 @@
+package mesh
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// A node is held back until its pin is gone, and pinned anew then.
+func TestPinHeldAndAccepted(t *testing.T) {
+	in := testInput()
+	peer := testPeer("n1", "11")
+	in.Affiliates = []Affiliate{peer}
+	in.Pins = Decide(in, testNow).Pins
+	in.Affiliates[0].PublicKey = testKey("another")
+	plan := Decide(in, testNow.Add(time.Hour))
+	if len(plan.Peers) != 0 || len(plan.Members) != 1 || len(plan.Conditions) != 1 || plan.Conditions[0].Type != ConditionIdentityChanged {
+		t.Errorf("with another key: peers %v, members %v, conditions %v", plan.Peers, plan.Members, plan.Conditions)
+	}
+	if len(plan.Pins) != 1 || plan.Pins[0] != in.Pins[0] {
+		t.Errorf("pins %v, want %v", plan.Pins, in.Pins)
+	}
+	in.Pins = nil
+	plan = Decide(in, testNow.Add(time.Hour))
+	if len(plan.Peers) != 1 || len(plan.Conditions) != 0 || plan.Pins[0].PublicKey != in.Affiliates[0].PublicKey {
+		t.Errorf("accepted: peers %v, pins %v, conditions %v", plan.Peers, plan.Pins, plan.Conditions)
+	}
+}
+
+func TestPinsAge(t *testing.T) {
+	in := testInput()
+	in.Affiliates = []Affiliate{testPeer("n1", "11")}
+	in.Pins = Decide(in, testNow).Pins
+	if got := Decide(in, testNow.Add(pinStep-time.Second)).Pins[0].LastSeen; got != testNow {
+		t.Errorf("last seen %v within a day, want unchanged", got)
+	}
+	if got, want := Decide(in, testNow.Add(pinStep)).Pins[0].LastSeen, testNow.Add(pinStep); got != want {
+		t.Errorf("last seen %v after a day, want %v", got, want)
+	}
+	in.Affiliates = nil
+	if got := Decide(in, testNow.Add(pinLifetime-time.Second)).Pins; len(got) != 1 {
+		t.Errorf("pins %v before the lifetime's end", got)
+	}
+	if got := Decide(in, testNow.Add(pinLifetime)).Pins; len(got) != 0 {
+		t.Errorf("pins %v after it", got)
+	}
+}
+
+// Made-up nodes don't push out the pins of those that were there before.
+func TestPinsFlood(t *testing.T) {
+	in := testInput()
+	in.Affiliates = []Affiliate{testPeer("zz", "11")}
+	in.Pins = Decide(in, testNow).Pins
+	in.Affiliates = nil
+	for i := range maxPins {
+		in.Affiliates = append(in.Affiliates, Affiliate{NodeID: fmt.Sprintf("n%d", i), PublicKey: testKey(fmt.Sprint(i))})
+	}
+	pins := Decide(in, testNow.Add(time.Hour)).Pins
+	if len(pins) != maxPins || pins[len(pins)-1].NodeID != "zz" {
+		t.Errorf("%d pins, the last of %s", len(pins), pins[len(pins)-1].NodeID)
+	}
+}

@@ -1,0 +1,140 @@
+package mesh
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// Path is where packets for a network go, and why.
+type Path string
+
+// Paths.
+const (
+	PathMesh     Path = "mesh"     // a KubeSpan address: by the /64 on the link
+	PathTunnel   Path = "tunnel"   // by the policy route
+	PathDown     Path = "down"     // past the tunnel: the peer is not up, and traffic need not wait for it
+	PathExcluded Path = "excluded" // past the tunnel: this node excludes it
+	PathSite     Path = "site"     // past the tunnel: it is on this node's site
+)
+
+// Route is a network of a peer. Where part of it takes another path, the parts
+// are routes of their own.
+type Route struct {
+	Prefix netip.Prefix
+	Peer   int // index into Plan.Specs
+	Path   Path
+}
+
+// bypass is what goes past the tunnel even though a peer has it.
+type bypass struct {
+	prefix netip.Prefix
+	path   Path
+}
+
+// routes says for everything that peers have where it goes. What goes by the
+// tunnel may never go any other way.
+func routes(in *Input, specs []PeerSpec, statuses []PeerStatus) []Route {
+	common := bypasses(in)
+	size := 0
+	for i := range specs {
+		size += len(specs[i].AllowedIPs)
+	}
+	out := make([]Route, 0, size)
+	for i := range specs {
+		down := !in.Config.ForceRouting && statuses[i].State != PeerStateUp
+		around := appendNeighbour(common, in, &statuses[i])
+		for _, p := range specs[i].AllowedIPs {
+			r := Route{p, i, PathTunnel}
+			switch {
+			case IsKubeSpanULA(p.Addr()):
+				r.Path = PathMesh
+			case down:
+				r.Path = PathDown
+			case slices.ContainsFunc(around, func(b bypass) bool { return b.prefix.Overlaps(p) }):
+				out = appendParts(out, r, around)
+				continue
+			}
+			out = append(out, r)
+		}
+	}
+	slices.SortFunc(out, func(a, b Route) int { return compareDisjoint(a.Prefix, b.Prefix) })
+	return out
+}
+
+// appendParts divides a route along bypasses, the first of which wins.
+func appendParts(out []Route, whole Route, around []bypass) []Route {
+	want := []span{spanOf(whole.Prefix, len(around))}
+	for i, b := range around {
+		if b.prefix.Overlaps(whole.Prefix) {
+			part := b.prefix
+			if part.Bits() < whole.Prefix.Bits() {
+				part = whole.Prefix
+			}
+			want = append(want, spanOf(part, i))
+		}
+	}
+	parts, _ := divide(want)
+	for _, s := range parts {
+		r := whole
+		if s.owner < len(around) {
+			r.Path = around[s.owner].path
+		}
+		for _, p := range s.prefixes() {
+			r.Prefix = p
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// bypasses are what this node excludes, and site networks that it is in.
+func bypasses(in *Input) []bypass {
+	var out []bypass
+	for _, n := range in.Config.ExcludeAdvertisedNetworks {
+		if n = unmapPrefix(n); n.IsValid() {
+			out = append(out, bypass{n.Masked(), PathExcluded})
+		}
+	}
+	for _, n := range in.Config.SiteNetworks {
+		if slices.ContainsFunc(in.Host.Links, func(l Link) bool {
+			return l.Up && slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return n.Contains(p.Addr().Unmap()) })
+		}) {
+			out = append(out, bypass{n, PathSite})
+		}
+	}
+	return slices.Clip(out)
+}
+
+// appendNeighbour appends the address of a peer whose tunnel runs over a subnet
+// that is on-link here. Handshakes have proved that the peer is there, so that
+// nobody at another site with the same addresses gets its packets.
+func appendNeighbour(around []bypass, in *Input, s *PeerStatus) []bypass {
+	a := s.Endpoint.Addr()
+	if in.Config.SiteOnLink && s.State == PeerStateUp && a.IsValid() && onLink(in.Host.Links, a) {
+		return append(around, bypass{hostPrefix(a), PathSite})
+	}
+	return around
+}
+
+// onLink reports whether a is a neighbour on a link that others may know of.
+func onLink(links []Link, a netip.Addr) bool {
+	return slices.ContainsFunc(links, func(l Link) bool {
+		return l.Up && l.announcedByDefault() && slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return unmapPrefix(p).Contains(a) })
+	})
+}
+
+// routed is what the firewall sends into the tunnel.
+func routed(routes []Route) []netip.Prefix {
+	all := make([]netip.Prefix, 0, len(routes))
+	for i := range routes {
+		if routes[i].Path == PathTunnel {
+			all = append(all, routes[i].Prefix)
+		}
+	}
+	return aggregate(all)
+}
+
+// returnByTunnel reports whether a peer may send from what is not routed.
+func returnByTunnel(cfg *Config, routes []Route) bool {
+	return !cfg.ForceRouting || slices.ContainsFunc(routes, func(r Route) bool { return r.Path == PathExcluded || r.Path == PathSite })
+}
