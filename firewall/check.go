@@ -1,0 +1,153 @@
+package firewall
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Limits of what a policy may hold.
+const (
+	maxTableName     = 31
+	maxInterfaceName = 15
+	minMTU           = 1280 // IPv6 needs it
+	maxMTU           = 65535
+	maxRulePriority  = 32765 // 32766 is the main table's
+)
+
+// Check says what is wrong with the numbers, by the names of their settings.
+func (n Numbers) Check() error {
+	if err := checkTable(n.Table); err != nil {
+		return err
+	}
+	for _, m := range []struct {
+		setting string
+		mark    uint32
+	}{{"firewall.encryptedMark", n.EncryptedMark}, {"firewall.tunnelMark", n.TunnelMark}} {
+		if m.mark == 0 {
+			return fmt.Errorf("%s: 0 is the mark of ordinary packets; choose bits of firewall.mask (%#x)", m.setting, n.Mask)
+		}
+		if m.mark&^n.Mask != 0 {
+			return fmt.Errorf("%s: %#x has bits outside firewall.mask (%#x)", m.setting, m.mark, n.Mask)
+		}
+	}
+	if n.EncryptedMark == n.TunnelMark {
+		return fmt.Errorf("firewall.tunnelMark: %#x is firewall.encryptedMark, too; they must differ", n.TunnelMark)
+	}
+	switch t := n.RoutingTable; {
+	case t < 1 || int64(t) > 1<<32-1:
+		return fmt.Errorf("firewall.routingTable: %d is no routing table; choose one from 1 to 4294967295", t)
+	case t >= 253 && t <= 255:
+		return fmt.Errorf("firewall.routingTable: %d is the system's (253 default, 254 main, 255 local); choose another", t)
+	}
+	if n.RulePriority < 1 || n.RulePriority > maxRulePriority {
+		return fmt.Errorf("firewall.rulePriority: %d is not from 1 to %d; the rule must come before that of the main table", n.RulePriority, maxRulePriority)
+	}
+	return nil
+}
+
+func checkTable(name string) error {
+	switch {
+	case name == "":
+		return errors.New("firewall.table: is empty; choose a name for the nftables table")
+	case len(name) > maxTableName:
+		return fmt.Errorf("firewall.table: %q has more than %d characters", name, maxTableName)
+	case !letter(name[0]) || strings.ContainsFunc(name, func(r rune) bool { return r > 'z' || !nameByte(byte(r)) }):
+		return fmt.Errorf("firewall.table: %q is no nftables name: a letter, then letters, digits, '_', '-' and '.'", name)
+	case slices.Contains(strings.Fields(nftKeywords), name):
+		return fmt.Errorf("firewall.table: %q is a keyword of nft; choose another name", name)
+	}
+	return nil
+}
+
+func letter(b byte) bool { return 'a' <= b|0x20 && b|0x20 <= 'z' }
+
+func nameByte(b byte) bool {
+	return letter(b) || '0' <= b && b <= '9' || strings.IndexByte("_-.", b) >= 0
+}
+
+// Check says what is wrong with the policy. What a user wrote is named as in
+// the configuration; the rest can only be wrong by a mistake of the caller.
+func (p Policy) Check() error {
+	if err := p.Numbers.Check(); err != nil {
+		return err
+	}
+	switch {
+	case !interfaceName(p.Interface):
+		return fmt.Errorf("interface: %q is no name for a network interface", p.Interface)
+	case p.MTU < minMTU || p.MTU > maxMTU:
+		return fmt.Errorf("mtu: %d is not from %d to %d", p.MTU, minMTU, maxMTU)
+	case p.Subnet.IsValid() && (!p.Subnet.Addr().Is6() || p.Subnet != p.Subnet.Masked()):
+		return fmt.Errorf("the cluster's network %v is no IPv6 network", p.Subnet)
+	}
+	if err := checkNetworks("routed networks", p.Routed); err != nil {
+		return err
+	}
+	for _, n := range append([]netip.Prefix{p.Subnet}, onLink...) {
+		if i := slices.IndexFunc(p.Routed, n.Overlaps); n.IsValid() && i >= 0 {
+			return fmt.Errorf("routed networks: %v overlaps %v, which has its place on the link", p.Routed[i], n)
+		}
+	}
+	if err := checkNetworks("advertised networks", p.Forwarded); err != nil {
+		return err
+	}
+	if err := checkNetworks("masqueraded networks", p.Masquerade); err != nil {
+		return err
+	}
+	return p.Ingress.Check()
+}
+
+// onLink are addresses that mean something only on their link: no route may
+// draw them away from it.
+var onLink = []netip.Prefix{
+	netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("224.0.0.0/4"), netip.MustParsePrefix("255.255.255.255/32"),
+	netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("ff00::/8"),
+}
+
+// Check says what is wrong with the rules.
+func (in *Ingress) Check() error {
+	if !slices.Contains([]Action{"", ActionAccept, ActionBlock}, in.Default) {
+		return fmt.Errorf("ingress: default action %q is neither %q nor %q", in.Default, ActionAccept, ActionBlock)
+	}
+	for _, r := range in.Rules {
+		what := fmt.Sprintf("ingress rule %q", r.Name)
+		switch {
+		case r.Protocol.Number() == 0:
+			return fmt.Errorf("%s: protocol %q is none of tcp, udp, icmp, icmpv6", what, r.Protocol)
+		case len(r.Ports) > 0 && !r.Protocol.hasPorts():
+			return fmt.Errorf("%s: %s has no ports", what, r.Protocol)
+		}
+		for _, ports := range r.Ports {
+			if ports.From > ports.To {
+				return fmt.Errorf("%s: ports %v end before they begin", what, ports)
+			}
+		}
+		if err := checkNetworks(what, r.Sources); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkNetworks reports what keeps a list from being a set's elements.
+func checkNetworks(what string, l []netip.Prefix) error {
+	for i, n := range l {
+		switch {
+		case !n.IsValid() || n != n.Masked() || n.Addr().Is4In6():
+			return fmt.Errorf("%s: %v is no network", what, n)
+		case i > 0 && n.Overlaps(l[i-1]):
+			return fmt.Errorf("%s: %v and %v overlap", what, l[i-1], n)
+		case i > 0 && !before(l[i-1], n):
+			return fmt.Errorf("%s: %v comes before %v", what, l[i-1], n)
+		}
+	}
+	return nil
+}
+
+// interfaceName is stricter than the kernel: a '*' would be a pattern to nft.
+func interfaceName(name string) bool {
+	return name != "" && name != "." && name != ".." && len(name) <= maxInterfaceName &&
+		!strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`/:*"\`, r) })
+}

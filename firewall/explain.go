@@ -1,0 +1,174 @@
+package firewall
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// Path is where a packet ends up, by these rules or by the kernel's.
+type Path string
+
+// Paths.
+const (
+	PathLocal   Path = "local"   // delivered on this node
+	PathTunnel  Path = "tunnel"  // into the tunnel
+	PathBypass  Path = "bypass"  // past the tunnel, as the main routing table has it
+	PathRefused Path = "refused" // nowhere: unreachable or dropped
+)
+
+// Query asks for the way of one packet, the first of its connection.
+type Query struct {
+	Destination netip.Addr
+	Port        uint16   // 0: none
+	Protocol    Protocol // empty: none in particular
+	// Source is set if the packet comes from the mesh, not from this node.
+	Source netip.Addr
+	Own    []netip.Addr // this node's addresses
+	Peers  []Owner      // all peers' allowed IPs
+	// Gone says that the tunnel's interface does not exist.
+	Gone bool
+}
+
+// Owner is a prefix and the peer that may use it.
+type Owner struct {
+	Prefix netip.Prefix
+	Peer   string
+}
+
+// Explanation is the answer to a [Query].
+type Explanation struct {
+	Path    Path         `json:"path"`
+	Peer    string       `json:"peer,omitempty"`  // that has the destination
+	From    string       `json:"from,omitempty"`  // the peer that the packet comes from
+	Prefix  netip.Prefix `json:"prefix,omitzero"` // of the destination, that decided
+	Rule    string       `json:"rule,omitempty"`  // of ingress, that decided
+	Reasons []Reason     `json:"reasons"`         // in the order in which a packet meets them
+}
+
+// Reason is one step of the way.
+type Reason struct {
+	Where string `json:"where"` // a chain, "table 180", "table main", "table local", or "peers"
+	Text  string `json:"text"`
+}
+
+func (v *Explanation) because(where, format string, args ...any) {
+	v.Reasons = append(v.Reasons, Reason{where, fmt.Sprintf(format, args...)})
+}
+
+// Explain says where a packet goes, and why.
+func (p Policy) Explain(q Query) Explanation {
+	q.Destination = q.Destination.Unmap().WithZone("")
+	q.Source = q.Source.Unmap().WithZone("")
+	var v Explanation
+	if q.Source.IsValid() {
+		p.explainIncoming(q, &v)
+	} else {
+		p.explainOutgoing(q, &v)
+	}
+	return v
+}
+
+// explainOutgoing is for a packet of this node.
+func (p Policy) explainOutgoing(q Query, v *Explanation) {
+	if slices.Contains(q.Own, q.Destination) {
+		v.Path = PathLocal
+		v.because("table local", "%v is an address of this node: it comes before all rules", q.Destination)
+		return
+	}
+	p.explainRoute(q, v, "outgoing")
+	if v.Path == PathBypass && p.tracked() {
+		v.because("outgoing", "a reply to what came by the tunnel would go back by it")
+	}
+}
+
+// explainIncoming is for a packet that the tunnel brings.
+func (p Policy) explainIncoming(q Query, v *Explanation) {
+	from, ok := owner(q.Peers, q.Source)
+	v.From, v.Path = from.Peer, PathRefused
+	switch {
+	case !ok:
+		v.because("peers", "no peer may send from %v: the tunnel drops it", q.Source)
+		return
+	case q.Gone:
+		v.because("peers", "nothing comes in: the interface %s does not exist", p.Interface)
+		return
+	}
+	v.because("peers", "%v is in %v of %s", q.Source, from.Prefix, from.Peer)
+	if !p.explainIngress(q, v) {
+		return
+	}
+	if slices.Contains(q.Own, q.Destination) {
+		v.Path = PathLocal
+		v.because("table local", "%v is an address of this node", q.Destination)
+		return
+	}
+	p.explainRoute(q, v, "prerouting")
+	i := slices.IndexFunc(p.Masquerade, func(n netip.Prefix) bool { return n.Contains(q.Destination) })
+	if i >= 0 && v.Path == PathBypass {
+		v.because("masquerading", "%v is in %v: it sees an address of this node as the source", q.Destination, p.Masquerade[i])
+	}
+}
+
+// explainIngress reports whether the ingress rules let the packet in.
+func (p Policy) explainIngress(q Query, v *Explanation) bool {
+	if !p.Ingress.restricts() {
+		return true
+	}
+	ok, rule := NewMatcher(p.Ingress).Allows(Flow{q.Source, q.Destination, q.Protocol.Number(), q.Port})
+	verb := either(ok, "accepts", "drops")
+	if v.Rule = rule; rule == "" {
+		v.because("ingress", "no rule decides, the default action %s it", verb)
+		return ok
+	}
+	v.because("ingress", "rule %s %s it: %v is %s of its sources", rule, verb, q.Source, either(ok, "one", "none"))
+	return ok
+}
+
+// explainRoute is for a packet that leaves this node; chain would mark it.
+func (p Policy) explainRoute(q Query, v *Explanation, chain string) {
+	to, known := owner(q.Peers, q.Destination)
+	v.Peer, v.Path = to.Peer, PathTunnel
+	set := either(q.Destination.Is6(), "routed6", "routed4")
+	i := slices.IndexFunc(p.Routed, func(n netip.Prefix) bool { return n.Contains(q.Destination) })
+	table := fmt.Sprintf("table %d", p.RoutingTable)
+	switch {
+	case p.Subnet.IsValid() && p.Subnet.Contains(q.Destination):
+		v.Prefix, table = p.Subnet, "table main"
+		v.because(table, "%v is in the cluster's network %v", q.Destination, p.Subnet)
+	case i >= 0:
+		v.Prefix = p.Routed[i]
+		v.because(chain, "%v is in %v of set %s: it gets mark %#x", q.Destination, v.Prefix, set, p.TunnelMark)
+	default:
+		v.Path = PathBypass
+		v.because(chain, "%v is in no prefix of set %s", q.Destination, set)
+		if known {
+			v.Prefix = to.Prefix
+			v.because("peers", "%s has %v, but it is not routed", to.Peer, to.Prefix)
+		}
+		v.because("table main", "it goes as without the mesh")
+		return
+	}
+	if q.Gone {
+		v.Path = PathRefused
+		v.because(table, "unreachable: the interface %s does not exist", p.Interface)
+		return
+	}
+	v.because(table, "it goes by %s", p.Interface)
+	if known {
+		v.because("peers", "%s has %v", to.Peer, to.Prefix)
+	} else {
+		v.because("peers", "no peer has %v: the tunnel drops it", q.Destination)
+	}
+}
+
+// owner finds the peer that has a, as WireGuard does: by the longest prefix.
+func owner(peers []Owner, a netip.Addr) (Owner, bool) {
+	var best Owner
+	for _, o := range peers {
+		if o.Prefix.Contains(a) && (!best.Prefix.IsValid() || o.Prefix.Bits() > best.Prefix.Bits()) {
+			best = o
+		}
+	}
+	return best, best.Prefix.IsValid()
+}

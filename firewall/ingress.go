@@ -1,0 +1,86 @@
+package firewall
+
+import (
+	"net/netip"
+	"strconv"
+)
+
+// restricts reports whether anything is refused.
+func (in *Ingress) restricts() bool { return in.Default == ActionBlock || len(in.Rules) > 0 }
+
+// ingressRules is the chain that decides on what the tunnel brings. Replies, and
+// errors that belong to a connection, pass it first: a change of rules does not
+// cut what is established.
+func ingressRules(in *Ingress) ([]Set, []Rule) {
+	var sets []Set
+	rules := []Rule{{StateIs{}, accept}, {StateIs{Invalid: true}, drop}}
+	for i := range in.Rules {
+		r := &in.Rules[i]
+		v4, v6 := families(r.Sources)
+		for _, f := range []struct {
+			v6      bool
+			sources []netip.Prefix
+		}{{false, v4}, {true, v6}} {
+			if !r.Protocol.of(f.v6) || in.Default == ActionBlock && len(f.sources) == 0 {
+				continue
+			}
+			var from Expr = Family{IPv6: f.v6}
+			if len(f.sources) > 0 {
+				name := "ingress" + strconv.Itoa(i) + familyName(f.v6)
+				sets = append(sets, Set{name, f.v6, f.sources})
+				from = InSet{Source: true, Not: in.Default != ActionBlock, Set: name, IPv6: f.v6}
+			}
+			rules = append(rules, in.portRules(r, from)...)
+		}
+	}
+	if in.Default == ActionBlock {
+		rules = append(rules, Rule{Counter{}, drop})
+	}
+	return sets, rules
+}
+
+// portRules are a rule's for one family: one per range of ports.
+func (in *Ingress) portRules(r *IngressRule, from Expr) []Rule {
+	then := []Expr{accept}
+	if in.Default != ActionBlock {
+		then = []Expr{Counter{}, drop}
+	}
+	if len(r.Ports) == 0 || !r.Protocol.hasPorts() {
+		return []Rule{append(Rule{from, ProtocolIs{r.Protocol}}, then...)}
+	}
+	var out []Rule
+	for _, ports := range r.Ports {
+		out = append(out, append(Rule{from, ProtocolIs{r.Protocol}, DestinationPort{ports}}, then...))
+	}
+	return out
+}
+
+func familyName(v6 bool) string {
+	if v6 {
+		return "v6"
+	}
+	return "v4"
+}
+
+// of reports whether the protocol exists over this IP version.
+func (p Protocol) of(v6 bool) bool {
+	return p != ProtocolICMP && p != ProtocolICMPv6 || (p == ProtocolICMPv6) == v6
+}
+
+func (p Protocol) hasPorts() bool { return p == ProtocolTCP || p == ProtocolUDP }
+
+// Number is the protocol's in IP headers, 0 if it is none of ours.
+func (p Protocol) Number() uint8 {
+	switch p {
+	case ProtocolTCP:
+		return 6
+	case ProtocolUDP:
+		return 17
+	case ProtocolICMP:
+		return 1
+	case ProtocolICMPv6:
+		return 58
+	default:
+		return 0
+	}
+}

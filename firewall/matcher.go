@@ -1,0 +1,84 @@
+package firewall
+
+import (
+	"net/netip"
+	"sort"
+	"strconv"
+)
+
+// Flow is the first packet of a connection that comes in from the mesh.
+type Flow struct {
+	Source, Destination netip.Addr
+	Protocol            uint8 // number in the IP header, behind IPv6's extensions
+	DestinationPort     uint16
+}
+
+// Matcher decides on new connections as the ingress chain does. It never
+// changes; its methods allocate nothing.
+type Matcher struct {
+	block bool
+	rules []matchRule
+}
+
+// matchRule is a rule for one family.
+type matchRule struct {
+	protocol uint8
+	v6       bool
+	name     string
+	ports    []PortRange
+	sources  []netip.Prefix
+}
+
+// NewMatcher prepares a filter by in, which in.Check accepts.
+func NewMatcher(in Ingress) *Matcher {
+	m := &Matcher{block: in.Default == ActionBlock}
+	for i, r := range in.Rules {
+		name := r.Name
+		if name == "" {
+			name = "rule " + strconv.Itoa(i)
+		}
+		v4, v6 := families(r.Sources)
+		if r.Protocol.of(false) {
+			m.rules = append(m.rules, matchRule{r.Protocol.Number(), false, name, r.Ports, v4})
+		}
+		if r.Protocol.of(true) {
+			m.rules = append(m.rules, matchRule{r.Protocol.Number(), true, name, r.Ports, v6})
+		}
+	}
+	return m
+}
+
+// Restricts reports whether anything is refused; without, connections need not
+// be followed.
+func (m *Matcher) Restricts() bool { return m != nil && (m.block || len(m.rules) > 0) }
+
+// Allows decides on f. Rule names the one that decided; empty is the default
+// action. A nil Matcher allows everything.
+func (m *Matcher) Allows(f Flow) (ok bool, rule string) {
+	if m == nil {
+		return true, ""
+	}
+	source := f.Source.Unmap().WithZone("")
+	for i := range m.rules {
+		r := &m.rules[i]
+		if r.protocol == f.Protocol && r.v6 == source.Is6() && r.hasPort(f.DestinationPort) && contains(r.sources, source) == m.block {
+			return m.block, r.name
+		}
+	}
+	return !m.block, ""
+}
+
+func (r *matchRule) hasPort(p uint16) bool {
+	for _, ports := range r.ports {
+		if ports.From <= p && p <= ports.To {
+			return true
+		}
+	}
+	return len(r.ports) == 0
+}
+
+// contains reports whether one of sorted, disjoint prefixes has a.
+func contains(l []netip.Prefix, a netip.Addr) bool {
+	i := sort.Search(len(l), func(i int) bool { return a.Less(l[i].Addr()) })
+	return i > 0 && l[i-1].Contains(a)
+}

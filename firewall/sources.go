@@ -1,0 +1,51 @@
+package firewall
+
+import (
+	"net/netip"
+
+	"go4.org/netipx"
+)
+
+// Subnet is a network without a part of it.
+type Subnet struct {
+	Prefix netip.Prefix
+	Except netip.Prefix // invalid: nothing
+}
+
+// Sources joins networks and the addresses of peers into what an [IngressRule]
+// wants: masked, sorted, disjoint and as few as possible. An exception holds for
+// its own subnet only. What is invalid counts as nothing.
+func Sources(subnets []Subnet, peers []netip.Prefix) []netip.Prefix {
+	var all netipx.IPSetBuilder
+	for _, s := range subnets {
+		if !s.Prefix.IsValid() {
+			continue
+		}
+		var b netipx.IPSetBuilder
+		b.AddPrefix(unmap(s.Prefix))
+		if s.Except.IsValid() {
+			b.RemovePrefix(unmap(s.Except))
+		}
+		if part, err := b.IPSet(); err == nil {
+			all.AddSet(part)
+		}
+	}
+	for _, p := range peers {
+		if p.IsValid() {
+			all.AddPrefix(unmap(p))
+		}
+	}
+	set, err := all.IPSet()
+	if err != nil { // only what is invalid is an error
+		return nil
+	}
+	return set.Prefixes()
+}
+
+// unmap makes a network of IPv4-mapped addresses an IPv4 one.
+func unmap(p netip.Prefix) netip.Prefix {
+	if p.Addr().Is4In6() && p.Bits() >= 96 {
+		return netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
+	return p
+}
