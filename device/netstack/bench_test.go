@@ -44,6 +44,13 @@ func ours(b *testing.B, address netip.Addr) host {
 	return host{n, n.DialTCPAddrPort, n.ListenTCP}
 }
 
+// filtered refuses what opens another connection than the benchmark's.
+func filtered(b *testing.B, address netip.Addr) host {
+	h := ours(b, address)
+	h.plane.(*netstack.Netstack).SetIngress(func(_, _ netip.Addr, _ uint8, port uint16) bool { return port == benchPort })
+	return h
+}
+
 func theirs(b *testing.B, address netip.Addr) host {
 	plane, n, err := upstream.CreateNetTUN([]netip.Addr{address}, nil, benchMTU)
 	if err != nil {
@@ -61,7 +68,7 @@ func theirs(b *testing.B, address netip.Addr) host {
 var kinds = []struct {
 	name string
 	open func(*testing.B, netip.Addr) host
-}{{"wirespan", ours}, {"wireguard-go", theirs}}
+}{{"wirespan", ours}, {"wirespan-filtered", filtered}, {"wireguard-go", theirs}}
 
 // BenchmarkLink joins two stacks in memory: the stacks alone.
 func BenchmarkLink(b *testing.B) {

@@ -11,6 +11,20 @@
 // stack sees it. Checksums of received packets are not verified again: they come
 // out of an authenticated tunnel.
 //
+// SetIngress puts a filter in front of the stack that equals the kernel's for a
+// TUN, with its connection tracking. Of TCP it remembers only resets, since the
+// stack knows its connections. It differs in this:
+//
+//   - Fragments but the first are let through without a look, for the stack drops
+//     them without that one. The kernel joins fragments before it filters.
+//   - A connection of TCP, and a connected UDP socket, is known as long as it is
+//     there, without timeouts, and its peer may not open it anew against the rules.
+//   - What this node sent before there was a filter makes UDP to sockets that are
+//     not connected, and echoes, known only with the next packet sent.
+//   - A handshake under SYN cookies (the backlog is full) is not known before it
+//     ends.
+//   - IPv6 packets with more than seven extension headers are refused.
+//
 // Limits: it resolves no names, and takes every address that is not its own to
 // be in the tunnel. A fixed amount waits for the tunnel: TCP data above it stays
 // with its sender, which Write then blocks, and everything else is dropped and

@@ -2,6 +2,7 @@ package netstack
 
 import (
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/buffer"
@@ -28,11 +29,20 @@ const (
 func (n *Netstack) Write(bufs [][]byte, offset int) (int, error) {
 	c := n.coalescers.Get().(*offload.Coalescer)
 	defer n.coalescers.Put(c)
+	filter := n.ingress.Load()
+	var now time.Duration
+	if filter != nil {
+		now = filter.flows.now()
+	}
 	var err error
 	for at := 0; at < len(bufs); at += offload.MaxBatch {
 		batch := bufs[at:min(at+offload.MaxBatch, len(bufs))]
 		runs := c.Runs(batch, offset)
 		for i := range runs {
+			if filter != nil && !filter.admitsRun(batch, offset, &runs[i], now) {
+				n.refused.Add(uint64(len(runs[i].Packets)))
+				continue
+			}
 			if e := n.deliver(batch, offset, &runs[i]); e != nil {
 				err = e
 			}

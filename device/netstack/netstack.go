@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"golang.zx2c4.com/wireguard/tun"
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -33,11 +34,14 @@ type Netstack struct {
 	stack      *stack.Stack
 	link       *link
 	events     chan tun.Event
-	out        outbound  // Read's
-	coalescers sync.Pool // of *offload.Coalescer, Write's
+	out        outbound                // Read's
+	coalescers sync.Pool               // of *offload.Coalescer, Write's
+	ingress    atomic.Pointer[ingress] // nil: everything comes in
+	refused    atomic.Uint64
 
 	mu        sync.Mutex // guards what follows and the stack's addresses
 	addresses []netip.Addr
+	flows     *flows // nil before the first filter
 	closed    bool
 }
 
@@ -178,6 +182,9 @@ func (n *Netstack) BatchSize() int { return batchSize }
 // first.
 func (n *Netstack) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
 	count, lost, err := n.out.read(n.link, bufs, sizes, offset)
+	if f := n.ingress.Load(); f != nil {
+		f.learn(bufs[:count], sizes, offset)
+	}
 	n.stack.Stats().DroppedPackets.IncrementBy(uint64(lost))
 	return count, err
 }
