@@ -12,8 +12,10 @@ import (
 	"golang.zx2c4.com/wireguard/tun"
 )
 
-// Configure makes the link have this MTU and these addresses and be up. It
-// changes only what differs, so calling it again heals what others changed.
+// Configure makes the link have this MTU and these addresses and be up. Without
+// an IPv4 address among them it has 192.0.0.8 as well, of link scope, with which
+// IPv4 for others can come in. It changes only what differs, so calling it again
+// heals what others changed.
 func (t *TUN) Configure(mtu int, addresses []netip.Prefix) error {
 	t.configMu.Lock()
 	defer t.configMu.Unlock()
@@ -28,6 +30,9 @@ func (t *TUN) Configure(mtu int, addresses []netip.Prefix) error {
 		if err := t.handle.LinkSetUp(link); err != nil {
 			return fmt.Errorf("set interface %s up: %w", t.name, err)
 		}
+	}
+	if !slices.ContainsFunc(addresses, func(p netip.Prefix) bool { return p.Addr().Is4() }) {
+		addresses = append(slices.Clip(addresses), netip.PrefixFrom(dummyIPv4, dummyIPv4.BitLen()))
 	}
 	return t.setAddresses(link, addresses)
 }
@@ -80,10 +85,19 @@ func (t *TUN) setAddresses(link netlink.Link, want []netip.Prefix) error {
 	return nil
 }
 
+// dummyIPv4 is the address that RFC 7600 sets aside for interfaces without one of
+// their own. The kernel's check of where packets come from (rp_filter, unless it
+// is off) lets no IPv4 into an interface without an address. It has link scope,
+// so that nothing is ever sent from it.
+var dummyIPv4 = netip.MustParseAddr("192.0.0.8")
+
 func (t *TUN) addAddress(link netlink.Link, p netip.Prefix) error {
 	addr := &netlink.Addr{IPNet: &net.IPNet{
 		IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen()),
 	}}
+	if p.Addr() == dummyIPv4 {
+		addr.Scope = unix.RT_SCOPE_LINK
+	}
 	if p.Addr().Is6() {
 		addr.Flags = unix.IFA_F_NODAD // usable at once
 	}
@@ -123,7 +137,7 @@ func (t *TUN) Source(dst netip.Addr) (netip.Addr, error) {
 	t.configMu.Lock()
 	defer t.configMu.Unlock()
 	for _, p := range t.added {
-		if p.Addr().BitLen() == dst.BitLen() {
+		if p.Addr().BitLen() == dst.BitLen() && p.Addr() != dummyIPv4 {
 			return p.Addr(), nil
 		}
 	}

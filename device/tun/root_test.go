@@ -78,7 +78,7 @@ func TestConfigureHeals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	own, old := "fd00:0:0:2::1/64", "fd99:0:0:2::1/64"
+	own, old, dummy := "fd00:0:0:2::1/64", "fd99:0:0:2::1/64", "192.0.0.8/32"
 	add := func(s string) func() error {
 		a, err := netlink.ParseAddr(s)
 		if err != nil {
@@ -96,14 +96,15 @@ func TestConfigureHeals(t *testing.T) {
 		disturb func() error
 		want    []string
 	}{
-		{"fresh", nothing, []string{own}},
-		{"again", nothing, []string{own}},
-		{"MTU", func() error { return netlink.LinkSetMTU(link, 1300) }, []string{own}},
-		{"down", func() error { return netlink.LinkSetDown(link) }, []string{own}},
-		{"address removed", del(own), []string{own}},
-		{"another cluster's address", add(old), []string{own}},
-		{"a foreign address stays", add("192.0.2.1/24"), []string{"192.0.2.1/24", own}},
-		{"prefix length", func() error { return errors.Join(del(own)(), add("fd00:0:0:2::1/72")()) }, []string{"192.0.2.1/24", own}},
+		{"fresh", nothing, []string{dummy, own}},
+		{"again", nothing, []string{dummy, own}},
+		{"MTU", func() error { return netlink.LinkSetMTU(link, 1300) }, []string{dummy, own}},
+		{"down", func() error { return netlink.LinkSetDown(link) }, []string{dummy, own}},
+		{"address removed", del(own), []string{dummy, own}},
+		{"IPv4 removed", del(dummy), []string{dummy, own}},
+		{"another cluster's address", add(old), []string{dummy, own}},
+		{"a foreign address stays", add("192.0.2.1/24"), []string{dummy, "192.0.2.1/24", own}},
+		{"prefix length", func() error { return errors.Join(del(own)(), add("fd00:0:0:2::1/72")()) }, []string{dummy, "192.0.2.1/24", own}},
 	} {
 		if err := tc.disturb(); err != nil {
 			t.Fatalf("%s: %v", tc.name, err)
