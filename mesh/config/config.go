@@ -23,6 +23,9 @@ type Config struct {
 	ClusterID     string
 	ClusterSecret mesh.Secret
 
+	// HostRules says that the files hold Talos' NetworkDefaultActionConfig or
+	// NetworkRuleConfig. They are checked, but do not apply to the mesh.
+	HostRules bool
 	// Ignored are the documents of kinds that are not ours.
 	Ignored []Ignored
 }
@@ -73,6 +76,10 @@ func (c *Config) Mesh() mesh.Config {
 		AddressFilters:            c.AddressFilters,
 		MachineType:               c.MachineType,
 		AnnounceAsMember:          c.AnnounceAsMember,
+		AdvertisedNetworks:        c.AdvertisedNetworks,
+		AllowedNetworks:           c.AllowedNetworks,
+		SiteNetworks:              c.SiteNetworks,
+		SiteOnLink:                c.SiteOnLink,
 	}
 }
 

@@ -6,8 +6,11 @@
 // KubeSpanEndpointsConfig, DiscoveryServiceConfig and DiscoveryIdentityConfig,
 // with Talos' defaults, checks and error texts. This agent's own settings are
 // one more document, WirespanConfig, and each of them is also a flag and an
-// environment variable: [Settings] is the table of them all. Other kinds of
-// Talos documents are skipped and listed in [Config.Ignored].
+// environment variable: [Settings] is the table of them all. Only its [Ingress]
+// rules are too deep for a flag; they have the schema of Talos' documents
+// NetworkDefaultActionConfig and NetworkRuleConfig, which are checked but don't
+// apply to the mesh ([Config.HostRules]). Other kinds of Talos documents are
+// skipped and listed in [Config.Ignored].
 //
 // It also encodes what a new cluster needs: documents for another host
 // ([EncodeCluster]), a commented [Template], and the join token ([Token]).
@@ -29,7 +32,8 @@
 // # Limits and invariants
 //
 // The package does no I/O and reads no clock. Input is bounded: 4 MiB and 256
-// documents in all, 1024 items per list; aliases are followed, never expanded.
+// documents in all, 1024 items per list, 256 ingress rules with 4096 sources;
+// aliases are followed, never expanded.
 // All problems are reported together, each with file and line. A secret is
 // never printed: no error quotes one, and decoding errors quote no value at all.
 // A Config is the caller's; nothing in it is shared between two loads.

@@ -23,6 +23,8 @@ const (
 	kindKubeSpanEndpoints = "KubeSpanEndpointsConfig"
 	kindDiscoveryService  = "DiscoveryServiceConfig"
 	kindDiscoveryIdentity = "DiscoveryIdentityConfig"
+	kindDefaultAction     = "NetworkDefaultActionConfig"
+	kindRule              = "NetworkRuleConfig"
 	kindWirespan          = "WirespanConfig"
 )
 
@@ -36,10 +38,12 @@ type loader struct {
 
 // documents is what was read and not yet validated.
 type documents struct {
-	cfg       *Config
-	legacy    *legacy
-	services  []service // DiscoveryServiceConfig
-	serviceAt pos       // the first service, of either kind of document
+	cfg        *Config
+	legacy     *legacy
+	services   []service      // DiscoveryServiceConfig
+	serviceAt  pos            // the first service, of either kind of document
+	settings   map[string]pos // where settings of this agent were given, by key
+	wirespanAt pos            // WirespanConfig
 
 	kubespan, kubespanDocument *kubespan // the one in effect; KubeSpanConfig
 	identity, identityDocument *identity // the one in effect; DiscoveryIdentityConfig
@@ -123,6 +127,12 @@ func (l *loader) kind(o *object, kind text) {
 		readDocument = func(o *object) { l.readService(o, name) }
 	case kindDiscoveryIdentity:
 		readDocument = l.readIdentity
+	case kindDefaultAction:
+		readDocument = l.readDefaultAction
+	case kindRule:
+		name := o.text("name")
+		id.name = name.value
+		readDocument = func(o *object) { l.readHostRule(o, name) }
 	case kindWirespan:
 		readDocument = l.readWirespan
 	default:
@@ -137,7 +147,9 @@ func (l *loader) kind(o *object, kind text) {
 
 // foreign skips a document of another kind, unless its kind is a misspelling.
 func (l *loader) foreign(o *object, kind text) {
-	ours := []string{kindKubeSpan, kindKubeSpanEndpoints, kindDiscoveryService, kindDiscoveryIdentity, kindWirespan}
+	ours := []string{
+		kindKubeSpan, kindKubeSpanEndpoints, kindDiscoveryService, kindDiscoveryIdentity, kindDefaultAction, kindRule, kindWirespan,
+	}
 	if name := nearMiss(kind.value, ours...); name != "" {
 		l.add(kind.at, "%.100q %q: not registered; did you mean %q?", kind.value, apiVersion, name)
 		return

@@ -29,6 +29,34 @@ listenPort: 51821
 	// 51900 true <nil>
 }
 
+// Rules for traffic from the mesh have Talos' schema, and peers by name.
+func ExampleIngress() {
+	file := config.File{Name: "node.yaml", Data: []byte(`apiVersion: v1alpha1
+kind: WirespanConfig
+ingress:
+  defaultAction: block
+  rules:
+  - name: ssh
+    portSelector:
+      ports: [22, 8000-8100]
+      protocol: tcp
+    ingress:
+    - subnet: 10.0.0.0/8
+      except: 10.1.0.0/16
+    peers: [box2]
+`)}
+	c, err := config.Load([]config.File{file}, config.Options{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, r := range c.Ingress.Rules {
+		fmt.Println(c.Ingress.Default, "all but", r.Protocol, r.Ports, "from", r.Subnets, r.Peers)
+	}
+	// Output:
+	// block all but tcp [22 8000-8100] from [{10.0.0.0/8 10.1.0.0/16}] [box2]
+}
+
 func ExampleParseToken() {
 	token := config.Token{
 		ClusterID: "example",

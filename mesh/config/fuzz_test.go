@@ -6,6 +6,9 @@ import (
 	"strings"
 	"testing"
 
+	"go4.org/netipx"
+
+	"github.com/wirespan/wirespan/firewall"
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/config"
 )
@@ -20,7 +23,9 @@ func FuzzLoad(f *testing.F) {
 		}
 		f.Add(data)
 	}
-	f.Add([]byte(wirespan(everySetting)))
+	f.Add([]byte(wirespan(everySetting + someRules)))
+	f.Add([]byte(wirespan("ingress:\n  rules:" + manyPeers(2))))
+	f.Add([]byte("apiVersion: v1alpha1\nkind: NetworkRuleConfig\nname: a\nportSelector: {ports: [22, 80-90], protocol: tcp}\ningress: [{subnet: ::/0}]\n"))
 	f.Add([]byte("a: &a {<<: *a, machine: *a}\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		files := []config.File{{Name: "a.yaml", Data: data}}
@@ -44,11 +49,42 @@ func FuzzLoad(f *testing.F) {
 				t.Errorf("service %+v", s)
 			}
 		}
+		wantNetworks(t, c)
 		again, err := config.Load(files, options)
 		if err != nil || !reflect.DeepEqual(c, again) {
 			t.Errorf("loads differently again: %v", err)
 		}
 	})
+}
+
+// wantNetworks checks what the firewall and package mesh rely on.
+func wantNetworks(t *testing.T, c *config.Config) {
+	t.Helper()
+	if err := c.Firewall.Check(); err != nil {
+		t.Error(err)
+	}
+	var advertised netipx.IPSetBuilder
+	for _, n := range c.AdvertisedNetworks {
+		if n != n.Masked() {
+			t.Errorf("advertises %v", n)
+		}
+		if set, err := advertised.IPSet(); err != nil || set.OverlapsPrefix(n) {
+			t.Errorf("advertised networks overlap: %v", c.AdvertisedNetworks)
+		}
+		advertised.AddPrefix(n)
+	}
+	in := firewall.Ingress{Default: c.Ingress.Default}
+	for _, r := range c.Ingress.Rules {
+		if r.Name == "" || (r.Protocol == "tcp" || r.Protocol == "udp") != (len(r.Ports) > 0) {
+			t.Errorf("rule %+v", r)
+		}
+		in.Rules = append(in.Rules, firewall.IngressRule{
+			Name: r.Name, Protocol: r.Protocol, Ports: r.Ports, Sources: firewall.Sources(r.Subnets, nil),
+		})
+	}
+	if err := in.Check(); err != nil {
+		t.Error(err)
+	}
 }
 
 // FuzzParseToken: what is accepted encodes to a token with the same contents.

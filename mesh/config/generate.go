@@ -63,11 +63,11 @@ func EncodeCluster(clusterID string, secret mesh.Secret, services []Service) []b
 }
 
 // Template is a WirespanConfig with every setting, its help and its default;
-// settings without default are commented out.
+// settings without default, and an example of ingress rules, are commented out.
 func Template() []byte {
 	var b strings.Builder
-	b.WriteString("# Settings of this agent. Each is also a flag and an environment variable, which\n" +
-		"# both override it (the flag wins). All are optional.\n" +
+	b.WriteString("# Settings of this agent. Each but ingress is also a flag and an environment\n" +
+		"# variable, which both override it (the flag wins). All are optional.\n" +
 		"apiVersion: " + apiVersion + "\nkind: " + kindWirespan + "\n")
 	section, indent := "", ""
 	for _, s := range Settings() {
@@ -84,8 +84,26 @@ func Template() []byte {
 		fmt.Fprintf(&b, "%s# --%s, %s\n", indent, s.Flag(), s.Env())
 		b.WriteString(indent + templateLine(s, key) + "\n")
 	}
+	b.WriteString(ingressTemplate)
 	return []byte(b.String())
 }
+
+const ingressTemplate = `
+# What the mesh may open connections to: on this node, and in advertised networks.
+# With defaultAction block a rule opens its ports to its sources, and nothing else
+# comes in; with accept a rule closes its ports to all but its sources.
+# ingress:
+#     defaultAction: block
+#     rules:
+#         - name: ssh
+#           portSelector:
+#               ports: [22, 8000-8100]
+#               protocol: tcp
+#           ingress:
+#               - subnet: 10.0.0.0/8
+#                 except: 10.1.0.0/16
+#           peers: [node-2]
+`
 
 func templateLine(s Setting, key string) string {
 	comment, value := "", s.Default

@@ -74,8 +74,9 @@ func (l *loader) override(overrides []Override) {
 		if s.Kind == KindList {
 			parts = splitList(o.Value)
 		}
-		if err := s.at(&l.cfg.Wirespan).set(parts); err != nil {
-			l.add(pos{file: o.Origin}, "%v", err)
+		at := pos{file: o.Origin}
+		if err := l.set(s, parts, at); err != nil {
+			l.add(at, "%v", err)
 		}
 	}
 }
@@ -89,12 +90,13 @@ func splitList(s string) (items []string) {
 	return items
 }
 
-// validate checks documents one by one in Talos' order, then all of them
-// together, and fills the Config.
+// validate checks documents one by one in Talos' order, then ours, then all of
+// them together, and fills the Config.
 func (l *loader) validate(clusterProvided bool) {
 	l.validateLegacy()
 	l.validateKubeSpan()
 	l.validateDiscovery()
+	l.validateWirespan()
 	c := l.cfg
 	if c.Hostname == "" {
 		c.Hostname = l.legacyHostname()

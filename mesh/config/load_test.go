@@ -99,6 +99,9 @@ func TestCompleteMultiDocument(t *testing.T) {
 		fmt.Fprintf(&ignored, "%s:%d %s\n", i.File, i.Line, i.Kind)
 	}
 	golden(t, "talos-multidoc.ignored", []byte(ignored.String()))
+	if !c.HostRules {
+		t.Error("the files hold rules for the host")
+	}
 }
 
 func TestServiceEndpoints(t *testing.T) {

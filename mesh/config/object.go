@@ -182,6 +182,26 @@ func (o *object) list(key string) []text {
 	return items
 }
 
+// objects reads a list of mappings; without those items that are none.
+func (o *object) objects(key string, limit int) (objects []*object) {
+	n, at := o.take(key)
+	if n == nil {
+		return nil
+	}
+	if n.Kind != yaml.SequenceNode || len(n.Content) > limit {
+		o.problems.add(at, "%s%s: expected a list of at most %d mappings", o.path, key, limit)
+		return nil
+	}
+	for i, c := range n.Content {
+		path := fmt.Sprintf("%s%s[%d].", o.path, key, i)
+		item := newObject(o.problems, c, pos{o.at.file, c.Line}, path)
+		if resolve(c).Kind == yaml.MappingNode {
+			objects = append(objects, item)
+		}
+	}
+	return objects
+}
+
 // setting reads a value of the given kind in its text form; nil if it is absent or empty.
 func (o *object) setting(key string, kind Kind) (parts []string, at pos, err error) {
 	n, at := o.take(key)

@@ -70,8 +70,8 @@ func TestTalosKindsAreForeign(t *testing.T) {
 		BGPConfig BlackholeRouteConfig BondConfig BridgeConfig CRIBaseRuntimeSpecConfig DHCPv4Config DHCPv6Config
 		DummyLinkConfig EnvironmentConfig EthernetConfig EventSinkConfig ExistingVolumeConfig ExtensionServiceConfig
 		ExternalVolumeConfig HCloudVIPConfig HostnameConfig HTTPProbeConfig KmsgLogConfig KubePrismConfig KubeletConfig
-		Layer2VIPConfig LinkAliasConfig LinkConfig MacvlanConfig NATRuleConfig NetworkDefaultActionConfig
-		NetworkRuleConfig OOMConfig PCIDriverRebindConfig RawVolumeConfig RegistryAuthConfig RegistryMirrorConfig
+		Layer2VIPConfig LinkAliasConfig LinkConfig MacvlanConfig NATRuleConfig NetworkLinkIngressConfig
+		NetworkWifiConfig OOMConfig PCIDriverRebindConfig RawVolumeConfig RegistryAuthConfig RegistryMirrorConfig
 		RegistryTLSConfig ResolverConfig RoutingRuleConfig SideroLinkConfig StaticHostConfig SwapVolumeConfig
 		TCPProbeConfig TimeSyncConfig TrustedRootsConfig UserVolumeConfig VethConfig VLANConfig VolumeConfig VRFConfig
 		WatchdogTimerConfig WireguardConfig ZswapConfig`) {

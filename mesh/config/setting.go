@@ -106,3 +106,21 @@ func (l list[T]) set(parts []string) error {
 }
 
 func (l list[T]) text() string { return fmt.Sprint(*l.field) }
+
+// checkedList is a list whose items must fit together.
+type checkedList[T any] struct {
+	list[T]
+	check func([]T) error
+}
+
+func (c checkedList[T]) set(parts []string) error {
+	var items []T
+	err := list[T]{&items, c.parse}.set(parts)
+	if err == nil {
+		err = c.check(items)
+	}
+	if err == nil {
+		*c.field = items
+	}
+	return err
+}

@@ -1,11 +1,15 @@
 package config
 
-import "github.com/wirespan/wirespan/mesh"
+import (
+	"slices"
+
+	"github.com/wirespan/wirespan/mesh"
+)
 
 // Settings is the table of all settings of WirespanConfig, in the order in which
-// help and the template show them.
+// help and the template show them; those of sections come last.
 func Settings() []Setting {
-	return append(nodeSettings(), serviceSettings()...)
+	return slices.Concat(nodeSettings(), networkSettings(), serviceSettings(), firewallSettings())
 }
 
 // nodeSettings are those of the data plane and of the node's identity.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/wirespan/wirespan/firewall"
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/config"
 )
@@ -45,7 +46,9 @@ func TestDefaults(t *testing.T) {
 	want := config.Wirespan{
 		Backend: config.BackendAuto, ListenPort: 51820, InterfaceName: "wirespan0",
 		MachineType: mesh.MachineUnknown, AnnounceAsMember: true, DiscoveryListen: ":51820",
-		Logging: config.Logging{Level: "info"},
+		Logging:  config.Logging{Level: "info"},
+		Firewall: config.Firewall{Enabled: true, Numbers: firewall.DefaultNumbers()},
+		Ingress:  config.Ingress{Default: firewall.ActionAccept},
 	}
 	if !reflect.DeepEqual(c.Wirespan, want) {
 		t.Errorf("%+v\nwant %+v", c.Wirespan, want)
@@ -62,6 +65,11 @@ mac: 02:00:5e:10:00:01
 nodename: node-1
 hostname: Node-1.example.org
 machineType: worker
+advertisedNetworks: [192.168.1.0/24, "2001:db8:1::/64"]
+masquerade: true
+allowedNetworks: ["box2=0.0.0.0/0"]
+siteNetworks: [192.168.0.0/16]
+siteOnLink: true
 leaveOnStop: false
 announceAsMember: false
 addressFilters: [docker0, "!10.0.0.0/8"]
@@ -72,6 +80,14 @@ memoryBudget: 64MiB
 logging:
     level: debug
     json: true
+firewall:
+    enabled: true
+    table: mesh
+    routingTable: 181
+    rulePriority: 100
+    encryptedMark: 0x1000
+    tunnelMark: 8192
+    mask: 0x3000
 `
 
 func wantEverySetting(t *testing.T) config.Wirespan {
@@ -82,6 +98,13 @@ func wantEverySetting(t *testing.T) config.Wirespan {
 		Nodename: "node-1", Hostname: "Node-1.example.org", MachineType: mesh.MachineWorker, LeaveOnStop: new(bool),
 		DiscoveryListen: "[::1]:3000", AdvertiseDiscovery: []string{"mesh.example.org", "[2001:db8::1]:443"},
 		NoClockFix: true, MemoryBudget: 64 << 20, Logging: config.Logging{Level: "debug", JSON: true},
+		AdvertisedNetworks: prefixes("192.168.1.0/24", "2001:db8:1::/64"), Masquerade: true,
+		AllowedNetworks: []mesh.Allowance{{Nodename: "box2", Prefix: prefixes("0.0.0.0/0")[0]}},
+		SiteNetworks:    prefixes("192.168.0.0/16"), SiteOnLink: true,
+		Firewall: config.Firewall{Enabled: true, Numbers: firewall.Numbers{
+			Table: "mesh", RoutingTable: 181, RulePriority: 100, EncryptedMark: 0x1000, TunnelMark: 0x2000, Mask: 0x3000,
+		}},
+		Ingress: config.Ingress{Default: firewall.ActionAccept},
 	}
 	for _, s := range []string{"docker0", "!10.0.0.0/8"} {
 		f, err := mesh.ParseAddressFilter(s)
@@ -98,7 +121,11 @@ func TestEverySetting(t *testing.T) {
 	if want := wantEverySetting(t); !reflect.DeepEqual(c.Wirespan, want) {
 		t.Errorf("%+v\nwant %+v", c.Wirespan, want)
 	}
-	if m := c.Mesh(); m.MachineType != mesh.MachineWorker || m.AnnounceAsMember || len(m.AddressFilters) != 2 {
+	m := c.Mesh()
+	if m.MachineType != mesh.MachineWorker || m.AnnounceAsMember || len(m.AddressFilters) != 2 {
+		t.Errorf("Mesh %+v", m)
+	}
+	if len(m.AdvertisedNetworks) != 2 || len(m.AllowedNetworks) != 1 || len(m.SiteNetworks) != 1 || !m.SiteOnLink {
 		t.Errorf("Mesh %+v", m)
 	}
 }
@@ -110,7 +137,11 @@ func TestEverySettingAsOverride(t *testing.T) {
 		"nodename": "node-1", "hostname": "Node-1.example.org", "machineType": "worker", "leaveOnStop": "false",
 		"announceAsMember": "false", "addressFilters": "docker0, !10.0.0.0/8,", "discoveryListen": "[::1]:3000",
 		"advertiseDiscovery": "mesh.example.org,[2001:db8::1]:443", "noClockFix": "1", "memoryBudget": "65536 KiB",
+		"advertisedNetworks": "192.168.1.0/24,2001:db8:1::/64", "masquerade": "true", "allowedNetworks": "box2=0.0.0.0/0",
+		"siteNetworks": "192.168.0.0/16", "siteOnLink": "true",
 		"logging.level": "debug", "logging.json": "true",
+		"firewall.enabled": "true", "firewall.table": "mesh", "firewall.routingTable": "181", "firewall.rulePriority": "100",
+		"firewall.encryptedMark": "0x1000", "firewall.tunnelMark": "8192", "firewall.mask": "0x3000",
 	}
 	var options config.Options
 	for _, s := range config.Settings() {
@@ -219,8 +250,14 @@ func TestDiff(t *testing.T) {
 		t.Errorf("no change needs a restart: %v", d)
 	}
 	all := mustLoad(t, wirespan(everySetting), config.Options{})
-	want := []string{"backend", "interfaceName", "stateDir", "identityDir", "controlSocket", "discoveryListen", "noClockFix", "memoryBudget", "logging.json"}
+	want := []string{"backend", "interfaceName", "stateDir", "identityDir", "controlSocket", "discoveryListen", "noClockFix", "memoryBudget", "logging.json",
+		"firewall.table", "firewall.routingTable", "firewall.rulePriority",
+		"firewall.encryptedMark", "firewall.tunnelMark", "firewall.mask"}
 	if d := config.Diff(old, all); !reflect.DeepEqual(d, want) {
 		t.Errorf("restart for %v, want %v", d, want)
+	}
+	off := mustLoad(t, wirespan("firewall: {enabled: false}\n"), config.Options{})
+	if d := config.Diff(old, off); !reflect.DeepEqual(d, []string{"firewall.enabled"}) || off.Firewall.Enabled {
+		t.Errorf("restart for %v, enabled: %v", d, off.Firewall.Enabled)
 	}
 }

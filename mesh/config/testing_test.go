@@ -1,8 +1,10 @@
 package config_test
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -41,6 +43,13 @@ func mustLoad(t *testing.T, yaml string, options config.Options) *config.Config 
 	return c
 }
 
+func prefixes(list ...string) (out []netip.Prefix) {
+	for _, s := range list {
+		out = append(out, netip.MustParsePrefix(s))
+	}
+	return out
+}
+
 // wantProblems checks a multierror's text, one problem per item.
 func wantProblems(t *testing.T, err error, want ...string) {
 	t.Helper()
@@ -54,7 +63,7 @@ func wantProblems(t *testing.T, err error, want ...string) {
 	}
 	wantHead := "1 error occurred:"
 	if len(want) > 1 {
-		wantHead = string(rune('0'+len(want))) + " errors occurred:"
+		wantHead = strconv.Itoa(len(want)) + " errors occurred:"
 	}
 	if head != wantHead {
 		t.Errorf("head %q, want %q", head, wantHead)

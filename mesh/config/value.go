@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"unicode"
@@ -15,6 +16,7 @@ const (
 	maxInterfaceName = 15  // the kernel's IFNAMSIZ without the final zero byte
 	maxSocketPath    = 107 // sun_path, likewise
 	maxFilter        = 64  // the longest CIDR has 50 characters
+	maxTableName     = 255 // nftables' own limit
 )
 
 // optionalBool is a boolean whose absence means something.
@@ -56,6 +58,27 @@ func parseSize(s string) (int64, error) {
 		return 0, fmt.Errorf("%.100q is not a size such as 64MiB (bytes, KiB, MiB or GiB)", s)
 	}
 	return int64(n) << shift, nil
+}
+
+// parseNumber reads a whole number of up to 32 bits, decimal or hexadecimal.
+func parseNumber[T int | uint32](s string) (T, error) {
+	digits, base := s, 10
+	if rest, isHex := strings.CutPrefix(s, "0x"); isHex {
+		digits, base = rest, 16
+	}
+	n, err := strconv.ParseUint(digits, base, 32)
+	if err != nil {
+		return 0, fmt.Errorf("%.100q is not a whole number from 0 to %d, decimal or with 0x", s, uint32(math.MaxUint32))
+	}
+	return T(n), nil
+}
+
+// parseTableName leaves all but an absurd length to [firewall.Numbers.Check].
+func parseTableName(s string) (string, error) {
+	if len(s) > maxTableName {
+		return "", fmt.Errorf("%.100q is too long", s)
+	}
+	return s, nil
 }
 
 // oneOf reads one of a few words.

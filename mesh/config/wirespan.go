@@ -1,6 +1,12 @@
 package config
 
-import "github.com/wirespan/wirespan/mesh"
+import (
+	"net/netip"
+	"strings"
+
+	"github.com/wirespan/wirespan/firewall"
+	"github.com/wirespan/wirespan/mesh"
+)
 
 // Backend is a kind of data plane.
 type Backend string
@@ -31,11 +37,25 @@ type Wirespan struct {
 	LeaveOnStop        *bool            // nil: if the state is ephemeral
 	AnnounceAsMember   bool
 	AddressFilters     []mesh.AddressFilter
+	AdvertisedNetworks []netip.Prefix // behind this node; disjoint
+	Masquerade         bool
+	AllowedNetworks    []mesh.Allowance
+	SiteNetworks       []netip.Prefix // disjoint
+	SiteOnLink         bool
 	DiscoveryListen    string   // host:port of the embedded discovery server
 	AdvertiseDiscovery []string // host or host:port, for join tokens
 	NoClockFix         bool
 	MemoryBudget       int64 // bytes; 0: fitted to the machine
 	Logging            Logging
+	Firewall           Firewall
+	Ingress            Ingress // only in files
+}
+
+// Firewall says whether the kernel routes and filters for the mesh, and by what
+// numbers. They have passed [firewall.Numbers.Check].
+type Firewall struct {
+	Enabled bool
+	firewall.Numbers
 }
 
 // Logging says what is logged and how.
@@ -46,6 +66,7 @@ type Logging struct {
 
 // defaults applies the default of every setting.
 func defaults() (w Wirespan) {
+	w.Ingress.Default = firewall.ActionAccept
 	for _, s := range Settings() {
 		if s.Default == "" {
 			continue
@@ -57,13 +78,16 @@ func defaults() (w Wirespan) {
 	return w
 }
 
-// readWirespan reads WirespanConfig by the table of settings.
+// readWirespan reads WirespanConfig: by the table of settings, and ingress.
 func (l *loader) readWirespan(o *object) {
+	l.wirespanAt = o.at
 	sections := map[string]*object{"": o}
+	var nested []*object
 	for _, s := range Settings() {
 		section, key := s.split()
 		if _, known := sections[section]; !known {
 			sections[section] = o.object(section)
+			nested = append(nested, sections[section])
 		}
 		in := sections[section]
 		if in == nil {
@@ -71,15 +95,50 @@ func (l *loader) readWirespan(o *object) {
 		}
 		parts, at, err := in.setting(key, s.Kind)
 		if err == nil && parts != nil {
-			err = s.at(&l.cfg.Wirespan).set(parts)
+			err = l.set(s, parts, at)
 		}
 		if err != nil {
 			l.add(at, "%s: %s: %v", kindWirespan, s.Key, err)
 		}
 	}
-	for name, section := range sections {
-		if name != "" && section != nil {
+	l.readIngress(o)
+	for _, section := range nested {
+		if section != nil {
 			section.finish()
 		}
+	}
+}
+
+// set sets one setting, given at some place.
+func (l *loader) set(s Setting, parts []string, at pos) error {
+	if l.settings == nil {
+		l.settings = map[string]pos{}
+	}
+	l.settings[s.Key] = at
+	return s.at(&l.cfg.Wirespan).set(parts)
+}
+
+// validateWirespan checks settings against each other, from wherever they came.
+func (l *loader) validateWirespan() {
+	w := &l.cfg.Wirespan
+	if w.Masquerade && len(w.AdvertisedNetworks) == 0 {
+		l.add(l.settings["masquerade"], "masquerade needs advertisedNetworks")
+	}
+	if !w.Firewall.Enabled {
+		at := l.settings["firewall.enabled"]
+		if len(w.AdvertisedNetworks) > 0 {
+			l.add(at, "advertisedNetworks needs firewall.enabled")
+		}
+		if w.Ingress.Default == firewall.ActionBlock || len(w.Ingress.Rules) > 0 {
+			l.add(at, "ingress needs firewall.enabled")
+		}
+	}
+	if err := w.Firewall.Check(); err != nil {
+		setting, _, _ := strings.Cut(err.Error(), ":") // the error begins with it
+		at, given := l.settings[setting]
+		if !given {
+			at = l.wirespanAt
+		}
+		l.add(at, "%v", err)
 	}
 }

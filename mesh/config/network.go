@@ -1,0 +1,139 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/wirespan/wirespan/mesh"
+)
+
+const (
+	maxAdvertisedNetworks = 128
+	maxNetwork            = 50 // characters of the longest CIDR
+	minSiteBits           = 8  // a broader network is no site
+)
+
+// localRanges mean something else on every host.
+var localRanges = []struct {
+	prefix netip.Prefix
+	what   string
+}{
+	{netip.MustParsePrefix("0.0.0.0/8"), "unspecified"},
+	{netip.MustParsePrefix("127.0.0.0/8"), "loopback"},
+	{netip.MustParsePrefix("169.254.0.0/16"), "link-local"},
+	{netip.MustParsePrefix("224.0.0.0/4"), "multicast"},
+	{netip.MustParsePrefix("255.255.255.255/32"), "broadcast"},
+	{netip.MustParsePrefix("::/128"), "unspecified"},
+	{netip.MustParsePrefix("::1/128"), "loopback"},
+	{netip.MustParsePrefix("fe80::/10"), "link-local"},
+	{netip.MustParsePrefix("ff00::/8"), "multicast"},
+}
+
+// parsePrefix reads a network in CIDR form, whatever its host bits.
+func parsePrefix(s string) (netip.Prefix, error) {
+	var p netip.Prefix
+	var err error
+	if len(s) <= maxNetwork { // keep long text away from a parser that quotes it
+		p, err = netip.ParsePrefix(s)
+	}
+	if err != nil || !p.IsValid() {
+		return netip.Prefix{}, fmt.Errorf("%.100q is not a network such as 10.0.0.0/8 or 2001:db8::/32", s)
+	}
+	return p, nil
+}
+
+// parseNetwork reads a network in CIDR form without host bits.
+func parseNetwork(s string) (netip.Prefix, error) {
+	p, err := parsePrefix(s)
+	switch {
+	case err != nil:
+		return p, err
+	case p.Addr().Is4In6():
+		return p, fmt.Errorf("%v is IPv4 in IPv6; write it as an IPv4 network", p)
+	case p != p.Masked():
+		return p, fmt.Errorf("%v has host bits set; did you mean %v?", p, p.Masked())
+	}
+	return p, nil
+}
+
+// parseLocatedNetwork reads a network that can be at one place and reached from
+// another. Default routes and halves of them are such; nothing narrower may lie
+// in a range of other meaning.
+func parseLocatedNetwork(s string) (netip.Prefix, error) {
+	p, err := parseNetwork(s)
+	if err != nil {
+		return p, err
+	}
+	for _, r := range localRanges {
+		if contains(r.prefix, p) {
+			return p, fmt.Errorf("%v is in %v, which is %s", p, r.prefix, r.what)
+		}
+	}
+	if p.Bits() >= 64 && mesh.IsKubeSpanULA(p.Addr()) {
+		return p, fmt.Errorf("%v is where a mesh has its own addresses", p)
+	}
+	return p, nil
+}
+
+// parseSiteNetwork refuses what would take most traffic out of the tunnel.
+func parseSiteNetwork(s string) (netip.Prefix, error) {
+	p, err := parseLocatedNetwork(s)
+	if err == nil && p.Bits() < minSiteBits {
+		err = fmt.Errorf("%v is too broad for a site; /%d is the broadest", p, minSiteBits)
+	}
+	return p, err
+}
+
+// parseAllowance reads NODENAME=CIDR.
+func parseAllowance(s string) (mesh.Allowance, error) {
+	name, network, found := strings.Cut(s, "=")
+	if !found {
+		return mesh.Allowance{}, fmt.Errorf("%.100q is not NODENAME=CIDR such as node-2=0.0.0.0/0", s)
+	}
+	name, err := parseNodename(name)
+	if err != nil {
+		return mesh.Allowance{}, err
+	}
+	p, err := parseNetwork(network)
+	return mesh.Allowance{Nodename: name, Prefix: p}, err
+}
+
+func checkAdvertisedNetworks(networks []netip.Prefix) error {
+	if n := len(networks); n > maxAdvertisedNetworks {
+		return fmt.Errorf("%d networks, at most %d", n, maxAdvertisedNetworks)
+	}
+	return checkDisjoint(networks)
+}
+
+// checkDisjoint refuses networks of which one is or contains another.
+func checkDisjoint(networks []netip.Prefix) error {
+	sorted := slices.Clone(networks)
+	slices.SortFunc(sorted, netip.Prefix.Compare)
+	for i := 1; i < len(sorted); i++ { // networks nest: if any overlap, then two neighbours do
+		switch outer, inner := sorted[i-1], sorted[i]; {
+		case outer == inner:
+			return fmt.Errorf("%v is there twice", inner)
+		case contains(outer, inner):
+			return fmt.Errorf("%v is inside %v; leave one of them out", inner, outer)
+		}
+	}
+	return nil
+}
+
+func checkAllowances(allowances []mesh.Allowance) error {
+	seen := map[mesh.Allowance]bool{}
+	for _, a := range allowances {
+		if seen[a] {
+			return fmt.Errorf("%s=%v is there twice", a.Nodename, a.Prefix)
+		}
+		seen[a] = true
+	}
+	return nil
+}
+
+// contains reports whether inner is a part of outer, or the same.
+func contains(outer, inner netip.Prefix) bool {
+	return outer.Bits() <= inner.Bits() && outer.Contains(inner.Addr())
+}
