@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"sort"
@@ -37,13 +38,14 @@ func pin(in *Input, affiliates []*Affiliate, now time.Time, cs *conditions) (kno
 	for _, a := range affiliates {
 		i, found := slices.BinarySearchFunc(pins[:old], a.NodeID, func(p Pin, id string) int { return strings.Compare(p.NodeID, id) })
 		if !found {
-			pins = append(pins, Pin{a.NodeID, a.PublicKey, a.Address, now, now})
+			seen := now.UTC().Truncate(time.Second)
+			pins = append(pins, Pin{a.NodeID, a.PublicKey, a.Address, seen, seen})
 			known = append(known, a)
 			continue
 		}
 		p := &pins[i]
 		if now.Sub(p.LastSeen) >= pinStep {
-			p.LastSeen = now
+			p.LastSeen = now.UTC().Truncate(time.Second)
 		}
 		if p.holdsBack(a) {
 			cs.add(ConditionIdentityChanged, a.displayName(),
@@ -89,4 +91,27 @@ func prune(pins []Pin, now time.Time) []Pin {
 	}
 	sort.Slice(pins, func(i, j int) bool { return pins[i].NodeID < pins[j].NodeID })
 	return slices.Clip(pins)
+}
+
+// Accept returns pins without those of the node, called by its id or name, that
+// are held back: it is pinned anew as it is now.
+func Accept(pins []Pin, affiliates []Affiliate, node string) ([]Pin, error) {
+	var held []string
+	for i := range affiliates {
+		a := &affiliates[i]
+		if a.NodeID != node && a.Nodename != node {
+			continue
+		}
+		if slices.ContainsFunc(pins, func(p Pin) bool { return p.NodeID == a.NodeID && p.holdsBack(a) }) {
+			held = append(held, a.NodeID)
+		}
+	}
+	switch len(held) {
+	case 0:
+		return nil, fmt.Errorf("no node %q is held back", node)
+	case 1:
+		return slices.DeleteFunc(slices.Clone(pins), func(p Pin) bool { return p.NodeID == held[0] }), nil
+	}
+	slices.Sort(held)
+	return nil, fmt.Errorf("several nodes named %q are held back; name one by its node id: %s", node, strings.Join(held, ", "))
 }

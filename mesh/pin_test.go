@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -20,7 +21,13 @@ func TestPinHeldAndAccepted(t *testing.T) {
 	if len(plan.Pins) != 1 || plan.Pins[0] != in.Pins[0] {
 		t.Errorf("pins %v, want %v", plan.Pins, in.Pins)
 	}
-	in.Pins = nil
+	if _, err := Accept(in.Pins, in.Affiliates, "n2"); err == nil {
+		t.Error("a node was accepted that is not held back")
+	}
+	var err error
+	if in.Pins, err = Accept(in.Pins, in.Affiliates, peer.Nodename); err != nil {
+		t.Fatal(err)
+	}
 	plan = Decide(in, testNow.Add(time.Hour))
 	if len(plan.Peers) != 1 || len(plan.Conditions) != 0 || plan.Pins[0].PublicKey != in.Affiliates[0].PublicKey {
 		t.Errorf("accepted: peers %v, pins %v, conditions %v", plan.Peers, plan.Pins, plan.Conditions)
@@ -58,5 +65,16 @@ func TestPinsFlood(t *testing.T) {
 	pins := Decide(in, testNow.Add(time.Hour)).Pins
 	if len(pins) != maxPins || pins[len(pins)-1].NodeID != "zz" {
 		t.Errorf("%d pins, the last of %s", len(pins), pins[len(pins)-1].NodeID)
+	}
+}
+
+func TestAcceptByName(t *testing.T) {
+	pins := []Pin{{NodeID: "n1", PublicKey: testKey("a")}, {NodeID: "n2", PublicKey: testKey("b")}}
+	twins := []Affiliate{{NodeID: "n2", Nodename: "web", PublicKey: testKey("c")}, {NodeID: "n1", Nodename: "web", PublicKey: testKey("d")}}
+	if _, err := Accept(pins, twins, "web"); err == nil || !strings.Contains(err.Error(), "n1, n2") {
+		t.Errorf("one name for two nodes: %v", err)
+	}
+	if left, err := Accept(pins, twins, "n2"); err != nil || len(left) != 1 || left[0].NodeID != "n1" {
+		t.Errorf("by node id: %v, %v", left, err)
 	}
 }

@@ -50,6 +50,7 @@ type Snapshot struct {
 	PublicAddr netip.Addr       // of this host as the server sees it; zero if not known
 	Connected  bool             // a watch is open and has given its snapshot
 	Server     string           // endpoint connected to or tried last
+	ServerAddr netip.Addr       // of the server, or of the proxy on the way to it, as last connected; zero if not known
 	Since      time.Time        // when Connected last changed
 	LastError  error            // why it isn't connected
 	Problems   []discovery.Problem

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode"
 
@@ -33,20 +35,21 @@ type connection struct {
 	*grpc.ClientConn
 	rpc      pb.ClusterClient
 	endpoint string     // where redirects led
+	remote   netip.Addr // of the server or, on the way to it, of the proxy
 	public   netip.Addr // of this host, zero if the server didn't say
 }
 
 // connect opens endpoint, or where it redirects to, and says Hello.
 func (c *Client) connect(ctx context.Context, endpoint string) (*connection, error) {
 	for range maxRedirects + 1 {
-		conn, hello, err := c.hello(ctx, endpoint)
+		conn, remote, hello, err := c.hello(ctx, endpoint)
 		if err != nil {
 			return nil, fmt.Errorf("discovery service %s: %w", endpoint, err)
 		}
 		if hello.GetRedirect() == nil {
 			// An address that doesn't parse is one not known.
 			public, _ := discovery.ParseAddr(hello.GetClientIp())
-			return &connection{ClientConn: conn, rpc: pb.NewClusterClient(conn), endpoint: endpoint, public: public}, nil
+			return &connection{ClientConn: conn, rpc: pb.NewClusterClient(conn), endpoint: endpoint, remote: remote, public: public}, nil
 		}
 		_ = conn.Close()
 		target := hello.GetRedirect().GetEndpoint()
@@ -59,10 +62,21 @@ func (c *Client) connect(ctx context.Context, endpoint string) (*connection, err
 	return nil, fmt.Errorf("discovery service %s: redirected more than %d times in a row", endpoint, maxRedirects)
 }
 
-func (c *Client) hello(ctx context.Context, endpoint string) (*grpc.ClientConn, *pb.HelloResponse, error) {
+func (c *Client) hello(ctx context.Context, endpoint string) (*grpc.ClientConn, netip.Addr, *pb.HelloResponse, error) {
+	var remote atomic.Pointer[netip.Addr]
+	dial := func(ctx context.Context, addr string) (net.Conn, error) {
+		conn, err := c.dial(ctx, addr)
+		if err == nil {
+			if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
+				ip := tcp.AddrPort().Addr().Unmap()
+				remote.Store(&ip)
+			}
+		}
+		return conn, err
+	}
 	conn, err := grpc.NewClient("passthrough:///"+url.PathEscape(endpoint),
 		grpc.WithTransportCredentials(transport(c.cfg.Insecure, c.cfg.Pin)),
-		grpc.WithContextDialer(c.dial),
+		grpc.WithContextDialer(dial),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           grpcbackoff.DefaultConfig,
 			MinConnectTimeout: connectTimeout(len(c.cfg.Endpoints)),
@@ -72,16 +86,19 @@ func (c *Client) hello(ctx context.Context, endpoint string) (*grpc.ClientConn, 
 		grpc.WithDisableServiceConfig(),
 	)
 	if err != nil {
-		return nil, nil, err
+		return nil, netip.Addr{}, nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
 	defer cancel()
 	hello, err := pb.NewClusterClient(conn).Hello(ctx, &pb.HelloRequest{ClusterId: c.cfg.ClusterID, ClientVersion: c.cfg.ClientVersion})
 	if err != nil {
 		_ = conn.Close()
-		return nil, nil, rpcError("hello", err)
+		return nil, netip.Addr{}, nil, rpcError("hello", err)
 	}
-	return conn, hello, nil
+	if at := remote.Load(); at != nil {
+		return conn, *at, hello, nil
+	}
+	return conn, netip.Addr{}, hello, nil
 }
 
 // Delete removes this node from the service over a connection of its own, and

@@ -51,7 +51,7 @@ func (c *Client) session(ctx context.Context, t *table, p *publisher) (good bool
 	c.endpoint = conn.endpoint
 	c.mu.Unlock()
 	c.update(func(s *Snapshot) {
-		s.Server = conn.endpoint
+		s.Server, s.ServerAddr = conn.endpoint, conn.remote
 		if conn.public.IsValid() {
 			s.PublicAddr = conn.public
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/wirespan/wirespan/discovery/service"
+	"github.com/wirespan/wirespan/firewall"
 	"github.com/wirespan/wirespan/mesh"
 )
 
@@ -42,9 +43,21 @@ type Registry interface {
 	Delete(ctx context.Context) error
 }
 
+// Firewall is what the loop needs of routing and filtering. Apply takes the
+// whole policy and touches only what differs; warnings are about what others on
+// this host have set up. What was applied stays until Remove.
+type Firewall interface {
+	Apply(firewall.Policy) (warnings []string, err error)
+	Remove() error
+	// Lookup says what the kernel does with a packet, whatever was applied.
+	Lookup(firewall.Query, firewall.Policy) (firewall.Explanation, error)
+	Changed() <-chan struct{} // somebody else changed what was applied; coalesced
+}
+
 // Observer is what the loop needs to know of the host.
 type Observer interface {
 	Links() ([]mesh.Link, error)
+	Underlay() (Underlay, error)
 	FirstMAC() ([]byte, error)
 	Changed() <-chan struct{}
 }
@@ -55,6 +68,8 @@ type Config struct {
 	Reload      func() (*Settings, error) // reads files, environment and flags again
 	Keys        Keys
 	Clock       *Clock
+	Memory      *Memory
+	Firewall    Firewall // nil: only mesh addresses are reachable, and nothing is filtered
 	Host        Observer
 	Backend     Backend
 	OpenDevice  func(self mesh.Identity, c *Settings, mtu int) (Device, error)
@@ -98,7 +113,9 @@ type Agent struct {
 	selfMAC     []byte      // configured when self was made
 	links       []mesh.Link // nil: to be read
 	lastLinks   []mesh.Link
+	underlay    Underlay
 	stale       bool // the next pass reads and applies everything
+	full        bool // this one does
 	nextFull    time.Time
 	mtu         int
 	device      Device
@@ -109,15 +126,18 @@ type Agent struct {
 	previous    mesh.Plan
 	lookers     []chan reply // wait for the next pass
 	registries  map[string]*runningRegistry
+	answered    bool // a discovery service has, since the start
+	routing     routing
 	discoveries chan struct{}
 	forgetting  sync.WaitGroup
-	live        atomic.Pointer[Device] // for Ping, outside the loop
+	live        atomic.Pointer[Device]  // for Ping, outside the loop
+	shown       atomic.Pointer[outlook] // for Explain, likewise
 }
 
 // New checks the configuration and starts nothing.
 func New(c Config) (*Agent, error) {
-	if c.Settings == nil || c.Host == nil || c.OpenDevice == nil || c.NewRegistry == nil || c.Clock == nil {
-		return nil, errors.New("agent: Settings, Host, Clock, OpenDevice and NewRegistry are required")
+	if c.Settings == nil || c.Host == nil || c.OpenDevice == nil || c.NewRegistry == nil || c.Clock == nil || c.Memory == nil {
+		return nil, errors.New("agent: Settings, Host, Clock, Memory, OpenDevice and NewRegistry are required")
 	}
 	if c.Log == nil {
 		c.Log = hclog.NewNullLogger()
@@ -188,15 +208,18 @@ func (a *Agent) Run(ctx context.Context) error {
 // stop ends the loop: after a leave nothing is left to do, otherwise the
 // affiliate stays, unless the configuration says that stopping is leaving.
 func (a *Agent) stop(ctx context.Context, err error) error {
-	if errors.Is(err, errLeft) {
-		return nil
-	}
-	if a.cfg.LeaveOnStop(a.config) {
+	switch {
+	case errors.Is(err, errLeft):
+		err = nil
+	case a.cfg.LeaveOnStop(a.config):
 		if err := a.leave(context.WithoutCancel(ctx)); err != nil {
 			a.log.Warn("leaving", "error", err)
 		}
+	default:
+		return err
 	}
-	return err
+	a.closeDevice() // first, so that nothing passes a tunnel without its rules
+	return errors.Join(err, a.unroute())
 }
 
 // wait blocks until there is a reason to look again.
@@ -207,9 +230,12 @@ func (a *Agent) wait(ctx context.Context, wake time.Duration) error {
 	}
 	timer := time.NewTimer(wake)
 	defer timer.Stop()
-	var events, gone <-chan struct{}
+	var events, gone, interference <-chan struct{}
 	if a.device != nil {
 		events, gone = a.device.Events(), a.device.Done()
+	}
+	if a.cfg.Firewall != nil {
+		interference = a.cfg.Firewall.Changed()
 	}
 	select {
 	case <-ctx.Done():
@@ -217,6 +243,9 @@ func (a *Agent) wait(ctx context.Context, wake time.Duration) error {
 	case <-a.discoveries:
 	case <-events:
 	case <-a.cfg.Host.Changed():
+		a.stale = true
+	case <-interference:
+		a.log.Debug("routing or firewall was changed from outside, looking again")
 		a.stale = true
 	case <-gone:
 		a.log.Warn("the tunnel device has gone, opening it again")
@@ -234,7 +263,7 @@ func (a *Agent) prepare() error {
 	}
 	if !a.config.Mesh().Enabled {
 		a.closeDevice()
-		return nil
+		return a.unroute()
 	}
 	if a.device != nil {
 		return nil

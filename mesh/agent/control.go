@@ -87,9 +87,11 @@ func (c *Control) handler() http.Handler {
 	mux.HandleFunc("GET /v1/status", c.status)
 	mux.HandleFunc("GET /v1/health/{check}", c.health)
 	mux.HandleFunc("GET /v1/resources/{type}", c.resources)
+	mux.HandleFunc("GET /v1/explain", c.explain)
 	mux.Handle("GET /metrics", c.cfg.Metrics)
 	mux.Handle("POST /v1/reload", owner(c.reload))
 	mux.Handle("POST /v1/leave", owner(c.leave))
+	mux.Handle("POST /v1/accept", owner(c.accept))
 	mux.Handle("POST /v1/ping", owner(c.ping))
 	connect := owner(c.connect)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -219,6 +221,15 @@ type ReloadReply struct {
 func (c *Control) leave(w http.ResponseWriter, r *http.Request) {
 	if err := c.cfg.Agent.Leave(context.WithoutCancel(r.Context())); err != nil {
 		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	_, _ = fmt.Fprintln(w, "ok")
+}
+
+// accept takes the parameter node, a node id or nodename.
+func (c *Control) accept(w http.ResponseWriter, r *http.Request) {
+	if err := c.cfg.Agent.Accept(r.Context(), r.URL.Query().Get("node")); err != nil {
+		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
 		return
 	}
 	_, _ = fmt.Fprintln(w, "ok")

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/wirespan/wirespan/discovery/service"
+	"github.com/wirespan/wirespan/firewall"
 	"github.com/wirespan/wirespan/mesh"
 )
 
@@ -153,6 +154,13 @@ func (d *fakeDevice) Close() error {
 	return nil
 }
 
+// config is what the device holds.
+func (d *fakeDevice) config() map[mesh.Key]mesh.PeerConfig {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return maps.Clone(d.peers)
+}
+
 // with runs f under the lock.
 func (d *fakeDevice) with(f func()) {
 	d.mu.Lock()
@@ -260,6 +268,8 @@ type fakeHost struct {
 	links []mesh.Link
 	mac   []byte
 	err   error
+
+	underlay Underlay
 }
 
 func newFakeHost() *fakeHost {
@@ -278,6 +288,12 @@ func (h *fakeHost) Links() ([]mesh.Link, error) {
 	return h.links, h.err
 }
 
+func (h *fakeHost) Underlay() (Underlay, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.underlay, h.err
+}
+
 func (h *fakeHost) FirstMAC() ([]byte, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -291,4 +307,67 @@ func (h *fakeHost) change(f func()) {
 	f()
 	h.mu.Unlock()
 	h.changed <- struct{}{}
+}
+
+// fakeFirewall is a kernel in memory.
+type fakeFirewall struct {
+	changed chan struct{}
+
+	mu       sync.Mutex
+	policy   *firewall.Policy // nil: nothing is in place
+	history  []firewall.Policy
+	removed  int
+	warnings []string
+	err      error
+	applied  func() // called by Apply
+}
+
+func (f *fakeFirewall) Apply(p firewall.Policy) ([]string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.applied != nil {
+		f.applied()
+	}
+	if f.err != nil {
+		return f.warnings, f.err
+	}
+	f.policy = &p
+	f.history = append(f.history, p)
+	return f.warnings, nil
+}
+
+func (f *fakeFirewall) Remove() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.removed++
+	f.policy = nil
+	return f.err
+}
+
+func (f *fakeFirewall) Lookup(q firewall.Query, p firewall.Policy) (firewall.Explanation, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.policy == nil {
+		return firewall.Explanation{Path: firewall.PathBypass}, f.err
+	}
+	return f.policy.Explain(q), f.err
+}
+
+func (f *fakeFirewall) Changed() <-chan struct{} { return f.changed }
+
+// routed is what is routed now.
+func (f *fakeFirewall) routed() []netip.Prefix {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.policy == nil {
+		return nil
+	}
+	return f.policy.Routed
+}
+
+// with runs fn under the lock.
+func (f *fakeFirewall) with(fn func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fn()
 }

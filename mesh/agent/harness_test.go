@@ -79,6 +79,8 @@ type harness struct {
 	t      *testing.T
 	config Config
 	host   *fakeHost
+	fw     *fakeFirewall
+	state  *State
 	log    syncBuffer
 	live   []string // endpoints that answer
 
@@ -109,9 +111,15 @@ func newHarness(t *testing.T, docs ...string) *harness {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &harness{t: t, host: newFakeHost(), exited: make(chan error, 1)}
+	memory, err := OpenMemory(st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &harness{t: t, host: newFakeHost(), state: st, exited: make(chan error, 1)}
+	h.fw = &fakeFirewall{changed: make(chan struct{}, 1)}
 	h.config = Config{
 		Settings: settings(t, append([]string{identityDocuments}, docs...)...), Keys: keys, Clock: clock, Host: h.host,
+		Memory: memory, Firewall: h.fw,
 		Hostname: "self.example", Version: "v0.0.0-test", OpenDevice: h.openDevice, NewRegistry: h.newRegistry,
 		Reload: func() (*Settings, error) { return h.reload() },
 		Notify: func(state string) {

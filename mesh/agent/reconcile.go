@@ -15,10 +15,11 @@ import (
 const (
 	retryInitial = time.Second
 
-	conditionApply mesh.ConditionType = "ApplyFailed"
-	conditionHost  mesh.ConditionType = "HostUnknown"
-	conditionData  mesh.ConditionType = "DiscoveryData"
-	conditionMTU   mesh.ConditionType = "UnderlayMTU"
+	conditionApply  mesh.ConditionType = "ApplyFailed"
+	conditionHost   mesh.ConditionType = "HostUnknown"
+	conditionData   mesh.ConditionType = "DiscoveryData"
+	conditionMTU    mesh.ConditionType = "UnderlayMTU"
+	conditionMemory mesh.ConditionType = "StateNotWritten"
 )
 
 // reconcile looks at everything once, decides, applies and shows. It returns
@@ -27,8 +28,9 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 	if !now.Before(a.nextFull) {
 		a.stale, a.nextFull = true, now.Add(mesh.ReconcileInterval)
 	}
-	if a.stale { // read and apply everything anew, which heals what others changed
-		a.stale, a.links, a.configured, a.applied = false, nil, false, nil
+	a.full = a.stale
+	if a.full { // read and apply everything anew, which heals what others changed
+		a.stale, a.links, a.configured, a.applied, a.routing.current = false, nil, false, nil, false
 	}
 	var conditions []mesh.Condition
 	report := func(typ mesh.ConditionType, subject string, err error) {
@@ -48,10 +50,12 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 
 	plan := mesh.Decide(mesh.Input{
 		Config: a.config.mesh(a.links), Self: a.self, Host: a.host(public),
-		Affiliates: affiliates, Stats: stats, Previous: a.previous.Statuses,
+		Affiliates: affiliates, Stats: stats, Previous: a.previous.Statuses, Pins: a.cfg.Memory.Pins(a.self.Subnet),
 	}, now)
+	report(conditionMemory, pinsFile, a.cfg.Memory.KeepPins(a.self.Subnet, plan.Pins))
 	applyErr := a.apply(plan)
 	report(conditionApply, "device", applyErr)
+	conditions = append(conditions, a.routingConditions()...)
 	a.publish(plan)
 
 	report(conditionClockNotRecorded, "clock", a.cfg.Clock.Tick(now))
@@ -65,6 +69,7 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 	}
 	a.logChanges(plan)
 	a.present(plan, affiliates, now)
+	a.foresee(plan)
 	a.previous = plan
 	a.storeStatus(plan, now)
 	return a.nextLook(plan, now)
@@ -108,7 +113,12 @@ func (a *Agent) observe() error {
 		a.links = a.lastLinks
 		return fmt.Errorf("looking at this host: %w", err)
 	}
-	a.links, a.lastLinks = links, links
+	underlay, err := a.cfg.Host.Underlay()
+	if err != nil {
+		a.links = a.lastLinks
+		return fmt.Errorf("looking at this host: %w", err)
+	}
+	a.links, a.lastLinks, a.underlay = links, links, underlay
 	a.cfg.Observed(links)
 	if mtu := a.config.mesh(links).MTU; mtu != a.mtu {
 		a.log.Info("tunnel MTU", "mtu", mtu, "configured", a.config.KubeSpan.MTU != 0)
@@ -121,6 +131,7 @@ func (a *Agent) host(public []netip.Addr) mesh.Host {
 	h := mesh.Host{
 		Hostname: a.cfg.Hostname, OperatingSystem: OperatingSystem(),
 		Links: a.links, PublicAddresses: public, Netstack: a.cfg.Backend.Netstack,
+		Gateways: a.underlay.Gateways, DNSServers: a.underlay.DNSServers, DiscoveryServers: a.discoveryServers(),
 	}
 	if a.config.Hostname != "" {
 		h.Hostname = a.config.Hostname
@@ -135,12 +146,25 @@ func (a *Agent) host(public []netip.Addr) mesh.Host {
 	return h
 }
 
+// discoveryServers are the addresses of services that no peer may draw into the
+// tunnel. The founder of a mesh is its discovery server and a peer.
+func (a *Agent) discoveryServers() (list []netip.Addr) {
+	if a.config.Standalone() {
+		return nil
+	}
+	for _, name := range a.registryNames() {
+		list = append(list, a.registries[name].Snapshot().ServerAddr)
+	}
+	return list
+}
+
 // discovered merges what the registries know.
 func (a *Agent) discovered() (affiliates []mesh.Affiliate, public []netip.Addr, problems []mesh.Condition) {
 	var sets []discovery.Named
 	for _, name := range a.registryNames() {
 		snap := a.registries[name].Snapshot()
 		sets = append(sets, discovery.Named{Name: "service/" + name, Affiliates: snap.Affiliates})
+		a.answered = a.answered || snap.Connected
 		if snap.PublicAddr.IsValid() {
 			public = append(public, snap.PublicAddr)
 		}
@@ -168,11 +192,8 @@ func (a *Agent) readStats() ([]mesh.PeerStats, error) {
 	return a.stats, err
 }
 
-// apply hands the plan to the device, if there is anything new in it.
-func (a *Agent) apply(plan mesh.Plan) error {
-	if a.device == nil {
-		return nil
-	}
+// applyDevice hands the plan to the device, if there is anything new in it.
+func (a *Agent) applyDevice(plan mesh.Plan) error {
 	if !a.configured {
 		addr := netip.PrefixFrom(a.self.Address, a.self.Subnet.Bits())
 		if err := a.device.Configure(a.mtu, []netip.Prefix{addr}); err != nil {

@@ -7,12 +7,14 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/config"
 )
 
 // request is something that others ask of the loop; the answer comes on reply.
 type request struct {
 	kind  requestKind
+	node  string // of accept
 	reply chan reply
 }
 
@@ -22,6 +24,7 @@ const (
 	requestReload requestKind = iota
 	requestLeave
 	requestLook
+	requestAccept
 )
 
 var errStopped = errors.New("the agent has stopped")
@@ -35,17 +38,23 @@ type reply struct {
 // changed settings that wait for a restart. A configuration that does not load
 // changes nothing.
 func (a *Agent) Reload(ctx context.Context) (restart []string, err error) {
-	r := a.ask(ctx, requestReload)
+	r := a.ask(ctx, request{kind: requestReload})
 	return r.restart, r.err
 }
 
 // Leave deletes this node's affiliate everywhere and ends the loop. The loop
 // ends even if a service could not be reached; the error then says so.
-func (a *Agent) Leave(ctx context.Context) error { return a.ask(ctx, requestLeave).err }
+func (a *Agent) Leave(ctx context.Context) error { return a.ask(ctx, request{kind: requestLeave}).err }
 
 // Look returns after the loop has looked at everything once more, so that the
 // counters are those of now and not of the last tick.
-func (a *Agent) Look(ctx context.Context) error { return a.ask(ctx, requestLook).err }
+func (a *Agent) Look(ctx context.Context) error { return a.ask(ctx, request{kind: requestLook}).err }
+
+// Accept takes the changed key or address of a node, called by its id or name,
+// for what it is.
+func (a *Agent) Accept(ctx context.Context, node string) error {
+	return a.ask(ctx, request{kind: requestAccept, node: node}).err
+}
 
 // Ping sends one echo request to addr through the tunnel.
 func (a *Agent) Ping(ctx context.Context, addr netip.Addr) (time.Duration, error) {
@@ -56,8 +65,8 @@ func (a *Agent) Ping(ctx context.Context, addr netip.Addr) (time.Duration, error
 	return (*dev).Ping(ctx, addr)
 }
 
-func (a *Agent) ask(ctx context.Context, kind requestKind) reply {
-	req := request{kind, make(chan reply, 1)}
+func (a *Agent) ask(ctx context.Context, req request) reply {
+	req.reply = make(chan reply, 1)
 	select {
 	case a.requests <- req:
 	case <-a.done:
@@ -89,11 +98,24 @@ func (a *Agent) handle(ctx context.Context, req request) error {
 	case requestLook:
 		a.lookers = append(a.lookers, req.reply)
 		return nil
+	case requestAccept:
+		req.reply <- reply{err: a.accept(req.node)}
+		return nil
 	default:
 		err := a.leave(ctx)
 		req.reply <- reply{err: err}
 		return errLeft
 	}
+}
+
+func (a *Agent) accept(node string) error {
+	affiliates, _, _ := a.discovered()
+	pins, err := mesh.Accept(a.cfg.Memory.Pins(a.self.Subnet), affiliates, node)
+	if err != nil {
+		return err
+	}
+	a.log.Info("a node's changed identity is accepted", "node", node)
+	return a.cfg.Memory.KeepPins(a.self.Subnet, pins)
 }
 
 func (a *Agent) reload() ([]string, error) {

@@ -28,6 +28,9 @@ var ResourceTypes = []ResourceType{
 	{"Identities.cluster.talos.dev", "identities", []string{"identity", "id"}},
 	{"Affiliates.cluster.talos.dev", "affiliates", []string{"affiliate", "aff"}},
 	{"Members.cluster.talos.dev", "members", []string{"member", "mem"}},
+	{"Routes.wirespan.dev", "routes", []string{"route"}},
+	{"Conflicts.wirespan.dev", "conflicts", []string{"conflict"}},
+	{"Rules.wirespan.dev", "rules", []string{"rule"}},
 }
 
 // FindResourceType finds a type by its plural, an alias or its full name, in any
@@ -54,6 +57,9 @@ const (
 	typeNodeIdentities
 	typeAffiliates
 	typeMembers
+	typeRoutes
+	typeConflicts
+	typeRules
 )
 
 type identitySpec struct {
@@ -160,6 +166,9 @@ func (a *Agent) present(p mesh.Plan, affiliates []mesh.Affiliate, now time.Time)
 			m.NodeID, m.Addresses, m.Hostname, m.MachineType, m.OperatingSystem, controlPlane(m.ControlPlanePort),
 		}}
 	}))
+	put(typeRoutes, routeEntries(p))
+	put(typeConflicts, conflictEntries(p.Conditions))
+	put(typeRules, ruleEntries(a.rules()))
 }
 
 func (a *Agent) identityEntries() []entry {

@@ -160,6 +160,20 @@ func (s *State) Replace(name string, data []byte) error {
 	return s.write(name, data, os.Rename)
 }
 
+// Remove deletes a file; one that is not there is fine.
+func (s *State) Remove(name string) error {
+	if s.mem != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.mem, name)
+		return nil
+	}
+	if err := os.Remove(s.Path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("removing state file %q: %w", s.Path(name), bare(err))
+	}
+	return syncDir(s.dir)
+}
+
 func (s *State) write(name string, data []byte, place func(tmp, path string) error) error {
 	path := s.Path(name)
 	tmp := path + "." + rand.Text()[:8] + ".tmp"

@@ -1,0 +1,152 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+
+	"github.com/wirespan/wirespan/firewall"
+	"github.com/wirespan/wirespan/mesh"
+)
+
+// outlook is what [Agent.Explain] needs of the last pass.
+type outlook struct {
+	plan   mesh.Plan
+	policy firewall.Policy
+	own    []netip.Addr
+	gone   bool // the tunnel's interface does not exist
+}
+
+// ExplainQuery asks where a packet goes.
+type ExplainQuery struct {
+	To       netip.Addr
+	Port     uint16            // 0: none
+	Protocol firewall.Protocol // empty: none in particular
+	From     string            // a peer or an address from which the packet comes by the mesh; empty: it is this node's
+}
+
+// Explanation says where a packet goes: by the agent's plan, and by what the
+// kernel has. Peer paths are those of [mesh.Path].
+type Explanation struct {
+	To         netip.Addr            `json:"to"`
+	Plan       firewall.Explanation  `json:"plan"`
+	Route      mesh.Path             `json:"route,omitempty"`  // of the peer's network
+	State      *mesh.PeerState       `json:"state,omitempty"`  // of the peer
+	Kernel     *firewall.Explanation `json:"kernel,omitempty"` // nil: not asked
+	Difference string                `json:"difference,omitempty"`
+}
+
+// Explain answers from the last pass. It may be called by anyone.
+func (a *Agent) Explain(q ExplainQuery) (Explanation, error) {
+	o := a.shown.Load()
+	if o == nil {
+		return Explanation{}, errors.New("the mesh is not running on this node")
+	}
+	e := Explanation{To: q.To.Unmap().WithZone("")}
+	fq := firewall.Query{Destination: e.To, Port: q.Port, Protocol: q.Protocol, Own: o.own, Gone: o.gone}
+	if e.To.IsLoopback() {
+		fq.Own = []netip.Addr{e.To}
+	}
+	for i := range o.plan.Specs {
+		spec := &o.plan.Specs[i]
+		for _, p := range spec.AllowedIPs {
+			fq.Peers = append(fq.Peers, firewall.Owner{Prefix: p, Peer: peerName(spec)})
+		}
+	}
+	var err error
+	if fq.Source, err = o.source(q.From); err != nil {
+		return e, err
+	}
+	e.Plan = o.policy.Explain(fq)
+	if i := slices.IndexFunc(o.plan.Routes, func(r mesh.Route) bool { return r.Prefix.Contains(e.To) }); i >= 0 {
+		r := o.plan.Routes[i]
+		e.Route, e.State = r.Path, &o.plan.Statuses[r.Peer].State
+	}
+	if a.cfg.Firewall == nil || a.cfg.Backend.Netstack {
+		return e, nil
+	}
+	kernel, err := a.cfg.Firewall.Lookup(fq, o.policy)
+	if err != nil {
+		return e, fmt.Errorf("asking the kernel: %w", err)
+	}
+	e.Kernel = &kernel
+	if kernel.Path != e.Plan.Path {
+		e.Difference = fmt.Sprintf("the plan says %s and the kernel %s", e.Plan.Path, kernel.Path)
+	}
+	return e, nil
+}
+
+// source finds the address that a packet comes from: given as such, or a peer's.
+func (o *outlook) source(from string) (netip.Addr, error) {
+	if from == "" {
+		return netip.Addr{}, nil
+	}
+	if addr, err := netip.ParseAddr(from); err == nil {
+		return addr, nil
+	}
+	for i := range o.plan.Specs {
+		if s := &o.plan.Specs[i]; peerName(s) == from || s.PublicKey.String() == from || s.NodeID == from {
+			if !s.Address.IsValid() {
+				return netip.Addr{}, fmt.Errorf("peer %q has no usable mesh address: name an address", from)
+			}
+			return s.Address, nil
+		}
+	}
+	return netip.Addr{}, fmt.Errorf("%q is neither an address nor a peer of this node", from)
+}
+
+func peerName(s *mesh.PeerSpec) string {
+	if s.Label != "" {
+		return s.Label
+	}
+	return s.PublicKey.String()
+}
+
+// foresee keeps what Explain needs.
+func (a *Agent) foresee(plan mesh.Plan) {
+	if a.device == nil {
+		a.shown.Store(nil)
+		return
+	}
+	o := &outlook{plan: plan, policy: a.routing.applied, own: []netip.Addr{a.self.Address}}
+	if !a.routing.current { // not in place yet, or not kept
+		o.policy = a.policy(plan)
+	}
+	if !a.cfg.Backend.Netstack {
+		for _, l := range a.links {
+			for _, p := range l.Addresses {
+				o.own = append(o.own, p.Addr().Unmap())
+			}
+		}
+	}
+	a.shown.Store(o)
+}
+
+// explain takes the parameters to, port, protocol and from.
+func (c *Control) explain(w http.ResponseWriter, r *http.Request) {
+	var q ExplainQuery
+	var err error
+	values := r.URL.Query()
+	if q.To, err = netip.ParseAddr(values.Get("to")); err != nil {
+		http.Error(w, "parameter to: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	if port := values.Get("port"); port != "" {
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil {
+			http.Error(w, "parameter port: not a port", http.StatusBadRequest)
+			return
+		}
+		q.Port = uint16(n)
+	}
+	q.Protocol, q.From = firewall.Protocol(values.Get("protocol")), values.Get("from")
+	e, err := c.cfg.Agent.Explain(q)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+		return
+	}
+	writeJSON(w, e)
+}

@@ -1,0 +1,79 @@
+package agent
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// resolvConf lists files that name DNS servers: the second those behind a local
+// stub of systemd-resolved.
+var resolvConf = []string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"}
+
+const maxDNSServers = 16
+
+// Underlay is what this host's own traffic depends on.
+type Underlay struct {
+	Gateways           []netip.Addr // next hops of default routes
+	Default4, Default6 bool         // the main table has a default route of this family
+	DNSServers         []netip.Addr
+}
+
+// Underlay reads default routes and the resolver's configuration.
+func (h *Host) Underlay() (u Underlay, err error) {
+	for family, found := range map[int]*bool{netlink.FAMILY_V4: &u.Default4, netlink.FAMILY_V6: &u.Default6} {
+		routes, err := netlink.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+		if err != nil {
+			return u, fmt.Errorf("listing routes: %w", err)
+		}
+		for i := range routes {
+			if isDefault(&routes[i]) {
+				*found = true
+				u.Gateways = append(u.Gateways, nextHops(&routes[i])...)
+			}
+		}
+	}
+	for _, path := range resolvConf {
+		if f, err := os.Open(path); err == nil { // a host without it has no DNS
+			u.DNSServers = appendNameservers(u.DNSServers, bufio.NewScanner(f))
+			_ = f.Close()
+		}
+	}
+	return u, nil
+}
+
+func nextHops(r *netlink.Route) (hops []netip.Addr) {
+	add := func(ip net.IP) {
+		if a, ok := netip.AddrFromSlice(ip); ok {
+			hops = append(hops, a.Unmap())
+		}
+	}
+	add(r.Gw)
+	if via, ok := r.Via.(*netlink.Via); ok {
+		add(via.Addr)
+	}
+	for _, hop := range r.MultiPath {
+		add(hop.Gw)
+	}
+	return hops
+}
+
+// appendNameservers reads resolv.conf(5).
+func appendNameservers(list []netip.Addr, lines *bufio.Scanner) []netip.Addr {
+	for lines.Scan() && len(list) < maxDNSServers {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 2 || fields[0] != "nameserver" {
+			continue
+		}
+		if a, err := netip.ParseAddr(fields[1]); err == nil && !a.IsLoopback() {
+			list = append(list, a.Unmap().WithZone(""))
+		}
+	}
+	return list
+}

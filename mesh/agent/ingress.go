@@ -1,0 +1,27 @@
+package agent
+
+import (
+	"slices"
+
+	"github.com/wirespan/wirespan/firewall"
+	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/config"
+)
+
+// ingress resolves peers in rules to what they may send from. A name that no
+// peer has is nobody.
+func ingress(c config.Ingress, specs []mesh.PeerSpec) firewall.Ingress {
+	out := firewall.Ingress{Default: c.Default}
+	for _, r := range c.Rules {
+		rule := firewall.IngressRule{Name: r.Name, Protocol: r.Protocol, Ports: r.Ports}
+		var peers = rule.Sources
+		for i := range specs {
+			if specs[i].Label != "" && slices.Contains(r.Peers, specs[i].Label) {
+				peers = append(peers, specs[i].AllowedIPs...)
+			}
+		}
+		rule.Sources = firewall.Sources(r.Subnets, peers)
+		out.Rules = append(out.Rules, rule)
+	}
+	return out
+}

@@ -1,0 +1,102 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"slices"
+
+	"github.com/wirespan/wirespan/firewall"
+	"github.com/wirespan/wirespan/mesh"
+)
+
+// Files of the memory.
+const (
+	pinsFile     = "pins.json"
+	firewallFile = "firewall.json"
+)
+
+// Memory is what an agent must know of its past: the identities it has seen,
+// and the last policy, which holds until discovery has answered.
+type Memory struct {
+	state  *State
+	pins   pinsDocument
+	policy firewall.Policy // zero: none
+}
+
+type pinsDocument struct {
+	Cluster netip.Prefix // whose nodes they are
+	Pins    []mesh.Pin
+}
+
+// OpenMemory reads what an earlier agent has written.
+func OpenMemory(st *State) (*Memory, error) {
+	m := &Memory{state: st}
+	if err := m.read(pinsFile, &m.pins, "remove it to accept every node as it is now"); err != nil {
+		return nil, err
+	}
+	return m, m.read(firewallFile, &m.policy, "remove it: it is made anew")
+}
+
+func (m *Memory) read(name string, into any, remedy string) error {
+	data, err := m.state.Read(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return fmt.Errorf("state file %q is damaged: %w (%s)", m.state.Path(name), err, remedy)
+	}
+	return nil
+}
+
+func (m *Memory) write(name string, what any) error {
+	data, err := json.Marshal(what)
+	if err != nil {
+		return fmt.Errorf("encoding %s: %w", name, err)
+	}
+	return m.state.Replace(name, append(data, '\n'))
+}
+
+// Pins are those of a cluster.
+func (m *Memory) Pins(cluster netip.Prefix) []mesh.Pin {
+	if m.pins.Cluster != cluster {
+		return nil
+	}
+	return m.pins.Pins
+}
+
+// KeepPins writes them, if there is anything new.
+func (m *Memory) KeepPins(cluster netip.Prefix, pins []mesh.Pin) error {
+	if m.pins.Cluster == cluster && slices.Equal(m.pins.Pins, pins) {
+		return nil
+	}
+	doc := pinsDocument{cluster, pins}
+	if err := m.write(pinsFile, doc); err != nil {
+		return err
+	}
+	m.pins = doc
+	return nil
+}
+
+// Policy is the last one that was kept; zero if there is none.
+func (m *Memory) Policy() firewall.Policy { return m.policy }
+
+// KeepPolicy writes it.
+func (m *Memory) KeepPolicy(p firewall.Policy) error {
+	if err := m.write(firewallFile, p); err != nil {
+		return err
+	}
+	m.policy = p
+	return nil
+}
+
+// ForgetPolicy removes it, since nothing of it is in the kernel any more.
+func (m *Memory) ForgetPolicy() error {
+	m.policy = firewall.Policy{}
+	return m.state.Remove(firewallFile)
+}

@@ -1,0 +1,223 @@
+package agent
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/wirespan/wirespan/firewall"
+	"github.com/wirespan/wirespan/mesh"
+)
+
+func withNetworks(a mesh.Affiliate, networks ...string) mesh.Affiliate {
+	a.AdditionalAddresses = nil
+	for _, n := range networks {
+		a.AdditionalAddresses = append(a.AdditionalAddresses, netip.MustParsePrefix(n))
+	}
+	return a
+}
+
+func has(list []netip.Prefix, prefix string) bool {
+	return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Overlaps(netip.MustParsePrefix(prefix)) })
+}
+
+// The firewall is in place before the device has the first peer, and what moves
+// from one plan to the next is covered on the way.
+func TestFirewallFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, meshDocument)
+		var peersThen []int
+		h.fw.applied = func() { peersThen = append(peersThen, len(h.device().config())) }
+		h.start()
+		defer h.stop()
+		h.find(withNetworks(testPeer(1), "10.1.0.0/16"))
+		if !has(h.fw.routed(), "10.1.0.0/16") || len(h.device().config()) != 1 {
+			t.Fatalf("routed %v, %d peers", h.fw.routed(), len(h.device().config()))
+		}
+		if first := slices.IndexFunc(h.fw.history, func(p firewall.Policy) bool { return has(p.Routed, "10.1.0.0/16") }); first < 0 || peersThen[first] != 0 {
+			t.Errorf("routed first at apply %d, when the device had %v peers", first, peersThen)
+		}
+		before := len(h.fw.history)
+		h.find(withNetworks(testPeer(1), "10.2.0.0/16"))
+		during, after := h.fw.history[before], h.fw.history[len(h.fw.history)-1]
+		if !has(during.Routed, "10.1.0.0/16") || !has(during.Routed, "10.2.0.0/16") {
+			t.Errorf("during the change %v is routed", during.Routed)
+		}
+		if has(after.Routed, "10.1.0.0/16") || !has(after.Routed, "10.2.0.0/16") {
+			t.Errorf("after the change %v is routed", after.Routed)
+		}
+	})
+}
+
+// Without its rules nothing is added to the device, and it is tried again.
+func TestFirewallFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, meshDocument)
+		h.fw.err, h.fw.warnings = errTest, []string{"somebody uses firewall.mask"}
+		h.start()
+		defer h.stop()
+		h.find(withNetworks(testPeer(1), "10.1.0.0/16"))
+		if n := len(h.device().config()); n != 0 {
+			t.Errorf("the device has %d peers without a firewall", n)
+		}
+		if c := h.condition(conditionApply); !strings.Contains(c, "routing and firewall: "+errTest.Error()) {
+			t.Errorf("condition %q", c)
+		}
+		if c := h.condition(conditionFirewall); c != h.fw.warnings[0] {
+			t.Errorf("warning %q", c)
+		}
+		h.fw.with(func() { h.fw.err = nil })
+		h.advance(time.Minute)
+		if n := len(h.device().config()); n != 1 || h.condition(conditionApply) != "" {
+			t.Errorf("%d peers after the firewall works, condition %q", n, h.condition(conditionApply))
+		}
+	})
+}
+
+// What others change is mended at once.
+func TestFirewallHeals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, meshDocument)
+		h.start()
+		defer h.stop()
+		h.find(withNetworks(testPeer(1), "10.1.0.0/16"))
+		h.fw.with(func() { h.fw.policy = nil })
+		h.fw.changed <- struct{}{}
+		synctest.Wait()
+		if !has(h.fw.routed(), "10.1.0.0/16") {
+			t.Errorf("after interference %v is routed", h.fw.routed())
+		}
+	})
+}
+
+// Stopping keeps the rules; leaving removes them, after the device.
+func TestFirewallStopAndLeave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, meshDocument)
+		h.start()
+		h.find(withNetworks(testPeer(1), "10.1.0.0/16"))
+		h.stop()
+		if h.fw.removed != 0 || !has(h.fw.routed(), "10.1.0.0/16") {
+			t.Errorf("stopped: removed %d times, routed %v", h.fw.removed, h.fw.routed())
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, meshDocument)
+		h.start()
+		h.find(withNetworks(testPeer(1), "10.1.0.0/16"))
+		if err := h.agent.Leave(h.ctx); err != nil {
+			t.Error(err)
+		}
+		if err := <-h.exited; err != nil {
+			t.Error(err)
+		}
+		if h.fw.removed != 1 || !h.device().closed {
+			t.Errorf("left: removed %d times, device closed: %v", h.fw.removed, h.device().closed)
+		}
+		if h.config.Memory.Policy().Routed != nil {
+			t.Error("the policy is remembered after leaving")
+		}
+	})
+}
+
+// A restart keeps what was routed until discovery has answered.
+func TestFirewallRemembers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, meshDocument)
+		h.start()
+		h.find(withNetworks(testPeer(1), "10.1.0.0/16"))
+		h.stop()
+		memory, err := OpenMemory(h.state)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.config.Memory, h.fw.policy = memory, nil
+		h.start()
+		defer h.stop()
+		if !has(h.fw.routed(), "10.1.0.0/16") {
+			t.Errorf("before discovery answers %v is routed", h.fw.routed())
+		}
+		h.find(withNetworks(testPeer(1), "10.2.0.0/16"))
+		if has(h.fw.routed(), "10.1.0.0/16") || !has(h.fw.routed(), "10.2.0.0/16") {
+			t.Errorf("after it has answered %v is routed", h.fw.routed())
+		}
+	})
+}
+
+// A mesh that is turned off takes its rules with it.
+func TestFirewallDisabled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, meshDocument)
+		off := settings(t, identityDocuments)
+		h.reload = func() (*Settings, error) { return off, nil }
+		h.start()
+		defer h.stop()
+		h.find(withNetworks(testPeer(1), "10.1.0.0/16"))
+		if _, err := h.agent.Reload(h.ctx); err != nil {
+			t.Fatal(err)
+		}
+		h.advance(time.Hour)
+		if h.fw.removed != 1 || h.fw.policy != nil {
+			t.Errorf("removed %d times, policy %v", h.fw.removed, h.fw.policy)
+		}
+	})
+}
+
+// A node with another key is held back over restarts, until it is accepted.
+func TestAccept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, meshDocument)
+		h.start()
+		a := testPeer(1)
+		h.find(a)
+		h.stop()
+		memory, err := OpenMemory(h.state)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.config.Memory = memory
+		h.start()
+		defer h.stop()
+		a.PublicKey = mesh.NewPrivateKey([32]byte{9}).Public()
+		h.find(a)
+		if n := len(h.agent.Status().Peers); n != 0 || !strings.Contains(h.condition(mesh.ConditionIdentityChanged), "wirespan accept") {
+			t.Fatalf("%d peers, condition %q", n, h.condition(mesh.ConditionIdentityChanged))
+		}
+		if err := h.agent.Accept(h.ctx, "node-2"); err == nil {
+			t.Error("a node that is not held back was accepted")
+		}
+		if err := h.agent.Accept(h.ctx, "node-1"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if n := len(h.agent.Status().Peers); n != 1 || h.condition(mesh.ConditionIdentityChanged) != "" {
+			t.Errorf("accepted: %d peers, condition %q", n, h.condition(mesh.ConditionIdentityChanged))
+		}
+	})
+}
+
+// Peers don't get what this host depends on, discovery services included.
+func TestDependenciesAreProtected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, meshDocument)
+		h.host.underlay = Underlay{Gateways: []netip.Addr{netip.MustParseAddr("10.1.0.1")}, DNSServers: []netip.Addr{netip.MustParseAddr("10.1.0.53")}}
+		h.start()
+		defer h.stop()
+		snap := h.registry().Snapshot()
+		snap.Affiliates, snap.Connected = []mesh.Affiliate{withNetworks(testPeer(1), "10.1.0.0/16")}, true
+		snap.ServerAddr = netip.MustParseAddr("10.1.7.7")
+		h.registry().show(snap)
+		synctest.Wait()
+		for _, kept := range []string{"10.1.0.1/32", "10.1.0.53/32", "10.1.7.7/32"} {
+			if has(h.fw.routed(), kept) {
+				t.Errorf("%s is routed to a peer", kept)
+			}
+		}
+		if !has(h.fw.routed(), "10.1.0.2/32") {
+			t.Errorf("routed %v", h.fw.routed())
+		}
+	})
+}
