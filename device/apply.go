@@ -16,6 +16,8 @@ import (
 // Apply makes the device have exactly these peers. It reads what the device
 // has, and sends one request with the differences, removals first; a zero
 // Endpoint leaves the device's. Peers that are as they should be are not in it.
+// Those without a session get their keepalive when they have one; until then
+// handshakes are started as often as the keepalive would.
 func (d *Device) Apply(peers []mesh.PeerConfig) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -34,6 +36,7 @@ func (d *Device) Apply(peers []mesh.PeerConfig) error {
 	req := &d.request
 	defer req.clear()
 	var port uint16
+	now := time.Now()
 	err := d.read(visitor{port: &port, config: true, peer: func(h *held) {
 		w := want[h.publicKey]
 		if w == nil {
@@ -41,7 +44,7 @@ func (d *Device) Apply(peers []mesh.PeerConfig) error {
 			return
 		}
 		delete(want, h.publicKey)
-		req.update(w, h)
+		req.change(w, h, now)
 	}})
 	if err != nil {
 		return fmt.Errorf("apply peers: %w", err)
@@ -55,6 +58,10 @@ func (d *Device) Apply(peers []mesh.PeerConfig) error {
 		if err := d.wg.IpcSetOperation(req.reader()); err != nil {
 			return fmt.Errorf("apply peers: %w", err)
 		}
+	}
+	d.keeper.want(peers, want)
+	if !req.empty() {
+		d.keeper.look()
 	}
 	if port == 0 { // lost when a change of port failed and the old one was taken
 		if err := d.setPort(d.port); err != nil {
@@ -86,19 +93,43 @@ func (r *request) remove(key mesh.Key) {
 }
 
 // add makes a new peer.
-func (r *request) add(w *mesh.PeerConfig) { r.change(w, &held{}, true) }
+func (r *request) add(w *mesh.PeerConfig) {
+	line(&r.updates, "public_key=", hex.EncodeToString(w.PublicKey[:]))
+	r.settings(w, &held{})
+}
 
-// update writes what differs; nothing if nothing does.
-func (r *request) update(w *mesh.PeerConfig, h *held) { r.change(w, h, false) }
-
-func (r *request) change(w *mesh.PeerConfig, h *held, created bool) {
-	b := &r.updates
-	start := b.Len()
-	line(b, "public_key=", hex.EncodeToString(w.PublicKey[:]))
-	if !created {
-		line(b, "update_only=", "true") // gone by now: the next Apply adds it whole
+// change writes what differs; nothing if nothing does.
+func (r *request) change(w *mesh.PeerConfig, h *held, now time.Time) {
+	start := r.updates.Len()
+	r.update(w.PublicKey)
+	header := r.updates.Len()
+	r.settings(w, h)
+	interval := w.PersistentKeepalive.Truncate(time.Second)
+	if !h.hasSession(now) {
+		interval = 0
 	}
-	header := b.Len()
+	if interval != h.keepalive {
+		r.keepalive(interval)
+	}
+	if r.updates.Len() == header {
+		r.updates.Truncate(start)
+	}
+}
+
+// update begins the changes of a peer. If it is gone by now, the next Apply adds
+// it whole.
+func (r *request) update(key mesh.Key) {
+	line(&r.updates, "public_key=", hex.EncodeToString(key[:]))
+	line(&r.updates, "update_only=", "true")
+}
+
+func (r *request) keepalive(interval time.Duration) {
+	line(&r.updates, "persistent_keepalive_interval=", strconv.FormatInt(int64(interval/time.Second), 10))
+}
+
+// settings writes what differs, but for the keepalive.
+func (r *request) settings(w *mesh.PeerConfig, h *held) {
+	b := &r.updates
 	if psk := w.PresharedKey.Reveal(); psk != h.presharedKey {
 		b.WriteString("preshared_key=")
 		b.Write(hex.AppendEncode(b.AvailableBuffer(), psk[:]))
@@ -108,12 +139,6 @@ func (r *request) change(w *mesh.PeerConfig, h *held, created bool) {
 		line(b, "endpoint=", ep.String())
 	}
 	r.allowedIPs(w.AllowedIPs, h.allowedIPs)
-	if w.PersistentKeepalive.Truncate(time.Second) != h.keepalive {
-		line(b, "persistent_keepalive_interval=", strconv.FormatInt(int64(w.PersistentKeepalive/time.Second), 10))
-	}
-	if b.Len() == header && !created {
-		b.Truncate(start)
-	}
 }
 
 // allowedIPs adds and removes single prefixes, so that those which stay are

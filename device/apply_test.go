@@ -55,7 +55,7 @@ func TestApplyChanges(t *testing.T) {
 			{PublicKey: p1, AllowedIPs: []netip.Prefix{x, y}, Endpoint: ep("127.0.0.1:9"), PersistentKeepalive: mesh.PersistentKeepalive},
 			{PublicKey: p2},
 		}, map[mesh.Key]peer{
-			p1: {"127.0.0.1:9", "25", zeroHex, "10.1.0.0/16 fd00:0:0:2::8/128"}, p2: {"", "0", zeroHex, ""},
+			p1: {"127.0.0.1:9", "0", zeroHex, "10.1.0.0/16 fd00:0:0:2::8/128"}, p2: {"", "0", zeroHex, ""},
 		}},
 		{"move prefix, unmap endpoint, drop keepalive", []mesh.PeerConfig{
 			{PublicKey: p1, AllowedIPs: []netip.Prefix{x}, Endpoint: ep("[::ffff:127.0.0.1]:10")},

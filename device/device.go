@@ -56,6 +56,7 @@ type Device struct {
 	bind       Bind
 	log        hclog.Logger
 	events     chan struct{}
+	keeper     *keeper
 	cancel     context.CancelFunc // ends background
 	background sync.WaitGroup
 	closing    atomic.Bool
@@ -98,13 +99,14 @@ func OpenBare(c Config) (*Device, error) {
 }
 
 func open(c Config) *Device {
-	d := &Device{tun: newEcho(c.TUN), bind: c.Bind, log: c.Log, events: make(chan struct{}, 1), port: c.ListenPort}
+	d := &Device{tun: newEcho(c.TUN), bind: c.Bind, log: c.Log, events: make(chan struct{}, 1), keeper: newKeeper(), port: c.ListenPort}
 	tun, bind := newFlight(flightLimit).between(d.tun, c.Bind)
 	d.wg = wireguard.NewDevice(tun, bind, logger(c.Log))
 	ctx, cancel := context.WithCancel(context.Background())
 	d.cancel = cancel
-	w := watcher{signal: c.Bind.Handshakes(), gone: d.wg.Wait(), read: d.handshakeSum, events: d.events}
+	w := watcher{signal: c.Bind.Handshakes(), gone: d.wg.Wait(), read: d.handshakeSum, changed: d.handshaken}
 	d.background.Go(func() { w.run(ctx) })
+	d.background.Go(func() { d.keep(ctx) })
 	return d
 }
 
@@ -202,6 +204,15 @@ func (d *Device) ListenPort() uint16 {
 // Events signals, coalesced, that the statistics of peers changed by a
 // handshake, so that they can be read at once.
 func (d *Device) Events() <-chan struct{} { return d.events }
+
+// handshaken is called when a peer has completed a handshake.
+func (d *Device) handshaken() {
+	select {
+	case d.events <- struct{}{}:
+	default:
+	}
+	d.keeper.look()
+}
 
 // Fragmented are the hosts, sorted, to which encrypted packets are larger than
 // the route takes: the kernel cuts them into fragments.

@@ -31,7 +31,7 @@ type held struct {
 type visitor struct {
 	port *uint16
 	peer func(*held)
-	// config asks for preshared key, keepalive and allowed IPs too.
+	// config asks for preshared key, keepalive and allowed IPs as well.
 	config bool
 }
 
@@ -119,8 +119,6 @@ func (r *reader) statField(key string, value []byte) (err error) {
 
 func (r *reader) configField(key string, value []byte) (err error) {
 	switch key {
-	case "endpoint":
-		r.held.endpoint, err = parseEndpoint(value)
 	case "preshared_key":
 		err = parseHex(&r.held.presharedKey, value)
 	case "persistent_keepalive_interval":
@@ -131,6 +129,8 @@ func (r *reader) configField(key string, value []byte) (err error) {
 		var p netip.Prefix
 		p, err = netip.ParsePrefix(string(value))
 		r.held.allowedIPs = append(r.held.allowedIPs, p)
+	default:
+		err = r.statField(key, value)
 	}
 	return err
 }

@@ -19,11 +19,11 @@ const (
 // watcher turns handshake messages, which anyone can send, into events that
 // tell of completed handshakes.
 type watcher struct {
-	signal <-chan struct{}
-	gone   <-chan struct{}
-	read   func() (uint64, error)
-	events chan<- struct{}
-	last   uint64
+	signal  <-chan struct{}
+	gone    <-chan struct{}
+	read    func() (uint64, error)
+	changed func()
+	last    uint64
 }
 
 // run returns when ctx ends or the device is gone.
@@ -77,10 +77,7 @@ func (w *watcher) look() time.Duration {
 	sum, err := w.read()
 	if err == nil && sum != w.last {
 		w.last = sum
-		select {
-		case w.events <- struct{}{}:
-		default:
-		}
+		w.changed()
 	}
 	return time.Since(start)
 }

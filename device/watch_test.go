@@ -13,7 +13,13 @@ import (
 func fakeWatch(t *testing.T, cost time.Duration, sum func() uint64) (signal, events chan struct{}, reads *atomic.Int32) {
 	t.Helper()
 	signal, events, reads = make(chan struct{}, 1), make(chan struct{}, 1), new(atomic.Int32)
-	w := watcher{signal: signal, gone: make(chan struct{}), events: events, read: func() (uint64, error) {
+	told := func() {
+		select {
+		case events <- struct{}{}:
+		default:
+		}
+	}
+	w := watcher{signal: signal, gone: make(chan struct{}), changed: told, read: func() (uint64, error) {
 		reads.Add(1)
 		time.Sleep(cost)
 		return sum(), nil

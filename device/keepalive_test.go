@@ -1,0 +1,157 @@
+package device_test
+
+import (
+	"net"
+	"net/netip"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	wireguard "golang.zx2c4.com/wireguard/device"
+
+	"github.com/wirespan/wirespan/mesh"
+)
+
+// mustKeepAlive waits until the device has that interval for a peer.
+func (n *node) mustKeepAlive(t *testing.T, other mesh.Key, want string) {
+	t.Helper()
+	poll := time.NewTicker(time.Millisecond)
+	defer poll.Stop()
+	for deadline := time.Now().Add(wait); ; <-poll.C {
+		got := dump(t, n.Device)[other].keepalive
+		if got == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("keepalive = %s, want %s", got, want)
+		}
+	}
+}
+
+// look looks at all peers as if it were now, and returns whether a handshake
+// with other is due.
+func (n *node) look(t *testing.T, other mesh.Key, now time.Time) bool {
+	t.Helper()
+	due, err := n.Keepalives(now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.Contains(due, other)
+}
+
+func TestKeepaliveComesAndGoesWithTheSession(t *testing.T) {
+	a, b := pair(t)
+	key := b.key.Public()
+	mustPing(t, a, b.addr)
+	a.mustKeepAlive(t, key, "25")
+	b.mustKeepAlive(t, a.key.Public(), "25")
+
+	s, _ := a.stats(t, key)
+	fresh := s.LastHandshakeTime.Add(time.Minute)
+	if a.look(t, key, fresh) {
+		t.Error("a handshake is due though there is a session")
+	}
+	a.mustKeepAlive(t, key, "25")
+	hex := string(hexOf(key[:]))
+	uapi(t, a.Device, "set=1\npublic_key="+hex+"\npersistent_keepalive_interval=7\n\n")
+	a.look(t, key, fresh)
+	a.mustKeepAlive(t, key, "25")
+
+	late := s.LastHandshakeTime.Add(wireguard.RejectAfterTime - 10*time.Second)
+	a.look(t, key, late)
+	a.mustKeepAlive(t, key, "0")
+	uapi(t, a.Device, "set=1\npublic_key="+hex+"\npersistent_keepalive_interval=7\n\n")
+	a.look(t, key, late)
+	a.mustKeepAlive(t, key, "0")
+	a.apply(t, b.peer()) // this looks at the present: there is a session after all
+	a.mustKeepAlive(t, key, "25")
+	a.look(t, key, s.LastHandshakeTime.Add(-time.Hour)) // the clock was set back
+	a.mustKeepAlive(t, key, "0")
+}
+
+func TestHandshakesAreStartedAfterSilence(t *testing.T) {
+	a := newNode(t, 1)
+	start := time.Now().Add(time.Hour) // what the device does by itself is in the past
+	p := mesh.PeerConfig{PublicKey: newKey().Public(), PersistentKeepalive: mesh.PersistentKeepalive}
+	a.apply(t, p)
+	if a.look(t, p.PublicKey, start) {
+		t.Error("due without an endpoint")
+	}
+	silent, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	p.Endpoint = silent.LocalAddr().(*net.UDPAddr).AddrPort()
+	a.apply(t, p)
+	expectInitiations(t, silent, 1)
+	a.look(t, p.PublicKey, start) // takes note of what was sent
+	for _, tc := range []struct {
+		after time.Duration
+		want  bool
+	}{{24 * time.Second, false}, {25 * time.Second, true}, {26 * time.Second, false}, {50 * time.Second, true}} {
+		if got := a.look(t, p.PublicKey, start.Add(tc.after)); got != tc.want {
+			t.Errorf("after %v: due = %v", tc.after, got)
+		}
+	}
+	a.apply(t)
+	a.apply(t, p) // it is another one now
+	expectInitiations(t, silent, 1)
+	p.PersistentKeepalive = 0
+	a.apply(t, p)
+	if a.look(t, p.PublicKey, start.Add(time.Hour)) {
+		t.Error("due without a keepalive")
+	}
+}
+
+// A peer that is down costs its queues, but no packet buffer, and is called.
+func TestPeersThatAreDownAreCheap(t *testing.T) {
+	const peers, each = 256, 48 << 10
+	a := newNode(t, 1)
+	silent, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	configs := make([]mesh.PeerConfig, peers)
+	for i := range configs {
+		configs[i] = mesh.PeerConfig{
+			PublicKey: newKey().Public(), AllowedIPs: []netip.Prefix{host(ula(10 + i))},
+			Endpoint:            silent.LocalAddr().(*net.UDPAddr).AddrPort(),
+			PersistentKeepalive: mesh.PersistentKeepalive,
+		}
+	}
+	before := live()
+	a.apply(t, configs...)
+	expectInitiations(t, silent, peers)
+	if used := live() - before; used > peers*each {
+		t.Errorf("%d KiB for each peer", used/peers>>10)
+	}
+}
+
+// expectInitiations waits for n of them.
+func expectInitiations(t *testing.T, c net.PacketConn, n int) {
+	t.Helper()
+	if err := c.SetReadDeadline(time.Now().Add(wait)); err != nil {
+		t.Fatal(err)
+	}
+	for b := make([]byte, 2048); n > 0; {
+		size, _, err := c.ReadFrom(b)
+		if err != nil {
+			t.Fatalf("%d initiations are missing: %v", n, err)
+		}
+		if size == wireguard.MessageInitiationSize && b[0] == wireguard.MessageInitiationType {
+			n--
+		}
+	}
+}
+
+// live is how many bytes are in use.
+func live() int64 {
+	runtime.GC()
+	runtime.GC() // pools give up theirs
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
