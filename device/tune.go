@@ -39,10 +39,11 @@ func Tune(budget int64, log hclog.Logger) {
 	if budget <= 0 {
 		budget = defaultBudget(physicalMemory(os.DirFS("/")))
 	}
-	if v := os.Getenv("GOGC"); v != "" {
-		log.Info("the environment decides on garbage collection", "GOGC", v)
-	} else {
+	tidy := os.Getenv("GOGC") == ""
+	if tidy {
 		debug.SetGCPercent(gcPercent)
+	} else {
+		log.Info("the environment decides on garbage collection", "GOGC", os.Getenv("GOGC"))
 	}
 	if v := os.Getenv("GOMEMLIMIT"); v != "" {
 		log.Info("the environment decides on memory, not the memory budget", "GOMEMLIMIT", v)
@@ -52,6 +53,9 @@ func Tune(budget int64, log hclog.Logger) {
 	g := &governor{budget: budget}
 	g.adjust()
 	g.afterCollection()
+	if tidy {
+		new(janitor).start()
+	}
 }
 
 // defaultBudget is a share of the memory that this process may use.
