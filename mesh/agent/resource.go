@@ -15,6 +15,7 @@ type Resource struct {
 	Spec     json.RawMessage `json:"spec"`
 
 	revealed json.RawMessage // Spec with its secrets; nil if it has none
+	pass     uint64          // the last update in which it was
 }
 
 // Metadata identifies a resource.
@@ -47,6 +48,8 @@ const (
 type Resources struct {
 	mu      sync.Mutex
 	byType  map[string]map[string]Resource
+	pass    uint64        // counts updates
+	scratch bytes.Buffer  // for encode
 	changed chan struct{} // closed and replaced at every change
 }
 
@@ -62,39 +65,44 @@ type entry struct {
 	revealed any // spec with secrets; nil if it has none
 }
 
-// update makes the resources of one type be exactly entries.
+// update makes the resources of one type be exactly entries. It runs at each
+// look of the agent, mostly with nothing new, and leaves little garbage then.
 func (r *Resources) update(typ string, entries []entry, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	old := r.byType[typ]
-	next := make(map[string]Resource, len(entries))
-	changed := len(old) != len(entries)
+	resources := r.byType[typ]
+	if resources == nil {
+		resources = make(map[string]Resource, len(entries))
+		r.byType[typ] = resources
+	}
+	r.pass++
+	changed := false
 	for _, e := range entries {
-		res := Resource{
-			Metadata: Metadata{Type: typ, ID: e.id, Version: 1, Created: now, Updated: now},
-			Spec:     encode(e.spec),
-		}
-		if e.revealed != nil {
-			res.revealed = encode(e.revealed)
-		}
-		if was, ok := old[e.id]; ok {
-			res.Metadata = was.Metadata
-			if !bytes.Equal(was.Spec, res.Spec) || !bytes.Equal(was.revealed, res.revealed) {
-				res.Metadata.Version++
-				res.Metadata.Updated = now
-				changed = true
-			}
-		} else {
+		res, known := resources[e.id]
+		spec := r.encode(&res.Spec, e.spec)
+		revealed := r.encode(&res.revealed, e.revealed)
+		switch {
+		case !known:
+			res.Metadata = Metadata{Type: typ, ID: e.id, Version: 1, Created: now, Updated: now}
+			changed = true
+		case spec || revealed:
+			res.Metadata.Version++
+			res.Metadata.Updated = now
 			changed = true
 		}
-		next[e.id] = res
+		res.pass = r.pass
+		resources[e.id] = res
 	}
-	if !changed {
-		return
+	for id, res := range resources {
+		if res.pass != r.pass {
+			delete(resources, id)
+			changed = true
+		}
 	}
-	r.byType[typ] = next
-	close(r.changed)
-	r.changed = make(chan struct{})
+	if changed {
+		close(r.changed)
+		r.changed = make(chan struct{})
+	}
 }
 
 // List returns the resources of a type sorted by id, and a channel that is
@@ -141,11 +149,22 @@ func diff(old, next []Resource) []Event {
 	return events
 }
 
-// encode cannot fail: specs are our own types without cycles or channels.
-func encode(v any) json.RawMessage {
-	b, err := json.Marshal(v)
-	if err != nil {
+// encode makes text be v, nil if v is, and says whether it was not before. It
+// cannot fail: specs are our own types without cycles or channels.
+func (r *Resources) encode(text *json.RawMessage, v any) bool {
+	if v == nil {
+		had := *text != nil
+		*text = nil
+		return had
+	}
+	r.scratch.Reset()
+	if err := json.NewEncoder(&r.scratch).Encode(v); err != nil {
 		panic(err)
 	}
-	return b
+	b := bytes.TrimSuffix(r.scratch.Bytes(), []byte{'\n'})
+	if bytes.Equal(*text, b) {
+		return false
+	}
+	*text = bytes.Clone(b) // readers may hold the old one
+	return true
 }

@@ -55,6 +55,11 @@ func TestResourceVersions(t *testing.T) {
 	if one, _ := r.List(typ, "1", true); len(one) != 1 || string(one[0].Spec) != `"c+secret"` {
 		t.Errorf("one with secrets: %+v", one)
 	}
+	r.update(typ, []entry{{id: "0", spec: "a"}}, created.Add(5*time.Second))
+	want("no secret any more", `0 v2 0 5 "a"`)
+	if bare, _ := r.List(typ, "0", true); string(bare[0].Spec) != `"a"` {
+		t.Errorf("a secret that is gone: %s", bare[0].Spec)
+	}
 	if none, _ := r.List(typ, "2", false); len(none) != 0 {
 		t.Errorf("an id that isn't there: %+v", none)
 	}
