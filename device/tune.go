@@ -21,15 +21,17 @@ const (
 	budgetShare = 8
 	minBudget   = 32 << 20
 	maxBudget   = 48 << 20
-	// runtimeOverhead is what the limit counts beside the heap: stacks, the
-	// runtime's own tables, memory that is free but not returned yet.
-	runtimeOverhead = 16 << 20
+	// headroom is for garbage, at least, and a share of what is live. The smallest
+	// makes a collection, of a few milliseconds, follow each tenth of a second of
+	// the heaviest load known (datagrams through the netstack, 80 MB/s).
+	minHeadroom   = 8 << 20
+	headroomShare = 8
 )
 
 // Tune fits the Go runtime to a process whose main work is a data plane: the
 // garbage collector is lazy while the process needs less than budget bytes, and
-// gets more eager towards that, but not without end: what is live may grow by
-// half, however small the budget. 0 fits the budget to the machine's
+// gets more eager towards that, but not without end: there is always room for
+// garbage, however small the budget. 0 fits the budget to the machine's
 // memory or that of the process' control group. GOGC and GOMEMLIMIT in the
 // environment win. It is for programs to call, once, before [Open].
 func Tune(budget int64, log hclog.Logger) {
@@ -63,10 +65,11 @@ func defaultBudget(memory int64) int64 {
 	return min(max(memory/budgetShare, minBudget), maxBudget)
 }
 
-// memoryLimit is the soft limit for a budget while that much is live: room for
-// half as much again, so that collections never follow each other at once.
-func memoryLimit(budget, live int64) int64 {
-	return max(budget, live+live/2+runtimeOverhead)
+// memoryLimit is the soft limit for a budget while that much is live, and that
+// much in use beside the heap: with room for garbage, so that collections never
+// follow each other at once.
+func memoryLimit(budget, live, beside int64) int64 {
+	return max(budget, live+beside+max(live/headroomShare, minHeadroom))
 }
 
 // governor keeps the soft memory limit above what is live. Below it the
@@ -78,14 +81,32 @@ type governor struct {
 
 // adjust sets the limit for what was live at the end of the last collection.
 func (g *governor) adjust() {
-	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	metrics.Read(live)
-	limit := memoryLimit(g.budget, int64(live[0].Value.Uint64()))
+	live, beside := liveAndBeside()
+	limit := memoryLimit(g.budget, live, beside)
 	// Each change stops the world for a moment, so small ones are not made.
 	if change := limit - g.limit; change > g.limit/16 || -change > g.limit/16 {
 		debug.SetMemoryLimit(limit)
 		g.limit = limit
 	}
+}
+
+// liveAndBeside reads what was live at the end of the last collection, and what
+// the limit counts that is no object: stacks, the runtime's own tables, the rest
+// of pages that objects are on.
+func liveAndBeside() (live, beside int64) {
+	s := []metrics.Sample{
+		{Name: "/gc/heap/live:bytes"},
+		{Name: "/memory/classes/total:bytes"},
+		{Name: "/memory/classes/heap/objects:bytes"},
+		{Name: "/memory/classes/heap/free:bytes"},
+		{Name: "/memory/classes/heap/released:bytes"},
+	}
+	metrics.Read(s)
+	beside = int64(s[1].Value.Uint64())
+	for _, heap := range s[2:] {
+		beside -= int64(heap.Value.Uint64())
+	}
+	return int64(s[0].Value.Uint64()), beside
 }
 
 // collected is an object that lives until the next collection. It is too large

@@ -13,8 +13,8 @@ const (
 	// janitorQuiet is how much may be allocated in a tick for the process to be
 	// quiet: a collection that frees that much has paid for itself by then.
 	janitorQuiet = 8 << 20
-	// janitorWorth is how much garbage, or memory that is free but not returned,
-	// makes a collection worthwhile.
+	// janitorWorth is how much garbage, together with what is free but not
+	// returned, makes a collection worthwhile.
 	janitorWorth = 4 << 20
 )
 
@@ -60,5 +60,5 @@ func (j *janitor) start() {
 func (j *janitor) due(u usage) bool {
 	quiet := u.allocated-j.allocated < janitorQuiet
 	j.allocated = u.allocated
-	return quiet && (u.objects > u.live+janitorWorth || u.free > janitorWorth)
+	return quiet && u.objects+u.free > u.live+janitorWorth
 }
