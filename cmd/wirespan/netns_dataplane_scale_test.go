@@ -18,10 +18,10 @@ import (
 // crowdSize is how many members of a cluster there are, none of which answers.
 const crowdSize = 1000
 
-// crowdMegabytes is what an agent may use for them: 26 KB of each peer are the
-// device's queues and goroutines, and 64 KB the buffer of a keepalive that waits
-// for a session.
-const crowdMegabytes = 128
+// crowdMegabytes is what an agent may use for them: 27 KB of each peer are the
+// device's queues and goroutines, 10 MB the program's text, the rest everything
+// else and garbage.
+const crowdMegabytes = 64
 
 // netnsCrowd: an agent has room for 1,000 peers, all of them down.
 func netnsCrowd(l *lab) {
