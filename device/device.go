@@ -102,6 +102,7 @@ func open(c Config) *Device {
 	d := &Device{tun: newEcho(c.TUN), bind: c.Bind, log: c.Log, events: make(chan struct{}, 1), keeper: newKeeper(), port: c.ListenPort}
 	tun, bind := newFlight(flightLimit).between(d.tun, c.Bind)
 	d.wg = wireguard.NewDevice(tun, bind, logger(c.Log))
+	bind.device.Store(d.wg)
 	ctx, cancel := context.WithCancel(context.Background())
 	d.cancel = cancel
 	w := watcher{signal: c.Bind.Handshakes(), gone: d.wg.Wait(), read: d.handshakeSum, changed: d.handshaken}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"hash/maphash"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/ipv4"
@@ -195,7 +196,7 @@ func (f *flight) written(last [2]ticket) {
 
 // between returns both sides as a device is to use them.
 func (f *flight) between(t Interface, b Bind) (*gatedTUN, *gatedBind) {
-	return &gatedTUN{Interface: t, flight: f, room: f.out.waiter(), timer: time.NewTimer(0)}, &gatedBind{b, f}
+	return &gatedTUN{Interface: t, flight: f, room: f.out.waiter(), timer: time.NewTimer(0)}, &gatedBind{Bind: b, flight: f}
 }
 
 // gatedTUN is the data plane's side of a flight.
@@ -240,6 +241,14 @@ func (g *gatedTUN) Write(bufs [][]byte, offset int) (int, error) {
 type gatedBind struct {
 	Bind
 	flight *flight
+	door   door
+	device atomic.Pointer[wireguard.Device] // nil until there is one
+}
+
+// underLoad reports whether the device answers handshakes with cookies.
+func (g *gatedBind) underLoad() bool {
+	d := g.device.Load()
+	return d != nil && d.IsUnderLoad()
 }
 
 // Open opens the socket and bounds what its receive functions let in.
@@ -261,6 +270,7 @@ func (g *gatedBind) receive(fn conn.ReceiveFunc) conn.ReceiveFunc {
 			in.forget(room)
 			return n, err
 		}
+		g.door.admit(bufs, sizes[:n], time.Now(), g.underLoad)
 		g.flight.received(bufs, sizes[:n])
 		return n, err
 	}
