@@ -57,6 +57,7 @@ func TestNetns(t *testing.T) {
 		{"UnderlayMTU", netnsUnderlayMTU},
 		{"NarrowPath", netnsNarrowPath},
 		{"Flood", netnsFlood},
+		{"Noise", netnsNoise},
 		{"Crowd", netnsCrowd},
 	} {
 		t.Run(scenario.name, func(t *testing.T) {
