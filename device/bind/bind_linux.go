@@ -28,7 +28,6 @@ type Bind struct {
 	generation atomic.Uint32
 	fragmented addresses
 	sendings   sync.Pool
-	dropped    atomic.Uint64 // datagrams larger than the buffer meant for them
 
 	v4, v6 atomic.Pointer[socket] // nil while closed, and if the host lacks the family
 

@@ -15,18 +15,16 @@ func (m *message) datagrams() int {
 	return (len(m.data) + m.segment - 1) / m.segment
 }
 
-// deal copies datagrams to bufs until one of both runs out. It returns how many
-// bufs are filled, and how many datagrams were larger than theirs.
-func (m *message) deal(bufs [][]byte, sizes []int) (filled, dropped int) {
+// deal copies datagrams to bufs until one of both runs out, and returns how many
+// bufs are filled. A datagram that is larger than its buffer is dropped.
+func (m *message) deal(bufs [][]byte, sizes []int) (filled int) {
 	for len(m.data) > 0 && filled < len(bufs) {
 		n := min(m.segment, len(m.data))
 		if n <= len(bufs[filled]) {
 			sizes[filled] = copy(bufs[filled], m.data[:n])
 			filled++
-		} else {
-			dropped++
 		}
 		m.data = m.data[n:]
 	}
-	return filled, dropped
+	return filled
 }

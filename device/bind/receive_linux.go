@@ -121,7 +121,6 @@ func (r *receiver) take(n int) {
 		}
 		if msg.Flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
 			m.data = nil // where datagrams end is not known
-			r.bind.dropped.Add(1)
 		}
 		m.ep = r.cache.endpoint(pathOf(&r.names[i], c))
 		r.each = max(1, m.datagrams(), r.each*7/8)
@@ -134,12 +133,11 @@ func (r *receiver) take(n int) {
 func (r *receiver) deal() {
 	for len(r.held) > 0 && r.next < len(r.bufs) {
 		m := &r.held[0]
-		filled, dropped := m.deal(r.bufs[r.next:], r.sizes[r.next:])
+		filled := m.deal(r.bufs[r.next:], r.sizes[r.next:])
 		for i := range filled {
 			r.eps[r.next+i] = m.ep
 		}
 		r.next += filled
-		r.bind.dropped.Add(uint64(dropped))
 		if len(m.data) == 0 {
 			r.held = r.held[1:]
 		}

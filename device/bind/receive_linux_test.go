@@ -44,9 +44,6 @@ func TestFewBuffers(t *testing.T) {
 		}
 		got = got[1:]
 	}
-	if dropped := to.dropped.Load(); dropped != 1 {
-		t.Errorf("%d dropped", dropped)
-	}
 	if n, err := fns[0](nil, nil, nil); n != 0 || err != nil {
 		t.Errorf("without buffers: %d, %v", n, err)
 	}
@@ -119,8 +116,8 @@ func TestOddMessages(t *testing.T) {
 			t.Errorf("%d bytes", len(d))
 		}
 	})
-	if count != maxMessages || b.dropped.Load() != 2 || step != 3 {
-		t.Errorf("%d datagrams, %d dropped in %d steps", count, b.dropped.Load(), step)
+	if count != maxMessages || step != 3 {
+		t.Errorf("%d datagrams in %d steps", count, step)
 	}
 }
 

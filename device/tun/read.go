@@ -2,7 +2,6 @@ package tun
 
 import (
 	"os"
-	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -26,8 +25,7 @@ const (
 
 // reader reads packets until the kernel has no more or the batch is full.
 type reader struct {
-	mode    mode
-	dropped *atomic.Uint64
+	mode mode
 
 	// The batch that is being filled.
 	bufs   [][]byte
@@ -114,7 +112,6 @@ func (r *reader) fill(fd uintptr) bool {
 			r.err = os.ErrClosed
 			return true
 		case unix.EINVAL: // the kernel took a packet that it can't describe
-			r.dropped.Add(1)
 			if r.refused++; r.refused < maxRefused {
 				continue
 			}
@@ -174,7 +171,6 @@ func (r *reader) take(n int) {
 	var h virtio
 	if r.mode.virtio {
 		if n < virtioSize {
-			r.dropped.Add(1)
 			return
 		}
 		h.decode(r.virtio[:])
@@ -187,7 +183,6 @@ func (r *reader) take(n int) {
 	r.guess.hope = max(r.guess.hope-1, 0)
 	dst := r.room(r.next)
 	if n == 0 || n > len(dst) {
-		r.dropped.Add(1)
 		return
 	}
 	dst = dst[:n]
@@ -195,7 +190,6 @@ func (r *reader) take(n int) {
 		r.gather(dst)
 	}
 	if h.partial && !h.complete(dst) {
-		r.dropped.Add(1)
 		return
 	}
 	r.sizes[r.next] = n
@@ -217,14 +211,12 @@ func (r *reader) takeSuper(h *virtio, n int) {
 		return
 	}
 	if n > len(r.linear) {
-		r.dropped.Add(1)
 		return
 	}
 	packet := r.linear[:n]
 	r.gather(packet)
 	l, ok := h.layout(packet)
 	if !ok {
-		r.dropped.Add(1)
 		return
 	}
 	r.super, r.header, r.done, r.left = offload.NewSegmenter(packet, l, h.segment, n-l.Header), l.Header, 0, true
@@ -258,7 +250,6 @@ func (r *reader) deliver() {
 		at, n := r.header+r.done*s.Payload(0), s.Payload(r.done)
 		dst := r.room(r.next)
 		if r.header+n > len(dst) {
-			r.dropped.Add(1)
 			continue
 		}
 		copy(dst[r.header:], r.linear[at:at+n])

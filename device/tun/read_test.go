@@ -101,9 +101,6 @@ func TestRead(t *testing.T) {
 				}
 			}
 			same(t, name, read(t, n, bufs, sizes, len(want)), want)
-			if n.dropped.Load() != 0 {
-				t.Errorf("%s: %d dropped", name, n.dropped.Load())
-			}
 		}
 	}
 }
@@ -197,9 +194,6 @@ func TestReadDrops(t *testing.T) {
 		}
 		got := read(t, n, bufs, sizes, 2)
 		same(t, name, got, [][]byte{good.want[0], good.want[0]})
-		if n.dropped.Load() == 0 {
-			t.Errorf("%s: nothing was counted", name)
-		}
 	}
 }
 
@@ -213,9 +207,6 @@ func TestReadPlain(t *testing.T) {
 		}
 	}
 	same(t, "plain", read(t, n, bufs, sizes, 5), [][]byte{small, small, small, small, small})
-	if n.dropped.Load() != 1 {
-		t.Errorf("%d dropped", n.dropped.Load())
-	}
 	if _, err := n.Read(nil, nil, front); err != nil {
 		t.Errorf("read of no packets: %v", err)
 	}
@@ -236,8 +227,8 @@ func TestReadRefused(t *testing.T) {
 	}
 	defer unix.Close(fd)
 	n.reader.begin(bufs, sizes, front)
-	if !n.reader.fill(uintptr(fd)) || n.dropped.Load() != maxRefused {
-		t.Errorf("%d dropped", n.dropped.Load())
+	if !n.reader.fill(uintptr(fd)) || n.reader.refused != maxRefused {
+		t.Errorf("%d refused", n.reader.refused)
 	}
 	if count, err := n.reader.end(); count != 0 || !errors.Is(err, unix.EINVAL) {
 		t.Errorf("%d packets, %v", count, err)

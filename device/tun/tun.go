@@ -25,7 +25,6 @@ type TUN struct {
 	name    string
 	events  chan tun.Event
 	mtu     atomic.Int32
-	dropped atomic.Uint64 // packets that were malformed, did not fit, or were refused
 	closed  sync.Once
 	watcher *watcher // nil for Open
 
@@ -121,7 +120,6 @@ func assemble(fd int, name string, mode mode) (*TUN, error) {
 	}
 	t := &TUN{file: os.NewFile(uintptr(fd), cloneDevice), name: name, events: make(chan tun.Event, 1)}
 	t.reader.mode, t.writer.mode = mode, mode
-	t.reader.dropped, t.writer.dropped = &t.dropped, &t.dropped
 	t.writer.coalescer.UDP = mode.udp
 	t.fill, t.drain = t.reader.fill, t.writer.drain
 	if t.raw, err = t.file.SyscallConn(); err != nil {

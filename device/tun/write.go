@@ -2,7 +2,6 @@ package tun
 
 import (
 	"os"
-	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -12,7 +11,6 @@ import (
 // writer writes a batch of packets, as super-packets where it can.
 type writer struct {
 	mode      mode
-	dropped   *atomic.Uint64
 	coalescer offload.Coalescer
 
 	// The batch that is being written.
@@ -57,13 +55,11 @@ func (w *writer) drain(fd uintptr) bool {
 			continue
 		case unix.EAGAIN:
 			return false
-		case unix.EIO: // the link is down
-			w.dropped.Add(uint64(packets))
+		case unix.EIO: // the link is down: they are dropped
 		case unix.EBADFD:
 			w.err = os.ErrClosed
 			return true
 		default: // the others may fare better
-			w.dropped.Add(uint64(packets))
 			if w.err == nil {
 				w.err = os.NewSyscallError("writev", errno)
 			}

@@ -88,8 +88,8 @@ func TestWriteGoesOn(t *testing.T) {
 	good := segment{v6: true, payload: numbered(100)}
 	many := framed(slices.Repeat([][]byte{segment{flow: 3}.whole()}, 300)...)
 	many[7], many[9] = many[7][:front], nil
-	if sent, err := n.Write(many, front); sent != 298 || !errors.Is(err, unix.EINVAL) || n.dropped.Load() != 2 {
-		t.Errorf("wrote %d, %v; %d dropped", sent, err, n.dropped.Load())
+	if sent, err := n.Write(many, front); sent != 298 || !errors.Is(err, unix.EINVAL) {
+		t.Errorf("wrote %d, %v", sent, err)
 	}
 	if got := messages(t, kernel); len(got) != 298 {
 		t.Errorf("%d packets arrived", len(got))
