@@ -10,6 +10,10 @@
 // that stands still there is held back, and a queue that stands in front of it is
 // signalled to TCP, by ECN or by one lost packet at a time.
 //
+// Peers have their persistent keepalive only while they have a session. Without
+// one, handshakes are started at the keepalive's pace instead, which costs no
+// buffer. So what wg(8) shows as keepalive is off for a peer that is down.
+//
 // Limits: private and preshared keys pass through, and are neither kept nor
 // shown; the device's own memory holds them, and so does the reply to a "get"
 // on the configuration socket, which only its owner may open. At most 64 pings

@@ -35,7 +35,7 @@ func netnsFlood(l *lab) {
 		name string
 		*tunnelEnd
 		rounds int // of a long run
-	}{{"nobody is there", absent, 6}, {"nothing listens", closed, 2}, {"it has just died", gone, 2}} {
+	}{{"nobody is there", absent, 20}, {"nothing listens", closed, 7}, {"it has just died", gone, 7}} {
 		a.runTUN()
 		a.meet(live, live.outer(false))
 		a.mustExec("wg", "set", a.link, "peer", victim.public, "allowed-ips", victim.inner+"/32", "endpoint", victim.outer(false).String())
@@ -70,7 +70,7 @@ func (e *tunnelEnd) talkBeside(victim string, live *tunnelEnd) {
 
 // compareFlood logs how fast a TCP stream to a live peer is beside floods to a
 // dead one, and beside the same flood past the tunnel, which costs the machine
-// what the sender does.
+// what the sender does. Short turns, since the machine is never the same for long.
 func (e *tunnelEnd) compareFlood(victim string, live *tunnelEnd, rounds int) {
 	e.Helper()
 	const beside = "10.99.0.2"
@@ -103,7 +103,7 @@ func (e *tunnelEnd) compareFlood(victim string, live *tunnelEnd, rounds int) {
 		float64(sent)*floodSize*8/1e6/took.Seconds(), took.Round(time.Second), rates[2]/rates[0], rates[0], rates[2]/rates[1])
 }
 
-// throughput of a TCP stream of 10 s, in bits per second.
+// throughput of a TCP stream of 3 s, in bits per second.
 func (e *tunnelEnd) throughput(to string) float64 {
 	e.Helper()
 	var report struct {
@@ -113,7 +113,7 @@ func (e *tunnelEnd) throughput(to string) float64 {
 			} `json:"sum_received"`
 		} `json:"end"`
 	}
-	out := e.mustExec("iperf3", "-c", to, "-t", "10", "-J")
+	out := e.mustExec("iperf3", "-c", to, "-t", "3", "-J")
 	if err := json.Unmarshal([]byte(out), &report); err != nil {
 		e.Fatal(err)
 	}
