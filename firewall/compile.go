@@ -15,6 +15,9 @@ const (
 var (
 	accept = Verdict{Accept: true}
 	drop   = Verdict{}
+
+	multicast4 = netip.MustParsePrefix("224.0.0.0/4")
+	multicast6 = netip.MustParsePrefix("ff00::/8")
 )
 
 // Compile says what has to be in the kernel for p, which p.Check accepts.
@@ -23,7 +26,7 @@ func Compile(p Policy) Ruleset {
 	routed4, routed6 := families(p.Routed)
 	rs := Ruleset{
 		Table:  p.Table,
-		Sets:   []Set{{"routed4", false, routed4}, {"routed6", true, routed6}},
+		Sets:   []Set{{RoutedSet(false), false, routed4}, {RoutedSet(true), true, routed6}},
 		Rules:  c.routingRules(),
 		Routes: c.routes(routed4, routed6),
 	}
@@ -48,6 +51,14 @@ func Compile(p Policy) Ruleset {
 	}
 	rs.Chains = append(rs.Chains, c.clamp())
 	return rs
+}
+
+// RoutedSet is the name of the set of routed networks.
+func RoutedSet(v6 bool) string {
+	if v6 {
+		return "routed6"
+	}
+	return "routed4"
 }
 
 // families divides a sorted list into IPv4 and IPv6.
@@ -127,8 +138,8 @@ func (c compiler) outgoing() Chain {
 
 func (c compiler) markRouted() []Rule {
 	return []Rule{
-		{InSet{Set: "routed4"}, c.markForTunnel(), accept},
-		{InSet{Set: "routed6", IPv6: true}, c.markForTunnel(), accept},
+		{InSet{Set: RoutedSet(false)}, c.markForTunnel(), accept},
+		{InSet{Set: RoutedSet(true), IPv6: true}, c.markForTunnel(), accept},
 	}
 }
 
@@ -141,14 +152,19 @@ func (c compiler) guard() Chain {
 		{c.intoTunnel(), accept},
 		{Interface{Out: true, Name: "lo"}, accept},
 		{NeighbourDiscovery{}, accept},
+		// No mesh owns multicast, and the kernel's own reports of groups (IGMP, MLD)
+		// come with a mark that is what a field in the same place held: see
+		// reserved_tailroom in struct sk_buff.
+		{Address{Prefix: multicast4}, accept},
+		{Address{Prefix: multicast6}, accept},
 	}}
 	if c.p.Subnet.IsValid() {
 		ch.Rules = append(ch.Rules, Rule{Address{Prefix: c.p.Subnet}, Counter{}, drop})
 	}
 	ch.Rules = append(ch.Rules,
 		Rule{MarkIs{Mask: c.p.Mask, Value: c.p.TunnelMark}, Counter{}, drop},
-		Rule{InSet{Set: "routed4"}, Counter{}, drop},
-		Rule{InSet{Set: "routed6", IPv6: true}, Counter{}, drop})
+		Rule{InSet{Set: RoutedSet(false)}, Counter{}, drop},
+		Rule{InSet{Set: RoutedSet(true), IPv6: true}, Counter{}, drop})
 	return ch
 }
 

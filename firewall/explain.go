@@ -129,7 +129,7 @@ func (p Policy) explainIngress(q Query, v *Explanation) bool {
 func (p Policy) explainRoute(q Query, v *Explanation, chain string) {
 	to, known := owner(q.Peers, q.Destination)
 	v.Peer, v.Path = to.Peer, PathTunnel
-	set := either(q.Destination.Is6(), "routed6", "routed4")
+	set := RoutedSet(q.Destination.Is6())
 	i := slices.IndexFunc(p.Routed, func(n netip.Prefix) bool { return n.Contains(q.Destination) })
 	table := fmt.Sprintf("table %d", p.RoutingTable)
 	switch {

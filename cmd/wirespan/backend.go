@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
@@ -14,6 +15,7 @@ import (
 	"github.com/wirespan/wirespan/device/bind"
 	"github.com/wirespan/wirespan/device/netstack"
 	"github.com/wirespan/wirespan/device/tun"
+	"github.com/wirespan/wirespan/firewall"
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
 	"github.com/wirespan/wirespan/mesh/config"
@@ -45,6 +47,9 @@ type dataPlane struct {
 	// opened is called with each new netstack; nil: nobody cares.
 	opened func(*netstack.Netstack)
 	stack  atomic.Pointer[netstack.Netstack]
+
+	mu      sync.Mutex // guards ingress and its way into the stack
+	ingress netstack.Ingress
 }
 
 // open opens the device of one identity.
@@ -55,7 +60,7 @@ func (p *dataPlane) open(self mesh.Identity, c *agent.Settings, mtu int) (agent.
 	}
 	dev, err := device.Open(device.Config{
 		TUN: plane, Bind: bind.New(p.log), PrivateKey: self.PrivateKey,
-		ListenPort: c.ListenPort, FirewallMark: mesh.FirewallMark, Log: p.log,
+		ListenPort: c.ListenPort, FirewallMark: c.Firewall.EncryptedMark, Log: p.log,
 	})
 	if err != nil {
 		return nil, err
@@ -72,11 +77,30 @@ func (p *dataPlane) plane(self mesh.Identity, c *agent.Settings, mtu int) (devic
 	if err != nil {
 		return nil, err
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	stack.SetIngress(p.ingress)
 	p.stack.Store(stack)
 	if p.opened != nil {
 		p.opened(stack)
 	}
 	return stack, nil
+}
+
+// filter sets what may come in to this netstack, and to those after it.
+func (p *dataPlane) filter(in firewall.Ingress) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ingress = nil
+	if m := firewall.NewMatcher(in); m.Restricts() {
+		p.ingress = func(source, destination netip.Addr, protocol uint8, port uint16) bool {
+			ok, _ := m.Allows(firewall.Flow{Source: source, Destination: destination, Protocol: protocol, DestinationPort: port})
+			return ok
+		}
+	}
+	if stack := p.stack.Load(); stack != nil {
+		stack.SetIngress(p.ingress)
+	}
 }
 
 // dial connects through the netstack.

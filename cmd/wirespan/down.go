@@ -52,8 +52,8 @@ func (c *cli) down() *cobra.Command {
 	}
 }
 
-// leaveWithoutAgent deletes the affiliate of a node whose agent does not run.
-// Its interface, addresses and routes died with the agent.
+// leaveWithoutAgent deletes the affiliate of a node whose agent does not run, and
+// removes the rules that it left. Its interface and addresses died with it.
 func (c *cli) leaveWithoutAgent(ctx context.Context) error {
 	known, err := c.known()
 	if err != nil {
@@ -89,11 +89,22 @@ func (c *cli) leaveWithoutAgent(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("deleting this node from discovery service %s: %w (it expires by itself within %s)", s.Name, err, discovery.MaxTTL))
 		}
 	}
+	// Rules go last, and also if no service could be reached.
+	errs = append(errs, n.removeRules())
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintln(c.out, "No agent was running; this node has left the mesh.")
 	return err
+}
+
+// removeRules takes back what an agent that no longer runs has left in the kernel.
+func (n *node) removeRules() error {
+	memory, err := agent.OpenMemory(n.state)
+	if err != nil || memory.Policy().Table == "" {
+		return err
+	}
+	return n.removeFirewall(memory)
 }
 
 // known reports whether this host has a node to speak of, without making one.

@@ -53,7 +53,7 @@ func (n *node) listen(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	lc := net.ListenConfig{Control: bind.Control(mesh.FirewallMark)}
+	lc := net.ListenConfig{Control: bind.Control(n.config.Firewall.EncryptedMark)}
 	l, err := lc.Listen(ctx, "tcp", n.config.DiscoveryListen)
 	if err != nil {
 		return fmt.Errorf("embedded discovery server: %w (choose another address with --discovery-listen)", err)

@@ -28,6 +28,9 @@ var columns = map[string][]column{
 	"identities":           {{"NODE ID", "nodeId"}},
 	"affiliates":           {{"HOSTNAME", "hostname"}, {"MACHINE TYPE", "machineType"}, {"ADDRESSES", "addresses"}},
 	"members":              {{"HOSTNAME", "hostname"}, {"MACHINE TYPE", "machineType"}, {"OS", "operatingSystem"}, {"ADDRESSES", "addresses"}},
+	"routes":               {{"PEER", "peer"}, {"STATE", "state"}, {"PATH", "path"}},
+	"conflicts":            {{"MESSAGE", "message"}},
+	"rules":                {{"RULE", "rule"}},
 }
 
 func (c *cli) get() *cobra.Command {

@@ -85,7 +85,8 @@ func newRoot(std stdio) *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	c.addFlags(root)
 	root.AddCommand(
-		c.up(), c.down(), c.reload(), c.status(), c.get(), c.ping(), c.wait(),
+		c.up(), c.down(), c.reload(), c.status(), c.get(), c.explain(), c.accept(), c.ping(), c.wait(),
+		c.firewall(),
 		c.gen(), c.validate(), c.discovery(), c.bench(), c.device(), c.demo(), c.version(),
 	)
 	root.InitDefaultCompletionCmd()

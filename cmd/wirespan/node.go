@@ -12,7 +12,6 @@ import (
 	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/discovery/server"
 	"github.com/wirespan/wirespan/discovery/service"
-	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
 	"github.com/wirespan/wirespan/mesh/config"
 )
@@ -124,7 +123,7 @@ func newRegistry(s agent.Service, c *agent.Settings, nodeID string, log hclog.Lo
 		Name: s.Name, Endpoints: s.Endpoints, Insecure: s.Insecure, Pin: s.Pin,
 		ClusterID: c.ClusterID, AffiliateID: nodeID, Secret: c.ClusterSecret,
 		TTL: discovery.MaxTTL, ClientVersion: version(),
-		Control: bind.Control(mesh.FirewallMark), Log: log.Named("discovery"),
+		Control: bind.Control(c.Firewall.EncryptedMark), Log: log.Named("discovery"),
 	})
 }
 

@@ -84,11 +84,19 @@ func (c *cli) runAgent(ctx context.Context, token *config.Token, opened func(*ne
 	n.explain()
 
 	plane := &dataPlane{backend: backend, name: n.config.InterfaceName, log: n.log.Named("device"), opened: opened}
+	memory, err := agent.OpenMemory(n.state)
+	if err != nil {
+		return err
+	}
+	routing, kernel, err := n.firewall(plane, memory)
+	if err != nil {
+		return err
+	}
 	host := agent.NewHost()
 	hostname, _ := os.Hostname() // none: nothing to announce
 	watchdog, _ := daemon.SdWatchdogEnabled(false)
 	a, err := agent.New(agent.Config{
-		Settings: settings, Reload: n.reload, Keys: n.keys, Clock: clock, Host: host,
+		Settings: settings, Reload: n.reload, Keys: n.keys, Clock: clock, Memory: memory, Firewall: routing, Host: host,
 		Backend: plane.backend, OpenDevice: plane.open, Hostname: hostname, Version: version(),
 		NewRegistry: func(s agent.Service, c *agent.Settings, nodeID string) (agent.Registry, error) {
 			return newRegistry(s, c, nodeID, n.log)
@@ -102,13 +110,14 @@ func (c *cli) runAgent(ctx context.Context, token *config.Token, opened func(*ne
 	if err != nil {
 		return err
 	}
-	return n.run(ctx, parts{a, host, control, hangups})
+	return n.run(ctx, parts{a, host, kernel, control, hangups})
 }
 
 // parts are what run runs.
 type parts struct {
 	agent   *agent.Agent
 	host    *agent.Host
+	kernel  *kernel        // nil: nothing of ours is in it
 	control *agent.Control // nil: none
 	hangups <-chan os.Signal
 }
@@ -133,6 +142,10 @@ func (n *node) run(ctx context.Context, p parts) error {
 		socket.Go(func() error { return p.control.Run(last) })
 	}
 	g.Go(func() error { return p.host.Run(outer) })
+	if p.kernel != nil {
+		defer p.kernel.Close()
+		g.Go(func() error { return p.kernel.Run(outer) })
+	}
 	g.Go(func() error { p.reloadOnHangup(outer); return nil })
 	g.Go(func() error {
 		defer stop()
@@ -163,6 +176,9 @@ func (n *node) clock() (*agent.Clock, error) {
 func (n *node) explain() {
 	if n.config.KubernetesRegistry {
 		n.log.Info("the Kubernetes discovery registry is enabled in the configuration, but not used yet")
+	}
+	if n.config.HostRules {
+		n.log.Info("Talos' NetworkDefaultActionConfig and NetworkRuleConfig do not apply to traffic of the mesh; WirespanConfig's ingress does")
 	}
 	for _, i := range n.config.Ignored {
 		n.log.Info("configuration document is not used by wirespan", "kind", i.Kind, "file", i.File, "line", i.Line)

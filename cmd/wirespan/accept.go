@@ -1,0 +1,33 @@
+package main
+
+import (
+	"fmt"
+	"net/url"
+
+	"github.com/spf13/cobra"
+)
+
+func (c *cli) accept() *cobra.Command {
+	return &cobra.Command{
+		Use:   "accept NODE",
+		Short: "Accept the changed key or address of a known node",
+		Long: "Accept the changed key or address of a known node.\n\n" +
+			"A node id is pinned to the public key and mesh address with which it was first\n" +
+			"seen. A node that turns up with others is held back and shows as the condition\n" +
+			"IdentityChanged: somebody may pose as it. Once you know that it was really set up\n" +
+			"anew, accept it. NODE is its node id or its nodename.",
+		Example: "  wirespan get conflicts\n  wirespan accept box2",
+		Args:    arguments(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cl, err := c.client()
+			if err != nil {
+				return err
+			}
+			if err := cl.post(cmd.Context(), "/v1/accept", url.Values{"node": {args[0]}}, nil); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(c.out, "%s is accepted as it is now\n", args[0])
+			return err
+		},
+	}
+}

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wirespan/wirespan/firewall"
+	"github.com/wirespan/wirespan/mesh/agent"
+)
+
+func (c *cli) explain() *cobra.Command {
+	var output, from string
+	cmd := &cobra.Command{
+		Use:   "explain ADDRESS[:PORT[/PROTO]]",
+		Short: "Say where a packet goes, and why",
+		Long: "Say where a packet goes, and why: into the tunnel and to which peer, past it, or\n" +
+			"nowhere. It says so by the agent's plan and by what the kernel has, and complains\n" +
+			"if the two differ (exit code 1). With --from the packet comes from that peer by the\n" +
+			"mesh, and the ingress rules decide. ADDRESS may be a peer's name, PROTO is tcp,\n" +
+			"udp, icmp or icmpv6 (tcp if only a port is given).",
+		Example: "  wirespan explain 10.2.0.7\n" +
+			"  wirespan explain 10.2.0.7:53/udp -o json\n" +
+			"  wirespan explain [fd51:465f:4361:b102::1]:22 --from box2",
+		Args: arguments(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			t, err := parseTarget(args[0])
+			if err != nil {
+				return usageError{err}
+			}
+			cl, err := c.client()
+			if err != nil {
+				return err
+			}
+			query, err := t.query(cmd.Context(), cl, from)
+			if err != nil {
+				return err
+			}
+			var e agent.Explanation
+			if err := cl.getJSON(cmd.Context(), "/v1/explain", query, &e); err != nil {
+				return err
+			}
+			if output == outputTable {
+				c.printExplanation(e, t)
+			} else if err := writeData(c.out, output, e); err != nil {
+				return err
+			}
+			if e.Difference != "" {
+				return fmt.Errorf("%s: if that lasts, see the conditions of wirespan status", e.Difference)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&from, "from", "", "the peer, or its address, that the packet comes from by the mesh")
+	outputFlag(cmd, &output)
+	return cmd
+}
+
+// target is what explain is asked about.
+type target struct {
+	text     string
+	host     string // an address or a peer's name
+	port     uint16 // 0: none
+	protocol firewall.Protocol
+}
+
+// parseTarget reads ADDRESS[:PORT[/PROTO]]; an IPv6 address with a port is in brackets.
+func parseTarget(s string) (target, error) {
+	t := target{text: s}
+	rest, proto, hasProto := strings.Cut(s, "/")
+	if hasProto {
+		switch t.protocol = firewall.Protocol(proto); t.protocol {
+		case firewall.ProtocolTCP, firewall.ProtocolUDP, firewall.ProtocolICMP, firewall.ProtocolICMPv6:
+		default:
+			return t, fmt.Errorf("%q: the protocol is none of tcp, udp, icmp and icmpv6", s)
+		}
+	}
+	if _, err := netip.ParseAddr(rest); err == nil {
+		t.host = rest
+		return t, nil
+	}
+	host, port, hasPort := rest, "", false
+	if i := strings.LastIndexByte(rest, ':'); i >= 0 {
+		host, port, hasPort = rest[:i], rest[i+1:], true
+	}
+	t.host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	if hasPort {
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil || n == 0 {
+			return t, fmt.Errorf("%q: %q is not a port (an IPv6 address with a port is in brackets)", s, port)
+		}
+		t.port = uint16(n)
+		if !hasProto {
+			t.protocol = firewall.ProtocolTCP
+		}
+	}
+	if t.host == "" {
+		return t, errors.New("an address or a peer's name is missing")
+	}
+	return t, nil
+}
+
+// query asks the agent; a name is looked up among the peers.
+func (t target) query(ctx context.Context, cl *client, from string) (url.Values, error) {
+	addr, err := netip.ParseAddr(t.host)
+	if err != nil {
+		var s agent.Status
+		if err := cl.getJSON(ctx, "/v1/status", nil, &s); err != nil {
+			return nil, err
+		}
+		if t.host == s.Node.Nodename {
+			addr = s.Node.Address
+		} else if peer, err := findPeer(s, t.host); err != nil {
+			return nil, err
+		} else {
+			addr = peer.Address
+		}
+	}
+	q := url.Values{"to": {addr.String()}}
+	if t.port != 0 {
+		q.Set("port", strconv.Itoa(int(t.port)))
+	}
+	if t.protocol != "" {
+		q.Set("protocol", string(t.protocol))
+	}
+	if from != "" {
+		q.Set("from", from)
+	}
+	return q, nil
+}
+
+func (c *cli) printExplanation(e agent.Explanation, t target) {
+	fmt.Fprintf(c.out, "%s: %s\n", t.text, sentence(e))
+	fmt.Fprintln(c.out, "\nBy the plan:")
+	c.printReasons(e.Plan)
+	if e.Kernel != nil {
+		fmt.Fprintln(c.out, "\nBy the kernel:")
+		c.printReasons(*e.Kernel)
+	}
+}
+
+func sentence(e agent.Explanation) string {
+	peer := e.Plan.Peer
+	if peer != "" && e.State != nil {
+		peer = fmt.Sprintf("%s, which is %s", peer, e.State)
+	}
+	switch e.Plan.Path {
+	case firewall.PathLocal:
+		return "delivered on this node"
+	case firewall.PathTunnel:
+		if peer == "" {
+			return "into the tunnel, where no peer has it: dropped"
+		}
+		return "through the tunnel to " + peer
+	case firewall.PathBypass:
+		if peer == "" {
+			return "past the tunnel: no peer has it"
+		}
+		return fmt.Sprintf("past the tunnel (%s), although it belongs to %s", e.Route, peer)
+	}
+	return "refused"
+}
+
+func (c *cli) printReasons(e firewall.Explanation) {
+	fmt.Fprintf(c.out, "  %s\n", e.Path)
+	for _, r := range e.Reasons {
+		fmt.Fprintf(c.out, "    %-12s %s\n", r.Where, r.Text)
+	}
+}

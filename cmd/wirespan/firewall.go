@@ -1,0 +1,152 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/wirespan/wirespan/firewall"
+	"github.com/wirespan/wirespan/firewall/nft"
+	"github.com/wirespan/wirespan/mesh/agent"
+)
+
+// forwardingFile lists the kernel's settings that forwarding for networks behind
+// this node has changed.
+const forwardingFile = "forwarding.json"
+
+// kernel is routing and filtering of the TUN backend.
+type kernel struct {
+	*nft.Firewall
+	state   *agent.State
+	memory  *agent.Memory
+	changed []nft.Sysctl // as forwardingFile has it
+}
+
+// openKernel changes nothing. What an earlier agent had applied is known from
+// the memory, so that changed numbers leave nothing behind.
+func openKernel(st *agent.State, memory *agent.Memory, log hclog.Logger) (*kernel, error) {
+	k := &kernel{state: st, memory: memory}
+	data, err := st.Read(forwardingFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, err
+	default:
+		if err := json.Unmarshal(data, &k.changed); err != nil {
+			return nil, fmt.Errorf("state file %q is damaged: %w (remove it; forwarding then stays as it is now)", st.Path(forwardingFile), err)
+		}
+	}
+	cfg := nft.Config{Log: log}
+	if p := memory.Policy(); p.Table != "" {
+		cfg.Previous = firewall.Compile(p)
+	}
+	if k.Firewall, err = nft.Open(cfg); err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+// Apply makes the kernel route and filter by p.
+func (k *kernel) Apply(p firewall.Policy) ([]string, error) {
+	if err := p.Check(); err != nil {
+		return nil, err
+	}
+	err := k.Firewall.Apply(firewall.Compile(p))
+	warnings := k.Warnings()
+	if err != nil {
+		return warnings, err
+	}
+	reverse, err := k.SetReversePath(p.Interface)
+	if err != nil {
+		return warnings, err
+	}
+	if reverse.All == 1 {
+		warnings = append(warnings, "net.ipv4.conf.all.rp_filter is 1: links drop packets whose way back is not by the same link, such as those of networks with several gateways; 2 checks loosely")
+	}
+	return warnings, k.forward(nft.ForwardingSpec{Interface: p.Interface, Networks: p.Forwarded})
+}
+
+// forward turns forwarding on for networks behind this node, and back to what it
+// was when there are none any more.
+func (k *kernel) forward(want nft.ForwardingSpec) error {
+	if len(want.Networks) == 0 && len(k.changed) == 0 {
+		return nil
+	}
+	changed, err := k.SetForwarding(want, k.changed)
+	return errors.Join(err, k.keep(changed))
+}
+
+// keep writes down which settings are changed.
+func (k *kernel) keep(changed []nft.Sysctl) error {
+	if slices.Equal(changed, k.changed) {
+		return nil
+	}
+	k.changed = changed
+	if len(changed) == 0 {
+		return k.state.Remove(forwardingFile)
+	}
+	data, err := json.Marshal(changed)
+	if err != nil {
+		return fmt.Errorf("encoding %s: %w", forwardingFile, err)
+	}
+	return k.state.Replace(forwardingFile, data)
+}
+
+// Remove takes everything back, whoever of us had applied it. Without a memory of
+// that there is nothing, and so no need for privileges.
+func (k *kernel) Remove() error {
+	err := k.Restore(k.changed)
+	if err == nil {
+		err = k.keep(nil)
+	}
+	if p := k.memory.Policy(); p.Table != "" {
+		err = errors.Join(k.Firewall.Remove(firewall.Compile(p)), err)
+	}
+	return err
+}
+
+// inside is the filter of the netstack backend, which routes nothing.
+type inside struct{ plane *dataPlane }
+
+func (i inside) Apply(p firewall.Policy) ([]string, error) {
+	if err := p.Ingress.Check(); err != nil {
+		return nil, err
+	}
+	i.plane.filter(p.Ingress)
+	return nil, nil
+}
+
+func (inside) Remove() error            { return nil }
+func (inside) Changed() <-chan struct{} { return nil }
+
+func (inside) Lookup(firewall.Query, firewall.Policy) (firewall.Explanation, error) {
+	return firewall.Explanation{}, errors.New("a netstack asks no kernel")
+}
+
+// firewall is what routes and filters for the backend. What an agent had applied
+// before that was turned off is taken back.
+func (n *node) firewall(plane *dataPlane, memory *agent.Memory) (agent.Firewall, *kernel, error) {
+	switch {
+	case plane.backend.Netstack:
+		return inside{plane}, nil, nil
+	case n.config.Firewall.Enabled:
+		k, err := openKernel(n.state, memory, n.log.Named("firewall"))
+		return k, k, err
+	case memory.Policy().Table != "":
+		return nil, nil, n.removeFirewall(memory)
+	}
+	return nil, nil, nil
+}
+
+// removeFirewall takes back what an agent that no longer runs has applied.
+func (n *node) removeFirewall(memory *agent.Memory) error {
+	k, err := openKernel(n.state, memory, n.log.Named("firewall"))
+	if err != nil {
+		return err
+	}
+	return errors.Join(k.Remove(), k.Close(), memory.ForgetPolicy())
+}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/wirespan/wirespan/firewall"
+	"github.com/wirespan/wirespan/firewall/nft"
+)
+
+// Lookup says where the kernel sends a packet, whatever was applied.
+func (k *kernel) Lookup(q firewall.Query, p firewall.Policy) (firewall.Explanation, error) {
+	ask := nft.Query{Numbers: p.Numbers, Destination: q.Destination}
+	if q.Source.IsValid() {
+		ask.Source, ask.From = q.Source, p.Interface
+	}
+	v, err := k.Firewall.Lookup(context.Background(), ask)
+	if err != nil {
+		return firewall.Explanation{}, err
+	}
+	l := lookup{view: v, query: q, policy: p}
+	if plan := p.Explain(q); q.Source.IsValid() && plan.Path == firewall.PathRefused && v.Table {
+		l.Path = firewall.PathRefused // the tunnel's and the ingress chain's decisions can't be asked
+		l.because("nftables", "the rules that are to refuse it are in place")
+		return l.Explanation, nil
+	}
+	l.route()
+	return l.Explanation, nil
+}
+
+// lookup tells a kernel's view in the terms of an explanation.
+type lookup struct {
+	firewall.Explanation
+	view   nft.KernelView
+	query  firewall.Query
+	policy firewall.Policy
+}
+
+func (l *lookup) because(where, format string, args ...any) {
+	l.Reasons = append(l.Reasons, firewall.Reason{Where: where, Text: fmt.Sprintf(format, args...)})
+}
+
+// route follows the packet as the kernel does.
+func (l *lookup) route() {
+	v, r := &l.view, l.view.Unmarked
+	set := "routed4"
+	if l.query.Destination.Is6() {
+		set = "routed6"
+	}
+	switch {
+	case r.Type == "local":
+		l.Path = firewall.PathLocal
+		l.because("table local", "it is an address of this node")
+		return
+	case !v.Table:
+		l.because("nftables", "there is no table inet %s", l.policy.Table)
+	case v.Routed:
+		l.because(set, "%s has it: it gets mark %#x", v.Network, v.Mark)
+	default:
+		l.because(set, "it is in no element")
+	}
+	if v.Routed && v.Rule {
+		r = v.Marked
+		l.because("ip rule", "mark %#x is looked up in table %d", v.Mark, l.policy.RoutingTable)
+	} else if v.Routed {
+		l.because("ip rule", "there is none of priority %d for mark %#x", l.policy.RulePriority, v.Mark)
+	}
+	l.leave(r)
+}
+
+// leave is for what leaves by a route.
+func (l *lookup) leave(r nft.RouteView) {
+	owned := l.view.Routed || l.policy.Subnet.IsValid() && l.policy.Subnet.Contains(l.query.Destination)
+	table := fmt.Sprintf("table %d", r.Table)
+	if r.Table == firewall.RouteMain {
+		table = "table main"
+	}
+	switch {
+	case r.Interface == l.policy.Interface && r.Type == "unicast":
+		l.Path = firewall.PathTunnel
+		l.because(table, "it goes by %s", r.Interface)
+	case owned && r.Type != "unicast":
+		l.Path = firewall.PathRefused
+		l.because(table, "%s", r.Type)
+	case owned && l.view.Table:
+		l.Path = firewall.PathRefused
+		l.because("guard", "it would go by %s, and is dropped", r.Interface)
+	case r.Type != "unicast":
+		l.Path = firewall.PathBypass
+		l.because("table main", "no route leads there (%s)", r.Type)
+	default:
+		l.Path = firewall.PathBypass
+		l.because(table, "it goes by %s", r.Interface)
+	}
+}
