@@ -1,0 +1,73 @@
+package nft
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/wirespan/wirespan/firewall"
+)
+
+func benchmark(b *testing.B, do func(b *testing.B, p firewall.Policy)) {
+	namespace(b) // the benchmark's own goroutine; those of sub-benchmarks have other threads
+	for _, n := range []int{10, 100, 1000, 10000} {
+		b.Run(fmt.Sprint("prefixes=", n), func(b *testing.B) {
+			namespace(b)
+			tunnel(b, iface)
+			p := policy()
+			p.Routed = many(n)
+			b.ReportAllocs()
+			do(b, p)
+		})
+	}
+}
+
+// The whole table, replacing one of the same size.
+func BenchmarkApplyFull(b *testing.B) {
+	benchmark(b, func(b *testing.B, p firewall.Policy) {
+		f, rs := open(b), firewall.Compile(p)
+		for b.Loop() {
+			f.known = nil
+			apply(b, f, rs)
+		}
+	})
+}
+
+// One prefix comes or goes.
+func BenchmarkApplyOneChange(b *testing.B) {
+	benchmark(b, func(b *testing.B, p firewall.Policy) {
+		f, with := open(b), firewall.Compile(p)
+		p.Routed = append(p.Routed[:3:3], p.Routed[4:]...)
+		without := firewall.Compile(p)
+		apply(b, f, with)
+		for i := 0; b.Loop(); i++ {
+			if i%2 == 0 {
+				apply(b, f, without)
+			} else {
+				apply(b, f, with)
+			}
+		}
+	})
+}
+
+// Nothing changed, and nobody touched nftables.
+func BenchmarkApplyNothing(b *testing.B) {
+	benchmark(b, func(b *testing.B, p firewall.Policy) {
+		f, rs := open(b), firewall.Compile(p)
+		apply(b, f, rs)
+		for b.Loop() {
+			apply(b, f, rs)
+		}
+	})
+}
+
+// Nothing of ours changed, but somebody else touched nftables.
+func BenchmarkApplyAfterOthers(b *testing.B) {
+	benchmark(b, func(b *testing.B, p firewall.Policy) {
+		f, rs := open(b), firewall.Compile(p)
+		apply(b, f, rs)
+		for b.Loop() {
+			f.known.generation--
+			apply(b, f, rs)
+		}
+	})
+}
