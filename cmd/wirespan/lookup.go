@@ -43,10 +43,7 @@ func (l *lookup) because(where, format string, args ...any) {
 // route follows the packet as the kernel does.
 func (l *lookup) route() {
 	v, r := &l.view, l.view.Unmarked
-	set := "routed4"
-	if l.query.Destination.Is6() {
-		set = "routed6"
-	}
+	set := firewall.RoutedSet(l.query.Destination.Is6())
 	switch {
 	case r.Type == "local":
 		l.Path = firewall.PathLocal
