@@ -32,7 +32,7 @@ func peerSpecs(in *Input, known *nodes, addrs []hostAddress, cs *conditions) []P
 	if !in.Host.Netstack { // its stack holds none of them; a neighbour on this host may
 		reportOwnAddresses(peers, addrs, cs)
 	}
-	refuse := refusals{protectedAddresses(&in.Host), in.Config.AllowedNetworks}
+	refuse := refusals{protectedAddresses(&in.Host), in.Config.AllowedNetworks, ownNetworks(in)}
 	want := reserved(in)
 	for i := range peers {
 		want = peers[i].appendWanted(want, i, &refuse, cs)

@@ -64,6 +64,23 @@ func TestAllowedIPs(t *testing.T) {
 	}
 }
 
+// A peer may be inside a network that this node advertises. All that it sends here
+// by the tunnel would be dropped if its addresses were not its own.
+func TestPeerInOwnNetwork(t *testing.T) {
+	in := testInput()
+	in.Config.AdvertisedNetworks = prefixes("10.61.1.0/24")
+	p := testPeer("n1", "11")
+	p.Addresses, p.AdditionalAddresses = addrs("10.61.1.7"), prefixes("10.61.0.0/23")
+	in.Affiliates = []Affiliate{p}
+	spec, conditions := specOf(t, in, "n1")
+	if want := prefixes("10.61.0.0/24 10.61.1.7/32 fd00:0:0:2::11/128"); !slices.Equal(spec.AllowedIPs, want) {
+		t.Errorf("allowed IPs %v, want %v", spec.AllowedIPs, want)
+	}
+	if !strings.Contains(conditions, "advertise it on one node only") {
+		t.Errorf("conditions: %s", conditions)
+	}
+}
+
 // A default route leaves this host its own addresses, its links and the /64.
 func TestDefaultRouteFromPeer(t *testing.T) {
 	in := testInput()

@@ -40,6 +40,7 @@ func protectedAddresses(h *Host) []protected {
 type refusals struct {
 	guarded    []protected
 	allowances []Allowance
+	own        []netip.Prefix // networks that this node itself leads to
 }
 
 // allowed reports whether the node called label may have n all the same.

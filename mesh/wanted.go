@@ -23,8 +23,7 @@ var neverRouted = []netip.Prefix{
 }
 
 // reserved is what no peer may have beyond its own KubeSpan address: the
-// cluster's /64, every address of this host and the networks it advertises, and
-// what is never routed.
+// cluster's /64, every address of this host, and what is never routed.
 func reserved(in *Input) []span {
 	var out []span
 	for _, p := range neverRouted {
@@ -35,11 +34,6 @@ func reserved(in *Input) []span {
 	}
 	if in.Self.Address.IsValid() {
 		out = append(out, spanOf(hostPrefix(in.Self.Address), nobody))
-	}
-	for _, n := range in.Config.AdvertisedNetworks {
-		if !in.Host.Netstack && n.Bits() >= broadBits { // a broad one is for what others don't have
-			out = append(out, spanOf(n, nobody))
-		}
 	}
 	for _, l := range in.Host.Links {
 		for _, p := range l.Addresses {
@@ -70,6 +64,7 @@ func (p *candidate) appendWanted(want []span, owner int, refuse *refusals, cs *c
 			want = append(want, spanOf(n, owner))
 		}
 	}
+	want = cut(want, first, refuse.own)
 	for _, a := range bounded(p.Addresses, maxPeerAddresses) {
 		// The KubeSpan address is claimed already, or must not be routed.
 		if a = a.Unmap(); a.IsValid() && a != p.Address {
@@ -78,22 +73,37 @@ func (p *candidate) appendWanted(want []span, owner int, refuse *refusals, cs *c
 	}
 	guarded := refuse.covered(p.label, want[first:])
 	p.reportRefused(broad, guarded, cs)
-	return p.cut(want, first, guarded)
-}
-
-// cut takes what p excludes and what is guarded from want[first:].
-func (p *candidate) cut(want []span, first int, guarded []protected) []span {
-	if len(p.ExcludeAdvertisedNetworks) == 0 && len(guarded) == 0 {
-		return want
-	}
-	less := slices.Clone(want[first:])
+	var not []netip.Prefix
 	for _, n := range bounded(p.ExcludeAdvertisedNetworks, maxPeerAddresses) {
 		if n = unmapPrefix(n); n.IsValid() {
-			less = append(less, spanOf(n, nobody))
+			not = append(not, n)
 		}
 	}
 	for _, g := range guarded {
-		less = append(less, spanOf(hostPrefix(g.address), nobody))
+		not = append(not, hostPrefix(g.address))
+	}
+	return cut(want, first, not)
+}
+
+// ownNetworks are those that this node leads to, so that no peer does. A peer may
+// be in one: its own addresses are its all the same.
+func ownNetworks(in *Input) (out []netip.Prefix) {
+	for _, n := range in.Config.AdvertisedNetworks {
+		if !in.Host.Netstack && n.Bits() >= broadBits { // a broad one is for what others don't have
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// cut takes prefixes from want[first:].
+func cut(want []span, first int, not []netip.Prefix) []span {
+	if len(not) == 0 || first == len(want) {
+		return want
+	}
+	less := slices.Clone(want[first:])
+	for _, n := range not {
+		less = append(less, spanOf(n, nobody))
 	}
 	rest, _ := divide(less)
 	rest = slices.DeleteFunc(rest, func(s span) bool { return s.owner == nobody })
