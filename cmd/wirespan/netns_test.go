@@ -59,6 +59,9 @@ func TestNetns(t *testing.T) {
 		{"Flood", netnsFlood},
 		{"Noise", netnsNoise},
 		{"Crowd", netnsCrowd},
+		{"Sites", netnsSites},
+		{"SitesMasquerade", netnsSitesMasquerade},
+		{"TunnelInTunnel", netnsTunnelInTunnel},
 	} {
 		t.Run(scenario.name, func(t *testing.T) {
 			t.Parallel()
