@@ -54,6 +54,7 @@ type Device struct {
 	wg         *wireguard.Device
 	tun        *echo
 	bind       Bind
+	gate       *gatedBind // in front of it
 	log        hclog.Logger
 	events     chan struct{}
 	keeper     *keeper
@@ -103,6 +104,7 @@ func open(c Config) *Device {
 	tun, bind := newFlight(flightLimit).between(d.tun, c.Bind)
 	d.wg = wireguard.NewDevice(tun, bind, logger(c.Log))
 	bind.device.Store(d.wg)
+	d.gate = bind
 	ctx, cancel := context.WithCancel(context.Background())
 	d.cancel = cancel
 	w := watcher{signal: c.Bind.Handshakes(), gone: d.wg.Wait(), read: d.handshakeSum, changed: d.handshaken}
@@ -195,12 +197,9 @@ func (d *Device) setPort(port uint16) error {
 	return d.wg.IpcSet(fmt.Sprintf("listen_port=%d\n", port))
 }
 
-// ListenPort is the UDP port that is really open; 0 if none is.
-func (d *Device) ListenPort() uint16 {
-	var port uint16
-	_ = d.read(visitor{port: &port}) // it fails on no input of ours
-	return port
-}
+// ListenPort is the UDP port that is really open; 0 if none is. It is asked for
+// often, and the device would tell it only with everything about all peers.
+func (d *Device) ListenPort() uint16 { return uint16(d.gate.port.Load()) }
 
 // Events signals, coalesced, that the statistics of peers changed by a
 // handshake, so that they can be read at once.

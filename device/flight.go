@@ -243,6 +243,7 @@ type gatedBind struct {
 	flight *flight
 	door   door
 	device atomic.Pointer[wireguard.Device] // nil until there is one
+	port   atomic.Uint32                    // as last opened; 0 if that failed
 }
 
 // underLoad reports whether the device answers handshakes with cookies.
@@ -254,6 +255,10 @@ func (g *gatedBind) underLoad() bool {
 // Open opens the socket and bounds what its receive functions let in.
 func (g *gatedBind) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
 	fns, actual, err := g.Bind.Open(port)
+	if err != nil {
+		actual = 0
+	}
+	g.port.Store(uint32(actual))
 	for i, fn := range fns {
 		fns[i] = g.receive(fn)
 	}

@@ -22,10 +22,10 @@ const (
 	minBudget   = 32 << 20
 	maxBudget   = 48 << 20
 	// headroom is for garbage, at least, and a share of what is live. The smallest
-	// makes a collection, of a few milliseconds, follow each tenth of a second of
+	// makes a collection, of a few milliseconds, follow each twentieth of a second of
 	// the heaviest load known (datagrams through the netstack, 80 MB/s).
-	minHeadroom   = 8 << 20
-	headroomShare = 8
+	minHeadroom   = 4 << 20
+	headroomShare = 16
 )
 
 // Tune fits the Go runtime to a process whose main work is a data plane: the

@@ -15,7 +15,7 @@ const (
 	janitorQuiet = 8 << 20
 	// janitorWorth is how much garbage, together with what is free but not
 	// returned, makes a collection worthwhile.
-	janitorWorth = 4 << 20
+	janitorWorth = 2 << 20
 )
 
 // janitor takes the garbage out when the process is quiet. A lazy collector

@@ -185,11 +185,18 @@ func readBody(in *bufio.Reader, body *bytes.Buffer) error {
 	}
 }
 
+// keptBuffer is the largest buffer that is used again. One that once held a
+// thousand peers is not kept for the few that change later.
+const keptBuffer = 64 << 10
+
 // wipe empties buffers that held secrets.
 func wipe(buffers ...*bytes.Buffer) {
 	for _, b := range buffers {
 		b.Reset()
 		clear(b.AvailableBuffer()[:b.Available()])
+		if b.Cap() > keptBuffer {
+			*b = bytes.Buffer{}
+		}
 	}
 }
 

@@ -27,11 +27,16 @@ type ruleSpec struct {
 	Rule  string `json:"rule"`
 }
 
+// routeEntries are the networks of peers; their mesh addresses are in the specs.
 func routeEntries(p mesh.Plan) []entry {
-	return entries(p.Routes, func(r mesh.Route) entry {
-		spec, status := &p.Specs[r.Peer], &p.Statuses[r.Peer]
-		return entry{id: r.Prefix.String(), spec: routeSpec{r.Prefix, spec.Label, spec.PublicKey, status.State, r.Path}}
-	})
+	out := make([]entry, 0, len(p.Routes))
+	for _, r := range p.Routes {
+		if r.Path != mesh.PathMesh {
+			spec, status := &p.Specs[r.Peer], &p.Statuses[r.Peer]
+			out = append(out, entry{id: r.Prefix.String(), spec: routeSpec{r.Prefix, spec.Label, spec.PublicKey, status.State, r.Path}})
+		}
+	}
+	return out
 }
 
 func conflictEntries(conditions []mesh.Condition) []entry {
