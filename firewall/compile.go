@@ -70,8 +70,13 @@ func families(l []netip.Prefix) (v4, v6 []netip.Prefix) {
 // compiler makes the chains of a policy.
 type compiler struct{ p *Policy }
 
-// tracked reports whether connections from the tunnel are marked as such.
-func (p *Policy) tracked() bool { return p.ReturnByTunnel || len(p.Masquerade) > 0 }
+// tracked reports whether connections from the tunnel are marked as such. Hosts
+// in IPv6 networks behind this node need that to reply to mesh addresses, which
+// no set of routed networks has.
+func (p *Policy) tracked() bool {
+	_, forwarded6 := families(p.Forwarded)
+	return p.ReturnByTunnel || len(p.Masquerade) > 0 || len(forwarded6) > 0
+}
 
 func (c compiler) encrypted() Expr     { return MarkIs{Mask: c.p.Mask, Value: c.p.EncryptedMark} }
 func (c compiler) markForTunnel() Expr { return SetMark{Mask: c.p.Mask, Value: c.p.TunnelMark} }

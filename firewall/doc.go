@@ -55,8 +55,9 @@
 //     elements of sets ([Ruleset.SameShape]; [Diff] says which). Two things
 //     change the shape: the first or last source of a family in an ingress rule,
 //     and any routed network of a family without a default route.
-//   - Without ReturnByTunnel, Masquerade and a restricted ingress, no rule looks
-//     at connections: the kernel then need not track them.
+//   - Without ReturnByTunnel, Masquerade, IPv6 networks behind this node and a
+//     restricted ingress, no rule looks at connections: the kernel then need not
+//     track them.
 //
 // # Limits
 //

@@ -73,7 +73,8 @@ func checkSets(t *testing.T, rs Ruleset) {
 // checkConntrack: nothing makes the kernel track connections needlessly.
 func checkConntrack(t *testing.T, p Policy, rs Ruleset) {
 	t.Helper()
-	needed := p.ReturnByTunnel || len(p.Masquerade) > 0 || NewMatcher(p.Ingress).Restricts()
+	leads6 := slices.ContainsFunc(p.Forwarded, func(n netip.Prefix) bool { return n.Addr().Is6() })
+	needed := p.ReturnByTunnel || len(p.Masquerade) > 0 || leads6 || NewMatcher(p.Ingress).Restricts()
 	if used := strings.Contains(rs.String(), "\tct ") || strings.Contains(rs.String(), " ct "); used != needed {
 		t.Errorf("connections are tracked: %v, want %v\n%v", used, needed, rs)
 	}

@@ -35,6 +35,8 @@ type Policy struct {
 	// if their destination is not routed. It needs connection tracking.
 	ReturnByTunnel bool
 	// Forwarded lists networks behind this node, for which the kernel must forward.
+	// Hosts in those of IPv6 may reply to mesh addresses: that implies connection
+	// tracking.
 	Forwarded []netip.Prefix
 	// Masquerade lists networks behind this node that see its own address
 	// instead of the mesh's; it implies connection tracking.
