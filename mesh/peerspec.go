@@ -32,13 +32,15 @@ func peerSpecs(in *Input, known *nodes, addrs []hostAddress, cs *conditions) []P
 	if !in.Host.Netstack { // its stack holds none of them; a neighbour on this host may
 		reportOwnAddresses(peers, addrs, cs)
 	}
-	refuse := refusals{protectedAddresses(&in.Host), in.Config.AllowedNetworks, ownNetworks(in)}
+	refuse := refusals{protectedAddresses(&in.Host), in.Config.AllowedNetworks, ownNetworks(in), len(peers)}
 	want := reserved(in)
 	for i := range peers {
 		want = peers[i].appendWanted(want, i, &refuse, cs)
 	}
-	had, contested := divide(want)
-	reportOverlaps(peers, had, contested, cs)
+	had, contested := settle(want, len(peers))
+	for _, c := range contested {
+		reportOverlaps(peers, had, c, cs)
+	}
 
 	allowed := allowedIPs(peers, had)
 	specs := make([]PeerSpec, len(peers))

@@ -107,6 +107,26 @@ func TestDefaultRouteFromPeer(t *testing.T) {
 	}
 }
 
+// What other peers have stays theirs, whichever node id is lower.
+func TestExitNodeLeavesSites(t *testing.T) {
+	in := testInput()
+	exit, second, site := testPeer("n1", "11"), testPeer("n2", "12"), testPeer("n3", "13")
+	exit.AdditionalAddresses, second.AdditionalAddresses = prefixes("0.0.0.0/0"), prefixes("0.0.0.0/0")
+	site.AdditionalAddresses, site.Addresses = prefixes("10.61.3.0/24"), addrs("198.51.100.7")
+	in.Affiliates = []Affiliate{exit, second, site}
+	in.Config.AllowedNetworks = []Allowance{{exit.Nodename, prefixes("0.0.0.0/0")[0]}, {second.Nodename, prefixes("0.0.0.0/0")[0]}}
+	got, conditions := specOf(t, in, "n3")
+	if want := prefixes("10.61.3.0/24 198.51.100.7/32 fd00:0:0:2::13/128"); !slices.Equal(got.AllowedIPs, want) {
+		t.Errorf("allowed IPs of the site %v, want %v", got.AllowedIPs, want)
+	}
+	if strings.Count(conditions, "NetworkOverlap") != 1 || !strings.Contains(conditions, `"n2" (node n2) announces 1.0.0.0/8, which "n1" (node n1) keeps;`) {
+		t.Errorf("conditions:\n%s", conditions)
+	}
+	if got, _ := specOf(t, in, "n1"); !slices.ContainsFunc(got.AllowedIPs, func(p netip.Prefix) bool { return p.Contains(addrs("8.8.8.8")[0]) }) {
+		t.Errorf("allowed IPs of the exit node %v", got.AllowedIPs)
+	}
+}
+
 func TestPeerConflicts(t *testing.T) {
 	for _, c := range []struct {
 		name       string

@@ -41,6 +41,7 @@ type refusals struct {
 	guarded    []protected
 	allowances []Allowance
 	own        []netip.Prefix // networks that this node itself leads to
+	last       int            // added to the owner of a broad network: see settle
 }
 
 // allowed reports whether the node called label may have n all the same.

@@ -60,6 +60,8 @@ func (p *candidate) appendWanted(want []span, owner int, refuse *refusals, cs *c
 		case !n.IsValid():
 		case refuse.broad(p.label, n):
 			broad = append(broad, n)
+		case n.Bits() < broadBits:
+			want = append(want, spanOf(n, owner+refuse.last))
 		default:
 			want = append(want, spanOf(n, owner))
 		}
@@ -84,6 +86,41 @@ func (p *candidate) appendWanted(want []span, owner int, refuse *refusals, cs *c
 	}
 	return cut(want, first, not)
 }
+
+// settle divides what n peers want. Broad networks, whose owners are n higher, are
+// for what no other peer has: those of exit nodes don't take everybody's sites.
+// Only what peers have lost of the same kind is contested.
+func settle(want []span, n int) (had []span, contested [2]contest) {
+	broad := slices.ContainsFunc(want, func(s span) bool { return s.owner >= n })
+	all, lost := divide(want)
+	if !broad {
+		contested[0] = contest{lost, all}
+		return all, contested
+	}
+	kind := func(s span) (int, span) {
+		if s.owner < n {
+			return 0, s
+		}
+		s.owner -= n
+		return 1, s
+	}
+	for _, s := range lost {
+		k, s := kind(s)
+		contested[k].lost = append(contested[k].lost, s)
+	}
+	joined := make(spans, 0, len(all))
+	for _, s := range all {
+		k, s := kind(s)
+		if len(contested[k].lost) > 0 {
+			contested[k].had = append(contested[k].had, s)
+		}
+		joined.push(s)
+	}
+	return joined, contested
+}
+
+// contest is what was wanted by several, and who has it.
+type contest struct{ lost, had []span }
 
 // ownNetworks are those that this node leads to, so that no peer does. A peer may
 // be in one: its own addresses are its all the same.
@@ -112,7 +149,7 @@ func cut(want []span, first int, not []netip.Prefix) []span {
 
 // reportOverlaps names both owners of what an earlier peer keeps. Every loser
 // is one condition, however many winners there are.
-func reportOverlaps(peers []candidate, had, contested []span, cs *conditions) {
+func reportOverlaps(peers []candidate, had []span, c contest, cs *conditions) {
 	const named = 3
 	left := make([]bool, len(peers))
 	for _, s := range had {
@@ -120,6 +157,7 @@ func reportOverlaps(peers []candidate, had, contested []span, cs *conditions) {
 			left[s.owner] = true
 		}
 	}
+	contested := c.lost
 	sort.SliceStable(contested, func(i, j int) bool { return contested[i].owner < contested[j].owner })
 	for start, end := 0, 0; start < len(contested); start = end {
 		owner := contested[start].owner
@@ -128,7 +166,7 @@ func reportOverlaps(peers []candidate, had, contested []span, cs *conditions) {
 		if owner == nobody {
 			continue
 		}
-		lost := losses(contested[start:end], had)
+		lost := losses(contested[start:end], c.had)
 		if len(lost) == 0 {
 			continue
 		}
