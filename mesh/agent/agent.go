@@ -128,6 +128,8 @@ type Agent struct {
 	registries  map[string]*runningRegistry
 	answered    bool // a discovery service has, since the start
 	routing     routing
+	before      firewall.Policy // what of the last run's is still to be held: see settle
+	settled     time.Time       // until when; zero: discovery has not answered
 	discoveries chan struct{}
 	forgetting  sync.WaitGroup
 	live        atomic.Pointer[Device]  // for Ping, outside the loop
@@ -155,7 +157,7 @@ func New(c Config) (*Agent, error) {
 		cfg: c, log: c.Log, config: c.Settings, first: c.Settings, mtu: c.Settings.mesh(nil).MTU,
 		resources: NewResources(), requests: make(chan request), done: make(chan struct{}),
 		registries: map[string]*runningRegistry{}, discoveries: make(chan struct{}, 1),
-		started: time.Now(),
+		started: time.Now(), before: c.Memory.Policy(),
 	}
 	a.status.Store(&Status{
 		Version: c.Version, Started: a.started, Updated: a.started, Backend: c.Backend.String(), BackendReason: c.Backend.Reason,

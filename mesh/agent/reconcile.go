@@ -53,6 +53,7 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 		Affiliates: affiliates, Stats: stats, Previous: a.previous.Statuses, Pins: a.cfg.Memory.Pins(a.self.Subnet),
 	}, now)
 	report(conditionMemory, pinsFile, a.cfg.Memory.KeepPins(a.self.Subnet, plan.Pins))
+	a.settle(plan, now)
 	applyErr := a.apply(plan)
 	report(conditionApply, "device", applyErr)
 	conditions = append(conditions, a.routingConditions()...)

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"time"
 
 	"go4.org/netipx"
 
@@ -86,8 +87,38 @@ func (a *Agent) unroute() error {
 	return a.cfg.Memory.ForgetPolicy()
 }
 
-// policy is what follows from the plan. Until discovery has answered, what was
-// routed before the agent started stays routed: a restart must not open a gap.
+// settleTime is for how long after discovery's first answer what was routed
+// before the agent started stays routed. If the service was down, too, and has
+// lost its state, it learns of the members one by one, which try once a minute.
+const settleTime = 2 * time.Minute
+
+// settle lets go of what was routed before the agent started: at once of what a
+// peer has now, for then the plan decides, and of the rest in time.
+func (a *Agent) settle(plan mesh.Plan, now time.Time) {
+	if len(a.before.Routed) == 0 {
+		return
+	}
+	if a.answered && a.settled.IsZero() {
+		a.settled = now.Add(settleTime)
+	}
+	if a.answered && !now.Before(a.settled) {
+		a.before.Routed = nil
+		return
+	}
+	var left netipx.IPSetBuilder
+	for _, p := range a.before.Routed {
+		left.AddPrefix(p)
+	}
+	for i := range plan.Routes {
+		left.RemovePrefix(plan.Routes[i].Prefix)
+	}
+	if set, err := left.IPSet(); err == nil { // else an invalid prefix, which neither list holds
+		a.before.Routed = set.Prefixes()
+	}
+}
+
+// policy is what follows from the plan, and what is still held from before the
+// agent started: a restart must not open a gap.
 func (a *Agent) policy(plan mesh.Plan) firewall.Policy {
 	p := firewall.Policy{
 		Numbers: a.first.Firewall.Numbers, Interface: a.first.InterfaceName, MTU: a.mtu, Subnet: a.self.Subnet,
@@ -98,8 +129,8 @@ func (a *Agent) policy(plan mesh.Plan) firewall.Policy {
 	if a.config.Masquerade {
 		p.Masquerade = p.Forwarded
 	}
-	if before := a.cfg.Memory.Policy(); !a.answered && before.Subnet == p.Subnet {
-		p.Routed = union(p.Routed, before.Routed)
+	if a.before.Subnet == p.Subnet {
+		p.Routed = union(p.Routed, a.before.Routed)
 	}
 	return p
 }

@@ -123,12 +123,13 @@ func TestFirewallStopAndLeave(t *testing.T) {
 	})
 }
 
-// A restart keeps what was routed until discovery has answered.
+// A restart keeps what was routed until discovery has answered, and what no peer
+// has for a while longer: the service may have lost its state, too.
 func TestFirewallRemembers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, meshDocument)
 		h.start()
-		h.find(withNetworks(testPeer(1), "10.1.0.0/16"))
+		h.find(withNetworks(testPeer(1), "10.1.0.0/16", "10.3.0.0/16"))
 		h.stop()
 		memory, err := OpenMemory(h.state)
 		if err != nil {
@@ -140,9 +141,21 @@ func TestFirewallRemembers(t *testing.T) {
 		if !has(h.fw.routed(), "10.1.0.0/16") {
 			t.Errorf("before discovery answers %v is routed", h.fw.routed())
 		}
+		h.find()
+		if !has(h.fw.routed(), "10.1.0.0/16") {
+			t.Errorf("after it has answered that there is nobody, %v is routed", h.fw.routed())
+		}
+		h.find(withNetworks(testPeer(1), "10.2.0.0/16", "10.3.0.0/16"))
 		h.find(withNetworks(testPeer(1), "10.2.0.0/16"))
-		if has(h.fw.routed(), "10.1.0.0/16") || !has(h.fw.routed(), "10.2.0.0/16") {
+		if has(h.fw.routed(), "10.3.0.0/16") {
+			t.Errorf("the peer had 10.3.0.0/16 again and gave it up, and %v is routed", h.fw.routed())
+		}
+		if !has(h.fw.routed(), "10.1.0.0/16") || !has(h.fw.routed(), "10.2.0.0/16") {
 			t.Errorf("after it has answered %v is routed", h.fw.routed())
+		}
+		h.advance(settleTime + time.Minute)
+		if has(h.fw.routed(), "10.1.0.0/16") || !has(h.fw.routed(), "10.2.0.0/16") {
+			t.Errorf("after %v %v is routed", settleTime, h.fw.routed())
 		}
 	})
 }
