@@ -17,10 +17,10 @@
 //     starts over. Nothing is published before the snapshot has come.
 //   - A "deleted" event is checked against a List of the server about a second
 //     later: reference servers also send it when only endpoints expired.
-//   - What is known survives outages. If a new connection's snapshot misses
-//     more than half of the members known, the server has probably lost its
-//     state: the missing ones are kept for one TTL, in which each of them
-//     publishes itself again if it lives. A "deleted" event ends that at once.
+//   - What is known survives outages. What a new connection's snapshot misses
+//     is kept for one TTL, since the server may have lost it, in which each
+//     member publishes itself again if it lives. A "deleted" event ends that at
+//     once. If more than half is missing, that is shown as a problem.
 //
 // HTTPS_PROXY and NO_PROXY are honoured, for plaintext connections as well,
 // and ALL_PROXY where HTTPS_PROXY is not set; HTTP CONNECT and SOCKS5.

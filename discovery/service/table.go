@@ -18,11 +18,12 @@ import (
 type table struct {
 	self    string
 	secret  mesh.Secret
-	grace   time.Duration // how long to keep what a suspicious snapshot misses
+	grace   time.Duration // how long to keep what a snapshot misses
 	entries map[string]*entry
 	deleted map[string]bool // events to verify; true: the List under way will tell
 	dirty   bool            // result changed since it was last taken
 	full    bool            // the server holds more affiliates than the limit
+	lost    bool            // the last snapshot missed more than half of what was known
 	invalid []discovery.Problem
 }
 
@@ -37,8 +38,9 @@ func newTable(self string, secret mesh.Secret, grace time.Duration) *table {
 }
 
 // snapshot takes the first message of a watch: everything the server has. What
-// it misses is gone, unless it misses more than half of what was known: then
-// the server has more likely lost its state than most of the mesh its members.
+// it misses may have left, or the server has lost it and it has not come back
+// yet. It is kept for a while: a peer that is dropped for a moment is one whose
+// networks are nobody's for a moment, and packets for them leave in the clear.
 func (t *table) snapshot(list []*pb.Affiliate, now time.Time) {
 	t.dirty, t.full, t.invalid = true, false, nil
 	listed := make(map[string]bool, len(list))
@@ -57,14 +59,10 @@ func (t *table) snapshot(list []*pb.Affiliate, now time.Time) {
 			missing++
 		}
 	}
-	suspicious := 2*missing > len(t.entries)
+	t.lost = 2*missing > len(t.entries)
 	for id, e := range t.entries {
-		switch {
-		case listed[id] || !e.until.IsZero():
-		case suspicious:
+		if !listed[id] && e.until.IsZero() {
 			e.until = now.Add(t.grace)
-		default:
-			delete(t.entries, id)
 		}
 	}
 	t.expire(now)
@@ -179,7 +177,7 @@ func (t *table) result() ([]mesh.Affiliate, []discovery.Problem) {
 	if t.full {
 		problems = append(problems, discovery.Problem{Reason: fmt.Sprintf("affiliates beyond the limit of %d ignored", discovery.MaxAffiliates)})
 	}
-	if !t.nextExpiry().IsZero() {
+	if t.lost && !t.nextExpiry().IsZero() {
 		problems = append(problems, discovery.Problem{Reason: fmt.Sprintf("the server lost more than half of its affiliates: the missing ones are kept for up to %v", t.grace)})
 	}
 	return affiliates, problems

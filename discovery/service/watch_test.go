@@ -102,13 +102,16 @@ func TestOutageKeepsData(t *testing.T) {
 		if s.Connected || s.LastError == nil || !strings.Contains(s.LastError.Error(), "discovery service a:1") || !strings.Contains(s.LastError.Error(), "connection refused") {
 			t.Errorf("connected %v, error %v", s.Connected, s.LastError)
 		}
-		// One of three is gone: that is believed at once.
+		// One of three is missing: it may be the last one to come back to a server
+		// that has lost everything.
 		n.start("a:1", p1, p2)
 		time.Sleep(maxBackoff + time.Second)
-		wantIDs(t, c, "p1", "p2")
-		if s := c.Snapshot(); !s.Connected || s.LastError != nil {
-			t.Errorf("connected %v, error %v", s.Connected, s.LastError)
+		wantIDs(t, c, "p1", "p2", "p3")
+		if s := c.Snapshot(); !s.Connected || s.LastError != nil || len(s.Problems) != 0 {
+			t.Errorf("connected %v, error %v, problems %v", s.Connected, s.LastError, s.Problems)
 		}
+		time.Sleep(discovery.MaxTTL)
+		wantIDs(t, c, "p1", "p2")
 	})
 }
 
