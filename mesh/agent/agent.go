@@ -124,7 +124,7 @@ type Agent struct {
 	configured  bool // the link's settings were applied in this full pass
 	failures    int  // applies failed in a row
 	previous    mesh.Plan
-	lookers     []chan reply // wait for the next pass
+	waiting     []func() // replies that are due after the next pass
 	registries  map[string]*runningRegistry
 	answered    bool // a discovery service has, since the start
 	routing     routing
@@ -193,10 +193,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	ready := false
 	for {
 		wake := a.reconcile(time.Now())
-		for _, looker := range a.lookers {
-			looker <- reply{}
+		for _, reply := range a.waiting {
+			reply()
 		}
-		a.lookers = nil
+		a.waiting = nil
 		if !ready {
 			a.cfg.Notify("READY=1")
 			ready = true

@@ -93,19 +93,29 @@ func (a *Agent) handle(ctx context.Context, req request) error {
 	switch req.kind {
 	case requestReload:
 		restart, err := a.reload()
-		req.reply <- reply{restart, err}
+		a.answer(req, reply{restart, err})
 		return nil
 	case requestLook:
-		a.lookers = append(a.lookers, req.reply)
+		a.answer(req, reply{})
 		return nil
 	case requestAccept:
-		req.reply <- reply{err: a.accept(req.node)}
+		a.answer(req, reply{err: a.accept(req.node)})
 		return nil
 	default:
 		err := a.leave(ctx)
 		req.reply <- reply{err: err}
 		return errLeft
 	}
+}
+
+// answer replies at once with an error, else after the next pass: whoever hears
+// that it is done finds it done.
+func (a *Agent) answer(req request, r reply) {
+	if r.err != nil {
+		req.reply <- r
+		return
+	}
+	a.waiting = append(a.waiting, func() { req.reply <- r })
 }
 
 func (a *Agent) accept(node string) error {
