@@ -62,6 +62,7 @@ func TestNetns(t *testing.T) {
 		{"Sites", netnsSites},
 		{"SitesMasquerade", netnsSitesMasquerade},
 		{"TunnelInTunnel", netnsTunnelInTunnel},
+		{"Leak", netnsLeak},
 	} {
 		t.Run(scenario.name, func(t *testing.T) {
 			t.Parallel()
