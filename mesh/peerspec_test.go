@@ -107,6 +107,19 @@ func TestDefaultRouteFromPeer(t *testing.T) {
 	}
 }
 
+// An exit node is for what others don't have: they are in no conflict with it.
+func TestPeerOfExitNode(t *testing.T) {
+	in := testInput()
+	in.Config.AdvertisedNetworks = prefixes("0.0.0.0/0")
+	p := testPeer("n1", "11")
+	p.AdditionalAddresses = prefixes("10.61.3.0/24")
+	in.Affiliates = []Affiliate{p}
+	spec, conditions := specOf(t, in, "n1")
+	if want := prefixes("10.61.3.0/24 fd00:0:0:2::11/128"); !slices.Equal(spec.AllowedIPs, want) || conditions != "" {
+		t.Errorf("allowed IPs %v, want %v; conditions:\n%s", spec.AllowedIPs, want, conditions)
+	}
+}
+
 // What other peers have stays theirs, whichever node id is lower.
 func TestExitNodeLeavesSites(t *testing.T) {
 	in := testInput()

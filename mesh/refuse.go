@@ -98,15 +98,16 @@ func (p *candidate) reportRefused(broad []netip.Prefix, guarded []protected, cs 
 // reportOwnNetworks names the peers that announce what this node itself leads
 // to, and so keeps.
 func reportOwnNetworks(in *Input, peers []candidate, cs *conditions) {
+	owned := ownNetworks(in)
 	for i := range peers {
 		p := &peers[i]
 		for _, n := range bounded(p.AdditionalAddresses, maxPeerAddresses) {
 			n = unmapPrefix(n)
-			own := slices.IndexFunc(in.Config.AdvertisedNetworks, func(o netip.Prefix) bool { return n.IsValid() && o.Overlaps(n) })
+			own := slices.IndexFunc(owned, func(o netip.Prefix) bool { return n.IsValid() && o.Overlaps(n) })
 			if own >= 0 && n.Bits() >= broadBits {
 				cs.add(ConditionNetworkOverlap, p.displayName(),
 					"%q (node %s) announces %v, and this node (%s) advertises %v: here it is not routed to the peer; advertise it on one node only",
-					p.displayName(), p.NodeID, n.Masked(), in.Self.NodeID, in.Config.AdvertisedNetworks[own])
+					p.displayName(), p.NodeID, n.Masked(), in.Self.NodeID, owned[own])
 			}
 		}
 	}
