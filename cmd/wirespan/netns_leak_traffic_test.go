@@ -5,8 +5,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -138,39 +141,53 @@ func (t *leakTraffic) goesOn(times int) {
 	})
 }
 
-// sink counts datagrams with the marker that reach a host's port 9000, by where
-// they were sent.
+// sink takes datagrams with the marker on a host's port 9000, and notes where
+// they come from.
 type sink struct {
 	*labHost
 	conn *net.UDPConn
 	got  atomic.Uint64
+
+	mu   sync.Mutex
+	from map[netip.Addr]int
 }
 
-func (h *labHost) sinks() *sink { h.Helper(); return h.sinksOn(netip.IPv6Unspecified(), 9000) }
-
-func (h *labHost) sinksOn(a netip.Addr, port uint16) *sink {
+func (h *labHost) sinks() *sink {
 	h.Helper()
-	s := &sink{labHost: h}
+	s := &sink{labHost: h, from: map[netip.Addr]int{}}
 	err := h.inside(func() (err error) {
-		s.conn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, port)))
+		s.conn, err = net.ListenUDP("udp", &net.UDPAddr{Port: 9000})
 		return err
 	})
 	if err != nil {
 		h.Fatal(err)
 	}
 	h.Cleanup(func() { _ = s.conn.Close() })
-	go func() {
-		for buf := make([]byte, 2048); ; {
-			n, err := s.conn.Read(buf)
-			if err != nil {
-				return
-			}
-			if bytes.Contains(buf[:n], []byte(leakMarker)) {
-				s.got.Add(1)
-			}
-		}
-	}()
+	go s.run()
 	return s
+}
+
+func (s *sink) run() {
+	for buf := make([]byte, 2048); ; {
+		n, from, err := s.conn.ReadFromUDPAddrPort(buf)
+		if err != nil {
+			return
+		}
+		if !bytes.Contains(buf[:n], []byte(leakMarker)) {
+			continue
+		}
+		s.mu.Lock()
+		s.from[from.Addr().Unmap()]++
+		s.mu.Unlock()
+		s.got.Add(1)
+	}
+}
+
+// senders are all that have reached the sink.
+func (s *sink) senders() []netip.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.SortedFunc(maps.Keys(s.from), netip.Addr.Compare)
 }
 
 // getsMore waits until datagrams arrive.

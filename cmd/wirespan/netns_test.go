@@ -63,6 +63,7 @@ func TestNetns(t *testing.T) {
 		{"SitesMasquerade", netnsSitesMasquerade},
 		{"TunnelInTunnel", netnsTunnelInTunnel},
 		{"Leak", netnsLeak},
+		{"Neighbour", netnsNeighbour},
 	} {
 		t.Run(scenario.name, func(t *testing.T) {
 			t.Parallel()
