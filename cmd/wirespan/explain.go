@@ -86,14 +86,19 @@ func parseTarget(s string) (target, error) {
 		return t, nil
 	}
 	host, port, hasPort := rest, "", false
-	if i := strings.LastIndexByte(rest, ':'); i >= 0 {
+	if i := strings.LastIndexByte(rest, ':'); i > strings.LastIndexByte(rest, ']') {
 		host, port, hasPort = rest[:i], rest[i+1:], true
 	}
-	t.host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	if inner, ok := strings.CutPrefix(host, "["); ok {
+		host = strings.TrimSuffix(inner, "]")
+	} else if strings.Contains(host, ":") {
+		return t, fmt.Errorf("%q: not an address (an IPv6 address with a port is in brackets)", s)
+	}
+	t.host = host
 	if hasPort {
 		n, err := strconv.ParseUint(port, 10, 16)
 		if err != nil || n == 0 {
-			return t, fmt.Errorf("%q: %q is not a port (an IPv6 address with a port is in brackets)", s, port)
+			return t, fmt.Errorf("%q: %q is not a port", s, port)
 		}
 		t.port = uint16(n)
 		if !hasProto {

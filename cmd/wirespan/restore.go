@@ -30,6 +30,9 @@ func (c *cli) restore() *cobra.Command {
 		Example: "  wirespan firewall restore",
 		Args:    arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if known, err := c.known(); err != nil || !known {
+				return c.nothingToRestore(err)
+			}
 			n, err := c.locateNode()
 			if err != nil {
 				return err
@@ -44,8 +47,7 @@ func (c *cli) restore() *cobra.Command {
 			}
 			p := memory.Policy()
 			if p.Table == "" {
-				_, err = fmt.Fprintln(c.out, "There is nothing to restore: no agent has routed anything here.")
-				return err
+				return c.nothingToRestore(nil)
 			}
 			if err := p.Check(); err != nil {
 				return fmt.Errorf("state file of the last rules: %w", err)
@@ -57,4 +59,11 @@ func (c *cli) restore() *cobra.Command {
 			return errors.Join(k.Firewall.Apply(firewall.Compile(p)), k.Close())
 		},
 	}
+}
+
+func (c *cli) nothingToRestore(err error) error {
+	if err == nil {
+		_, err = fmt.Fprintln(c.out, "There is nothing to restore: no agent has routed anything here.")
+	}
+	return err
 }

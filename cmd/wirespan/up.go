@@ -178,7 +178,7 @@ func (n *node) explain() {
 		n.log.Info("the Kubernetes discovery registry is enabled in the configuration, but not used yet")
 	}
 	if n.config.HostRules {
-		n.log.Info("Talos' NetworkDefaultActionConfig and NetworkRuleConfig do not apply to traffic of the mesh; WirespanConfig's ingress does")
+		n.log.Info(hostRulesHint)
 	}
 	for _, i := range n.config.Ignored {
 		n.log.Info("configuration document is not used by wirespan", "kind", i.Kind, "file", i.File, "line", i.Line)
@@ -191,6 +191,8 @@ func (n *node) explainMesh(cfg *config.Config) {
 		n.log.Info("the mesh is off, this node only takes part in discovery: " + enableHint)
 	}
 }
+
+const hostRulesHint = "Talos' NetworkDefaultActionConfig and NetworkRuleConfig do not apply to traffic of the mesh; WirespanConfig's ingress does"
 
 const enableHint = "set enabled: true in a KubeSpanConfig document to turn it on"
 

@@ -25,6 +25,9 @@ func (c *cli) validate() *cobra.Command {
 			for _, i := range cfg.Ignored {
 				fmt.Fprintf(c.err, "%s:%d: %s is not used by wirespan\n", i.File, i.Line, i.Kind)
 			}
+			if cfg.HostRules {
+				fmt.Fprintln(c.err, hostRulesHint)
+			}
 			_, err = fmt.Fprintf(c.out, "valid: %s\n", summary(cfg))
 			return err
 		},
