@@ -18,6 +18,9 @@ import (
 	"github.com/wirespan/wirespan/mesh/agent"
 )
 
+// within is how long the lab waits for what should be there at once.
+const within = 20 * time.Second
+
 // site is a host that knows nothing of the mesh, in a network of its own. A host
 // on the switch is its gateway.
 //
@@ -105,7 +108,7 @@ func (h *labHost) serve() {
 // reaches pings an address, again until it answers.
 func (h *labHost) reaches(a netip.Addr) {
 	h.Helper()
-	eventually(h.T, 20*time.Second, func() error { return h.ping(a) })
+	eventually(h.T, within, func() error { return h.ping(a) })
 }
 
 // ping sends two echo requests.
@@ -124,7 +127,7 @@ type labRoute struct {
 // leads waits until the node knows that a network of a peer takes a path.
 func (n *labNode) leads(network, peer string, path mesh.Path) {
 	n.Helper()
-	eventually(n.T, 20*time.Second, func() error {
+	eventually(n.T, within, func() error {
 		routes, err := resources[labRoute](n, "routes")
 		if r := routes[network]; err == nil && (r.Peer != peer || r.Path != path) {
 			err = fmt.Errorf("%s has %s as %+v, want peer %s and path %s; of all %v", n.name, network, r, peer, path, routes)
@@ -149,7 +152,7 @@ func (n *labNode) explains(target string, path firewall.Path, peer string, flags
 // condition waits for a condition whose text has all of the words.
 func (n *labNode) condition(typ mesh.ConditionType, words ...string) {
 	n.Helper()
-	eventually(n.T, 20*time.Second, func() error {
+	eventually(n.T, within, func() error {
 		s, err := n.status()
 		if err != nil {
 			return errors.Join(err, n.proc.running())
@@ -170,7 +173,7 @@ func (n *labNode) condition(typ mesh.ConditionType, words ...string) {
 // calm waits until the node has no condition but those of the types.
 func (n *labNode) calm(but ...mesh.ConditionType) {
 	n.Helper()
-	eventually(n.T, 20*time.Second, func() error {
+	eventually(n.T, within, func() error {
 		s, err := n.status()
 		if err != nil {
 			return err
@@ -248,7 +251,7 @@ func difference(before, after string) string {
 // untouched waits until the host's kernel is as it was.
 func (h *labHost) untouched(before string) {
 	h.Helper()
-	eventually(h.T, 10*time.Second, func() error {
+	eventually(h.T, within, func() error {
 		if d := difference(before, h.kernel()); d != "" {
 			return fmt.Errorf("the kernel of %s is not as before:\n%s", h.name, d)
 		}

@@ -21,7 +21,7 @@ func netnsSitesMasquerade(l *lab) {
 	printer.ip("route del default")
 	printer.ip("-6 route del default")
 	a, b := ha.leader(printer, "masquerade: true"), hb.leader(s)
-	before := a.settled()
+	before := a.steadyKernel()
 	token := a.found()
 	b.join(token)
 	l.allUp(a, b)
@@ -44,7 +44,7 @@ func netnsSitesMasquerade(l *lab) {
 	a.configure(settings("advertisedNetworks: " + printer.networks()))
 	a.mustCLI("reload")
 	printer.ip("route add default via 10.61.1.1")
-	eventually(l.T, 10*time.Second, func() error {
+	eventually(l.T, within, func() error {
 		peer, err := s.comesAs(printer.names(printer.v4))
 		if err == nil && peer != s.v4 {
 			err = fmt.Errorf("after the reload, %s is still seen as %s", s.v4, peer)

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -39,7 +38,7 @@ func netnsSites(l *lab) {
 	}
 	segmented(sites[2], nodes[2].labHost)
 	for _, n := range nodes {
-		before = append(before, n.settled())
+		before = append(before, n.steadyKernel())
 	}
 	token := nodes[0].found()
 	nodes[1].join(token)
@@ -63,6 +62,8 @@ func netnsSites(l *lab) {
 		for _, other := range sites[:i] {
 			s.datagrams(other)
 		}
+		nodes[(i+1)%3].reaches(s.v4)
+		s.repliesTo(nodes[(i+1)%3])
 	}
 	nodes[0].explains("10.61.2.2:80", firewall.PathTunnel, "b")
 	nodes[0].explains("fd61:3::2", firewall.PathTunnel, "c", "--from", "b")
@@ -75,6 +76,16 @@ func netnsSites(l *lab) {
 	}
 }
 
+// repliesTo checks that hosts of a site reply to a mesh address. They can't begin.
+func (s *site) repliesTo(n *labNode) {
+	s.Helper()
+	own := n.mustStatus().Node.Address
+	eventually(s.T, within, func() error { return n.ping(s.v6, "-I", own.String()) })
+	if err := s.ping(own, "-W", "0.5"); err == nil {
+		s.Errorf("%s reaches the mesh address of %s by itself", s.name, n.name)
+	}
+}
+
 // segmented makes a site see packets as they would be on an Ethernet.
 func segmented(s *site, gateway *labHost) {
 	s.Helper()
@@ -82,10 +93,10 @@ func segmented(s *site, gateway *labHost) {
 	s.mustExec("ethtool", "-K", "eth0", "tso", "off", "gso", "off", "gro", "off")
 }
 
-// settled is the host's kernel when no address is tentative any more.
-func (h *labHost) settled() string {
+// steadyKernel is the host's kernel when no address is tentative any more.
+func (h *labHost) steadyKernel() string {
 	h.Helper()
-	eventually(h.T, 10*time.Second, func() error {
+	eventually(h.T, within, func() error {
 		out, err := h.exec("ip", "-6", "address", "show", "tentative")
 		if err == nil && out != "" {
 			err = fmt.Errorf("still tentative: %s", out)
@@ -182,7 +193,7 @@ func (s *site) learnsMTU(to netip.Addr) {
 	}); err != nil {
 		s.Fatal(err)
 	}
-	eventually(s.T, 10*time.Second, func() error {
+	eventually(s.T, within, func() error {
 		_, _ = conn.Write(datagram(1, 1, 1440)) // fails once the MTU is known
 		mtu, err := control(conn, func(fd int) (int, error) { return unix.GetsockoptInt(fd, level, current) })
 		if err == nil && mtu != tunnelMTU {
