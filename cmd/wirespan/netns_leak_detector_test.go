@@ -63,8 +63,8 @@ func (l *lab) detectLeaks(networks []netip.Prefix, nodes ...*labNode) *leakDetec
 		lab: l, networks: networks, ports: map[int]string{}, leaks: map[leak]int{}, buf: make([]byte, 1<<17),
 		stopped: make(chan struct{}), done: make(chan struct{}),
 	}
-	for i, n := range nodes {
-		d.nodes = append(d.nodes, netip.MustParseAddr(n.address), netip.MustParseAddr(fmt.Sprintf("fd90::%x", i+1)))
+	for _, n := range nodes {
+		d.nodes = append(d.nodes, netip.MustParseAddr(n.address), n.address6())
 	}
 	sw := &labHost{lab: l, name: "switch", ns: l.prefix + "switch"}
 	err := sw.inside(func() (err error) {
@@ -87,6 +87,11 @@ func (l *lab) detectLeaks(networks []netip.Prefix, nodes ...*labNode) *leakDetec
 	go d.run()
 	l.Cleanup(d.stop)
 	return d
+}
+
+// address6 is the host's other address on the switch.
+func (h *labHost) address6() netip.Addr {
+	return netip.AddrFrom16([16]byte{0xfd, 0x90, 15: netip.MustParseAddr(h.address).As4()[3]})
 }
 
 func (d *leakDetector) run() {

@@ -72,6 +72,7 @@ func TestNetns(t *testing.T) {
 		{"Overlap", netnsOverlap},
 		{"Bypass", netnsBypass},
 		{"Neighbour", netnsNeighbour},
+		{"Killed", netnsKilled},
 	} {
 		t.Run(scenario.name, func(t *testing.T) {
 			t.Parallel()
