@@ -14,8 +14,9 @@ import (
 
 // Files of the memory.
 const (
-	pinsFile     = "pins.json"
-	firewallFile = "firewall.json"
+	pinsFile = "pins.json"
+	// PolicyFile holds the last policy; `wirespan firewall restore` looks for it.
+	PolicyFile = "firewall.json"
 )
 
 // Memory is what an agent must know of its past: the identities it has seen,
@@ -33,11 +34,28 @@ type pinsDocument struct {
 
 // OpenMemory reads what an earlier agent has written.
 func OpenMemory(st *State) (*Memory, error) {
-	m := &Memory{state: st}
-	if err := m.read(pinsFile, &m.pins, "remove it to accept every node as it is now"); err != nil {
+	m, err := OpenPolicy(st)
+	if err != nil {
 		return nil, err
 	}
-	return m, m.read(firewallFile, &m.policy, "remove it: it is made anew")
+	return m, m.read(pinsFile, &m.pins, "remove it to accept every node as it is now")
+}
+
+// OpenPolicy reads only what an earlier agent had put into the kernel: that must
+// be restored and removed whatever has become of the rest.
+func OpenPolicy(st *State) (*Memory, error) {
+	const remedy = "remove it: it is made anew"
+	m := &Memory{state: st}
+	if err := m.read(PolicyFile, &m.policy, remedy); err != nil {
+		return nil, err
+	}
+	if m.policy.Table == "" {
+		return m, nil
+	}
+	if err := m.policy.Check(); err != nil {
+		return nil, fmt.Errorf("state file %q is damaged: %w (%s)", st.Path(PolicyFile), err, remedy)
+	}
+	return m, nil
 }
 
 func (m *Memory) read(name string, into any, remedy string) error {
@@ -86,9 +104,16 @@ func (m *Memory) KeepPins(cluster netip.Prefix, pins []mesh.Pin) error {
 // Policy is the last one that was kept; zero if there is none.
 func (m *Memory) Policy() firewall.Policy { return m.policy }
 
-// KeepPolicy writes it.
+// KeepPolicy writes it, but not all sources of ingress rules, which can be many
+// and say nothing where there is no tunnel: one of a family gives the same shape.
 func (m *Memory) KeepPolicy(p firewall.Policy) error {
-	if err := m.write(firewallFile, p); err != nil {
+	written := p
+	written.Ingress.Rules = slices.Clone(p.Ingress.Rules)
+	for i := range written.Ingress.Rules {
+		r := &written.Ingress.Rules[i]
+		r.Sources = slices.CompactFunc(slices.Clone(r.Sources), func(a, b netip.Prefix) bool { return a.Addr().Is4() == b.Addr().Is4() })
+	}
+	if err := m.write(PolicyFile, written); err != nil {
 		return err
 	}
 	m.policy = p
@@ -98,5 +123,5 @@ func (m *Memory) KeepPolicy(p firewall.Policy) error {
 // ForgetPolicy removes it, since nothing of it is in the kernel any more.
 func (m *Memory) ForgetPolicy() error {
 	m.policy = firewall.Policy{}
-	return m.state.Remove(firewallFile)
+	return m.state.Remove(PolicyFile)
 }

@@ -140,8 +140,8 @@ func (a *Agent) policy(plan mesh.Plan) firewall.Policy {
 // pass, since a peer that comes and goes must not wear out a flash disk.
 func (a *Agent) keepPolicy(p firewall.Policy) error {
 	kept := a.cfg.Memory.Policy()
-	if a.cfg.Firewall == nil || reflect.DeepEqual(kept, p) {
-		return nil
+	if a.cfg.Firewall == nil || a.cfg.Backend.Netstack || reflect.DeepEqual(kept, p) {
+		return nil // of a netstack nothing is in the kernel
 	}
 	more, _ := firewall.Diff(kept.Routed, p.Routed)
 	if len(more) == 0 && kept.Numbers == p.Numbers && kept.Interface == p.Interface && kept.Subnet == p.Subnet && !a.full {

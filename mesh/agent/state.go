@@ -29,6 +29,10 @@ type State struct {
 	mem map[string][]byte // nil: on disk
 }
 
+// maxStateFile is more than any file of ours has: the most that discovery can make
+// us remember are some megabytes of pins, or of networks.
+const maxStateFile = 16 << 20
+
 // OpenState opens the directory, making it if needed. It takes no lock.
 func OpenState(dir string, log hclog.Logger) (*State, error) {
 	if log == nil {
@@ -122,7 +126,7 @@ func (s *State) Read(name string) ([]byte, error) {
 	if mode&0o044 != 0 {
 		s.log.Warn("state file is readable by others: chmod 600 it", "file", path, "mode", fmt.Sprintf("%04o", mode))
 	}
-	if info.Size() > 1<<20 {
+	if info.Size() > maxStateFile {
 		return nil, fmt.Errorf("state file %q: %d bytes is too large to be one of ours", path, info.Size())
 	}
 	b, err := os.ReadFile(path)

@@ -146,11 +146,11 @@ func TestStateFilePermissions(t *testing.T) {
 			t.Errorf("%04o: logged %q, want %q", mode, got, want.log)
 		}
 	}
-	if err := os.Truncate(st.Path((fs.FileMode(0o600)).String()), 2<<20); err != nil {
+	if err := os.Truncate(st.Path((fs.FileMode(0o600)).String()), maxStateFile+1); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := st.Read((fs.FileMode(0o600)).String()); err == nil || !strings.Contains(err.Error(), "too large") {
-		t.Errorf("a file of 2 MiB: %v", err)
+		t.Errorf("a file that is too large: %v", err)
 	}
 }
 
