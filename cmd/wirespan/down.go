@@ -69,6 +69,21 @@ func (c *cli) leaveWithoutAgent(ctx context.Context) error {
 	}
 	defer n.state.Close()
 	n.removeSockets()
+	err = n.leaveServices(ctx)
+	// Rules go last, and also if no service could be reached.
+	memory, unread := agent.OpenPolicy(n.state)
+	if unread == nil {
+		unread = n.removeRules(memory)
+	}
+	if err := errors.Join(err, unread); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(c.out, "No agent was running; this node has left the mesh.")
+	return err
+}
+
+// leaveServices deletes this node from the discovery services.
+func (n *node) leaveServices(ctx context.Context) error {
 	if err := n.enter(nil, false); err != nil {
 		return err
 	}
@@ -89,22 +104,7 @@ func (c *cli) leaveWithoutAgent(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("deleting this node from discovery service %s: %w (it expires by itself within %s)", s.Name, err, discovery.MaxTTL))
 		}
 	}
-	// Rules go last, and also if no service could be reached.
-	errs = append(errs, n.removeRules())
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	_, err = fmt.Fprintln(c.out, "No agent was running; this node has left the mesh.")
-	return err
-}
-
-// removeRules takes back what an agent that no longer runs has left in the kernel.
-func (n *node) removeRules() error {
-	memory, err := agent.OpenMemory(n.state)
-	if err != nil || memory.Policy().Table == "" {
-		return err
-	}
-	return n.removeFirewall(memory)
+	return errors.Join(errs...)
 }
 
 // known reports whether this host has a node to speak of, without making one.

@@ -110,7 +110,10 @@ func (k *kernel) Remove() error {
 }
 
 // inside is the filter of the netstack backend, which routes nothing.
-type inside struct{ plane *dataPlane }
+type inside struct {
+	plane  *dataPlane
+	remove func() error // takes back what an earlier agent had in the kernel
+}
 
 func (i inside) Apply(p firewall.Policy) ([]string, error) {
 	if err := p.Ingress.Check(); err != nil {
@@ -120,7 +123,7 @@ func (i inside) Apply(p firewall.Policy) ([]string, error) {
 	return nil, nil
 }
 
-func (inside) Remove() error            { return nil }
+func (i inside) Remove() error          { return i.remove() }
 func (inside) Changed() <-chan struct{} { return nil }
 
 func (inside) Lookup(firewall.Query, firewall.Policy) (firewall.Explanation, error) {
@@ -128,25 +131,34 @@ func (inside) Lookup(firewall.Query, firewall.Policy) (firewall.Explanation, err
 }
 
 // firewall is what routes and filters for the backend. What an agent had applied
-// before that was turned off is taken back.
+// before that was turned off is taken back. A netstack leaves it alone, for it may
+// be there only because a TUN can't be made today.
 func (n *node) firewall(plane *dataPlane, memory *agent.Memory) (agent.Firewall, *kernel, error) {
 	switch {
 	case plane.backend.Netstack:
-		return inside{plane}, nil, nil
+		if memory.Policy().Table != "" {
+			n.log.Warn("an earlier agent with the TUN backend has left its rules in the kernel: they refuse what it routed, until wirespan down")
+		}
+		return inside{plane, func() error { return n.removeRules(memory) }}, nil, nil
 	case n.config.Firewall.Enabled:
 		k, err := openKernel(n.state, memory, n.log.Named("firewall"))
 		return k, k, err
-	case memory.Policy().Table != "":
-		return nil, nil, n.removeFirewall(memory)
 	}
-	return nil, nil, nil
+	return nil, nil, n.removeRules(memory)
 }
 
-// removeFirewall takes back what an agent that no longer runs has applied.
-func (n *node) removeFirewall(memory *agent.Memory) error {
+// removeRules takes back what an agent that no longer runs has left in the
+// kernel. What can't be removed is not forgotten.
+func (n *node) removeRules(memory *agent.Memory) error {
+	if memory.Policy().Table == "" {
+		return nil
+	}
 	k, err := openKernel(n.state, memory, n.log.Named("firewall"))
 	if err != nil {
 		return err
 	}
-	return errors.Join(k.Remove(), k.Close(), memory.ForgetPolicy())
+	if err := errors.Join(k.Remove(), k.Close()); err != nil {
+		return err
+	}
+	return memory.ForgetPolicy()
 }

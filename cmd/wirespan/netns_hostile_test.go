@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -52,6 +54,7 @@ func netnsConflicts(l *lab) {
 // refuses checks that a command ends with exit code 1 and a reason.
 func (n *labNode) refuses(reason string, args ...string) {
 	n.Helper()
+	_ = os.Remove(filepath.Join(n.dir, n.name+"-refused.log")) // of the last one
 	p := n.spawn(n.name+"-refused", append(n.as, n.argv(args...)...)...)
 	p.wait(n.T)
 	out := tail(p.log, 5)

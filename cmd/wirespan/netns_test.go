@@ -73,6 +73,9 @@ func TestNetns(t *testing.T) {
 		{"Bypass", netnsBypass},
 		{"Neighbour", netnsNeighbour},
 		{"Killed", netnsKilled},
+		{"Boot", netnsBoot},
+		{"BootDamaged", netnsBootDamaged},
+		{"Down", netnsDown},
 	} {
 		t.Run(scenario.name, func(t *testing.T) {
 			t.Parallel()

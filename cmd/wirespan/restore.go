@@ -3,11 +3,16 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/wirespan/wirespan/firewall"
+	"github.com/wirespan/wirespan/firewall/nft"
 	"github.com/wirespan/wirespan/mesh/agent"
+	"github.com/wirespan/wirespan/mesh/config"
 )
 
 func (c *cli) firewall() *cobra.Command {
@@ -30,40 +35,60 @@ func (c *cli) restore() *cobra.Command {
 		Example: "  wirespan firewall restore",
 		Args:    arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if known, err := c.known(); err != nil || !known {
-				return c.nothingToRestore(err)
+			cfg, mistake := c.load(true)
+			if mistake != nil { // it must not open the host: rules are restored, then it is told
+				var err error
+				if cfg, err = c.loadWithoutFiles(); err != nil {
+					return mistake
+				}
 			}
-			n, err := c.locateNode()
-			if err != nil {
-				return err
+			restored, err := c.restoreRules(cfg)
+			switch {
+			case err != nil:
+				return fmt.Errorf("restoring the firewall: %w", errors.Join(err, mistake))
+			case mistake != nil && restored:
+				return fmt.Errorf("the firewall is restored, but: %w", mistake)
+			case mistake != nil:
+				return mistake
+			case !restored:
+				_, err = fmt.Fprintln(c.out, "There is nothing to restore: no agent has routed anything here.")
 			}
-			if err := n.state.Lock(); err != nil {
-				return fmt.Errorf("restoring the firewall: %w", err)
-			}
-			defer n.state.Close()
-			memory, err := agent.OpenMemory(n.state)
-			if err != nil {
-				return err
-			}
-			p := memory.Policy()
-			if p.Table == "" {
-				return c.nothingToRestore(nil)
-			}
-			if err := p.Check(); err != nil {
-				return fmt.Errorf("state file of the last rules: %w", err)
-			}
-			k, err := openKernel(n.state, memory, n.log.Named("firewall"))
-			if err != nil {
-				return err
-			}
-			return errors.Join(k.Firewall.Apply(firewall.Compile(p)), k.Close())
+			return err
 		},
 	}
 }
 
-func (c *cli) nothingToRestore(err error) error {
-	if err == nil {
-		_, err = fmt.Fprintln(c.out, "There is nothing to restore: no agent has routed anything here.")
+// restoreRules needs of the state directory the policy and nothing else, and
+// makes nothing in it but the lock.
+func (c *cli) restoreRules(cfg *config.Config) (restored bool, err error) {
+	dir, err := stateDir(cfg)
+	if err != nil {
+		return false, err
 	}
-	return err
+	if _, err := os.Stat(filepath.Join(dir, agent.PolicyFile)); errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	log := newLogger(cfg.Logging, c.err)
+	st, err := agent.OpenState(dir, log)
+	if err != nil {
+		return false, err
+	}
+	if err := st.Lock(); err != nil {
+		return false, err
+	}
+	defer st.Close()
+	memory, err := agent.OpenPolicy(st)
+	if err != nil {
+		return false, err
+	}
+	p := memory.Policy()
+	if p.Table == "" {
+		return false, nil
+	}
+	f, err := nft.Open(nft.Config{Log: log.Named("firewall")})
+	if err != nil {
+		return false, err
+	}
+	err = errors.Join(f.Apply(firewall.Compile(p)), f.Close())
+	return err == nil, err
 }
