@@ -94,6 +94,21 @@ func checkInvariants(t *testing.T, in Input, plan Plan) {
 			t.Errorf("device is given %v, last used is %v", p.Endpoint, plan.Statuses[i].LastUsedEndpoint)
 		}
 	}
+	for i := range in.Affiliates { // what is routed without a peer
+		a := &in.Affiliates[i]
+		if slices.ContainsFunc(in.Pins, func(p Pin) bool { return p.NodeID == a.NodeID && p.holdsBack(a) }) {
+			for _, n := range a.AdditionalAddresses {
+				if n = unmapPrefix(n); n.IsValid() {
+					all.AddPrefix(n.Masked())
+				}
+			}
+			for _, n := range a.Addresses {
+				if n.IsValid() {
+					all.AddPrefix(hostPrefix(n.Unmap().WithZone("")))
+				}
+			}
+		}
+	}
 	checkRouted(t, plan, &all)
 	checkRoutes(t, plan)
 	checkPins(t, in, plan)
@@ -120,7 +135,7 @@ func checkRouted(t *testing.T, plan Plan, allowed *netipx.IPSetBuilder) {
 	var routed netipx.IPSetBuilder
 	for _, p := range plan.Routed {
 		if !set.ContainsPrefix(p) {
-			t.Errorf("%v is routed, but no peer has it", p)
+			t.Errorf("%v is routed, but nobody announces it", p)
 		}
 		routed.AddPrefix(p)
 	}

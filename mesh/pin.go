@@ -29,8 +29,9 @@ type Pin struct {
 }
 
 // pin compares affiliates, sorted by node id, with what was pinned. It returns
-// those that are as known or new, and the pins from now on, sorted by node id.
-func pin(in *Input, affiliates []*Affiliate, now time.Time, cs *conditions) (known []*Affiliate, pins []Pin) {
+// those that are as known or new, those that are held back, and the pins from now
+// on, sorted by node id.
+func pin(in *Input, affiliates []*Affiliate, now time.Time, cs *conditions) (known, held []*Affiliate, pins []Pin) {
 	pins = slices.Clone(in.Pins)
 	sort.Slice(pins, func(i, j int) bool { return pins[i].NodeID < pins[j].NodeID })
 	old := len(pins)
@@ -51,6 +52,7 @@ func pin(in *Input, affiliates []*Affiliate, now time.Time, cs *conditions) (kno
 			cs.add(ConditionIdentityChanged, a.displayName(),
 				"%q (node %s) has %s; it is no peer until you know that this is right and run: wirespan accept %s",
 				a.displayName(), a.NodeID, p.difference(a), a.NodeID)
+			held = append(held, a)
 			continue
 		}
 		if p.PublicKey.IsZero() {
@@ -61,7 +63,7 @@ func pin(in *Input, affiliates []*Affiliate, now time.Time, cs *conditions) (kno
 		}
 		known = append(known, a)
 	}
-	return known, prune(pins, now)
+	return known, held, prune(pins, now)
 }
 
 // holdsBack reports whether a is not what was pinned. A part that is missing on

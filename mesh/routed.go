@@ -123,9 +123,10 @@ func onLink(links []Link, a netip.Addr) bool {
 	})
 }
 
-// routed is what the firewall sends into the tunnel.
-func routed(routes []Route) []netip.Prefix {
-	all := make([]netip.Prefix, 0, len(routes))
+// routed is what the firewall sends into the tunnel: networks of peers, and held
+// ones, which no peer has.
+func routed(routes []Route, held []netip.Prefix) []netip.Prefix {
+	all := slices.Grow(held, len(routes))
 	for i := range routes {
 		if routes[i].Path == PathTunnel {
 			all = append(all, routes[i].Prefix)
