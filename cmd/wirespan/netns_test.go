@@ -76,6 +76,10 @@ func TestNetns(t *testing.T) {
 		{"Boot", netnsBoot},
 		{"BootDamaged", netnsBootDamaged},
 		{"Down", netnsDown},
+		{"Refused", netnsRefused},
+		{"BadInput", netnsBadInput},
+		{"Pins", netnsPins},
+		{"ControlGarbage", netnsControlGarbage},
 	} {
 		t.Run(scenario.name, func(t *testing.T) {
 			t.Parallel()

@@ -19,7 +19,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"wirespan": main, netstackProgram: netstackEnd})
+	testscript.Main(m, map[string]func(){"wirespan": main, netstackProgram: netstackEnd, nonftProgram: withoutNftables})
 }
 
 // awaitTimeout is how long a script waits for what is to happen.

@@ -143,6 +143,10 @@ func (c *Control) explain(w http.ResponseWriter, r *http.Request) {
 		q.Port = uint16(n)
 	}
 	q.Protocol, q.From = firewall.Protocol(values.Get("protocol")), values.Get("from")
+	if q.Protocol != "" && q.Protocol.Number() == 0 {
+		http.Error(w, "parameter protocol: none of tcp, udp, icmp and icmpv6", http.StatusBadRequest)
+		return
+	}
 	e, err := c.cfg.Agent.Explain(q)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
