@@ -26,7 +26,7 @@ func Decide(in Input, now time.Time) Plan {
 		plan.Specs = peerSpecs(&in, &known, addrs, &cs)
 		plan.Statuses, plan.Peers = observe(&in, plan.Specs, now)
 		plan.Routes = routes(&in, plan.Specs, plan.Statuses)
-		plan.Routed = routed(plan.Routes, heldNetworks(&in, &known, plan.Routes))
+		plan.Routed = routed(plan.Routes, heldNetworks(&in, &known, plan.Pins, plan.Routes))
 		plan.ReturnByTunnel = returnByTunnel(&in.Config, plan.Routes)
 		plan.Endpoints = harvest(&in.Config, plan.Specs, plan.Statuses)
 		for i := range plan.Statuses {

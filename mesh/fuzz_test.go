@@ -278,7 +278,7 @@ func (c *chooser) input() Input {
 		in.Config.AllowedNetworks = many(c, 2, func() Allowance { return Allowance{[]string{"a", "b", "n3"}[c.n(3)], c.masked()} })
 		in.Host.Gateways, in.Host.DNSServers, in.Host.DiscoveryServers = many(c, 2, c.addr), many(c, 2, c.addr), many(c, 2, c.addr)
 		for i := range c.n(5) {
-			in.Pins = append(in.Pins, Pin{fmt.Sprintf("n%d", i+1), c.key(), c.addr(), c.time(), c.time()})
+			in.Pins = append(in.Pins, Pin{fmt.Sprintf("n%d", i+1), c.key(), c.addr(), c.time(), c.time(), []string{"", "a", "b"}[c.n(3)], c.time()})
 		}
 	}
 	in.Host.ListenPort = uint16(c.n(3))

@@ -5,12 +5,12 @@ import "net/netip"
 // heldNetworks are what nodes that are held back announce and no peer has. Until
 // somebody has decided about the node, packets for that go into the tunnel, where
 // they are dropped: past it they would leave in the clear.
-func heldNetworks(in *Input, known *nodes, routes []Route) []netip.Prefix {
-	if len(known.held) == 0 || !in.Config.ForceRouting {
+func heldNetworks(in *Input, known *nodes, pins []Pin, routes []Route) []netip.Prefix {
+	if len(known.held) == 0 || !in.Config.ForceRouting || in.Config.NoRouting {
 		return nil
 	}
 	var (
-		refuse = refusals{protectedAddresses(&in.Host), in.Config.AllowedNetworks, ownNetworks(in), len(known.held)}
+		refuse = newRefusals(in, len(known.held))
 		want   = reserved(in)
 		silent conditions // the one of the node says it all
 	)
@@ -21,9 +21,10 @@ func heldNetworks(in *Input, known *nodes, routes []Route) []netip.Prefix {
 		want = append(want, spanOf(b.prefix, nobody))
 	}
 	for i, a := range known.held {
-		c := candidate{Affiliate: a, label: a.NodeID}
-		if known.names[a.Nodename] == nil { // nobody else is called so
-			c.label = a.Nodename
+		c := candidate{Affiliate: a}
+		// Its name is what it was before, unless somebody else is called so now.
+		if p := pinOf(pins, a.NodeID); p != nil && known.names[p.Nodename] == nil {
+			c.name = p.Nodename
 		}
 		want = c.appendWanted(want, i, &refuse, &silent)
 	}

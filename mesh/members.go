@@ -1,24 +1,23 @@
 package mesh
 
 import (
+	"cmp"
 	"slices"
 	"sort"
-	"strings"
-	"time"
 )
 
 // nameOwners settles who may be called by a nodename: this node by its own,
-// else whoever was seen first; of those seen together, the lower node id. Talos
+// else whoever was seen first by that name; of those seen together, the lower
+// node id. Talos
 // shows the higher node id; here a newcomer can't take a name over, since rules
 // may be about it.
 func nameOwners(local *Affiliate, others []*Affiliate, pins []Pin, cs *conditions) map[string]*Affiliate {
 	owners := make(map[string]*Affiliate, len(others)+1)
-	firstSeen := func(a *Affiliate) time.Time {
-		i, found := slices.BinarySearchFunc(pins, a.NodeID, func(p Pin, id string) int { return strings.Compare(p.NodeID, id) })
-		if !found { // this node, or one beyond the bound on pins
-			return time.Time{}
-		}
-		return pins[i].FirstSeen
+	// before reports whether a was seen under the name earlier than b. One beyond
+	// the bound on pins is the latest.
+	before := func(a, b *Affiliate) bool {
+		p, q := pinOf(pins, a.NodeID), pinOf(pins, b.NodeID)
+		return p != nil && (q == nil || p.NamedSince.Before(q.NamedSince))
 	}
 	if local.Nodename != "" {
 		owners[local.Nodename] = local
@@ -29,7 +28,7 @@ func nameOwners(local *Affiliate, others []*Affiliate, pins []Pin, cs *condition
 		case a.Nodename == "":
 		case owner == nil:
 			owners[a.Nodename] = a
-		case owner != local && firstSeen(a).Before(firstSeen(owner)):
+		case owner != local && before(a, owner):
 			owners[a.Nodename] = a
 			reportName(owner, a, cs)
 		default:
@@ -48,12 +47,21 @@ func reportName(loser, owner *Affiliate, cs *conditions) {
 		"node %s is named %q like node %s, which was seen first; it goes by its node id; "+rename, loser.NodeID, loser.Nodename, owner.NodeID)
 }
 
-// label is what a node is called, which no other node is.
-func (a *Affiliate) label(owners map[string]*Affiliate) string {
-	if a.Nodename != "" && owners[a.Nodename] != a {
-		return a.NodeID
+// name is the nodename of a, if it is this node's. Rules go by it.
+func (a *Affiliate) name(owners map[string]*Affiliate) string {
+	if owners[a.Nodename] != a {
+		return ""
 	}
 	return a.Nodename
+}
+
+// label is what people see of a. A node chooses its id itself, so that this is no
+// name to go by.
+func (a *Affiliate) label(owners map[string]*Affiliate) string {
+	if a.Nodename == "" {
+		return ""
+	}
+	return cmp.Or(a.name(owners), a.NodeID)
 }
 
 // members lists every affiliate that has its nodename, this node included.

@@ -18,7 +18,8 @@ const (
 // candidate is an affiliate on its way to become a peer.
 type candidate struct {
 	*Affiliate
-	label   string     // nodename if it is this node's, else node id; may be empty
+	name    string     // nodename if it is this node's
+	label   string     // that, or else node id; may be empty
 	address netip.Addr // the KubeSpan address to route to it; zero if none is safe
 }
 
@@ -32,7 +33,7 @@ func peerSpecs(in *Input, known *nodes, addrs []hostAddress, cs *conditions) []P
 	if !in.Host.Netstack { // its stack holds none of them; a neighbour on this host may
 		reportOwnAddresses(peers, addrs, cs)
 	}
-	refuse := refusals{protectedAddresses(&in.Host), in.Config.AllowedNetworks, ownNetworks(in), len(peers)}
+	refuse := newRefusals(in, len(peers))
 	want := reserved(in)
 	for i := range peers {
 		want = peers[i].appendWanted(want, i, &refuse, cs)
@@ -49,6 +50,7 @@ func peerSpecs(in *Input, known *nodes, addrs []hostAddress, cs *conditions) []P
 		specs[i] = PeerSpec{
 			PublicKey:  p.PublicKey,
 			NodeID:     p.NodeID,
+			Name:       p.name,
 			Label:      p.label,
 			Address:    p.address,
 			AllowedIPs: allowed[i],
@@ -103,7 +105,7 @@ func admit(in *Input, known *nodes, cs *conditions) []candidate {
 				a.displayName(), a.NodeID, first.displayName(), first.NodeID, KubeSpanIdentityFile)
 		default:
 			owner[a.PublicKey] = a
-			peers = append(peers, candidate{Affiliate: a, label: a.label(known.names)})
+			peers = append(peers, candidate{Affiliate: a, name: a.name(known.names), label: a.label(known.names)})
 		}
 	}
 	return peers

@@ -26,6 +26,9 @@ type Pin struct {
 	Address   netip.Addr // KubeSpan ULA; zero likewise
 	FirstSeen time.Time
 	LastSeen  time.Time // to the day
+
+	Nodename   string
+	NamedSince time.Time // when it was first seen by that name
 }
 
 // pin compares affiliates, sorted by node id, with what was pinned. It returns
@@ -40,7 +43,7 @@ func pin(in *Input, affiliates []*Affiliate, now time.Time, cs *conditions) (kno
 		i, found := slices.BinarySearchFunc(pins[:old], a.NodeID, func(p Pin, id string) int { return strings.Compare(p.NodeID, id) })
 		if !found {
 			seen := now.UTC().Truncate(time.Second)
-			pins = append(pins, Pin{a.NodeID, a.PublicKey, a.Address, seen, seen})
+			pins = append(pins, Pin{a.NodeID, a.PublicKey, a.Address, seen, seen, a.Nodename, seen})
 			known = append(known, a)
 			continue
 		}
@@ -54,6 +57,9 @@ func pin(in *Input, affiliates []*Affiliate, now time.Time, cs *conditions) (kno
 				a.displayName(), a.NodeID, p.difference(a), a.NodeID)
 			held = append(held, a)
 			continue
+		}
+		if p.Nodename != a.Nodename {
+			p.Nodename, p.NamedSince = a.Nodename, now.UTC().Truncate(time.Second)
 		}
 		if p.PublicKey.IsZero() {
 			p.PublicKey = a.PublicKey
@@ -116,4 +122,13 @@ func Accept(pins []Pin, affiliates []Affiliate, node string) ([]Pin, error) {
 	}
 	slices.Sort(held)
 	return nil, fmt.Errorf("several nodes named %q are held back; name one by its node id: %s", node, strings.Join(held, ", "))
+}
+
+// pinOf finds a node's in a sorted list; nil if there is none.
+func pinOf(pins []Pin, nodeID string) *Pin {
+	i, found := slices.BinarySearchFunc(pins, nodeID, func(p Pin, id string) int { return strings.Compare(p.NodeID, id) })
+	if !found {
+		return nil
+	}
+	return &pins[i]
 }

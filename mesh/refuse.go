@@ -16,23 +16,24 @@ const broadBits = 8
 type protected struct {
 	address netip.Addr
 	what    string
+	peers   bool // it may be a peer's own address: the founder of a mesh is its discovery server
 }
 
 // protectedAddresses are those that a peer must not draw into the tunnel, where
 // it could listen or answer in their place.
 func protectedAddresses(h *Host) []protected {
 	var out []protected
-	add := func(what string, list []netip.Addr) {
+	add := func(what string, list []netip.Addr, peers bool) {
 		for _, a := range list {
 			a = a.Unmap().WithZone("")
 			if a.IsValid() && !slices.ContainsFunc(out, func(p protected) bool { return p.address == a }) {
-				out = append(out, protected{a, what})
+				out = append(out, protected{a, what, peers})
 			}
 		}
 	}
-	add("this node's gateway", h.Gateways)
-	add("this node's DNS server", h.DNSServers)
-	add("a discovery server", h.DiscoveryServers)
+	add("this node's gateway", h.Gateways, false)
+	add("this node's DNS server", h.DNSServers, false)
+	add("a discovery server", h.DiscoveryServers, h.PeerDiscovery)
 	return out
 }
 
@@ -42,27 +43,63 @@ type refusals struct {
 	allowances []Allowance
 	own        []netip.Prefix // networks that this node itself leads to
 	last       int            // added to the owner of a broad network: see settle
+	room       int            // how many more prefixes fit
 }
 
-// allowed reports whether the node called label may have n all the same.
-func (r *refusals) allowed(label string, n netip.Prefix) bool {
-	return slices.ContainsFunc(r.allowances, func(a Allowance) bool {
-		return a.Nodename == label && a.Prefix.Bits() <= n.Bits() && a.Prefix.Contains(n.Addr())
+// Bounds on prefixes. What one node excludes can cut its networks into thousands.
+const (
+	maxPeerPrefixes = 1 << 10
+	maxPrefixes     = 1 << 16
+)
+
+func newRefusals(in *Input, peers int) refusals {
+	return refusals{protectedAddresses(&in.Host), in.Config.AllowedNetworks, ownNetworks(in), peers, maxPrefixes}
+}
+
+// hasRoom reports whether a node may have these networks, and takes their room,
+// beside its addresses'.
+func (r *refusals) hasRoom(networks []span, addresses int) bool {
+	n := 0
+	for i := 0; i < len(networks) && n <= maxPeerPrefixes; i++ {
+		n += len(networks[i].prefixes())
+	}
+	r.room -= addresses
+	if n > maxPeerPrefixes || n > r.room {
+		return false
+	}
+	r.room -= n
+	return true
+}
+
+func addressesOf(list []protected) (out []netip.Prefix) {
+	for _, g := range list {
+		out = append(out, hostPrefix(g.address))
+	}
+	return out
+}
+
+// allowed reports whether the node of that name may have n all the same.
+func (r *refusals) allowed(name string, n netip.Prefix) bool {
+	return name != "" && slices.ContainsFunc(r.allowances, func(a Allowance) bool {
+		return a.Nodename == name && a.Prefix.Bits() <= n.Bits() && a.Prefix.Contains(n.Addr())
 	})
 }
 
-// broad reports whether n is too broad for the node called label.
-func (r *refusals) broad(label string, n netip.Prefix) bool {
-	return n.Bits() < broadBits && !r.allowed(label, n.Masked())
+// broad reports whether n is too broad for the node of that name.
+func (r *refusals) broad(name string, n netip.Prefix) bool {
+	return n.Bits() < broadBits && !r.allowed(name, n.Masked())
 }
 
-// covered lists the protected addresses in want that the node called label may
-// not have.
-func (r *refusals) covered(label string, want []span) []protected {
+// covered lists the protected addresses in want that the node of that name may
+// not have. Own says that want are its own addresses, not networks.
+func (r *refusals) covered(name string, want []span, own bool) []protected {
 	var out []protected
 	for _, g := range r.guarded {
+		if own && g.peers {
+			continue
+		}
 		covers := func(s span) bool { return s.from.Compare(g.address) <= 0 && g.address.Compare(s.to) <= 0 }
-		if slices.ContainsFunc(want, covers) && !r.allowed(label, hostPrefix(g.address)) {
+		if slices.ContainsFunc(want, covers) && !r.allowed(name, hostPrefix(g.address)) {
 			out = append(out, g)
 		}
 	}
@@ -90,9 +127,12 @@ func (p *candidate) reportRefused(broad []netip.Prefix, guarded []protected, cs 
 	if more := len(parts) - named; more > 0 {
 		parts = append(parts[:named], fmt.Sprintf("and %d more", more))
 	}
+	remedy := fmt.Sprintf("allowedNetworks: [%s=%v] would allow it", p.name, first)
+	if p.name == "" {
+		remedy = "it has no nodename of its own, by which allowedNetworks could allow it"
+	}
 	cs.add(ConditionRouteRefused, p.displayName(),
-		"%q (node %s) announces %s: that is not routed to it; allowedNetworks: [%s=%v] would allow it",
-		p.displayName(), p.NodeID, strings.Join(parts, "; "), p.label, first)
+		"%q (node %s) announces %s: that is not routed to it; %s", p.displayName(), p.NodeID, strings.Join(parts, "; "), remedy)
 }
 
 // reportOwnNetworks names the peers that announce what this node itself leads

@@ -15,6 +15,7 @@ const (
 	PathDown     Path = "down"     // past the tunnel: the peer is not up, and traffic need not wait for it
 	PathExcluded Path = "excluded" // past the tunnel: this node excludes it
 	PathSite     Path = "site"     // past the tunnel: it is on this node's site
+	PathUnrouted Path = "unrouted" // past the tunnel: this node routes nothing (firewall.enabled is false)
 )
 
 // Route is a network of a peer. Where part of it takes another path, the parts
@@ -48,6 +49,8 @@ func routes(in *Input, specs []PeerSpec, statuses []PeerStatus) []Route {
 			switch {
 			case IsKubeSpanULA(p.Addr()):
 				r.Path = PathMesh
+			case in.Config.NoRouting:
+				r.Path = PathUnrouted
 			case down:
 				r.Path = PathDown
 			case slices.ContainsFunc(around, func(b bypass) bool { return b.prefix.Overlaps(p) }):

@@ -72,7 +72,8 @@ type Member struct {
 type PeerSpec struct {
 	PublicKey  Key
 	NodeID     string
-	Label      string         // nodename, may be empty
+	Name       string         // nodename, if it is this node's; rules are about it
+	Label      string         // what people see: nodename or node id; may be empty
 	Address    netip.Addr     // KubeSpan ULA; zero if it has none that may be routed
 	AllowedIPs []netip.Prefix // minimal, sorted, IPv4 first
 	Endpoints  []netip.AddrPort
@@ -152,6 +153,7 @@ type Host struct {
 	Gateways         []netip.Addr // next hops of default routes
 	DNSServers       []netip.Addr
 	DiscoveryServers []netip.Addr // as far as they are known by address
+	PeerDiscovery    bool         // the discovery server may be a peer
 }
 
 // Config is the part of the configuration that decisions depend on.
@@ -171,6 +173,7 @@ type Config struct {
 	AllowedNetworks           []Allowance
 	SiteNetworks              []netip.Prefix // peers there keep their LAN path
 	SiteOnLink                bool           // so do peers whose tunnel runs over a subnet on-link here
+	NoRouting                 bool           // nothing but mesh addresses goes by the tunnel
 }
 
 // Allowance lets the peer of a nodename have what is refused to peers: a very

@@ -54,11 +54,38 @@ func (p *candidate) appendWanted(want []span, owner int, refuse *refusals, cs *c
 			p.displayName(), p.NodeID, len(p.Addresses), len(p.AdditionalAddresses), len(p.ExcludeAdvertisedNetworks), maxPeerAddresses)
 	}
 	first := len(want)
-	var broad []netip.Prefix
+	want, broad := p.appendNetworks(want, owner, refuse)
+	guarded := refuse.covered(p.name, want[first:], false)
+	own := len(want)
+	for _, a := range bounded(p.Addresses, maxPeerAddresses) {
+		// The KubeSpan address is claimed already, or must not be routed.
+		if a = a.Unmap(); a.IsValid() && a != p.Address {
+			want = append(want, spanOf(hostPrefix(a), owner))
+		}
+	}
+	notOwn := refuse.covered(p.name, want[own:], true)
+	p.reportRefused(broad, slices.Concat(guarded, notOwn), cs)
+	excluded := p.excluded()
+	addresses := cut(want, own, append(slices.Clip(excluded), addressesOf(notOwn)...))[own:]
+	addresses = slices.Clone(addresses)
+	want = cut(want[:own], first, append(excluded, addressesOf(guarded)...))
+	if !refuse.hasRoom(want[first:], len(addresses)) {
+		cs.add(ConditionAffiliateTruncated, p.displayName(),
+			"the networks that %q (node %s) announces are too many prefixes, less what it excludes (%d for one node, %d in all): none of them is routed",
+			p.displayName(), p.NodeID, maxPeerPrefixes, maxPrefixes)
+		want = want[:first]
+	}
+	return append(want, addresses...)
+}
+
+// appendNetworks appends the networks that p leads to, and lists those that are
+// too broad for it.
+func (p *candidate) appendNetworks(want []span, owner int, refuse *refusals) (_ []span, broad []netip.Prefix) {
+	first := len(want)
 	for _, n := range bounded(p.AdditionalAddresses, maxPeerAddresses) {
 		switch n = unmapPrefix(n); {
 		case !n.IsValid():
-		case refuse.broad(p.label, n):
+		case refuse.broad(p.name, n):
 			broad = append(broad, n)
 		case n.Bits() < broadBits:
 			want = append(want, spanOf(n, owner+refuse.last))
@@ -66,25 +93,16 @@ func (p *candidate) appendWanted(want []span, owner int, refuse *refusals, cs *c
 			want = append(want, spanOf(n, owner))
 		}
 	}
-	want = cut(want, first, refuse.own)
-	for _, a := range bounded(p.Addresses, maxPeerAddresses) {
-		// The KubeSpan address is claimed already, or must not be routed.
-		if a = a.Unmap(); a.IsValid() && a != p.Address {
-			want = append(want, spanOf(hostPrefix(a), owner))
-		}
-	}
-	guarded := refuse.covered(p.label, want[first:])
-	p.reportRefused(broad, guarded, cs)
-	var not []netip.Prefix
+	return cut(want, first, refuse.own), broad
+}
+
+func (p *candidate) excluded() (out []netip.Prefix) {
 	for _, n := range bounded(p.ExcludeAdvertisedNetworks, maxPeerAddresses) {
 		if n = unmapPrefix(n); n.IsValid() {
-			not = append(not, n)
+			out = append(out, n)
 		}
 	}
-	for _, g := range guarded {
-		not = append(not, hostPrefix(g.address))
-	}
-	return cut(want, first, not)
+	return out
 }
 
 // settle divides what n peers want. Broad networks, whose owners are n higher, are

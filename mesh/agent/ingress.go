@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"net/netip"
 	"slices"
 
 	"github.com/wirespan/wirespan/firewall"
@@ -14,9 +15,9 @@ func ingress(c config.Ingress, specs []mesh.PeerSpec) firewall.Ingress {
 	out := firewall.Ingress{Default: c.Default}
 	for _, r := range c.Rules {
 		rule := firewall.IngressRule{Name: r.Name, Protocol: r.Protocol, Ports: r.Ports}
-		var peers = rule.Sources
+		var peers []netip.Prefix
 		for i := range specs {
-			if specs[i].Label != "" && slices.Contains(r.Peers, specs[i].Label) {
+			if specs[i].Name != "" && slices.Contains(r.Peers, specs[i].Name) {
 				peers = append(peers, specs[i].AllowedIPs...)
 			}
 		}

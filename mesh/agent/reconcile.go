@@ -49,7 +49,7 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 	report(conditionApply, "device", statsErr)
 
 	plan := mesh.Decide(mesh.Input{
-		Config: a.config.mesh(a.links), Self: a.self, Host: a.host(public),
+		Config: a.meshConfig(), Self: a.self, Host: a.host(public),
 		Affiliates: affiliates, Stats: stats, Previous: a.previous.Statuses, Pins: a.cfg.Memory.Pins(a.self.Subnet),
 	}, now)
 	report(conditionMemory, pinsFile, a.cfg.Memory.KeepPins(a.self.Subnet, plan.Pins))
@@ -132,7 +132,7 @@ func (a *Agent) host(public []netip.Addr) mesh.Host {
 	h := mesh.Host{
 		Hostname: a.cfg.Hostname, OperatingSystem: OperatingSystem(),
 		Links: a.links, PublicAddresses: public, Netstack: a.cfg.Backend.Netstack,
-		Gateways: a.underlay.Gateways, DNSServers: a.underlay.DNSServers, DiscoveryServers: a.discoveryServers(),
+		Gateways: a.underlay.Gateways, DNSServers: a.underlay.DNSServers, DiscoveryServers: a.discoveryServers(), PeerDiscovery: a.config.Standalone(),
 	}
 	if a.config.Hostname != "" {
 		h.Hostname = a.config.Hostname
@@ -147,12 +147,16 @@ func (a *Agent) host(public []netip.Addr) mesh.Host {
 	return h
 }
 
+// meshConfig is what decisions depend on, this process' part included.
+func (a *Agent) meshConfig() mesh.Config {
+	m := a.config.mesh(a.links)
+	m.NoRouting = a.cfg.Firewall == nil
+	return m
+}
+
 // discoveryServers are the addresses of services that no peer may draw into the
-// tunnel. The founder of a mesh is its discovery server and a peer.
+// tunnel.
 func (a *Agent) discoveryServers() (list []netip.Addr) {
-	if a.config.Standalone() {
-		return nil
-	}
 	for _, name := range a.registryNames() {
 		list = append(list, a.registries[name].Snapshot().ServerAddr)
 	}
