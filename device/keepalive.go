@@ -83,7 +83,7 @@ func (k *kept) due(h *held, now time.Time) bool {
 	case !k.since.IsZero() && h.transmit != k.sent:
 		k.sent, k.since = h.transmit, now
 		return false
-	case !k.since.IsZero() && now.Sub(k.since) < k.interval:
+	case !k.since.IsZero() && now.Sub(k.since) < k.interval-keeperTick: // it has been silent for up to a tick longer
 		return false
 	}
 	k.sent, k.since = h.transmit, now

@@ -90,7 +90,7 @@ func TestHandshakesAreStartedAfterSilence(t *testing.T) {
 	for _, tc := range []struct {
 		after time.Duration
 		want  bool
-	}{{24 * time.Second, false}, {25 * time.Second, true}, {26 * time.Second, false}, {50 * time.Second, true}} {
+	}{{14 * time.Second, false}, {15 * time.Second, true}, {16 * time.Second, false}, {30 * time.Second, true}} {
 		if got := a.look(t, p.PublicKey, start.Add(tc.after)); got != tc.want {
 			t.Errorf("after %v: due = %v", tc.after, got)
 		}

@@ -60,6 +60,13 @@ func (c *cli) leaveWithoutAgent(ctx context.Context) error {
 		return err
 	}
 	if !known {
+		cfg, err := c.load(true)
+		if err != nil {
+			return err
+		}
+		if err := removeUnremembered(cfg, cfg.ClusterID, newLogger(cfg.Logging, c.err)); err != nil {
+			return err
+		}
 		_, err = fmt.Fprintln(c.out, "This node has never been up: there is nothing to leave.")
 		return err
 	}
@@ -72,7 +79,10 @@ func (c *cli) leaveWithoutAgent(ctx context.Context) error {
 	err = n.leaveServices(ctx)
 	// Rules go last, and also if no service could be reached.
 	memory, unread := agent.OpenPolicy(n.state)
-	if unread == nil {
+	switch {
+	case unread == nil && memory.Policy().Table == "":
+		unread = removeUnremembered(n.config, n.clusterID(), n.log)
+	case unread == nil:
 		unread = n.removeRules(memory)
 	}
 	if err := errors.Join(err, unread); err != nil {
@@ -80,6 +90,15 @@ func (c *cli) leaveWithoutAgent(ctx context.Context) error {
 	}
 	_, err = fmt.Fprintln(c.out, "No agent was running; this node has left the mesh.")
 	return err
+}
+
+// clusterID is the configuration's or the state directory's; empty if neither
+// names one.
+func (n *node) clusterID() string {
+	if n.cluster != nil {
+		return n.cluster.ID
+	}
+	return n.config.ClusterID
 }
 
 // leaveServices deletes this node from the discovery services.

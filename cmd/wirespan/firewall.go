@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/wirespan/wirespan/firewall"
 	"github.com/wirespan/wirespan/firewall/nft"
+	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
+	"github.com/wirespan/wirespan/mesh/config"
 )
 
 // forwardingFile lists the kernel's settings that forwarding for networks behind
@@ -50,7 +53,8 @@ func openKernel(st *agent.State, memory *agent.Memory, log hclog.Logger) (*kerne
 	return k, nil
 }
 
-// Apply makes the kernel route and filter by p.
+// Apply makes the kernel route and filter by p. Settings beside that, which a
+// hardened service may not be allowed to change, are no reason to hold up peers.
 func (k *kernel) Apply(p firewall.Policy) ([]string, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
@@ -62,12 +66,15 @@ func (k *kernel) Apply(p firewall.Policy) ([]string, error) {
 	}
 	reverse, err := k.SetReversePath(p.Interface)
 	if err != nil {
-		return warnings, err
+		warnings = append(warnings, err.Error())
 	}
 	if reverse.All == 1 {
 		warnings = append(warnings, "net.ipv4.conf.all.rp_filter is 1: links drop packets whose way back is not by the same link, such as those of networks with several gateways; 2 checks loosely")
 	}
-	return warnings, k.forward(nft.ForwardingSpec{Interface: p.Interface, Networks: p.Forwarded})
+	if err := k.forward(nft.ForwardingSpec{Interface: p.Interface, Networks: p.Forwarded}); err != nil {
+		warnings = append(warnings, err.Error())
+	}
+	return warnings, nil
 }
 
 // forward turns forwarding on for networks behind this node, and back to what it
@@ -145,6 +152,23 @@ func (n *node) firewall(plane *dataPlane, memory *agent.Memory) (agent.Firewall,
 		return k, k, err
 	}
 	return nil, nil, n.removeRules(memory)
+}
+
+// removeUnremembered takes back, as root, what an agent that kept nothing on disk
+// may have left: by what the configuration says, and a cluster id if one is known.
+func removeUnremembered(cfg *config.Config, clusterID string, log hclog.Logger) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	f, err := nft.Open(nft.Config{Log: log.Named("firewall")})
+	if err != nil {
+		return err
+	}
+	p := firewall.Policy{Numbers: cfg.Firewall.Numbers, Interface: cfg.InterfaceName, MTU: mesh.DefaultMTU}
+	if clusterID != "" {
+		p.Subnet = mesh.ULA(clusterID)
+	}
+	return errors.Join(f.Remove(firewall.Compile(p)), f.Close())
 }
 
 // removeRules takes back what an agent that no longer runs has left in the

@@ -42,6 +42,10 @@ func (c *cli) restore() *cobra.Command {
 					return mistake
 				}
 			}
+			if mistake == nil && !cfg.Firewall.Enabled {
+				_, err := fmt.Fprintln(c.out, "There is nothing to restore: firewall.enabled is false.")
+				return err
+			}
 			restored, err := c.restoreRules(cfg)
 			switch {
 			case err != nil:

@@ -96,6 +96,14 @@ func (b Backend) String() string {
 	return "tun"
 }
 
+// What others change of routing and firewall is mended at once, but then not
+// again before that long, and not for more than a share of the time: somebody may
+// go on changing it.
+const (
+	minCalm   = 100 * time.Millisecond
+	calmShare = 10
+)
+
 // Agent runs the loop. Make one with [New].
 type Agent struct {
 	cfg       Config
@@ -114,8 +122,10 @@ type Agent struct {
 	links       []mesh.Link // nil: to be read
 	lastLinks   []mesh.Link
 	underlay    Underlay
-	stale       bool // the next pass reads and applies everything
-	full        bool // this one does
+	stale       bool      // the next pass reads and applies everything
+	full        bool      // this one does
+	disturbed   bool      // because others changed routing or firewall
+	calm        time.Time // until then such changes wait
 	nextFull    time.Time
 	mtu         int
 	device      Device
@@ -192,7 +202,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	ready := false
 	for {
-		wake := a.reconcile(time.Now())
+		start := time.Now()
+		wake := a.reconcile(start)
+		if a.disturbed {
+			a.disturbed = false
+			a.calm = time.Now().Add(max(minCalm, calmShare*time.Since(start)))
+		}
 		for _, reply := range a.waiting {
 			reply()
 		}
@@ -230,8 +245,6 @@ func (a *Agent) wait(ctx context.Context, wake time.Duration) error {
 		a.cfg.Notify("WATCHDOG=1")
 		wake = min(wake, a.cfg.Watchdog)
 	}
-	timer := time.NewTimer(wake)
-	defer timer.Stop()
 	var events, gone, interference <-chan struct{}
 	if a.device != nil {
 		events, gone = a.device.Events(), a.device.Done()
@@ -239,6 +252,11 @@ func (a *Agent) wait(ctx context.Context, wake time.Duration) error {
 	if a.cfg.Firewall != nil {
 		interference = a.cfg.Firewall.Changed()
 	}
+	if rest := time.Until(a.calm); rest > 0 {
+		interference, wake = nil, min(wake, rest)
+	}
+	timer := time.NewTimer(wake)
+	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 	case <-timer.C:
@@ -248,7 +266,7 @@ func (a *Agent) wait(ctx context.Context, wake time.Duration) error {
 		a.stale = true
 	case <-interference:
 		a.log.Debug("routing or firewall was changed from outside, looking again")
-		a.stale = true
+		a.stale, a.disturbed = true, true
 	case <-gone:
 		a.log.Warn("the tunnel device has gone, opening it again")
 		a.closeDevice()

@@ -60,6 +60,9 @@ func (a *Agent) Explain(q ExplainQuery) (Explanation, error) {
 	if fq.Source, err = o.source(q.From); err != nil {
 		return e, err
 	}
+	if fq.Source.IsValid() && fq.Source.Unmap().Is4() != e.To.Is4() {
+		return e, fmt.Errorf("no packet goes from %s to %s: one is IPv4 and the other IPv6 (name another address of the sender)", fq.Source, e.To)
+	}
 	e.Plan = o.policy.Explain(fq)
 	if i := slices.IndexFunc(o.plan.Routes, func(r mesh.Route) bool { return r.Prefix.Contains(e.To) }); i >= 0 {
 		r := o.plan.Routes[i]

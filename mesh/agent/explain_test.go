@@ -44,7 +44,7 @@ func TestExplain(t *testing.T) {
 			{"192.0.2.1", "", firewall.PathLocal, "", ""},
 			{"127.0.0.1", "", firewall.PathLocal, "", ""},
 			{own.String(), "node-8", firewall.PathLocal, "", "web"},
-			{own.String(), "10.1.9.9", firewall.PathLocal, "", "web"},
+			{"192.0.2.1", "10.1.9.9", firewall.PathLocal, "", "web"},
 			{own.String(), testPeer(16).NodeID, firewall.PathRefused, "", ""},
 		} {
 			e, err := h.agent.Explain(ExplainQuery{To: netip.MustParseAddr(tt.to), Port: 80, Protocol: firewall.ProtocolTCP, From: tt.from})
@@ -54,6 +54,9 @@ func TestExplain(t *testing.T) {
 		}
 		if _, err := h.agent.Explain(ExplainQuery{To: own, From: "stranger"}); err == nil || !strings.Contains(err.Error(), "neither an address nor a peer") {
 			t.Errorf("from a stranger: %v", err)
+		}
+		if _, err := h.agent.Explain(ExplainQuery{To: own, From: "10.1.9.9"}); err == nil || !strings.Contains(err.Error(), "one is IPv4 and the other IPv6") {
+			t.Errorf("of two families: %v", err)
 		}
 		e, err := h.agent.Explain(ExplainQuery{To: netip.MustParseAddr("10.1.2.3")})
 		if err != nil || e.Route != mesh.PathTunnel || e.State == nil {

@@ -55,7 +55,11 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 	report(conditionMemory, pinsFile, a.cfg.Memory.KeepPins(a.self.Subnet, plan.Pins))
 	a.settle(plan, now)
 	applyErr := a.apply(plan)
-	report(conditionApply, "device", applyErr)
+	subject := "device"
+	if a.cfg.Firewall != nil && !a.routing.current {
+		subject = "firewall"
+	}
+	report(conditionApply, subject, applyErr)
 	conditions = append(conditions, a.routingConditions()...)
 	a.publish(plan)
 

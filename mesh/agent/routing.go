@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"reflect"
@@ -23,6 +22,7 @@ type routing struct {
 	current  bool // applied is in place, as far as is known
 	removed  bool // nothing is in place
 	warnings []string
+	unkept   error // the policy could not be written down: it is in place all the same
 }
 
 // apply makes firewall and device fit the plan. What is routed before or after
@@ -34,7 +34,8 @@ func (a *Agent) apply(plan mesh.Plan) error {
 	policy := a.policy(plan)
 	during := policy
 	during.Routed = union(policy.Routed, a.routing.applied.Routed)
-	if err := errors.Join(a.keepPolicy(during), a.route(during)); err != nil {
+	a.keepPolicy(during)
+	if err := a.route(during); err != nil {
 		return err
 	}
 	configured := a.configured
@@ -44,10 +45,11 @@ func (a *Agent) apply(plan mesh.Plan) error {
 	if !configured { // routes by the link could not be made while it was down
 		a.routing.current = false
 	}
-	if err := a.route(policy); err != nil {
-		return err
+	err := a.route(policy)
+	if err == nil {
+		a.keepPolicy(policy)
 	}
-	return a.keepPolicy(policy)
+	return err
 }
 
 // route applies a policy, unless it is in place.
@@ -138,21 +140,24 @@ func (a *Agent) policy(plan mesh.Plan) firewall.Policy {
 // keepPolicy writes a policy down, so that whatever is in the kernel can be found
 // again: before it is applied if there is more in it, else with the next full
 // pass, since a peer that comes and goes must not wear out a flash disk.
-func (a *Agent) keepPolicy(p firewall.Policy) error {
+func (a *Agent) keepPolicy(p firewall.Policy) {
 	kept := a.cfg.Memory.Policy()
 	if a.cfg.Firewall == nil || a.cfg.Backend.Netstack || reflect.DeepEqual(kept, p) {
-		return nil // of a netstack nothing is in the kernel
+		return // of a netstack nothing is in the kernel
 	}
 	more, _ := firewall.Diff(kept.Routed, p.Routed)
 	if len(more) == 0 && kept.Numbers == p.Numbers && kept.Interface == p.Interface && kept.Subnet == p.Subnet && !a.full {
-		return nil
+		return
 	}
-	return a.cfg.Memory.KeepPolicy(p)
+	a.routing.unkept = a.cfg.Memory.KeepPolicy(p)
 }
 
 // routingConditions are what the firewall warns of.
 func (a *Agent) routingConditions() []mesh.Condition {
 	var out []mesh.Condition
+	if err := a.routing.unkept; err != nil {
+		out = append(out, mesh.Condition{Type: conditionMemory, Subject: PolicyFile, Message: err.Error()})
+	}
 	for i, w := range a.routing.warnings {
 		out = append(out, mesh.Condition{Type: conditionFirewall, Subject: fmt.Sprintf("warning %d", i+1), Message: w})
 	}

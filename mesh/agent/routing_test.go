@@ -2,6 +2,7 @@ package agent
 
 import (
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -89,6 +90,51 @@ func TestFirewallHeals(t *testing.T) {
 		synctest.Wait()
 		if !has(h.fw.routed(), "10.1.0.0/16") {
 			t.Errorf("after interference %v is routed", h.fw.routed())
+		}
+	})
+}
+
+// Somebody who goes on changing things gets no more than his share of the time.
+func TestFirewallStorm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, meshDocument)
+		h.start()
+		defer h.stop()
+		h.find(withNetworks(testPeer(1), "10.1.0.0/16"))
+		before := len(h.fw.history)
+		const second = 100
+		for range second { // of changes every 10 ms
+			select {
+			case h.fw.changed <- struct{}{}:
+			default:
+			}
+			h.advance(10 * time.Millisecond)
+		}
+		if n := len(h.fw.history) - before; n < 10 || n > 2*11 { // twice per pass
+			t.Errorf("applied %d times in a second of changes", n)
+		}
+	})
+}
+
+// A policy that can't be written down is in place all the same.
+func TestFirewallWithoutMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, meshDocument)
+		broken, err := OpenState(t.TempDir(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h.config.Memory, err = OpenMemory(broken); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(broken.Dir()); err != nil {
+			t.Fatal(err)
+		}
+		h.start()
+		defer h.stop()
+		h.find(withNetworks(testPeer(1), "10.1.0.0/16"))
+		if !has(h.fw.routed(), "10.1.0.0/16") || len(h.device().config()) != 1 || h.condition(conditionMemory) == "" || h.condition(conditionApply) != "" {
+			t.Errorf("routed %v, %d peers, conditions %q and %q", h.fw.routed(), len(h.device().config()), h.condition(conditionMemory), h.condition(conditionApply))
 		}
 	})
 }
