@@ -13,7 +13,6 @@ const (
 	nfnlBatchGenID       = 1
 	nftaTableHandle      = 4
 	nftaTableUserdata    = 6
-	nftaTableOwner       = 7
 	nftaChainFlags       = 10
 	nftaSetHandle        = 16
 	nftTableOwnerFlag    = 2

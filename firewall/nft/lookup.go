@@ -1,7 +1,6 @@
 package nft
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,7 +15,6 @@ import (
 // Query asks what the kernel does with a packet.
 type Query struct {
 	firewall.Numbers
-	Set         string // of routed networks; empty: as Compile names it
 	Destination netip.Addr
 	Source      netip.Addr // optional
 	// From is the interface that the packet comes in by; empty: it is of a local
@@ -55,13 +53,12 @@ func (f *Firewall) Lookup(ctx context.Context, q Query) (KernelView, error) {
 	}
 	v := KernelView{Warnings: slices.Clone(f.warnings)}
 	v6 := q.Destination.Is6()
-	q.Set = cmp.Or(q.Set, firewall.RoutedSet(v6))
 	got, err := f.nft.inspect(q.Table)
 	if err != nil {
 		return KernelView{}, err
 	}
 	if v.Table = got.exists; v.Table {
-		if v.Network, err = f.nft.member(q.Table, q.Set, q.Destination); err != nil {
+		if v.Network, err = f.nft.member(q.Table, firewall.RoutedSet(v6), q.Destination); err != nil {
 			return KernelView{}, err
 		}
 	}

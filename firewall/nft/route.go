@@ -26,9 +26,6 @@ type routeKey struct {
 	metric uint32
 }
 
-// defaultMetric6 is what the kernel makes of metric 0 for IPv6.
-const defaultMetric6 = 1024
-
 func (r route) String() string {
 	s := r.dst.String()
 	if r.dst.Bits() == 0 {
@@ -49,9 +46,6 @@ func desired(r *firewall.Route, oif uint32) route {
 	}
 	if r.Interface != "" {
 		out.typ, out.oif = unix.RTN_UNICAST, oif
-	}
-	if out.metric == 0 && r.Destination.Addr().Is6() {
-		out.metric = defaultMetric6
 	}
 	return out
 }

@@ -31,8 +31,8 @@ const (
 // ReversePath says how the kernel checks where packets come from (rp_filter of
 // IPv4): not (0), strictly (1), or loosely (2). The larger value counts.
 type ReversePath struct {
-	Interface int `json:"interface"`
-	All       int `json:"all"`
+	Interface int
+	All       int
 }
 
 // SetReversePath makes the check loose for packets from one interface, and
