@@ -90,10 +90,11 @@ func TestOwnedTable(t *testing.T) {
 func TestMaskWarning(t *testing.T) {
 	namespace(t)
 	run(t, "ip", "rule", "add", "priority", "1000", "fwmark", "0x20/0xff", "lookup", "7")
+	run(t, "ip", "-6", "rule", "add", "priority", "1000", "fwmark", "0x20/0xff", "lookup", "7")
 	run(t, "ip", "rule", "add", "priority", "1001", "fwmark", "0x100/0x100", "lookup", "7")
 	f := open(t)
 	apply(t, f, firewall.Compile(policy()))
-	if w := f.Warnings(); len(w) != 1 || !strings.Contains(w[0], "firewall.mask") || !strings.Contains(w[0], "1000") {
+	if w := f.Warnings(); len(w) != 2 || !strings.Contains(w[0], "firewall.mask") || !strings.Contains(w[0], "1000") || w[0] == w[1] {
 		t.Errorf("warnings: %q", w)
 	}
 }

@@ -28,7 +28,11 @@ const (
 )
 
 func (r rule) String() string {
-	return fmt.Sprintf("rule of priority %d for mark %#x/%#x and routing table %d", r.Priority, r.Mark, r.Mask, r.Table)
+	family := "IPv4"
+	if r.IPv6 {
+		family = "IPv6"
+	}
+	return fmt.Sprintf("%s rule of priority %d for mark %#x/%#x and routing table %d", family, r.Priority, r.Mark, r.Mask, r.Table)
 }
 
 func (s *socket) rules(family byte) ([]rule, error) {
