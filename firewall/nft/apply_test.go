@@ -69,7 +69,7 @@ func unchanged(t *testing.T, do func()) {
 func expect(t *testing.T, rs firewall.Ruleset) {
 	t.Helper()
 	got := counts.ReplaceAllString(run(t, "nft", "list", "table", "inet", rs.Table), "counter")
-	got = strings.Replace(got, "\tcomment \"wirespan\"\n", "", 1)
+	got = strings.Replace(got, "\tcomment \"wirespan "+iface+"\"\n", "", 1)
 	want, _, _ := strings.Cut(rs.String(), "# ")
 	if got != want {
 		t.Errorf("the table is\n%s\nand should be\n%s", got, want)

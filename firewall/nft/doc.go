@@ -26,13 +26,15 @@
 //
 // # Ownership
 //
-// Nothing is touched but the table, known by its comment "wirespan"; rules that
-// equal those of a ruleset, or share priority, table and protocol static with
+// Nothing is touched but the table, known by its comment: "wirespan" and the name
+// of the tunnel's interface, by which agents on one host tell theirs apart; rules
+// that equal those of a ruleset, or share priority, table and protocol static with
 // one; and in our routing table routes of protocol static that are unreachable or
 // lead to the tunnel without a gateway; in main only the ruleset's own. Anything
 // else in our places is a conflict: Apply says by which setting to avoid it, before
-// it changes anything, and Remove leaves it. A process finds what an earlier one
-// left, and goes on with the routes but makes the table anew.
+// it changes anything, and Remove leaves it. Where the table is another agent's,
+// so are rules and routes with the ruleset's numbers. A process finds what an
+// earlier one left, and goes on with the routes but makes the table anew.
 //
 // A Firewall belongs to the network namespace of the thread that called Open. It
 // keeps the rulesets that it is given: they must not change any more. Run owns
@@ -43,8 +45,8 @@
 // All of it needs CAP_NET_ADMIN. nf_tables with family inet, sets with intervals,
 // and the modules of what the ruleset uses must be there. Before Linux 5.10, where
 // tables have no comment, one is ours if all of its chains and sets are named as in
-// the ruleset. Whoever rewrites the table continually is answered by one
-// repair per Apply, not fought.
+// the ruleset, be it another agent's. Whoever rewrites the table continually is
+// answered by one repair per Apply, not fought.
 //
 // Of google/nftables only package expr is used: its connection can neither mark
 // a table as ours, nor see another's owner, nor tie a transaction to a generation,

@@ -4,11 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/wirespan/wirespan/firewall"
 )
 
 // generation is a number that grows with every transaction of anybody.
@@ -40,6 +38,7 @@ type found struct {
 	exists bool
 	owned  bool     // by a process that nobody else may interfere with
 	marked bool     // with our comment
+	tunnel string   // that the comment names
 	bare   bool     // without any userdata
 	names  []string // of its chains and sets
 	// shape is made of everything but elements and counters: what cannot be
@@ -47,8 +46,8 @@ type found struct {
 	shape []string
 }
 
-// inspect reads the table, but not its sets' elements.
-func (s *socket) inspect(table string) (found, error) {
+// identify reads of the table only what it is itself.
+func (s *socket) identify(table string) (found, error) {
 	var f found
 	err := s.request(nftType(unix.NFT_MSG_GETTABLE), 0, func(e *encoder) {
 		header(e)
@@ -56,6 +55,18 @@ func (s *socket) inspect(table string) (found, error) {
 	}, f.table)
 	if errors.Is(err, unix.ENOENT) {
 		return found{}, nil
+	}
+	if err != nil {
+		return found{}, fmt.Errorf("read nftables table %s: %w", table, hinted(err))
+	}
+	return f, nil
+}
+
+// inspect reads the table, but not its sets' elements.
+func (s *socket) inspect(table string) (found, error) {
+	f, err := s.identify(table)
+	if err != nil || !f.exists {
+		return f, err
 	}
 	kinds := []struct {
 		typ  uint16
@@ -103,7 +114,11 @@ func (f *found) table(m message) {
 			handle = be64(v)
 		case nftaTableUserdata:
 			f.bare = false
-			f.marked = len(v) > 2 && v[0] == udataTableComment && text(v[2:]) == mark
+			if len(v) > 2 && v[0] == udataTableComment {
+				var first string
+				first, f.tunnel, _ = strings.Cut(text(v[2:]), " ")
+				f.marked = first == mark
+			}
 		}
 	}
 	f.owned = flags&nftTableOwnerFlag != 0
@@ -164,22 +179,6 @@ func (f *found) set(body []byte) {
 	}
 	f.names = append(f.names, name)
 	f.shape = append(f.shape, fmt.Sprintf("set %s %d %d", name, handle, timeout))
-}
-
-// ours reports whether the table is one that this program made. Kernels before
-// 5.10 keep no comment: there, a table with nothing but chains and sets named
-// like ours counts, and so does an empty one.
-func (f *found) ours(rs *firewall.Ruleset) bool {
-	if f.owned || f.marked || !f.bare {
-		return f.marked && !f.owned
-	}
-	for _, name := range f.names {
-		if !slices.ContainsFunc(rs.Chains, func(c firewall.Chain) bool { return c.Name == name }) &&
-			!slices.ContainsFunc(rs.Sets, func(s firewall.Set) bool { return s.Name == name }) {
-			return false
-		}
-	}
-	return true
 }
 
 // elements reads a set.

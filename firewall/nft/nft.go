@@ -18,6 +18,7 @@ type Config struct {
 	Log hclog.Logger // nil: discard
 	// Previous is what an earlier process applied, if that is known. What Apply's
 	// ruleset does not have of it is removed.
+	// A table for its tunnel is ours, even if it is for another interface now.
 	Previous firewall.Ruleset
 }
 
@@ -90,6 +91,9 @@ func (f *Firewall) Apply(rs firewall.Ruleset) error {
 	defer f.mu.Unlock()
 	f.remember(&rs)
 	f.watched.Store(watch(&rs))
+	if err := f.checkTables(&rs); err != nil {
+		return err
+	}
 	p, err := f.planRouting(&rs)
 	if err != nil {
 		return err
@@ -127,6 +131,9 @@ func (f *Firewall) Remove(rs firewall.Ruleset) error {
 	defer f.mu.Unlock()
 	f.watched.Store(nil)
 	f.remember(&rs)
+	if err := f.forgetOthers(); err != nil {
+		return err
+	}
 	refuse, rest, err := f.planRemoval()
 	if err != nil {
 		return err

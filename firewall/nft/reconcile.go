@@ -14,7 +14,7 @@ import (
 type known struct {
 	generation uint32
 	shape      []string         // see found
-	rs         firewall.Ruleset // routing aside
+	rs         firewall.Ruleset // of its routes only the tunnel's name
 }
 
 // errReplaces says that there is a table that has to be replaced.
@@ -41,9 +41,10 @@ func (f *Firewall) applyTable(rs *firewall.Ruleset) error {
 	return errors.Join(err, f.removeTable(&bridge))
 }
 
-// bridgeOf is a table's stand-in while it is replaced.
+// bridgeOf is a table's stand-in while it is replaced. The routes are for its
+// comment.
 func bridgeOf(rs *firewall.Ruleset) firewall.Ruleset {
-	return firewall.Ruleset{Table: rs.Table + "_next", Sets: rs.Sets, Chains: rs.Chains}
+	return firewall.Ruleset{Table: rs.Table + "_next", Sets: rs.Sets, Chains: rs.Chains, Routes: rs.Routes}
 }
 
 // build makes a table anew.
@@ -170,8 +171,9 @@ func (f *Firewall) look(rs *firewall.Ruleset, generation uint32) (content, error
 	if err != nil {
 		return content{}, err
 	}
-	if got.exists && !got.ours(rs) {
-		return content{}, fmt.Errorf("nftables has a table inet %s that is not wirespan's: remove it, or choose another name as firewall.table", rs.Table)
+	if err := f.conflict(&got, rs); err != nil {
+		f.known = nil // the next Apply finds that first
+		return content{}, err
 	}
 	have := content{exists: got.exists, shape: got.shape}
 	if k == nil || k.rs.Table != rs.Table || !slices.Equal(got.shape, k.shape) || !sameShape(&k.rs, rs) {
@@ -211,38 +213,9 @@ func (c *content) change(b *batch, rs *firewall.Ruleset) {
 	}
 }
 
-// sameShape reports whether two tables differ in nothing but elements.
+// sameShape reports whether two tables, comments included, differ in nothing but
+// elements.
 func sameShape(a, b *firewall.Ruleset) bool {
 	x := firewall.Ruleset{Table: a.Table, Sets: a.Sets, Chains: a.Chains}
-	return x.SameShape(firewall.Ruleset{Table: b.Table, Sets: b.Sets, Chains: b.Chains})
-}
-
-// removeTable deletes the table of a ruleset, if it is ours.
-func (f *Firewall) removeTable(rs *firewall.Ruleset) error {
-	err := f.transact(func(generation uint32) error {
-		got, err := f.nft.inspect(rs.Table)
-		if err != nil || !got.exists {
-			return err
-		}
-		if !got.ours(rs) {
-			f.log.Warn("nftables table is not wirespan's and stays", "table", rs.Table)
-			return nil
-		}
-		if f.known != nil && f.known.rs.Table == rs.Table {
-			f.known = nil
-		}
-		b := newBatch(f.nft, generation)
-		b.deleteTable(rs.Table)
-		if err := b.commit(); err != nil {
-			return fmt.Errorf("delete nftables table %s: %w", rs.Table, explain(err, rs))
-		}
-		if f.known != nil && f.known.generation == generation {
-			f.known.generation = after(generation)
-		}
-		return nil
-	})
-	if errors.Is(err, errNoNftables) {
-		return nil
-	}
-	return err
+	return tunnelOf(a) == tunnelOf(b) && x.SameShape(firewall.Ruleset{Table: b.Table, Sets: b.Sets, Chains: b.Chains})
 }

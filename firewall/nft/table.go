@@ -9,9 +9,6 @@ import (
 	"github.com/wirespan/wirespan/firewall"
 )
 
-// mark is the comment on our table by which we know it again.
-const mark = "wirespan"
-
 // Types of set keys, in nft(8)'s numbering.
 const (
 	keyIPv4 = 7
@@ -41,7 +38,8 @@ func (b *batch) replace(rs *firewall.Ruleset, exists bool) error {
 	at := b.add(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, step{what: "add nftables table " + rs.Table, rule: -1})
 	b.str(unix.NFTA_TABLE_NAME, rs.Table)
 	b.be32(unix.NFTA_TABLE_FLAGS, 0)
-	b.bytes(nftaTableUserdata, append([]byte{udataTableComment, byte(len(mark) + 1)}, mark+"\x00"...))
+	comment := commentOf(rs) + "\x00"
+	b.bytes(nftaTableUserdata, append([]byte{udataTableComment, byte(len(comment))}, comment...))
 	b.end(at)
 	for i := range rs.Sets {
 		b.set(rs.Table, &rs.Sets[i], uint32(i+1))
