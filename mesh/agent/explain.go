@@ -57,7 +57,7 @@ func (a *Agent) Explain(q ExplainQuery) (Explanation, error) {
 		}
 	}
 	var err error
-	if fq.Source, err = o.source(q.From); err != nil {
+	if fq.Source, err = o.source(q.From, e.To); err != nil {
 		return e, err
 	}
 	if fq.Source.IsValid() && fq.Source.Unmap().Is4() != e.To.Is4() {
@@ -82,8 +82,9 @@ func (a *Agent) Explain(q ExplainQuery) (Explanation, error) {
 	return e, nil
 }
 
-// source finds the address that a packet comes from: given as such, or a peer's.
-func (o *outlook) source(from string) (netip.Addr, error) {
+// source finds the address that a packet comes from: given as such, or one that a
+// peer may send from to the destination.
+func (o *outlook) source(from string, to netip.Addr) (netip.Addr, error) {
 	if from == "" {
 		return netip.Addr{}, nil
 	}
@@ -91,12 +92,19 @@ func (o *outlook) source(from string) (netip.Addr, error) {
 		return addr, nil
 	}
 	for i := range o.plan.Specs {
-		if s := &o.plan.Specs[i]; peerName(s) == from || s.PublicKey.String() == from || s.NodeID == from {
-			if !s.Address.IsValid() {
-				return netip.Addr{}, fmt.Errorf("peer %q has no usable mesh address: name an address", from)
-			}
+		s := &o.plan.Specs[i]
+		if peerName(s) != from && s.PublicKey.String() != from && s.NodeID != from {
+			continue
+		}
+		if s.Address.IsValid() && to.Is6() {
 			return s.Address, nil
 		}
+		for _, p := range s.AllowedIPs {
+			if p.Addr().Is4() == to.Is4() {
+				return p.Addr(), nil
+			}
+		}
+		return netip.Addr{}, fmt.Errorf("peer %q may send from no address of the destination's kind", from)
 	}
 	return netip.Addr{}, fmt.Errorf("%q is neither an address nor a peer of this node", from)
 }
