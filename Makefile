@@ -40,7 +40,7 @@ soak: tools ## tunnels over bad paths for SOAK (1h) at SOAK_RATE Mb/s (40), as r
 		$(GO) test -tags $(TAGS) -run '^TestSoak$$' -v -timeout 0 ./cmd/wirespan
 
 # What the tests run, as COMMAND=DEBIAN-PACKAGE.
-TOOLS := gcc=gcc iperf3=iperf3 ip=iproute2 nft=nftables wg=wireguard-tools ping=iputils-ping curl=curl setpriv=util-linux ethtool=ethtool
+TOOLS := gcc=gcc iperf3=iperf3 ip=iproute2 nft=nftables wg=wireguard-tools ping=iputils-ping curl=curl setpriv=util-linux ethtool=ethtool systemd-analyze=systemd
 
 .PHONY: tools
 tools:
