@@ -17,6 +17,7 @@ import (
 	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
+	"github.com/wirespan/wirespan/mesh/state"
 )
 
 const leaveTimeout = 15 * time.Second
@@ -78,7 +79,7 @@ func (c *cli) leaveWithoutAgent(ctx context.Context) error {
 	n.removeSockets()
 	err = n.leaveServices(ctx)
 	// Rules go last, and also if no service could be reached.
-	memory, unread := agent.OpenPolicy(n.state)
+	memory, unread := state.OpenPolicy(n.state)
 	switch {
 	case unread == nil && memory.Policy().Table == "":
 		unread = removeUnremembered(n.config, n.clusterID(), n.log)

@@ -19,6 +19,7 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
 	"github.com/wirespan/wirespan/mesh/config"
+	"github.com/wirespan/wirespan/mesh/state"
 )
 
 const (
@@ -46,7 +47,7 @@ func (n *node) listen(ctx context.Context) error {
 		TLS:         &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
 		Log:         n.log.Named("server"),
 	}
-	if n.state.Dir() != config.StateMemory {
+	if n.state.Root() != config.StateMemory {
 		cfg.SnapshotPath = n.state.Path(snapshotFile)
 	}
 	srv, err := server.New(cfg)
@@ -63,10 +64,10 @@ func (n *node) listen(ctx context.Context) error {
 }
 
 func (n *node) certificate() (tls.Certificate, [32]byte, error) {
-	if n.state.Dir() == config.StateMemory {
+	if n.state.Root() == config.StateMemory {
 		return server.MemoryCertificate(time.Now())
 	}
-	return server.Certificate(n.state.Dir(), time.Now(), n.log.Named("server"))
+	return server.Certificate(n.state.Root(), time.Now(), n.log.Named("server"))
 }
 
 // service is how this node itself reaches its server.
@@ -98,7 +99,7 @@ func (n *node) advertise(links []mesh.Link) error {
 		n.log.Warn("the discovery server has a new key: nodes that joined with the old one must join again, with a new token")
 	}
 	n.cluster.Servers, n.cluster.Pin = servers, n.server.pin
-	return agent.SaveCluster(n.state, n.cluster)
+	return state.SaveCluster(n.state, n.cluster)
 }
 
 // token is what another box needs to join.
@@ -157,7 +158,7 @@ func (n *node) offer(links []mesh.Link) {
 		fmt.Fprintf(f, "To add another box to this mesh, run there:\n\n    wirespan up --join %s\n\n", text)
 		return
 	}
-	if n.state.Dir() == config.StateMemory {
+	if n.state.Root() == config.StateMemory {
 		n.log.Warn("no join token is shown: standard output is no terminal, and with the state in memory there is no file for it")
 		return
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
 	"github.com/wirespan/wirespan/mesh/config"
+	"github.com/wirespan/wirespan/mesh/state"
 )
 
 // forwardingFile lists the kernel's settings that forwarding for networks behind
@@ -24,14 +25,14 @@ const forwardingFile = "forwarding.json"
 // kernel is routing and filtering of the TUN backend.
 type kernel struct {
 	*nft.Firewall
-	state   *agent.State
-	memory  *agent.Memory
+	state   *state.Dir
+	memory  *state.Memory
 	changed []nft.Sysctl // as forwardingFile has it
 }
 
 // openKernel changes nothing. What an earlier agent had applied is known from
 // the memory, so that changed numbers leave nothing behind.
-func openKernel(st *agent.State, memory *agent.Memory, log hclog.Logger) (*kernel, error) {
+func openKernel(st *state.Dir, memory *state.Memory, log hclog.Logger) (*kernel, error) {
 	k := &kernel{state: st, memory: memory}
 	data, err := st.Read(forwardingFile)
 	switch {
@@ -140,7 +141,7 @@ func (inside) Lookup(firewall.Query, firewall.Policy) (firewall.Explanation, err
 // firewall is what routes and filters for the backend. What an agent had applied
 // before that was turned off is taken back. A netstack leaves it alone, for it may
 // be there only because a TUN can't be made today.
-func (n *node) firewall(plane *dataPlane, memory *agent.Memory) (agent.Firewall, *kernel, error) {
+func (n *node) firewall(plane *dataPlane, memory *state.Memory) (agent.Firewall, *kernel, error) {
 	switch {
 	case plane.backend.Netstack:
 		if memory.Policy().Table != "" {
@@ -173,7 +174,7 @@ func removeUnremembered(cfg *config.Config, clusterID string, log hclog.Logger) 
 
 // removeRules takes back what an agent that no longer runs has left in the
 // kernel. What can't be removed is not forgotten.
-func (n *node) removeRules(memory *agent.Memory) error {
+func (n *node) removeRules(memory *state.Memory) error {
 	if memory.Policy().Table == "" {
 		return nil
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wirespan/wirespan/mesh"
-	"github.com/wirespan/wirespan/mesh/agent"
 	"github.com/wirespan/wirespan/mesh/config"
+	"github.com/wirespan/wirespan/mesh/state"
 )
 
 func (c *cli) gen() *cobra.Command {
@@ -120,11 +120,11 @@ func (c *cli) genKey() *cobra.Command {
 				return err
 			}
 			log := newLogger(config.Logging{Level: "warn"}, c.err)
-			st, err := agent.OpenState(dir, log)
+			st, err := state.Open(dir, log)
 			if err != nil {
 				return err
 			}
-			keys, err := agent.LoadKeys(st, "", log)
+			keys, err := state.LoadKeys(st, "", log)
 			if err != nil {
 				return err
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/wirespan/wirespan/discovery/service"
 	"github.com/wirespan/wirespan/mesh/agent"
 	"github.com/wirespan/wirespan/mesh/config"
+	"github.com/wirespan/wirespan/mesh/state"
 )
 
 // node is what this host is, as its state directory and configuration say.
@@ -21,9 +22,9 @@ type node struct {
 	cli     *cli
 	log     hclog.Logger
 	config  *config.Config
-	state   *agent.State
-	keys    agent.Keys
-	cluster *agent.Cluster // nil if the configuration names the cluster
+	state   *state.Dir
+	keys    state.Keys
+	cluster *state.Cluster // nil if the configuration names the cluster
 	server  *embedded      // nil unless this node is the cluster's founder
 	offered string         // the join token as last shown or written
 }
@@ -37,7 +38,7 @@ func (c *cli) openNode() (*node, error) {
 	if err := n.state.Lock(); err != nil {
 		return nil, err
 	}
-	if n.keys, err = agent.LoadKeys(n.state, n.config.IdentityDir, n.log); err != nil {
+	if n.keys, err = state.LoadKeys(n.state, n.config.IdentityDir, n.log); err != nil {
 		return nil, errors.Join(err, n.state.Close())
 	}
 	return n, nil
@@ -58,7 +59,7 @@ func (c *cli) locateNode() (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n.state, err = agent.OpenState(dir, n.log); err != nil {
+	if n.state, err = state.Open(dir, n.log); err != nil {
 		return nil, err
 	}
 	return n, nil
@@ -74,17 +75,17 @@ func (n *node) enter(token *config.Token, found bool) (err error) {
 		return nil
 	}
 	if token != nil {
-		n.cluster, err = agent.JoinCluster(n.state, *token)
+		n.cluster, err = state.JoinCluster(n.state, *token)
 	} else {
-		n.cluster, err = agent.LoadCluster(n.state)
+		n.cluster, err = state.LoadCluster(n.state)
 	}
 	if err != nil || n.cluster != nil || !found {
 		return err
 	}
 	if _, err := n.state.Read(server.KeyFile); !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("state directory %q holds the key of a discovery server, but cluster.yaml is missing: restore it from a backup, or remove %s to found a new mesh", n.state.Dir(), server.KeyFile)
+		return fmt.Errorf("state directory %q holds the key of a discovery server, but cluster.yaml is missing: restore it from a backup, or remove %s to found a new mesh", n.state.Root(), server.KeyFile)
 	}
-	n.cluster, err = agent.FoundCluster(n.state)
+	n.cluster, err = state.FoundCluster(n.state)
 	return err
 }
 

@@ -21,7 +21,7 @@ func (n *node) capabilities() []uintptr {
 	if n.config.ListenPort != 0 && n.config.ListenPort < 1024 {
 		keep = append(keep, unix.CAP_NET_BIND_SERVICE)
 	}
-	if slices.ContainsFunc(append(n.cli.sources(), n.state.Dir(), n.config.IdentityDir), foreign) {
+	if slices.ContainsFunc(append(n.cli.sources(), n.state.Root(), n.config.IdentityDir), foreign) {
 		keep = append(keep, unix.CAP_DAC_OVERRIDE)
 	}
 	return keep

@@ -11,8 +11,8 @@ import (
 
 	"github.com/wirespan/wirespan/firewall"
 	"github.com/wirespan/wirespan/firewall/nft"
-	"github.com/wirespan/wirespan/mesh/agent"
 	"github.com/wirespan/wirespan/mesh/config"
+	"github.com/wirespan/wirespan/mesh/state"
 )
 
 func (c *cli) firewall() *cobra.Command {
@@ -69,11 +69,11 @@ func (c *cli) restoreRules(cfg *config.Config) (restored bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if _, err := os.Stat(filepath.Join(dir, agent.PolicyFile)); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(dir, state.PolicyFile)); errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	log := newLogger(cfg.Logging, c.err)
-	st, err := agent.OpenState(dir, log)
+	st, err := state.Open(dir, log)
 	if err != nil {
 		return false, err
 	}
@@ -81,7 +81,7 @@ func (c *cli) restoreRules(cfg *config.Config) (restored bool, err error) {
 		return false, err
 	}
 	defer st.Close()
-	memory, err := agent.OpenPolicy(st)
+	memory, err := state.OpenPolicy(st)
 	if err != nil {
 		return false, err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/wirespan/wirespan/device/netstack"
 	"github.com/wirespan/wirespan/mesh/agent"
 	"github.com/wirespan/wirespan/mesh/config"
+	"github.com/wirespan/wirespan/mesh/state"
 )
 
 func (c *cli) up() *cobra.Command {
@@ -84,7 +85,7 @@ func (c *cli) runAgent(ctx context.Context, token *config.Token, opened func(*ne
 	n.explain()
 
 	plane := &dataPlane{backend: backend, name: n.config.InterfaceName, log: n.log.Named("device"), opened: opened}
-	memory, err := agent.OpenMemory(n.state)
+	memory, err := state.OpenMemory(n.state)
 	if err != nil {
 		return err
 	}
@@ -157,8 +158,8 @@ func (n *node) run(ctx context.Context, p parts) error {
 }
 
 // clock guards against a clock behind the last run, and mends it where allowed.
-func (n *node) clock() (*agent.Clock, error) {
-	clock, err := agent.OpenClock(n.state)
+func (n *node) clock() (*state.Clock, error) {
+	clock, err := state.OpenClock(n.state)
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/wirespan/wirespan/discovery/service"
 	"github.com/wirespan/wirespan/firewall"
 	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/state"
 )
 
 // Device is what the loop needs of the data plane. Apply takes the whole
@@ -66,9 +67,9 @@ type Observer interface {
 type Config struct {
 	Settings    *Settings
 	Reload      func() (*Settings, error) // reads files, environment and flags again
-	Keys        Keys
-	Clock       *Clock
-	Memory      *Memory
+	Keys        state.Keys
+	Clock       *state.Clock
+	Memory      *state.Memory
 	Firewall    Firewall // nil: only mesh addresses are reachable, and nothing is filtered
 	Host        Observer
 	Backend     Backend

@@ -2,17 +2,18 @@ package agent
 
 import (
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
-
 	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/discovery/service"
 	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/state"
 )
 
 func TestReady(t *testing.T) {
@@ -151,9 +152,13 @@ func TestServiceManagerIsNotified(t *testing.T) {
 func TestClockNotRecorded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, meshDocument)
-		h.config.Clock = openClock(t, &State{dir: "/proc/self/wirespan-test", log: hclog.NewNullLogger()})
+		gone := filepath.Join(t.TempDir(), "gone")
+		h.config.Clock = must(state.OpenClock(must(state.Open(gone, nil))))
+		if err := os.Remove(gone); err != nil {
+			t.Fatal(err)
+		}
 		h.start()
-		if got := h.condition(conditionClockNotRecorded); !strings.Contains(got, "/proc/self/wirespan-test/clock") {
+		if got := h.condition(state.ConditionClockNotRecorded); !strings.Contains(got, gone+"/clock") {
 			t.Errorf("condition = %q", got)
 		}
 		if got := h.condition(conditionHost); got != "" {
@@ -166,13 +171,17 @@ func TestClockNotRecorded(t *testing.T) {
 func TestClockBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, meshDocument)
-		h.config.Clock.lastGood = time.Now().Add(time.Minute)
+		last := time.Now().Add(time.Minute).UTC().Format(time.RFC3339)
+		if err := h.state.Replace("clock", []byte(last)); err != nil {
+			t.Fatal(err)
+		}
+		h.config.Clock = must(state.OpenClock(h.state))
 		h.start()
-		if got := h.condition(conditionClockBehind); !strings.Contains(got, "1m0s behind") {
+		if got := h.condition(state.ConditionClockBehind); !strings.Contains(got, "1m0s behind") {
 			t.Errorf("condition = %q", got)
 		}
 		h.advance(2 * time.Minute)
-		if got := h.condition(conditionClockBehind); got != "" {
+		if got := h.condition(state.ConditionClockBehind); got != "" {
 			t.Errorf("condition stays: %q", got)
 		}
 		h.stop()

@@ -90,3 +90,12 @@ func socketError(err error) error {
 	}
 	return err
 }
+
+// bare strips the operation and path that callers already name.
+func bare(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
+}

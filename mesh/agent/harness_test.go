@@ -17,6 +17,7 @@ import (
 
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/config"
+	"github.com/wirespan/wirespan/mesh/state"
 )
 
 // Contents of a test configuration.
@@ -80,7 +81,7 @@ type harness struct {
 	config Config
 	host   *fakeHost
 	fw     *fakeFirewall
-	state  *State
+	state  *state.Dir
 	log    syncBuffer
 	live   []string // endpoints that answer
 
@@ -99,19 +100,19 @@ type harness struct {
 
 func newHarness(t *testing.T, docs ...string) *harness {
 	t.Helper()
-	st, err := OpenState(config.StateMemory, hclog.NewNullLogger())
+	st, err := state.Open(config.StateMemory, hclog.NewNullLogger())
 	if err != nil {
 		t.Fatal(err)
 	}
-	clock, err := OpenClock(st)
+	clock, err := state.OpenClock(st)
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, err := LoadKeys(st, "", hclog.NewNullLogger())
+	keys, err := state.LoadKeys(st, "", hclog.NewNullLogger())
 	if err != nil {
 		t.Fatal(err)
 	}
-	memory, err := OpenMemory(st)
+	memory, err := state.OpenMemory(st)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -264,4 +265,11 @@ var errTest = errors.New("test failure")
 func otherCluster() string {
 	id := base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, 32))
 	return strings.ReplaceAll(identityDocuments, testClusterID, id)
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }

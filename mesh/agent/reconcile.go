@@ -10,6 +10,7 @@ import (
 	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/discovery/service"
 	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/state"
 )
 
 const (
@@ -52,7 +53,7 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 		Config: a.meshConfig(), Self: a.self, Host: a.host(public),
 		Affiliates: affiliates, Stats: stats, Previous: a.previous.Statuses, Pins: a.cfg.Memory.Pins(a.self.Subnet),
 	}, now)
-	report(conditionMemory, pinsFile, a.cfg.Memory.KeepPins(a.self.Subnet, plan.Pins))
+	report(conditionMemory, state.PinsFile, a.cfg.Memory.KeepPins(a.self.Subnet, plan.Pins))
 	a.settle(plan, now)
 	applyErr := a.apply(plan)
 	subject := "device"
@@ -63,8 +64,8 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 	conditions = append(conditions, a.routingConditions()...)
 	a.publish(plan)
 
-	report(conditionClockNotRecorded, "clock", a.cfg.Clock.Tick(now))
-	conditions = append(conditions, a.cfg.Clock.conditions(now)...)
+	report(state.ConditionClockNotRecorded, "clock", a.cfg.Clock.Tick(now))
+	conditions = append(conditions, a.cfg.Clock.Conditions(now)...)
 	conditions = append(conditions, a.fragmented()...)
 	plan.Conditions = append(plan.Conditions, conditions...)
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/wirespan/wirespan/firewall"
 	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/state"
 )
 
 const conditionFirewall mesh.ConditionType = "Firewall"
@@ -156,7 +157,7 @@ func (a *Agent) keepPolicy(p firewall.Policy) {
 func (a *Agent) routingConditions() []mesh.Condition {
 	var out []mesh.Condition
 	if err := a.routing.unkept; err != nil {
-		out = append(out, mesh.Condition{Type: conditionMemory, Subject: PolicyFile, Message: err.Error()})
+		out = append(out, mesh.Condition{Type: conditionMemory, Subject: state.PolicyFile, Message: err.Error()})
 	}
 	for i, w := range a.routing.warnings {
 		out = append(out, mesh.Condition{Type: conditionFirewall, Subject: fmt.Sprintf("warning %d", i+1), Message: w})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/wirespan/wirespan/firewall"
 	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/state"
 )
 
 func withNetworks(a mesh.Affiliate, networks ...string) mesh.Affiliate {
@@ -120,14 +121,14 @@ func TestFirewallStorm(t *testing.T) {
 func TestFirewallWithoutMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, meshDocument)
-		broken, err := OpenState(t.TempDir(), nil)
+		broken, err := state.Open(t.TempDir(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if h.config.Memory, err = OpenMemory(broken); err != nil {
+		if h.config.Memory, err = state.OpenMemory(broken); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Remove(broken.Dir()); err != nil {
+		if err := os.Remove(broken.Root()); err != nil {
 			t.Fatal(err)
 		}
 		h.start()
@@ -177,7 +178,7 @@ func TestFirewallRemembers(t *testing.T) {
 		h.start()
 		h.find(withNetworks(testPeer(1), "10.1.0.0/16", "10.3.0.0/16"))
 		h.stop()
-		memory, err := OpenMemory(h.state)
+		memory, err := state.OpenMemory(h.state)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -220,35 +221,6 @@ func TestNetstackKeepsNoPolicy(t *testing.T) {
 	})
 }
 
-// The file stays small, however many sources the ingress rules have, and gives
-// the same chains and sets.
-func TestPolicyFileIsSmall(t *testing.T) {
-	st := openState(t, t.TempDir())
-	memory, err := OpenMemory(st)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := firewall.Policy{Numbers: firewall.DefaultNumbers(), Interface: "wirespan0", MTU: 1420}
-	var sources []netip.Prefix
-	for i := range 1 << 16 {
-		sources = append(sources, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 1}), 32))
-	}
-	p.Ingress.Rules = []firewall.IngressRule{{Name: "many", Protocol: firewall.ProtocolTCP, Sources: sources}}
-	if err := memory.KeepPolicy(p); err != nil {
-		t.Fatal(err)
-	}
-	if data, err := st.Read(PolicyFile); err != nil || len(data) > 1000 {
-		t.Errorf("%d bytes, %v", len(data), err)
-	}
-	again, err := OpenPolicy(st)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !firewall.Compile(again.Policy()).SameShape(firewall.Compile(p)) || len(memory.Policy().Ingress.Rules[0].Sources) != len(sources) {
-		t.Errorf("kept %+v", again.Policy())
-	}
-}
-
 // A mesh that is turned off takes its rules with it.
 func TestFirewallDisabled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -276,7 +248,7 @@ func TestAccept(t *testing.T) {
 		a := testPeer(1)
 		h.find(a)
 		h.stop()
-		memory, err := OpenMemory(h.state)
+		memory, err := state.OpenMemory(h.state)
 		if err != nil {
 			t.Fatal(err)
 		}

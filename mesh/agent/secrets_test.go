@@ -3,14 +3,13 @@ package agent
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"encoding/json"
 
 	"github.com/wirespan/wirespan/mesh"
 )

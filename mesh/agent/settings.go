@@ -6,6 +6,7 @@ import (
 
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/config"
+	"github.com/wirespan/wirespan/mesh/state"
 )
 
 // wireGuardOverhead is what a tunnel packet grows by on an IPv6 underlay, in
@@ -30,7 +31,7 @@ type Settings struct {
 // Effective joins the files' configuration with a cluster from the state
 // directory, which counts only if the files hold none. own is the embedded
 // discovery server, for a founder.
-func Effective(c *config.Config, cluster *Cluster, own Service) (*Settings, error) {
+func Effective(c *config.Config, cluster *state.Cluster, own Service) (*Settings, error) {
 	s := &Settings{Config: c}
 	for _, svc := range c.Services {
 		s.Discovery = append(s.Discovery, Service{Name: svc.Name, Endpoints: []string{svc.Endpoint}, Insecure: svc.Insecure})

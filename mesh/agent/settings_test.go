@@ -7,6 +7,7 @@ import (
 
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/config"
+	"github.com/wirespan/wirespan/mesh/state"
 )
 
 func TestEffective(t *testing.T) {
@@ -16,19 +17,22 @@ func TestEffective(t *testing.T) {
 	}
 	own := Service{Name: "embedded", Endpoints: []string{"127.0.0.1:1"}, Pin: [32]byte{9}}
 	files := Service{Name: "one", Endpoints: []string{"discovery.example:443"}}
-	token := testToken()
-	joined := &Cluster{ID: "joined", Secret: token.Secret, Servers: token.Servers, Pin: token.Pin}
+	token := config.Token{
+		ClusterID: testClusterID, Secret: must(mesh.ParseSecret(testSecret)),
+		Servers: []string{"192.0.2.1:51820", "[2001:db8::1]:51820"}, Pin: [32]byte{1, 2, 3},
+	}
+	joined := &state.Cluster{ID: "joined", Secret: token.Secret, Servers: token.Servers, Pin: token.Pin}
 	for name, test := range map[string]struct {
 		docs     string
-		cluster  *Cluster
+		cluster  *state.Cluster
 		id       string
 		services []Service
 	}{
 		"files":          {identityDocuments, nil, testClusterID, []Service{files}},
 		"files win":      {identityDocuments, joined, testClusterID, []Service{files}},
 		"joined":         {"", joined, "joined", []Service{{Name: "joined", Endpoints: token.Servers, Pin: token.Pin}}},
-		"founder":        {"", &Cluster{ID: "own", Secret: token.Secret, Founder: true}, "own", []Service{own}},
-		"founder & file": {strings.SplitAfterN(identityDocuments, "---\n", 2)[1], &Cluster{ID: "own", Secret: token.Secret, Founder: true}, "own", []Service{files, own}},
+		"founder":        {"", &state.Cluster{ID: "own", Secret: token.Secret, Founder: true}, "own", []Service{own}},
+		"founder & file": {strings.SplitAfterN(identityDocuments, "---\n", 2)[1], &state.Cluster{ID: "own", Secret: token.Secret, Founder: true}, "own", []Service{files, own}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, err := Effective(load(test.docs), test.cluster, own)

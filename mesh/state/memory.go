@@ -1,4 +1,4 @@
-package agent
+package state
 
 import (
 	"encoding/json"
@@ -14,7 +14,7 @@ import (
 
 // Files of the memory.
 const (
-	pinsFile = "pins.json"
+	PinsFile = "pins.json"
 	// PolicyFile holds the last policy; `wirespan firewall restore` looks for it.
 	PolicyFile = "firewall.json"
 )
@@ -22,7 +22,7 @@ const (
 // Memory is what an agent must know of its past: the identities it has seen,
 // and the last policy, which holds until discovery has answered.
 type Memory struct {
-	state  *State
+	state  *Dir
 	pins   pinsDocument
 	policy firewall.Policy // zero: none
 }
@@ -33,17 +33,17 @@ type pinsDocument struct {
 }
 
 // OpenMemory reads what an earlier agent has written.
-func OpenMemory(st *State) (*Memory, error) {
+func OpenMemory(st *Dir) (*Memory, error) {
 	m, err := OpenPolicy(st)
 	if err != nil {
 		return nil, err
 	}
-	return m, m.read(pinsFile, &m.pins, "remove it to accept every node as it is now")
+	return m, m.read(PinsFile, &m.pins, "remove it to accept every node as it is now")
 }
 
 // OpenPolicy reads only what an earlier agent had put into the kernel: that must
 // be restored and removed whatever has become of the rest.
-func OpenPolicy(st *State) (*Memory, error) {
+func OpenPolicy(st *Dir) (*Memory, error) {
 	const remedy = "remove it: it is made anew"
 	m := &Memory{state: st}
 	if err := m.read(PolicyFile, &m.policy, remedy); err != nil {
@@ -94,7 +94,7 @@ func (m *Memory) KeepPins(cluster netip.Prefix, pins []mesh.Pin) error {
 		return nil
 	}
 	doc := pinsDocument{cluster, pins}
-	if err := m.write(pinsFile, doc); err != nil {
+	if err := m.write(PinsFile, doc); err != nil {
 		return err
 	}
 	m.pins = doc

@@ -1,4 +1,4 @@
-package agent
+package state
 
 import (
 	"bytes"
@@ -35,7 +35,7 @@ type clusterDocument struct {
 }
 
 // LoadCluster returns nil when the state dir holds none.
-func LoadCluster(st *State) (*Cluster, error) {
+func LoadCluster(st *Dir) (*Cluster, error) {
 	data, err := st.Read(clusterFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -51,7 +51,7 @@ func LoadCluster(st *State) (*Cluster, error) {
 }
 
 // FoundCluster makes a new cluster and keeps it.
-func FoundCluster(st *State) (*Cluster, error) {
+func FoundCluster(st *Dir) (*Cluster, error) {
 	id := random32()
 	c := &Cluster{ID: base64.StdEncoding.EncodeToString(id[:]), Secret: mesh.NewSecret(random32()), Founder: true}
 	return c, SaveCluster(st, c)
@@ -59,7 +59,7 @@ func FoundCluster(st *State) (*Cluster, error) {
 
 // JoinCluster keeps the cluster of a token. It replaces one joined before, but
 // not one founded here: other nodes depend on its discovery server.
-func JoinCluster(st *State, t config.Token) (*Cluster, error) {
+func JoinCluster(st *Dir, t config.Token) (*Cluster, error) {
 	old, err := LoadCluster(st)
 	if err != nil {
 		return nil, err
@@ -75,7 +75,7 @@ func JoinCluster(st *State, t config.Token) (*Cluster, error) {
 }
 
 // SaveCluster writes the file, secret included.
-func SaveCluster(st *State, c *Cluster) error {
+func SaveCluster(st *Dir, c *Cluster) error {
 	doc := clusterDocument{ClusterID: c.ID, ClusterSecret: c.Secret.RevealBase64(), Servers: c.Servers, Founder: c.Founder}
 	if c.Pin != [32]byte{} {
 		doc.Pin = base64.StdEncoding.EncodeToString(c.Pin[:])

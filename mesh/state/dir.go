@@ -1,4 +1,4 @@
-package agent
+package state
 
 import (
 	"crypto/rand"
@@ -15,12 +15,12 @@ import (
 	"github.com/wirespan/wirespan/mesh/config"
 )
 
-// State is a directory of small files: identities, the cluster, the clock. The
+// Dir is a directory of small files: identities, the cluster, the clock. The
 // directory is 0700, its files 0600; every write is atomic and synced. Files
-// that exist are never overwritten by [State.Create].
+// that exist are never overwritten by [Dir.Create].
 //
 // With [config.StateMemory] the files live in the process and die with it.
-type State struct {
+type Dir struct {
 	dir  string
 	log  hclog.Logger
 	lock *os.File
@@ -33,13 +33,13 @@ type State struct {
 // us remember are some megabytes of pins, or of networks.
 const maxStateFile = 16 << 20
 
-// OpenState opens the directory, making it if needed. It takes no lock.
-func OpenState(dir string, log hclog.Logger) (*State, error) {
+// Open opens the directory, making it if needed. It takes no lock.
+func Open(dir string, log hclog.Logger) (*Dir, error) {
 	if log == nil {
 		log = hclog.NewNullLogger()
 	}
 	if dir == config.StateMemory {
-		return &State{dir: dir, log: log, mem: map[string][]byte{}}, nil
+		return &Dir{dir: dir, log: log, mem: map[string][]byte{}}, nil
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("state directory %q: %w (give a writable one with --state-dir, or --state-dir memory)", dir, bare(err))
@@ -51,12 +51,12 @@ func OpenState(dir string, log hclog.Logger) (*State, error) {
 	if info.Mode().Perm()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0 {
 		return nil, fmt.Errorf("state directory %q is writable by others (mode %04o): chmod 700 it", dir, info.Mode().Perm())
 	}
-	return &State{dir: dir, log: log}, nil
+	return &Dir{dir: dir, log: log}, nil
 }
 
 // Lock takes the directory for this process, until Close. A second agent on
 // the same directory gets an error that says so.
-func (s *State) Lock() error {
+func (s *Dir) Lock() error {
 	if s.mem != nil {
 		return nil
 	}
@@ -76,19 +76,19 @@ func (s *State) Lock() error {
 }
 
 // Close gives the lock back.
-func (s *State) Close() error {
+func (s *Dir) Close() error {
 	if s.lock == nil {
 		return nil
 	}
 	return s.lock.Close()
 }
 
-// Dir is the directory's path, or "memory".
-func (s *State) Dir() string { return s.dir }
+// Root returns the directory's path, or "memory".
+func (s *Dir) Root() string { return s.dir }
 
 // Ephemeral reports whether the state is lost at the next boot: in memory, or
 // on a memory file system.
-func (s *State) Ephemeral() bool {
+func (s *Dir) Ephemeral() bool {
 	if s.mem != nil {
 		return true
 	}
@@ -99,12 +99,12 @@ func (s *State) Ephemeral() bool {
 	return int64(st.Type) == unix.TMPFS_MAGIC || int64(st.Type) == unix.RAMFS_MAGIC
 }
 
-// Path is where a file lies, for messages.
-func (s *State) Path(name string) string { return filepath.Join(s.dir, name) }
+// Path returns where a file lies, for messages.
+func (s *Dir) Path(name string) string { return filepath.Join(s.dir, name) }
 
 // Read returns a file's bytes; [fs.ErrNotExist] if there is none. A file that
 // others may write is refused; one that others may read is warned of.
-func (s *State) Read(name string) ([]byte, error) {
+func (s *Dir) Read(name string) ([]byte, error) {
 	if s.mem != nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -137,7 +137,7 @@ func (s *State) Read(name string) ([]byte, error) {
 }
 
 // Create writes a new file; [fs.ErrExist] if it is there already.
-func (s *State) Create(name string, data []byte) error {
+func (s *Dir) Create(name string, data []byte) error {
 	if s.mem != nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -154,7 +154,7 @@ func (s *State) Create(name string, data []byte) error {
 }
 
 // Replace writes a file, atomically taking the place of an older one.
-func (s *State) Replace(name string, data []byte) error {
+func (s *Dir) Replace(name string, data []byte) error {
 	if s.mem != nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -165,7 +165,7 @@ func (s *State) Replace(name string, data []byte) error {
 }
 
 // Remove deletes a file; one that is not there is fine.
-func (s *State) Remove(name string) error {
+func (s *Dir) Remove(name string) error {
 	if s.mem != nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -178,7 +178,7 @@ func (s *State) Remove(name string) error {
 	return syncDir(s.dir)
 }
 
-func (s *State) write(name string, data []byte, place func(tmp, path string) error) error {
+func (s *Dir) write(name string, data []byte, place func(tmp, path string) error) error {
 	path := s.Path(name)
 	tmp := path + "." + rand.Text()[:8] + ".tmp"
 	err := writeSynced(tmp, data)

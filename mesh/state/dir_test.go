@@ -1,4 +1,4 @@
-package agent
+package state
 
 import (
 	"bytes"
@@ -16,9 +16,9 @@ import (
 	"github.com/wirespan/wirespan/mesh/config"
 )
 
-func openState(t *testing.T, dir string) *State {
+func openState(t *testing.T, dir string) *Dir {
 	t.Helper()
-	st, err := OpenState(dir, hclog.NewNullLogger())
+	st, err := Open(dir, hclog.NewNullLogger())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,8 +26,8 @@ func openState(t *testing.T, dir string) *State {
 }
 
 // states are a directory and memory; what follows holds for both.
-func states(t *testing.T) map[string]*State {
-	return map[string]*State{"disk": openState(t, t.TempDir()), "memory": openState(t, config.StateMemory)}
+func states(t *testing.T) map[string]*Dir {
+	return map[string]*Dir{"disk": openState(t, t.TempDir()), "memory": openState(t, config.StateMemory)}
 }
 
 func TestStateFiles(t *testing.T) {
@@ -79,11 +79,11 @@ func TestStateCreateIsExclusive(t *testing.T) {
 		}
 		return true
 	})
-	files, err := os.ReadDir(st.Dir())
+	files, err := os.ReadDir(st.Root())
 	if n != 1 || err != nil || len(files) != 1 {
 		t.Errorf("%d winners, files %v, %v", n, files, err)
 	}
-	for path, want := range map[string]fs.FileMode{st.Dir(): 0o700, st.Path("f"): 0o600} {
+	for path, want := range map[string]fs.FileMode{st.Root(): 0o700, st.Path("f"): 0o600} {
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
 			t.Errorf("%s: mode %v, %v; want %v", path, info.Mode(), err, want)
 		}
@@ -109,7 +109,7 @@ func TestStateDirectoryErrors(t *testing.T) {
 		shared:                        "is writable by others (mode 0770): chmod 700 it",
 		"/proc/wirespan-test-nowhere": "(give a writable one with --state-dir",
 	} {
-		if _, err := OpenState(path, hclog.NewNullLogger()); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Open(path, hclog.NewNullLogger()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("OpenState(%q) = %v, want %q", path, err, want)
 		}
 	}
@@ -117,7 +117,7 @@ func TestStateDirectoryErrors(t *testing.T) {
 
 func TestStateFilePermissions(t *testing.T) {
 	var log bytes.Buffer
-	st, err := OpenState(t.TempDir(), hclog.New(&hclog.LoggerOptions{Output: &log}))
+	st, err := Open(t.TempDir(), hclog.New(&hclog.LoggerOptions{Output: &log}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,10 +146,10 @@ func TestStateFilePermissions(t *testing.T) {
 			t.Errorf("%04o: logged %q, want %q", mode, got, want.log)
 		}
 	}
-	if err := os.Truncate(st.Path((fs.FileMode(0o600)).String()), maxStateFile+1); err != nil {
+	if err := os.Truncate(st.Path(fs.FileMode(0o600).String()), maxStateFile+1); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := st.Read((fs.FileMode(0o600)).String()); err == nil || !strings.Contains(err.Error(), "too large") {
+	if _, err := st.Read(fs.FileMode(0o600).String()); err == nil || !strings.Contains(err.Error(), "too large") {
 		t.Errorf("a file that is too large: %v", err)
 	}
 }
@@ -187,7 +187,7 @@ func TestEphemeral(t *testing.T) {
 	if !openState(t, dir).Ephemeral() {
 		t.Error("a directory in /dev/shm is not ephemeral")
 	}
-	if (&State{dir: "/proc"}).Ephemeral() {
+	if (&Dir{dir: "/proc"}).Ephemeral() {
 		t.Error("/proc counts as a memory file system")
 	}
 }

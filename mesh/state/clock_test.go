@@ -1,4 +1,4 @@
-package agent
+package state
 
 import (
 	"strings"
@@ -10,7 +10,7 @@ import (
 	"github.com/wirespan/wirespan/mesh/config"
 )
 
-func openClock(t *testing.T, st *State) *Clock {
+func openClock(t *testing.T, st *Dir) *Clock {
 	t.Helper()
 	c, err := OpenClock(st)
 	if err != nil {
@@ -86,7 +86,7 @@ func TestClockFarAhead(t *testing.T) {
 		if err := c.Fix(); err == nil || !strings.Contains(err.Error(), "right, remove ") {
 			t.Errorf("synchronised %v: Fix = %v", synchronised, err)
 		}
-		if got := c.conditions(now); len(got) != 1 || !strings.Contains(got[0].Message, "set the clock or, if it is right, remove memory/clock and restart") {
+		if got := c.Conditions(now); len(got) != 1 || !strings.Contains(got[0].Message, "set the clock or, if it is right, remove memory/clock and restart") {
 			t.Errorf("synchronised %v: conditions %+v", synchronised, got)
 		}
 		if err := c.Tick(now); err != nil {
@@ -100,7 +100,7 @@ func TestClockFarAhead(t *testing.T) {
 			t.Errorf("synchronised %v: the file is %q, %v; want %q", synchronised, got, err, want)
 		}
 	}
-	if got := c.conditions(now); got != nil {
+	if got := c.Conditions(now); got != nil {
 		t.Errorf("conditions stay: %+v", got)
 	}
 }
@@ -118,7 +118,7 @@ func TestClockSynchronisedButBehind(t *testing.T) {
 	if err := c.Tick(time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	if got := c.conditions(time.Now()); len(got) != 1 {
+	if got := c.Conditions(time.Now()); len(got) != 1 {
 		t.Errorf("conditions %+v", got)
 	}
 }
@@ -135,7 +135,7 @@ func TestClockFileDamaged(t *testing.T) {
 
 // What could not be written is tried again, not an hour later.
 func TestClockWriteFails(t *testing.T) {
-	c := openClock(t, &State{dir: "/proc/self/wirespan-test", log: hclog.NewNullLogger()})
+	c := openClock(t, &Dir{dir: "/proc/self/wirespan-test", log: hclog.NewNullLogger()})
 	for range 2 {
 		if err := c.Tick(time.Unix(1e9, 0)); err == nil || !strings.Contains(err.Error(), "make the state directory writable") {
 			t.Fatalf("Tick in a directory that isn't there = %v", err)

@@ -1,4 +1,4 @@
-package agent
+package state
 
 import (
 	"errors"
@@ -19,15 +19,15 @@ const (
 	// further ahead was more likely written under a clock that was wrong then.
 	clockCredible = 30 * 24 * time.Hour
 
-	conditionClockBehind      mesh.ConditionType = "ClockBehind"
-	conditionClockNotRecorded mesh.ConditionType = "ClockNotRecorded"
+	ConditionClockBehind      mesh.ConditionType = "ClockBehind"
+	ConditionClockNotRecorded mesh.ConditionType = "ClockNotRecorded"
 )
 
 // Clock guards against a clock behind this node's last run (a box without a
 // battery-backed one): WireGuard initiations carry a timestamp, and peers take
 // an older one for a replay, so that no tunnel would come up.
 type Clock struct {
-	st           *State
+	st           *Dir
 	lastGood     time.Time
 	written      time.Time
 	synchronised func() bool // whether the kernel says that now is right
@@ -61,7 +61,7 @@ func judgeClock(behind time.Duration, synchronised bool) clockVerdict {
 }
 
 // OpenClock reads the last good time; a damaged file counts as none.
-func OpenClock(st *State) (*Clock, error) {
+func OpenClock(st *Dir) (*Clock, error) {
 	c := &Clock{st: st, synchronised: kernelSynchronised}
 	data, err := st.Read(clockFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -128,7 +128,7 @@ func (c *Clock) Tick(now time.Time) error {
 }
 
 // conditions says that the clock is behind, while it is.
-func (c *Clock) conditions(now time.Time) []mesh.Condition {
+func (c *Clock) Conditions(now time.Time) []mesh.Condition {
 	behind := c.Behind(now)
 	if behind == 0 {
 		return nil
@@ -139,5 +139,5 @@ func (c *Clock) conditions(now time.Time) []mesh.Condition {
 		message = fmt.Sprintf("the clock is %s behind this node's last run (%s), which is hard to believe: set the clock or, if it is right, remove %s and restart",
 			behind.Round(time.Second), c.lastGood.Format(time.RFC3339), c.st.Path(clockFile))
 	}
-	return []mesh.Condition{{Type: conditionClockBehind, Subject: "clock", Message: message}}
+	return []mesh.Condition{{Type: ConditionClockBehind, Subject: "clock", Message: message}}
 }

@@ -1,4 +1,4 @@
-package agent
+package state
 
 import (
 	"bytes"
@@ -11,6 +11,12 @@ import (
 
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/config"
+)
+
+// A cluster of the tests.
+const (
+	testClusterID = "Zq3vT8kLr0pW5xYb1nCe7sGd4hJf6mAu9oQi2tRzBNU="
+	testSecret    = "sH5wPz1kN9cVb3mQx7rTy0uJd2fGa4eLi6oKn8pRsMU="
 )
 
 func testToken() config.Token {
@@ -117,7 +123,7 @@ func FuzzParseCluster(f *testing.F) {
 		if c.ID == "" || c.Secret.IsZero() || !c.Founder && len(c.Servers) == 0 {
 			t.Errorf("accepted %+v", c)
 		}
-		st := must(OpenState(config.StateMemory, nil))
+		st := must(Open(config.StateMemory, nil))
 		if err := SaveCluster(st, c); err != nil {
 			t.Fatal(err)
 		}

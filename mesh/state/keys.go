@@ -1,4 +1,4 @@
-package agent
+package state
 
 import (
 	"crypto/rand"
@@ -21,10 +21,10 @@ type Keys struct {
 // LoadKeys reads both identity files, making those that are missing. identityDir
 // may be read-only when it holds both (a mounted Secret); empty means st itself.
 // A file that is there but damaged is an error, never overwritten.
-func LoadKeys(st *State, identityDir string, log hclog.Logger) (Keys, error) {
+func LoadKeys(st *Dir, identityDir string, log hclog.Logger) (Keys, error) {
 	if identityDir != "" {
 		var err error
-		if st, err = OpenState(identityDir, log); err != nil {
+		if st, err = Open(identityDir, log); err != nil {
 			return Keys{}, fmt.Errorf("identity directory: %w", err)
 		}
 	}
@@ -62,7 +62,7 @@ func (k Keys) Identity(clusterID string, mac []byte) (mesh.Identity, error) {
 	}, nil
 }
 
-func loadOrCreate[T any](st *State, name string, parse func([]byte) (T, error), fresh func() []byte) (T, error) {
+func loadOrCreate[T any](st *Dir, name string, parse func([]byte) (T, error), fresh func() []byte) (T, error) {
 	data, err := st.Read(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		data = fresh()
