@@ -17,6 +17,7 @@ import (
 	"github.com/wirespan/wirespan/device/netstack"
 	"github.com/wirespan/wirespan/mesh/agent"
 	"github.com/wirespan/wirespan/mesh/config"
+	"github.com/wirespan/wirespan/mesh/host"
 	"github.com/wirespan/wirespan/mesh/state"
 )
 
@@ -93,12 +94,12 @@ func (c *cli) runAgent(ctx context.Context, token *config.Token, opened func(*ne
 	if err != nil {
 		return err
 	}
-	host := agent.NewHost()
+	watched := host.New()
 	hostname, _ := os.Hostname() // none: nothing to announce
 	watchdog, _ := daemon.SdWatchdogEnabled(false)
 	a, err := agent.New(agent.Config{
-		Settings: settings, Reload: n.reload, Keys: n.keys, Clock: clock, Memory: memory, Firewall: routing, Host: host,
-		Backend: plane.backend, OpenDevice: plane.open, Hostname: hostname, Version: version(),
+		Settings: settings, Reload: n.reload, Keys: n.keys, Clock: clock, Memory: memory, Firewall: routing, Host: watched,
+		Backend: plane.backend, OpenDevice: plane.open, Hostname: hostname, OS: host.OperatingSystem(), Version: version(),
 		NewRegistry: func(s agent.Service, c *agent.Settings, nodeID string) (agent.Registry, error) {
 			return newRegistry(s, c, nodeID, n.log)
 		},
@@ -111,13 +112,13 @@ func (c *cli) runAgent(ctx context.Context, token *config.Token, opened func(*ne
 	if err != nil {
 		return err
 	}
-	return n.run(ctx, parts{a, host, kernel, control, hangups})
+	return n.run(ctx, parts{a, watched, kernel, control, hangups})
 }
 
 // parts are what run runs.
 type parts struct {
 	agent   *agent.Agent
-	host    *agent.Host
+	host    *host.Host
 	kernel  *kernel        // nil: nothing of ours is in it
 	control *agent.Control // nil: none
 	hangups <-chan os.Signal

@@ -58,7 +58,7 @@ type Firewall interface {
 // Observer is what the loop needs to know of the host.
 type Observer interface {
 	Links() ([]mesh.Link, error)
-	Underlay() (Underlay, error)
+	Underlay() (mesh.Underlay, error)
 	FirstMAC() ([]byte, error)
 	Changed() <-chan struct{}
 }
@@ -76,6 +76,7 @@ type Config struct {
 	OpenDevice  func(self mesh.Identity, c *Settings, mtu int) (Device, error)
 	NewRegistry func(s Service, c *Settings, nodeID string) (Registry, error)
 	Hostname    string // default, when the configuration names none
+	OS          string // as announced, such as "Debian GNU/Linux (12)"
 	Version     string
 	Observed    func(links []mesh.Link) // called by the loop when it has read the host's links; nil: nobody cares
 	LeaveOnStop func(*Settings) bool    // whether a stop is a leave; nil: never
@@ -114,7 +115,7 @@ type Agent struct {
 	selfMAC     []byte      // configured when self was made
 	links       []mesh.Link // nil: to be read
 	lastLinks   []mesh.Link
-	underlay    Underlay
+	underlay    mesh.Underlay
 	stale       bool      // the next pass reads and applies everything
 	full        bool      // this one does
 	disturbed   bool      // because others changed routing or firewall

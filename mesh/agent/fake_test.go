@@ -269,7 +269,7 @@ type fakeHost struct {
 	mac   []byte
 	err   error
 
-	underlay Underlay
+	underlay mesh.Underlay
 }
 
 func newFakeHost() *fakeHost {
@@ -288,7 +288,7 @@ func (h *fakeHost) Links() ([]mesh.Link, error) {
 	return h.links, h.err
 }
 
-func (h *fakeHost) Underlay() (Underlay, error) {
+func (h *fakeHost) Underlay() (mesh.Underlay, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.underlay, h.err

@@ -135,7 +135,7 @@ func (a *Agent) observe() error {
 
 func (a *Agent) host(public []netip.Addr) mesh.Host {
 	h := mesh.Host{
-		Hostname: a.cfg.Hostname, OperatingSystem: OperatingSystem(),
+		Hostname: a.cfg.Hostname, OperatingSystem: a.cfg.OS,
 		Links: a.links, PublicAddresses: public, Netstack: a.cfg.Backend.Netstack,
 		Gateways: a.underlay.Gateways, DNSServers: a.underlay.DNSServers, DiscoveryServers: a.discoveryServers(), PeerDiscovery: a.config.Standalone(),
 	}

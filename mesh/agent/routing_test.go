@@ -277,7 +277,7 @@ func TestAccept(t *testing.T) {
 func TestDependenciesAreProtected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, meshDocument)
-		h.host.underlay = Underlay{Gateways: []netip.Addr{netip.MustParseAddr("10.1.0.1")}, DNSServers: []netip.Addr{netip.MustParseAddr("10.1.0.53")}}
+		h.host.underlay = mesh.Underlay{Gateways: []netip.Addr{netip.MustParseAddr("10.1.0.1")}, DNSServers: []netip.Addr{netip.MustParseAddr("10.1.0.53")}}
 		h.start()
 		defer h.stop()
 		snap := h.registry().Snapshot()

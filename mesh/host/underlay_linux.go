@@ -1,4 +1,4 @@
-package agent
+package host
 
 import (
 	"bufio"
@@ -10,6 +10,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/wirespan/wirespan/mesh"
 )
 
 // resolvConf lists files that name DNS servers: the second those behind a local
@@ -18,15 +20,8 @@ var resolvConf = []string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"
 
 const maxDNSServers = 16
 
-// Underlay is what this host's own traffic depends on.
-type Underlay struct {
-	Gateways           []netip.Addr // next hops of default routes
-	Default4, Default6 bool         // the main table has a default route of this family
-	DNSServers         []netip.Addr
-}
-
 // Underlay reads default routes and the resolver's configuration.
-func (h *Host) Underlay() (u Underlay, err error) {
+func (h *Host) Underlay() (u mesh.Underlay, err error) {
 	for family, found := range map[int]*bool{netlink.FAMILY_V4: &u.Default4, netlink.FAMILY_V6: &u.Default6} {
 		routes, err := netlink.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
 		if err != nil {

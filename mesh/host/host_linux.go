@@ -1,4 +1,4 @@
-package agent
+package host
 
 import (
 	"bufio"
@@ -18,11 +18,11 @@ import (
 // Host reads this machine's links, addresses and default routes over netlink;
 // no privilege is needed. Run signals changes.
 type Host struct {
-	changed chan struct{}
+	changed mesh.Signal
 }
 
 // NewHost starts nothing.
-func NewHost() *Host { return &Host{changed: make(chan struct{}, 1)} }
+func New() *Host { return &Host{changed: mesh.NewSignal()} }
 
 // Changed receives after links, addresses or routes changed; coalesced.
 func (h *Host) Changed() <-chan struct{} { return h.changed }
@@ -73,10 +73,7 @@ func (h *Host) Run(ctx context.Context) error {
 			continue
 		}
 		if relevant {
-			select {
-			case h.changed <- struct{}{}:
-			default:
-			}
+			h.changed.Notify()
 		}
 	}
 	<-ctx.Done()

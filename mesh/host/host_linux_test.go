@@ -1,4 +1,4 @@
-package agent
+package host
 
 import (
 	"context"
@@ -9,12 +9,13 @@ import (
 	"testing"
 
 	"github.com/vishvananda/netlink"
-	"github.com/wirespan/wirespan/mesh"
 	"golang.org/x/sys/unix"
+
+	"github.com/wirespan/wirespan/mesh"
 )
 
 func TestHostOfThisMachine(t *testing.T) {
-	h := NewHost()
+	h := New()
 	links, err := h.Links()
 	if err != nil {
 		t.Fatal(err)
@@ -39,7 +40,7 @@ func TestHostOfThisMachine(t *testing.T) {
 func TestHostRunEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
-	go func() { ended <- NewHost().Run(ctx) }()
+	go func() { ended <- New().Run(ctx) }()
 	cancel()
 	if err := <-ended; err != nil {
 		t.Errorf("Run = %v", err)
