@@ -21,22 +21,22 @@ func BenchmarkSnapshot(b *testing.B) {
 	list := affiliates(b, 1000)
 	b.ReportAllocs()
 	for b.Loop() {
-		t := newTable("self", secret, time.Minute)
+		t := newTable(&tableConfig)
 		t.snapshot(list, time.Unix(1e9, 0))
-		t.result()
+		t.Result()
 	}
 }
 
 // BenchmarkDelta is one changed member among 1,000.
 func BenchmarkDelta(b *testing.B) {
 	list := affiliates(b, 1000)
-	t := newTable("self", secret, time.Minute)
+	t := newTable(&tableConfig)
 	t.snapshot(list, time.Unix(1e9, 0))
 	a, other := list[0], sealed(b, secret, "p0000", "other")
 	b.ReportAllocs()
 	for b.Loop() {
 		a, other = other, a
 		t.delta(&pb.WatchResponse{Affiliates: []*pb.Affiliate{a}})
-		t.result()
+		t.Result()
 	}
 }

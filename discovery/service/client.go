@@ -37,38 +37,18 @@ type Config struct {
 	Log     hclog.Logger // default: none
 }
 
-// Local is what to publish.
-type Local struct {
-	Affiliate mesh.Affiliate  // this node, with its endpoints
-	Others    []mesh.Endpoint // where this node sees others work
-}
-
-// Snapshot is what a client knows at one moment. Its slices are shared: they
-// are only to be read.
-type Snapshot struct {
-	Affiliates []mesh.Affiliate // of the others, sorted by node id
-	PublicAddr netip.Addr       // of this host as the server sees it; zero if not known
-	Connected  bool             // a watch is open and has given its snapshot
-	Server     string           // endpoint connected to or tried last
-	ServerAddr netip.Addr       // of the server, or of the proxy on the way to it, as last connected; zero if not known
-	Since      time.Time        // when Connected last changed
-	LastError  error            // why it isn't connected
-	Problems   []discovery.Problem
-	Published  bool // the server took this node's data as Publish gave it last
-}
-
 // Client of one discovery service. See [New].
 type Client struct {
 	cfg     Config
 	log     hclog.Logger
 	dial    dialFunc
-	changed chan struct{} // capacity 1
-	wake    chan struct{} // capacity 1: local was replaced
+	changed mesh.Signal
+	wake    mesh.Signal // local was replaced
 
 	mu       sync.Mutex
-	local    *Local // nil before the first Publish; replaced, never modified
-	endpoint string // a redirect moves it away from cfg.Endpoints
-	snap     Snapshot
+	local    *discovery.Local // nil before the first Publish; replaced, never modified
+	endpoint string           // a redirect moves it away from cfg.Endpoints
+	snap     discovery.Snapshot
 	found    []discovery.Problem // in what the server says
 	refused  []discovery.Problem // of what is published
 }
@@ -107,17 +87,17 @@ func New(c Config) (*Client, error) {
 		cfg:      c,
 		log:      c.Log.With("service", c.Name, "cluster", c.ClusterID[:min(len(c.ClusterID), 8)]),
 		dial:     newDialer(c.Control, connectTimeout(len(c.Endpoints))),
-		changed:  make(chan struct{}, 1),
-		wake:     make(chan struct{}, 1),
+		changed:  mesh.NewSignal(),
+		wake:     mesh.NewSignal(),
 		endpoint: c.Endpoints[0],
-		snap:     Snapshot{Server: c.Endpoints[0]},
+		snap:     discovery.Snapshot{Server: c.Endpoints[0]},
 	}, nil
 }
 
 // Publish replaces what is published. It doesn't block, and a call that
 // changes nothing sends nothing. Nothing is sent before the first call. The
 // slices in l must not be modified afterwards.
-func (c *Client) Publish(l Local) {
+func (c *Client) Publish(l discovery.Local) {
 	c.mu.Lock()
 	same := c.local != nil && reflect.DeepEqual(*c.local, l)
 	if !same {
@@ -125,16 +105,16 @@ func (c *Client) Publish(l Local) {
 	}
 	c.mu.Unlock()
 	if !same {
-		signal(c.wake)
+		c.wake.Notify()
 	}
 }
 
-// Changed receives after anything in the [Snapshot] changed; several changes
+// Changed receives after anything in the [discovery.Snapshot] changed; several changes
 // may give one wake-up.
 func (c *Client) Changed() <-chan struct{} { return c.changed }
 
 // Snapshot returns what is known now.
-func (c *Client) Snapshot() Snapshot {
+func (c *Client) Snapshot() discovery.Snapshot {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.snap
@@ -143,11 +123,11 @@ func (c *Client) Snapshot() Snapshot {
 }
 
 // update changes the snapshot, and says so.
-func (c *Client) update(change func(*Snapshot)) {
+func (c *Client) update(change func(*discovery.Snapshot)) {
 	c.mu.Lock()
 	change(&c.snap)
 	c.mu.Unlock()
-	signal(c.changed)
+	c.changed.Notify()
 }
 
 // report replaces one of the two lists of problems. Whoever reads the snapshot
@@ -160,7 +140,7 @@ func (c *Client) report(list *[]discovery.Problem, problems []discovery.Problem)
 	if slices.Equal(old, problems) {
 		return
 	}
-	signal(c.changed)
+	c.changed.Notify()
 	known := make(map[discovery.Problem]bool, len(old))
 	for _, p := range old {
 		known[p] = true
@@ -169,13 +149,6 @@ func (c *Client) report(list *[]discovery.Problem, problems []discovery.Problem)
 		if !known[p] {
 			c.log.Debug("discovery problem", "affiliate", p.AffiliateID, "reason", p.Reason)
 		}
-	}
-}
-
-func signal(ch chan struct{}) {
-	select {
-	case ch <- struct{}{}:
-	default:
 	}
 }
 

@@ -92,7 +92,7 @@ func (p *publisher) publish(ctx context.Context) (retry bool, err error) {
 		return false, err
 	}
 	if accepted {
-		p.c.update(func(s *Snapshot) { s.Published = p.c.local == local })
+		p.c.update(func(s *discovery.Snapshot) { s.Published = p.c.local == local })
 	}
 	if err := p.publishOthers(ctx, local.Others); err != nil {
 		return false, err

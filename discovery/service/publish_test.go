@@ -19,8 +19,8 @@ import (
 
 func endpoint(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 
-func local(hostname string, endpoints ...string) Local {
-	l := Local{Affiliate: mesh.Affiliate{NodeID: "self", Hostname: hostname, MachineType: mesh.MachineUnknown, PublicKey: mesh.Key{9}, Address: netip.MustParseAddr("fd00::9")}}
+func local(hostname string, endpoints ...string) discovery.Local {
+	l := discovery.Local{Affiliate: mesh.Affiliate{NodeID: "self", Hostname: hostname, MachineType: mesh.MachineUnknown, PublicKey: mesh.Key{9}, Address: netip.MustParseAddr("fd00::9")}}
 	for _, e := range endpoints {
 		l.Affiliate.Endpoints = append(l.Affiliate.Endpoints, endpoint(e))
 	}
@@ -94,8 +94,10 @@ func TestPublishOnlyChanges(t *testing.T) {
 		}
 
 		l.Others = []mesh.Endpoint{
-			{AffiliateID: "p2", Endpoint: endpoint("192.0.2.20:1")}, {AffiliateID: "p1", Endpoint: endpoint("192.0.2.10:1")},
-			{AffiliateID: "self", Endpoint: endpoint("192.0.2.30:1")}, {AffiliateID: "", Endpoint: endpoint("192.0.2.40:1")},
+			{AffiliateID: "p2", Endpoint: endpoint("192.0.2.20:1")},
+			{AffiliateID: "p1", Endpoint: endpoint("192.0.2.10:1")},
+			{AffiliateID: "self", Endpoint: endpoint("192.0.2.30:1")},
+			{AffiliateID: "", Endpoint: endpoint("192.0.2.40:1")},
 		}
 		c.Publish(l)
 		wantUpdates(t, f, "p1 192.0.2.10:1", "p2 192.0.2.20:1")

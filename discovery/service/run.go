@@ -7,12 +7,14 @@ import (
 
 	"github.com/siderolabs/discovery-api/api/v1alpha1/server/pb"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/wirespan/wirespan/discovery"
 )
 
 // Run connects, follows and publishes until ctx is cancelled, which is not an
 // error, and returns when all its goroutines have ended. It is called once.
 func (c *Client) Run(ctx context.Context) error {
-	t := newTable(c.cfg.AffiliateID, c.cfg.Secret, c.cfg.TTL)
+	t := newTable(&c.cfg)
 	p := &publisher{c: c}
 	var wait backoff
 	failed := 0 // endpoints in a row
@@ -50,7 +52,7 @@ func (c *Client) session(ctx context.Context, t *table, p *publisher) (good bool
 	c.mu.Lock()
 	c.endpoint = conn.endpoint
 	c.mu.Unlock()
-	c.update(func(s *Snapshot) {
+	c.update(func(s *discovery.Snapshot) {
 		s.Server, s.ServerAddr = conn.endpoint, conn.remote
 		if conn.public.IsValid() {
 			s.PublicAddr = conn.public
@@ -90,7 +92,7 @@ func (c *Client) nextEndpoint(failed int) {
 // connected is called with each connection's first snapshot.
 func (c *Client) connected() {
 	var server string
-	c.update(func(s *Snapshot) {
+	c.update(func(s *discovery.Snapshot) {
 		s.Connected, s.Since, s.LastError = true, time.Now(), nil
 		server = s.Server
 	})
@@ -103,7 +105,7 @@ func (c *Client) disconnected(ctx context.Context, err error) {
 		err = nil // it was stopped: no failure
 	}
 	first, lost := false, false
-	c.update(func(s *Snapshot) {
+	c.update(func(s *discovery.Snapshot) {
 		first, lost = s.Connected || s.LastError == nil, s.Connected
 		if s.Connected || s.Since.IsZero() {
 			s.Connected, s.Since = false, time.Now()

@@ -9,6 +9,8 @@ import (
 
 	"github.com/siderolabs/discovery-api/api/v1alpha1/server/pb"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/wirespan/wirespan/discovery"
 )
 
 const (
@@ -38,7 +40,7 @@ func (w *watch) run(ctx context.Context, g *errgroup.Group) error {
 			verify = time.After(time.Second/2 + rand.N(time.Second))
 		}
 		var expiry <-chan time.Time
-		if next := w.t.nextExpiry(); !next.IsZero() {
+		if next := w.t.NextExpiry(); !next.IsZero() {
 			expiry = time.After(time.Until(next))
 		}
 		select {
@@ -66,9 +68,9 @@ func (w *watch) run(ctx context.Context, g *errgroup.Group) error {
 			listing = false
 			w.t.verified(list)
 		case now := <-expiry:
-			w.t.expire(now)
+			w.t.Expire(now)
 		}
-		if w.t.dirty && len(w.messages) == 0 {
+		if w.t.Changed() && len(w.messages) == 0 {
 			w.publish()
 		}
 	}
@@ -109,8 +111,8 @@ func (w *watch) receive(ctx context.Context) error {
 
 // publish hands the table on to those who read the client's snapshot.
 func (w *watch) publish() {
-	affiliates, problems := w.t.result()
-	w.c.update(func(s *Snapshot) { s.Affiliates = affiliates })
+	affiliates, problems := w.t.Result()
+	w.c.update(func(s *discovery.Snapshot) { s.Affiliates = affiliates })
 	w.c.report(&w.c.found, problems)
 }
 

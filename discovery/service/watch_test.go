@@ -177,22 +177,25 @@ func TestSuspiciouslyEmptySnapshot(t *testing.T) {
 	})
 }
 
+// tableConfig is of tables alone, without a client.
+var tableConfig = Config{AffiliateID: "self", Secret: secret, TTL: time.Minute}
+
 func TestSnapshotConfirmsDeletion(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	p1, p2 := sealed(t, secret, "p1", ""), sealed(t, secret, "p2", "")
-	tab := newTable("self", secret, time.Minute)
+	tab := newTable(&tableConfig)
 	tab.snapshot([]*pb.Affiliate{p1, p2}, now)
 	tab.delta(&pb.WatchResponse{Affiliates: []*pb.Affiliate{{Id: "p1"}, {Id: "p2"}}, Deleted: true})
 	tab.snapshot([]*pb.Affiliate{p2}, now)
-	if tab.entries["p1"] != nil || tab.entries["p2"] == nil || tab.unverified() {
-		t.Errorf("entries %v, deleted %v", tab.entries, tab.deleted)
+	if tab.Has("p1") || !tab.Has("p2") || tab.unverified() {
+		t.Errorf("%d entries, deleted %v", tab.Len(), tab.deleted)
 	}
 }
 
 // A deletion that comes while a List is under way is not judged by that List.
 func TestDeletionDuringList(t *testing.T) {
 	p1 := sealed(t, secret, "p1", "")
-	tab := newTable("self", secret, time.Minute)
+	tab := newTable(&tableConfig)
 	deletion := &pb.WatchResponse{Affiliates: []*pb.Affiliate{{Id: "p1"}}, Deleted: true}
 	tab.snapshot([]*pb.Affiliate{p1}, time.Unix(1e9, 0))
 	tab.delta(deletion)
@@ -204,21 +207,21 @@ func TestDeletionDuringList(t *testing.T) {
 	}
 	tab.verify()
 	tab.verified(nil)
-	if len(tab.entries) != 0 || tab.unverified() {
-		t.Errorf("entries %v, deleted %v", tab.entries, tab.deleted)
+	if tab.Len() != 0 || tab.unverified() {
+		t.Errorf("%d entries, deleted %v", tab.Len(), tab.deleted)
 	}
 }
 
 func TestTableLimits(t *testing.T) {
-	tab := newTable("self", secret, time.Minute)
+	tab := newTable(&tableConfig)
 	var many []*pb.Affiliate
 	for i := range discovery.MaxAffiliates + 1 {
 		many = append(many, &pb.Affiliate{Id: fmt.Sprint(i)})
 	}
 	tab.snapshot(many, time.Unix(1e9, 0))
-	_, problems := tab.result()
-	if len(tab.entries) != discovery.MaxAffiliates || len(problems) != 1 || !strings.Contains(problems[0].Reason, "limit of 1024") {
-		t.Errorf("%d entries, problems %v", len(tab.entries), problems)
+	_, problems := tab.Result()
+	if tab.Len() != discovery.MaxAffiliates || len(problems) != 1 || !strings.Contains(problems[0].Reason, "limit of 1024") {
+		t.Errorf("%d entries, problems %v", tab.Len(), problems)
 	}
 }
 
@@ -291,21 +294,21 @@ func FuzzApply(f *testing.F) {
 			return
 		}
 		now := time.Unix(1e9, 0)
-		tab := newTable("self", secret, time.Minute)
+		tab := newTable(&tableConfig)
 		tab.snapshot(a.Affiliates, now)
 		tab.delta(&b)
 		tab.verify()
 		tab.verified(a.Affiliates)
 		tab.snapshot(b.Affiliates, now)
-		tab.expire(now.Add(time.Minute))
-		affiliates, _ := tab.result()
+		tab.Expire(now.Add(time.Minute))
+		affiliates, _ := tab.Result()
 		for _, got := range affiliates {
 			if got.NodeID == "self" || discovery.CheckID(got.NodeID) != nil || len(got.Endpoints) > discovery.MaxEndpoints {
 				t.Fatalf("affiliate %+v", got)
 			}
 		}
-		if len(tab.entries) > discovery.MaxAffiliates || !tab.nextExpiry().IsZero() || tab.unverified() && !b.Deleted {
-			t.Fatalf("%d entries, next expiry %v", len(tab.entries), tab.nextExpiry())
+		if tab.Len() > discovery.MaxAffiliates || !tab.NextExpiry().IsZero() || tab.unverified() && !b.Deleted {
+			t.Fatalf("%d entries, next expiry %v", tab.Len(), tab.NextExpiry())
 		}
 	})
 }

@@ -14,7 +14,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
-	"github.com/wirespan/wirespan/discovery/service"
+	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/firewall"
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/state"
@@ -38,9 +38,9 @@ type Device interface {
 // Registry is what the loop needs of one discovery service.
 type Registry interface {
 	Run(ctx context.Context) error
-	Publish(local service.Local)
+	Publish(local discovery.Local)
 	Changed() <-chan struct{}
-	Snapshot() service.Snapshot
+	Snapshot() discovery.Snapshot
 	Delete(ctx context.Context) error
 }
 

@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/wirespan/wirespan/discovery/service"
+	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/mesh"
 )
 
@@ -176,7 +176,7 @@ func TestHarvestedEndpointsArePublished(t *testing.T) {
 func TestLocalAffiliateIsPublished(t *testing.T) {
 	bubble(t, []string{meshDocument}, func(h *harness) {
 		public := netip.MustParseAddr("203.0.113.1")
-		h.registry().show(service.Snapshot{Connected: true, PublicAddr: public})
+		h.registry().show(discovery.Snapshot{Connected: true, PublicAddr: public})
 		synctest.Wait()
 		got := h.registry().last().Affiliate
 		want := []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:51820"), netip.AddrPortFrom(public, 51820)}

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/wirespan/wirespan/discovery"
-	"github.com/wirespan/wirespan/discovery/service"
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/state"
 )
@@ -34,7 +33,7 @@ func TestReady(t *testing.T) {
 		if s := h.agent.Status(); !s.Ready || s.NotReady != "" {
 			t.Errorf("connected: ready = %v (%s)", s.Ready, s.NotReady)
 		}
-		h.registry().show(service.Snapshot{Affiliates: []mesh.Affiliate{testPeer(2, liveEndpoint)}, LastError: errTest})
+		h.registry().show(discovery.Snapshot{Affiliates: []mesh.Affiliate{testPeer(2, liveEndpoint)}, LastError: errTest})
 		synctest.Wait()
 		s := h.agent.Status()
 		if !s.Ready {
@@ -68,7 +67,7 @@ func TestSecondNodeWithOurAddress(t *testing.T) {
 
 func TestDiscoveryProblemsAreConditions(t *testing.T) {
 	bubble(t, []string{meshDocument}, func(h *harness) {
-		h.registry().show(service.Snapshot{Connected: true, Problems: []discovery.Problem{{AffiliateID: "x", Reason: "wrong secret?"}}})
+		h.registry().show(discovery.Snapshot{Connected: true, Problems: []discovery.Problem{{AffiliateID: "x", Reason: "wrong secret?"}}})
 		synctest.Wait()
 		h.advance(10 * mesh.ReconcileInterval)
 		if got := h.condition(conditionData); got != "discovery service one: wrong secret?" {

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/wirespan/wirespan/discovery/service"
+	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/firewall"
 	"github.com/wirespan/wirespan/mesh"
 )
@@ -176,8 +176,8 @@ type fakeRegistry struct {
 	changed   chan struct{}
 
 	mu        sync.Mutex
-	snap      service.Snapshot
-	published []service.Local // without repetitions
+	snap      discovery.Snapshot
+	published []discovery.Local // without repetitions
 	running   bool
 	stopped   bool
 	deleted   int
@@ -196,7 +196,7 @@ func (r *fakeRegistry) Run(ctx context.Context) error {
 	return nil
 }
 
-func (r *fakeRegistry) Publish(l service.Local) {
+func (r *fakeRegistry) Publish(l discovery.Local) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.published = append(r.published, l)
@@ -204,7 +204,7 @@ func (r *fakeRegistry) Publish(l service.Local) {
 
 func (r *fakeRegistry) Changed() <-chan struct{} { return r.changed }
 
-func (r *fakeRegistry) Snapshot() service.Snapshot {
+func (r *fakeRegistry) Snapshot() discovery.Snapshot {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.snap
@@ -232,10 +232,10 @@ func (r *fakeRegistry) Delete(ctx context.Context) error {
 
 // find makes the service show these affiliates.
 func (r *fakeRegistry) find(affiliates ...mesh.Affiliate) {
-	r.show(service.Snapshot{Affiliates: affiliates, Connected: true, Server: "discovery.example:443"})
+	r.show(discovery.Snapshot{Affiliates: affiliates, Connected: true, Server: "discovery.example:443"})
 }
 
-func (r *fakeRegistry) show(s service.Snapshot) {
+func (r *fakeRegistry) show(s discovery.Snapshot) {
 	r.mu.Lock()
 	r.snap = s
 	r.mu.Unlock()
@@ -245,11 +245,11 @@ func (r *fakeRegistry) show(s service.Snapshot) {
 	}
 }
 
-func (r *fakeRegistry) last() service.Local {
+func (r *fakeRegistry) last() discovery.Local {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.published) == 0 {
-		return service.Local{}
+		return discovery.Local{}
 	}
 	return r.published[len(r.published)-1]
 }

@@ -12,7 +12,7 @@ import (
 	"time"
 	"weak"
 
-	"github.com/wirespan/wirespan/discovery/service"
+	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/mesh"
 )
 
@@ -263,7 +263,7 @@ func TestRegistryFails(t *testing.T) {
 			t.Errorf("condition = %q", got)
 		}
 		h.wantLogged(1, "condition="+string(conditionRegistry))
-		h.registry().show(service.Snapshot{Connected: true})
+		h.registry().show(discovery.Snapshot{Connected: true})
 		synctest.Wait()
 		if s := h.agent.Status(); !s.Ready || len(s.Discovery) != 1 {
 			t.Errorf("not ready: %q, discovery %+v", s.NotReady, s.Discovery)

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/wirespan/wirespan/discovery"
-	"github.com/wirespan/wirespan/discovery/service"
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/state"
 )
@@ -224,7 +223,7 @@ func (a *Agent) applyDevice(plan mesh.Plan) error {
 
 func (a *Agent) publish(plan mesh.Plan) {
 	for _, r := range a.registries {
-		r.Publish(service.Local{Affiliate: plan.Local, Others: plan.Endpoints})
+		r.Publish(discovery.Local{Affiliate: plan.Local, Others: plan.Endpoints})
 	}
 }
 

@@ -1,0 +1,162 @@
+package discovery
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/wirespan/wirespan/mesh"
+)
+
+// Table is what a registry knows of the other members, and the rules by which
+// that ages. It outlives connections: what the source stops listing is kept
+// for a grace period, because a peer that is dropped for a moment is one whose
+// networks belong to no peer for a moment, and packets for them leave in the
+// clear.
+//
+// Time is an argument. A Table belongs to one goroutine; it holds at most
+// [MaxAffiliates] entries.
+type Table struct {
+	self    string
+	secret  mesh.Secret
+	grace   time.Duration
+	entries map[string]*entry
+	changed bool // Result differs from what it last returned
+	full    bool // the source holds more affiliates than the limit
+	lost    bool // the last listing missed more than half of what was known
+	invalid []Problem
+}
+
+type entry struct {
+	sum    [sha256.Size]byte // of the sealed form: the same is not opened twice
+	opened Opened
+	until  time.Time // end of the grace period; zero: the source lists it
+}
+
+// NewTable returns an empty table. Entries with the id self are ignored; secret
+// opens the others; grace is how long what a listing misses is kept.
+func NewTable(self string, secret mesh.Secret, grace time.Duration) *Table {
+	return &Table{self: self, secret: secret, grace: grace, entries: map[string]*entry{}}
+}
+
+// Replace takes a complete listing. The grace period of what it misses starts
+// now; it may have left, or the source has lost it and it has not come back yet.
+func (t *Table) Replace(list []RawAffiliate, now time.Time) {
+	t.changed, t.full, t.invalid = true, false, nil
+	listed := make(map[string]bool, len(list))
+	for _, raw := range list {
+		listed[raw.ID] = true
+	}
+	missing := 0
+	for id, e := range t.entries {
+		if listed[id] {
+			continue
+		}
+		missing++
+		if e.until.IsZero() {
+			e.until = now.Add(t.grace)
+		}
+	}
+	t.lost = 2*missing > len(t.entries)
+	t.Expire(now)
+	t.Update(list)
+}
+
+// Update takes affiliates that are new, changed, or confirmed by the source.
+func (t *Table) Update(list []RawAffiliate) {
+	for _, raw := range list {
+		if raw.ID != t.self {
+			t.update(raw)
+		}
+	}
+}
+
+func (t *Table) update(raw RawAffiliate) {
+	if err := CheckID(raw.ID); err != nil {
+		t.invalid, t.changed = OpenRaw(t.secret, raw).Problems, true
+		return
+	}
+	e := t.entries[raw.ID]
+	if e == nil && len(t.entries) >= MaxAffiliates {
+		t.full, t.changed = true, true
+		return
+	}
+	sum := digest(raw)
+	if e == nil || e.sum != sum {
+		e = &entry{sum: sum, opened: OpenRaw(t.secret, raw)}
+		t.entries[raw.ID], t.changed = e, true
+	}
+	if !e.until.IsZero() {
+		e.until, t.changed = time.Time{}, true
+	}
+}
+
+// Remove drops an entry at once: the source says that it was deleted.
+func (t *Table) Remove(id string) {
+	if t.Has(id) {
+		delete(t.entries, id)
+		t.changed = true
+	}
+}
+
+// Has reports whether there is an entry with this id.
+func (t *Table) Has(id string) bool { return t.entries[id] != nil }
+
+// Len returns the number of entries, unreadable ones included.
+func (t *Table) Len() int { return len(t.entries) }
+
+// Expire drops the entries whose grace period has ended.
+func (t *Table) Expire(now time.Time) {
+	for id, e := range t.entries {
+		if !e.until.IsZero() && !now.Before(e.until) {
+			t.Remove(id)
+		}
+	}
+}
+
+// NextExpiry returns when Expire has something to do; zero: never.
+func (t *Table) NextExpiry() time.Time {
+	var next time.Time
+	for _, e := range t.entries {
+		if !e.until.IsZero() && (next.IsZero() || e.until.Before(next)) {
+			next = e.until
+		}
+	}
+	return next
+}
+
+// Changed reports whether Result would return something new.
+func (t *Table) Changed() bool { return t.changed }
+
+// Result returns the usable affiliates, sorted by node id, and why the others
+// were refused.
+func (t *Table) Result() ([]mesh.Affiliate, []Problem) {
+	t.changed = false
+	opened := make([]Opened, 0, len(t.entries))
+	for _, e := range t.entries {
+		opened = append(opened, e.opened)
+	}
+	affiliates, problems := Collect(opened)
+	problems = slices.Concat(problems, t.invalid)
+	if t.full {
+		problems = append(problems, Problem{Reason: fmt.Sprintf("affiliates beyond the limit of %d ignored", MaxAffiliates)})
+	}
+	if t.lost && !t.NextExpiry().IsZero() {
+		problems = append(problems, Problem{Reason: fmt.Sprintf("the server lost more than half of its affiliates: the missing ones are kept for up to %v", t.grace)})
+	}
+	return affiliates, problems
+}
+
+func digest(raw RawAffiliate) (sum [sha256.Size]byte) {
+	h := sha256.New()
+	for _, b := range append([][]byte{raw.Data}, raw.Endpoints...) {
+		var size [8]byte
+		binary.LittleEndian.PutUint64(size[:], uint64(len(b)))
+		h.Write(size[:])
+		h.Write(b)
+	}
+	h.Sum(sum[:0])
+	return sum
+}
