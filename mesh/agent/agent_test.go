@@ -11,6 +11,7 @@ import (
 
 	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/agent/agenttest"
 )
 
 const (
@@ -37,25 +38,25 @@ func TestPeerIsAppliedOnce(t *testing.T) {
 		p := testPeer(2, liveEndpoint)
 		h.find(p)
 		h.wantPeer(p, mesh.PeerStateUnknown, liveEndpoint)
-		h.advance(roundTrip)
+		h.advance(agenttest.RoundTrip)
 		h.wantPeer(p, mesh.PeerStateUp, liveEndpoint)
 
 		dev := h.device()
 		h.find(p)
 		for range 8 {
 			h.advance(mesh.ReconcileInterval)
-			dev.handshake(p.PublicKey, p.Endpoints[0])
+			dev.Handshake(p.PublicKey, p.Endpoints[0])
 			synctest.Wait()
 		}
-		dev.with(func() {
-			if dev.touched != 1 {
-				t.Errorf("the peer was touched %d times, want once", dev.touched)
+		dev.With(func() {
+			if dev.Touched != 1 {
+				t.Errorf("the peer was touched %d times, want once", dev.Touched)
 			}
 			want := netip.PrefixFrom(h.agent.self.Address, 64)
-			if dev.mtu != 1420 || !slices.Equal(dev.addrs, []netip.Prefix{want}) {
-				t.Errorf("link has MTU %d, addresses %v", dev.mtu, dev.addrs)
+			if dev.MTU != 1420 || !slices.Equal(dev.Addresses, []netip.Prefix{want}) {
+				t.Errorf("link has MTU %d, addresses %v", dev.MTU, dev.Addresses)
 			}
-			if got := dev.peers[p.PublicKey].PresharedKey.RevealBase64(); got != testSecret {
+			if got := dev.Peers[p.PublicKey].PresharedKey.RevealBase64(); got != testSecret {
 				t.Error("the preshared key is not the cluster secret")
 			}
 		})
@@ -77,17 +78,17 @@ func TestTickHeals(t *testing.T) {
 		h.advance(mesh.ReconcileInterval)
 		dev := h.device()
 		var before int
-		dev.with(func() { before, dev.mtu = len(dev.applied), 9000 })
+		dev.With(func() { before, dev.MTU = len(dev.Applies), 9000 })
 		h.find(testPeer(2, liveEndpoint))
-		dev.with(func() {
-			if len(dev.applied) != before {
+		dev.With(func() {
+			if len(dev.Applies) != before {
 				t.Error("peers were applied without a change or a tick")
 			}
 		})
 		h.advance(mesh.ReconcileInterval)
-		dev.with(func() {
-			if len(dev.applied) != before+1 || dev.mtu != 1420 {
-				t.Errorf("a tick applied peers %d times, MTU is %d", len(dev.applied)-before, dev.mtu)
+		dev.With(func() {
+			if len(dev.Applies) != before+1 || dev.MTU != 1420 {
+				t.Errorf("a tick applied peers %d times, MTU is %d", len(dev.Applies)-before, dev.MTU)
 			}
 		})
 	})
@@ -119,7 +120,7 @@ func TestEndpointCycling(t *testing.T) {
 		h.wantPeer(p, mesh.PeerStateUnknown, deadEndpoint)
 		h.advance(time.Millisecond)
 		h.wantPeer(p, mesh.PeerStateUnknown, liveEndpoint)
-		h.advance(roundTrip)
+		h.advance(agenttest.RoundTrip)
 		h.wantPeer(p, mesh.PeerStateUp, liveEndpoint)
 
 		// It falls silent: 275 s later the next in the list is due.
@@ -127,7 +128,7 @@ func TestEndpointCycling(t *testing.T) {
 		h.wantPeer(p, mesh.PeerStateUp, liveEndpoint)
 		h.advance(2 * time.Millisecond)
 		h.wantPeer(p, mesh.PeerStateUnknown, deadEndpoint)
-		h.advance(mesh.EndpointTimeout + roundTrip)
+		h.advance(mesh.EndpointTimeout + agenttest.RoundTrip)
 		h.wantPeer(p, mesh.PeerStateUp, liveEndpoint)
 	})
 }
@@ -143,7 +144,7 @@ func TestPeerDown(t *testing.T) {
 		h.wantPeer(p, mesh.PeerStateDown, deadEndpoint)
 		h.wantLogged(1, "peer state changed: peer=node-2 from=unknown to=down")
 
-		h.device().handshake(p.PublicKey, netip.MustParseAddrPort("203.0.113.9:4000"))
+		h.device().Handshake(p.PublicKey, netip.MustParseAddrPort("203.0.113.9:4000"))
 		synctest.Wait()
 		h.wantPeer(p, mesh.PeerStateUp, "203.0.113.9:4000")
 		h.advance(mesh.PeerDownInterval - time.Millisecond)
@@ -159,15 +160,15 @@ func TestHarvestedEndpointsArePublished(t *testing.T) {
 	bubble(t, []string{meshDocument, "harvestExtraEndpoints: true\n"}, func(h *harness) {
 		p := testPeer(2, deadEndpoint)
 		h.find(p)
-		if got := h.registry().last().Others; len(got) != 0 {
+		if got := h.registry().Last().Others; len(got) != 0 {
 			t.Errorf("published for others before any handshake: %v", got)
 		}
 		h.advance(time.Second)
 		seen := netip.MustParseAddrPort("203.0.113.9:4000")
-		h.device().handshake(p.PublicKey, seen)
+		h.device().Handshake(p.PublicKey, seen)
 		synctest.Wait()
 		want := []mesh.Endpoint{{PublicKey: p.PublicKey, AffiliateID: p.NodeID, Endpoint: seen}}
-		if got := h.registry().last().Others; !slices.Equal(got, want) {
+		if got := h.registry().Last().Others; !slices.Equal(got, want) {
 			t.Errorf("published for others: %v, want %v", got, want)
 		}
 	})
@@ -176,9 +177,9 @@ func TestHarvestedEndpointsArePublished(t *testing.T) {
 func TestLocalAffiliateIsPublished(t *testing.T) {
 	bubble(t, []string{meshDocument}, func(h *harness) {
 		public := netip.MustParseAddr("203.0.113.1")
-		h.registry().show(discovery.Snapshot{Connected: true, PublicAddr: public})
+		h.registry().Show(discovery.Snapshot{Connected: true, PublicAddr: public})
 		synctest.Wait()
-		got := h.registry().last().Affiliate
+		got := h.registry().Last().Affiliate
 		want := []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:51820"), netip.AddrPortFrom(public, 51820)}
 		if !slices.Equal(got.Endpoints, want) || got.Nodename != "self.example" || got.MachineType != mesh.MachineUnknown || got.ControlPlanePort != 0 {
 			t.Errorf("published %+v", got)
@@ -189,7 +190,7 @@ func TestLocalAffiliateIsPublished(t *testing.T) {
 func TestApplyFailureIsRetried(t *testing.T) {
 	bubble(t, []string{meshDocument}, func(h *harness) {
 		dev := h.device()
-		dev.with(func() { dev.applyErr, dev.applied = errTest, nil })
+		dev.With(func() { dev.ApplyErr, dev.Applies = errTest, nil })
 		p := testPeer(2, liveEndpoint)
 		h.find(p)
 		if got := h.condition(conditionApply); !strings.Contains(got, errTest.Error()) {
@@ -200,9 +201,9 @@ func TestApplyFailureIsRetried(t *testing.T) {
 		}
 		first := time.Now()
 		h.advance(16 * time.Second)
-		dev.with(func() {
+		dev.With(func() {
 			var after []time.Duration
-			for _, at := range dev.applied {
+			for _, at := range dev.Applies {
 				after = append(after, at.Sub(first))
 			}
 			// 1, 2, 4 and 8 s apart; at 15 s the peer's endpoint is due as well.
@@ -210,10 +211,10 @@ func TestApplyFailureIsRetried(t *testing.T) {
 			if !slices.Equal(after, want) {
 				t.Errorf("applied after %v, want %v", after, want)
 			}
-			dev.applyErr = nil
+			dev.ApplyErr = nil
 		})
 		h.advance(mesh.ReconcileInterval)
-		h.advance(roundTrip)
+		h.advance(agenttest.RoundTrip)
 		h.wantPeer(p, mesh.PeerStateUp, liveEndpoint)
 		if got := h.condition(conditionApply); got != "" {
 			t.Errorf("condition stays: %q", got)
@@ -233,13 +234,13 @@ func TestStatsFailureKeepsPeers(t *testing.T) {
 		h.find(p)
 		h.advance(time.Second)
 		dev := h.device()
-		dev.with(func() { dev.statsErr = errTest })
+		dev.With(func() { dev.StatsErr = errTest })
 		h.advance(mesh.ReconcileInterval)
 		h.wantPeer(p, mesh.PeerStateUp, liveEndpoint)
 		if h.condition(conditionApply) == "" {
 			t.Error("no condition")
 		}
-		dev.with(func() { dev.statsErr = nil })
+		dev.With(func() { dev.StatsErr = nil })
 		h.advance(mesh.ReconcileInterval)
 		if got := h.condition(conditionApply); got != "" {
 			t.Errorf("condition stays: %q", got)
@@ -256,9 +257,9 @@ func TestDeadDeviceIsReopened(t *testing.T) {
 		h.mu.Lock()
 		h.openErr = errTest
 		h.mu.Unlock()
-		close(dead.done)
+		close(dead.Gone)
 		synctest.Wait()
-		if !dead.closed {
+		if !dead.Closed {
 			t.Error("the dead device was not closed")
 		}
 		if s := h.agent.Status(); s.NotReady != "the tunnel device is not open" || !strings.Contains(h.condition(conditionApply), errTest.Error()) {
@@ -274,7 +275,7 @@ func TestDeadDeviceIsReopened(t *testing.T) {
 		if h.device() == dead {
 			t.Fatal("no new device within a second")
 		}
-		h.advance(roundTrip)
+		h.advance(agenttest.RoundTrip)
 		h.wantPeer(p, mesh.PeerStateUp, liveEndpoint)
 		if !h.agent.Status().Ready {
 			t.Errorf("not ready: %s", h.agent.Status().NotReady)
@@ -300,12 +301,12 @@ func TestLookReadsTheCounters(t *testing.T) {
 	bubble(t, []string{meshDocument}, func(h *harness) {
 		p := testPeer(2, liveEndpoint)
 		h.find(p)
-		h.advance(roundTrip)
+		h.advance(agenttest.RoundTrip)
 		dev := h.device()
-		dev.with(func() {
-			st := dev.stats[p.PublicKey]
+		dev.With(func() {
+			st := dev.Counters[p.PublicKey]
 			st.ReceiveBytes = 4711
-			dev.stats[p.PublicKey] = st
+			dev.Counters[p.PublicKey] = st
 		})
 		if got := h.peer(p).ReceiveBytes; got == 4711 {
 			t.Fatal("the counter is fresh before anybody looked")

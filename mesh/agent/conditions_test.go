@@ -33,7 +33,7 @@ func TestReady(t *testing.T) {
 		if s := h.agent.Status(); !s.Ready || s.NotReady != "" {
 			t.Errorf("connected: ready = %v (%s)", s.Ready, s.NotReady)
 		}
-		h.registry().show(discovery.Snapshot{Affiliates: []mesh.Affiliate{testPeer(2, liveEndpoint)}, LastError: errTest})
+		h.registry().Show(discovery.Snapshot{Affiliates: []mesh.Affiliate{testPeer(2, liveEndpoint)}, LastError: errTest})
 		synctest.Wait()
 		s := h.agent.Status()
 		if !s.Ready {
@@ -67,7 +67,7 @@ func TestSecondNodeWithOurAddress(t *testing.T) {
 
 func TestDiscoveryProblemsAreConditions(t *testing.T) {
 	bubble(t, []string{meshDocument}, func(h *harness) {
-		h.registry().show(discovery.Snapshot{Connected: true, Problems: []discovery.Problem{{AffiliateID: "x", Reason: "wrong secret?"}}})
+		h.registry().Show(discovery.Snapshot{Connected: true, Problems: []discovery.Problem{{AffiliateID: "x", Reason: "wrong secret?"}}})
 		synctest.Wait()
 		h.advance(10 * mesh.ReconcileInterval)
 		if got := h.condition(conditionData); got != "discovery service one: wrong secret?" {
@@ -79,19 +79,19 @@ func TestDiscoveryProblemsAreConditions(t *testing.T) {
 
 func TestHostTrouble(t *testing.T) {
 	bubble(t, []string{meshDocument}, func(h *harness) {
-		h.host.change(func() { h.host.err = errTest })
+		h.host.Change(func() { h.host.Err = errTest })
 		synctest.Wait()
 		if got := h.condition(conditionHost); !strings.Contains(got, "looking at this host: "+errTest.Error()) {
 			t.Errorf("condition = %q", got)
 		}
-		if got := h.registry().last().Affiliate.Endpoints; len(got) != 1 {
+		if got := h.registry().Last().Affiliate.Endpoints; len(got) != 1 {
 			t.Errorf("endpoints after a failed look at the host: %v, want those known before", got)
 		}
-		h.host.change(func() { h.host.err, h.host.links[0].MTU = nil, 1400 })
+		h.host.Change(func() { h.host.Err, h.host.LinkList[0].MTU = nil, 1400 })
 		synctest.Wait()
 		dev := h.device()
-		dev.with(func() {
-			if got := dev.mtu; got != 1320 {
+		dev.With(func() {
+			if got := dev.MTU; got != 1320 {
 				t.Errorf("MTU = %d after the underlay's became 1400", got)
 			}
 		})
@@ -101,12 +101,12 @@ func TestHostTrouble(t *testing.T) {
 func TestFragmentedPathsAreConditions(t *testing.T) {
 	bubble(t, []string{meshDocument}, func(h *harness) {
 		dev := h.device()
-		dev.with(func() { dev.fragmented = []netip.Addr{netip.MustParseAddr("192.0.2.7")} })
+		dev.With(func() { dev.FragmentedHosts = []netip.Addr{netip.MustParseAddr("192.0.2.7")} })
 		h.advance(mesh.ReconcileInterval)
 		if got := h.condition(conditionMTU); !strings.Contains(got, "fragmented") {
 			t.Errorf("condition = %q", got)
 		}
-		dev.with(func() { dev.fragmented = nil })
+		dev.With(func() { dev.FragmentedHosts = nil })
 		h.advance(mesh.ReconcileInterval)
 		if got := h.condition(conditionMTU); got != "" {
 			t.Errorf("condition stays: %q", got)
@@ -123,7 +123,7 @@ func TestMeshDisabled(t *testing.T) {
 		if s := h.agent.Status(); !s.Ready || s.Enabled || len(s.Peers) != 0 {
 			t.Errorf("status = %+v", s)
 		}
-		if got := h.registry().last().Affiliate; !got.PublicKey.IsZero() || got.Nodename == "" {
+		if got := h.registry().Last().Affiliate; !got.PublicKey.IsZero() || got.Nodename == "" {
 			t.Errorf("published %+v", got)
 		}
 		for typ, want := range map[int]int{typeAffiliates: 2, typeMembers: 2, typeIdentities: 0, typePeerSpecs: 0} {

@@ -196,7 +196,7 @@ func TestControlGarbage(t *testing.T) {
 			t.Fatal("the socket never answers again")
 		}
 	}
-	if running, deleted := c.registry().state(); !running || deleted != 0 {
+	if running, deleted := c.registry().State(); !running || deleted != 0 {
 		t.Errorf("garbage made the agent leave: running %v, deleted %d times", running, deleted)
 	}
 }

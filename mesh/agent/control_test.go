@@ -101,9 +101,9 @@ func (c *controlled) want(method, target string, code int, text string) {
 // up makes a peer that is up.
 func (c *controlled) up() mesh.Affiliate {
 	p := testPeer(2, liveEndpoint)
-	c.registry().find(p)
+	c.registry().Find(p)
 	c.until(func(s *Status) bool { return len(s.Peers) == 1 })
-	c.device().handshake(p.PublicKey, p.Endpoints[0])
+	c.device().Handshake(p.PublicKey, p.Endpoints[0])
 	c.until(func(s *Status) bool { return s.Peers[0].State == mesh.PeerStateUp })
 	return p
 }
@@ -136,7 +136,7 @@ func TestControlAnswers(t *testing.T) {
 	c.want("GET", "/v1/resources/nothing?watch=1", 404, "affiliates, members")
 	c.want("POST", "/v1/ping?address="+p.Address.String(), 200, `{"rtt":20000000}`)
 	c.want("POST", "/v1/ping?address=fd00::1", 502, "fd00::1 belongs to no peer of this node")
-	c.device().with(func() { clear(c.devices[0].peers) }) // it no longer answers
+	c.device().With(func() { clear(c.devices[0].Peers) }) // it no longer answers
 	c.want("POST", "/v1/ping?address="+p.Address.String(), 504, "no peer has this address")
 	c.want("POST", "/v1/ping?address=node-2", 400, "node-2")
 	c.want("GET", "/v1/reload", 405, "")
@@ -158,7 +158,7 @@ func TestControlLeave(t *testing.T) {
 	c := serveControl(t, nil)
 	c.want("POST", "/v1/leave", 200, "ok")
 	c.want("POST", "/v1/leave", 502, "the agent has stopped")
-	if running, deleted := c.registry().state(); running || deleted != 1 {
+	if running, deleted := c.registry().State(); running || deleted != 1 {
 		t.Errorf("running %v, deleted %d times", running, deleted)
 	}
 }
@@ -222,7 +222,7 @@ func TestControlWatch(t *testing.T) {
 		{[]mesh.Affiliate{renamed}, "updated node-2"},
 		{nil, "deleted node-2"},
 	} {
-		c.registry().find(step.find...)
+		c.registry().Find(step.find...)
 		if got := next(); got != step.want {
 			t.Errorf("event %q, want %q", got, step.want)
 		}

@@ -85,7 +85,7 @@ func TestControlForOthers(t *testing.T) {
 			t.Errorf("%s %s = %d %q, want %d", test.method, test.target, code, body, test.code)
 		}
 	}
-	if running, _ := c.registry().state(); !running {
+	if running, _ := c.registry().State(); !running {
 		t.Error("another user stopped the agent")
 	}
 	for range controlConnectionsUID + 1 { // the last one is turned away

@@ -62,14 +62,14 @@ func TestExplain(t *testing.T) {
 		if err != nil || e.Route != mesh.PathTunnel || e.State == nil {
 			t.Errorf("route %q, state %v, %v", e.Route, e.State, err)
 		}
-		h.fw.with(func() { h.fw.policy = nil })
+		h.fw.With(func() { h.fw.Policy = nil })
 		if e, err := h.agent.Explain(ExplainQuery{To: netip.MustParseAddr("10.1.2.3")}); err != nil || !strings.Contains(e.Difference, "the plan says tunnel and the kernel bypass") {
 			t.Errorf("with an empty kernel: %q, %v", e.Difference, err)
 		}
-		h.fw.with(func() { h.fw.err = errTest })
+		h.fw.With(func() { h.fw.Err = errTest })
 		if _, err := h.agent.Explain(ExplainQuery{To: own}); err == nil {
 			t.Error("no error although the kernel can't be asked")
 		}
-		h.fw.with(func() { h.fw.err = nil })
+		h.fw.With(func() { h.fw.Err = nil })
 	})
 }

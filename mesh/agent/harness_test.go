@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/agent/agenttest"
 	"github.com/wirespan/wirespan/mesh/config"
 	"github.com/wirespan/wirespan/mesh/state"
 )
@@ -79,8 +80,8 @@ func testPeer(n byte, endpoints ...string) mesh.Affiliate {
 type harness struct {
 	t      *testing.T
 	config Config
-	host   *fakeHost
-	fw     *fakeFirewall
+	host   *agenttest.Host
+	fw     *agenttest.Firewall
 	state  *state.Dir
 	log    syncBuffer
 	live   []string // endpoints that answer
@@ -92,8 +93,8 @@ type harness struct {
 	openErr error
 
 	mu         sync.Mutex
-	devices    []*fakeDevice
-	registries []*fakeRegistry
+	devices    []*agenttest.Device
+	registries []*agenttest.Registry
 	reload     func() (*Settings, error)
 	notified   []string
 }
@@ -116,8 +117,8 @@ func newHarness(t *testing.T, docs ...string) *harness {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &harness{t: t, host: newFakeHost(), state: st, exited: make(chan error, 1)}
-	h.fw = &fakeFirewall{changed: make(chan struct{}, 1)}
+	h := &harness{t: t, host: agenttest.NewHost(), state: st, exited: make(chan error, 1)}
+	h.fw = agenttest.NewFirewall()
 	h.config = Config{
 		Settings: settings(t, append([]string{identityDocuments}, docs...)...), Keys: keys, Clock: clock, Host: h.host,
 		Memory: memory, Firewall: h.fw,
@@ -139,9 +140,9 @@ func (h *harness) openDevice(mesh.Identity, *Settings, int) (Device, error) {
 	if h.openErr != nil {
 		return nil, h.openErr
 	}
-	d := newFakeDevice()
+	d := agenttest.NewDevice()
 	for _, e := range h.live {
-		d.live[netip.MustParseAddrPort(e)] = true
+		d.Live[netip.MustParseAddrPort(e)] = true
 	}
 	h.devices = append(h.devices, d)
 	return d, nil
@@ -150,7 +151,7 @@ func (h *harness) openDevice(mesh.Identity, *Settings, int) (Device, error) {
 func (h *harness) newRegistry(s Service, c *Settings, nodeID string) (Registry, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	r := &fakeRegistry{service: s, clusterID: c.ClusterID, nodeID: nodeID, changed: make(chan struct{}, 1)}
+	r := agenttest.NewRegistry(c.ClusterID)
 	h.registries = append(h.registries, r)
 	return r, nil
 }
@@ -187,13 +188,13 @@ func (h *harness) advance(d time.Duration) {
 	synctest.Wait()
 }
 
-func (h *harness) device() *fakeDevice {
+func (h *harness) device() *agenttest.Device {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.devices[len(h.devices)-1]
 }
 
-func (h *harness) registry() *fakeRegistry {
+func (h *harness) registry() *agenttest.Registry {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.registries[len(h.registries)-1]
@@ -201,7 +202,7 @@ func (h *harness) registry() *fakeRegistry {
 
 // find lets the newest registry show affiliates and the agent take them up.
 func (h *harness) find(affiliates ...mesh.Affiliate) {
-	h.registry().find(affiliates...)
+	h.registry().Find(affiliates...)
 	synctest.Wait()
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/agent/agenttest"
 )
 
 func TestNewRequires(t *testing.T) {
@@ -25,10 +26,10 @@ func TestNewRequires(t *testing.T) {
 func TestStopKeepsAffiliate(t *testing.T) {
 	bubble(t, []string{meshDocument}, func(h *harness) {
 		h.stop()
-		if running, deleted := h.registry().state(); running || deleted != 0 {
+		if running, deleted := h.registry().State(); running || deleted != 0 {
 			t.Errorf("after a stop: running %v, deleted %d times", running, deleted)
 		}
-		if !h.device().closed {
+		if !h.device().Closed {
 			t.Error("the device is open")
 		}
 	})
@@ -39,9 +40,9 @@ func TestLeaveOnStop(t *testing.T) {
 		h := newHarness(t, meshDocument)
 		h.config.LeaveOnStop = func(*Settings) bool { return true }
 		h.start()
-		h.registry().deleteErr = errTest
+		h.registry().DeleteErr = errTest
 		h.stop()
-		if running, deleted := h.registry().state(); running || deleted != 1 {
+		if running, deleted := h.registry().State(); running || deleted != 1 {
 			t.Errorf("after a stop: running %v, deleted %d times", running, deleted)
 		}
 		h.wantLogged(1, "leaving: error=\"deleting this node from discovery service one: "+errTest.Error())
@@ -60,7 +61,7 @@ endpoint: https://other.example/
 func TestLeave(t *testing.T) {
 	bubble(t, []string{meshDocument, secondService}, func(h *harness) {
 		hanging := make(chan struct{})
-		h.registries[0].deleting = hanging // never answers
+		h.registries[0].Deleting = hanging // never answers
 		err := h.agent.Leave(h.t.Context())
 		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "discovery service one") || strings.Contains(err.Error(), "service two") {
 			t.Errorf("Leave = %v", err)
@@ -69,7 +70,7 @@ func TestLeave(t *testing.T) {
 			t.Errorf("Run = %v", err)
 		}
 		h.cancel()
-		if running, deleted := h.registries[1].state(); running || deleted != 1 {
+		if running, deleted := h.registries[1].State(); running || deleted != 1 {
 			t.Errorf("the other service: running %v, deleted %d times", running, deleted)
 		}
 		if err := h.agent.Leave(h.t.Context()); err == nil || !strings.Contains(err.Error(), "has stopped") {
@@ -87,7 +88,7 @@ func TestClosedDeviceIsCollected(t *testing.T) {
 		freed := weak.Make(buffer)
 		pool.Put(buffer)
 		buffer = nil
-		close(h.device().done)
+		close(h.device().Gone)
 		synctest.Wait()
 		if len(h.devices) != 2 {
 			t.Fatalf("%d devices were opened", len(h.devices))
@@ -105,35 +106,35 @@ func TestReloadClusterID(t *testing.T) {
 	bubble(t, []string{meshDocument}, func(h *harness) {
 		h.find(testPeer(2, liveEndpoint))
 		before, old := h.agent.Status().Node.Address, h.registry()
-		old.deleting = make(chan struct{})
+		old.Deleting = make(chan struct{})
 		h.reload = func() (*Settings, error) { return settings(t, otherCluster(), meshDocument), nil }
 		if _, err := h.agent.Reload(h.t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
 		fresh := h.registry()
-		if running, _ := fresh.state(); running || fresh == old {
+		if running, _ := fresh.State(); running || fresh == old {
 			t.Error("the new client runs before the old entry is deleted")
 		}
-		close(old.deleting)
+		close(old.Deleting)
 		synctest.Wait()
-		if running, deleted := old.state(); running || deleted != 1 {
+		if running, deleted := old.State(); running || deleted != 1 {
 			t.Errorf("former service: running %v, deleted %d times", running, deleted)
 		}
-		if running, deleted := fresh.state(); !running || deleted != 0 || fresh.clusterID == testClusterID {
-			t.Errorf("new service: running %v, deleted %d times, cluster %.8s", running, deleted, fresh.clusterID)
+		if running, deleted := fresh.State(); !running || deleted != 0 || fresh.ClusterID == testClusterID {
+			t.Errorf("new service: running %v, deleted %d times, cluster %.8s", running, deleted, fresh.ClusterID)
 		}
 		s := h.agent.Status()
-		if s.Node.Address == before || len(s.Peers) != 0 || s.Cluster != fresh.clusterID[:8] {
+		if s.Node.Address == before || len(s.Peers) != 0 || s.Cluster != fresh.ClusterID[:8] {
 			t.Errorf("status = %+v", s)
 		}
 		dev := h.device()
-		dev.with(func() {
-			if len(h.devices) != 1 || len(dev.addrs) != 1 || dev.addrs[0].Addr() != s.Node.Address {
-				t.Errorf("%d devices, addresses %v, want %v", len(h.devices), dev.addrs, s.Node.Address)
+		dev.With(func() {
+			if len(h.devices) != 1 || len(dev.Addresses) != 1 || dev.Addresses[0].Addr() != s.Node.Address {
+				t.Errorf("%d devices, addresses %v, want %v", len(h.devices), dev.Addresses, s.Node.Address)
 			}
 		})
-		if got := fresh.last().Affiliate.Address; got != s.Node.Address {
+		if got := fresh.Last().Affiliate.Address; got != s.Node.Address {
 			t.Errorf("published address %v, want %v", got, s.Node.Address)
 		}
 	})
@@ -142,7 +143,7 @@ func TestReloadClusterID(t *testing.T) {
 // A stop does not wait for a former service that hangs longer than it must.
 func TestStopWhileForgetting(t *testing.T) {
 	bubble(t, []string{meshDocument}, func(h *harness) {
-		h.registry().deleting = make(chan struct{})
+		h.registry().Deleting = make(chan struct{})
 		h.reload = func() (*Settings, error) { return settings(t, otherCluster(), meshDocument), nil }
 		if _, err := h.agent.Reload(h.t.Context()); err != nil {
 			t.Fatal(err)
@@ -184,9 +185,9 @@ backend: netstack
 			t.Errorf("node = %+v", n)
 		}
 		dev := h.device()
-		dev.with(func() {
-			if dev.touched != 1 {
-				t.Errorf("the peer was touched %d times, want once", dev.touched)
+		dev.With(func() {
+			if dev.Touched != 1 {
+				t.Errorf("the peer was touched %d times, want once", dev.Touched)
 			}
 		})
 
@@ -214,8 +215,8 @@ func TestReloadSecret(t *testing.T) {
 		synctest.Wait()
 		h.find(p)
 		dev := h.device()
-		dev.with(func() {
-			if got := dev.peers[p.PublicKey].PresharedKey.RevealBase64(); got != strings.ToUpper(testSecret) {
+		dev.With(func() {
+			if got := dev.Peers[p.PublicKey].PresharedKey.RevealBase64(); got != strings.ToUpper(testSecret) {
 				t.Error("the peer has the former preshared key")
 			}
 		})
@@ -231,15 +232,15 @@ func TestReloadTurnsMeshOffAndOn(t *testing.T) {
 		}
 		synctest.Wait()
 		first := h.device()
-		if s := h.agent.Status(); !first.closed || s.Enabled || len(s.Peers) != 0 || len(h.registries) != 1 {
-			t.Errorf("closed %v, status %+v", first.closed, s)
+		if s := h.agent.Status(); !first.Closed || s.Enabled || len(s.Peers) != 0 || len(h.registries) != 1 {
+			t.Errorf("closed %v, status %+v", first.Closed, s)
 		}
 		h.reload = func() (*Settings, error) { return settings(t, identityDocuments, meshDocument), nil }
 		if _, err := h.agent.Reload(h.t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		h.advance(roundTrip)
+		h.advance(agenttest.RoundTrip)
 		if h.device() == first {
 			t.Fatal("no new device")
 		}
@@ -263,7 +264,7 @@ func TestRegistryFails(t *testing.T) {
 			t.Errorf("condition = %q", got)
 		}
 		h.wantLogged(1, "condition="+string(conditionRegistry))
-		h.registry().show(discovery.Snapshot{Connected: true})
+		h.registry().Show(discovery.Snapshot{Connected: true})
 		synctest.Wait()
 		if s := h.agent.Status(); !s.Ready || len(s.Discovery) != 1 {
 			t.Errorf("not ready: %q, discovery %+v", s.NotReady, s.Discovery)

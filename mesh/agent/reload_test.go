@@ -22,7 +22,7 @@ func TestReloadKeepsWhatItHas(t *testing.T) {
 			t.Errorf("Reload = %v", err)
 		}
 		dev := h.device()
-		dev.with(func() { dev.portErr = errTest })
+		dev.With(func() { dev.PortErr = errTest })
 		h.reload = func() (*Settings, error) {
 			return settings(t, otherCluster(), "---\napiVersion: v1alpha1\nkind: WirespanConfig\nlistenPort: 4000\n"), nil
 		}
@@ -40,7 +40,7 @@ func TestReloadKeepsWhatItHas(t *testing.T) {
 func TestReloadWithADeniedPort(t *testing.T) {
 	bubble(t, []string{meshDocument}, func(h *harness) {
 		dev := h.device()
-		dev.with(func() { dev.portErr = fmt.Errorf("open UDP port 500: %w", unix.EACCES) })
+		dev.With(func() { dev.PortErr = fmt.Errorf("open UDP port 500: %w", unix.EACCES) })
 		h.reload = func() (*Settings, error) {
 			return settings(t, identityDocuments, meshDocument, "---\napiVersion: v1alpha1\nkind: WirespanConfig\nlistenPort: 500\nnodename: renamed\nbackend: netstack\n"), nil
 		}
@@ -54,7 +54,7 @@ func TestReloadWithADeniedPort(t *testing.T) {
 				t.Errorf("node %+v", n)
 			}
 		}
-		dev.with(func() { dev.portErr = fmt.Errorf("open UDP port 500: %w", unix.EADDRINUSE) })
+		dev.With(func() { dev.PortErr = fmt.Errorf("open UDP port 500: %w", unix.EADDRINUSE) })
 		if _, err := h.agent.Reload(h.t.Context()); !errors.Is(err, unix.EADDRINUSE) {
 			t.Errorf("Reload with a port in use = %v", err)
 		}

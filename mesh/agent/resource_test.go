@@ -88,7 +88,7 @@ func TestResourcesOfAgent(t *testing.T) {
 		h.find(p)
 		h.advance(time.Minute)
 		h.advance(10 * time.Minute) // down by now
-		h.device().handshake(p.PublicKey, p.Endpoints[0])
+		h.device().Handshake(p.PublicKey, p.Endpoints[0])
 		h.advance(time.Second)
 		before := dump(h.agent, false)
 		h.advance(mesh.PeerDownInterval - time.Minute)

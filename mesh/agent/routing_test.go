@@ -32,19 +32,19 @@ func TestFirewallFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, meshDocument)
 		var peersThen []int
-		h.fw.applied = func() { peersThen = append(peersThen, len(h.device().config())) }
+		h.fw.OnApply = func() { peersThen = append(peersThen, len(h.device().Config())) }
 		h.start()
 		defer h.stop()
 		h.find(withNetworks(testPeer(1), "10.1.0.0/16"))
-		if !has(h.fw.routed(), "10.1.0.0/16") || len(h.device().config()) != 1 {
-			t.Fatalf("routed %v, %d peers", h.fw.routed(), len(h.device().config()))
+		if !has(h.fw.Routed(), "10.1.0.0/16") || len(h.device().Config()) != 1 {
+			t.Fatalf("routed %v, %d peers", h.fw.Routed(), len(h.device().Config()))
 		}
-		if first := slices.IndexFunc(h.fw.history, func(p firewall.Policy) bool { return has(p.Routed, "10.1.0.0/16") }); first < 0 || peersThen[first] != 0 {
+		if first := slices.IndexFunc(h.fw.History, func(p firewall.Policy) bool { return has(p.Routed, "10.1.0.0/16") }); first < 0 || peersThen[first] != 0 {
 			t.Errorf("routed first at apply %d, when the device had %v peers", first, peersThen)
 		}
-		before := len(h.fw.history)
+		before := len(h.fw.History)
 		h.find(withNetworks(testPeer(1), "10.2.0.0/16"))
-		during, after := h.fw.history[before], h.fw.history[len(h.fw.history)-1]
+		during, after := h.fw.History[before], h.fw.History[len(h.fw.History)-1]
 		if !has(during.Routed, "10.1.0.0/16") || !has(during.Routed, "10.2.0.0/16") {
 			t.Errorf("during the change %v is routed", during.Routed)
 		}
@@ -58,22 +58,22 @@ func TestFirewallFirst(t *testing.T) {
 func TestFirewallFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, meshDocument)
-		h.fw.err, h.fw.warnings = errTest, []string{"somebody uses firewall.mask"}
+		h.fw.Err, h.fw.Warnings = errTest, []string{"somebody uses firewall.mask"}
 		h.start()
 		defer h.stop()
 		h.find(withNetworks(testPeer(1), "10.1.0.0/16"))
-		if n := len(h.device().config()); n != 0 {
+		if n := len(h.device().Config()); n != 0 {
 			t.Errorf("the device has %d peers without a firewall", n)
 		}
 		if c := h.condition(conditionApply); !strings.Contains(c, "routing and firewall: "+errTest.Error()) {
 			t.Errorf("condition %q", c)
 		}
-		if c := h.condition(conditionFirewall); c != h.fw.warnings[0] {
+		if c := h.condition(conditionFirewall); c != h.fw.Warnings[0] {
 			t.Errorf("warning %q", c)
 		}
-		h.fw.with(func() { h.fw.err = nil })
+		h.fw.With(func() { h.fw.Err = nil })
 		h.advance(time.Minute)
-		if n := len(h.device().config()); n != 1 || h.condition(conditionApply) != "" {
+		if n := len(h.device().Config()); n != 1 || h.condition(conditionApply) != "" {
 			t.Errorf("%d peers after the firewall works, condition %q", n, h.condition(conditionApply))
 		}
 	})
@@ -86,11 +86,11 @@ func TestFirewallHeals(t *testing.T) {
 		h.start()
 		defer h.stop()
 		h.find(withNetworks(testPeer(1), "10.1.0.0/16"))
-		h.fw.with(func() { h.fw.policy = nil })
-		h.fw.changed <- struct{}{}
+		h.fw.With(func() { h.fw.Policy = nil })
+		h.fw.Disturbed <- struct{}{}
 		synctest.Wait()
-		if !has(h.fw.routed(), "10.1.0.0/16") {
-			t.Errorf("after interference %v is routed", h.fw.routed())
+		if !has(h.fw.Routed(), "10.1.0.0/16") {
+			t.Errorf("after interference %v is routed", h.fw.Routed())
 		}
 	})
 }
@@ -102,16 +102,16 @@ func TestFirewallStorm(t *testing.T) {
 		h.start()
 		defer h.stop()
 		h.find(withNetworks(testPeer(1), "10.1.0.0/16"))
-		before := len(h.fw.history)
+		before := len(h.fw.History)
 		const second = 100
 		for range second { // of changes every 10 ms
 			select {
-			case h.fw.changed <- struct{}{}:
+			case h.fw.Disturbed <- struct{}{}:
 			default:
 			}
 			h.advance(10 * time.Millisecond)
 		}
-		if n := len(h.fw.history) - before; n < 10 || n > 2*11 { // twice per pass
+		if n := len(h.fw.History) - before; n < 10 || n > 2*11 { // twice per pass
 			t.Errorf("applied %d times in a second of changes", n)
 		}
 	})
@@ -134,8 +134,8 @@ func TestFirewallWithoutMemory(t *testing.T) {
 		h.start()
 		defer h.stop()
 		h.find(withNetworks(testPeer(1), "10.1.0.0/16"))
-		if !has(h.fw.routed(), "10.1.0.0/16") || len(h.device().config()) != 1 || h.condition(conditionMemory) == "" || h.condition(conditionApply) != "" {
-			t.Errorf("routed %v, %d peers, conditions %q and %q", h.fw.routed(), len(h.device().config()), h.condition(conditionMemory), h.condition(conditionApply))
+		if !has(h.fw.Routed(), "10.1.0.0/16") || len(h.device().Config()) != 1 || h.condition(conditionMemory) == "" || h.condition(conditionApply) != "" {
+			t.Errorf("routed %v, %d peers, conditions %q and %q", h.fw.Routed(), len(h.device().Config()), h.condition(conditionMemory), h.condition(conditionApply))
 		}
 	})
 }
@@ -147,8 +147,8 @@ func TestFirewallStopAndLeave(t *testing.T) {
 		h.start()
 		h.find(withNetworks(testPeer(1), "10.1.0.0/16"))
 		h.stop()
-		if h.fw.removed != 0 || !has(h.fw.routed(), "10.1.0.0/16") {
-			t.Errorf("stopped: removed %d times, routed %v", h.fw.removed, h.fw.routed())
+		if h.fw.Removals != 0 || !has(h.fw.Routed(), "10.1.0.0/16") {
+			t.Errorf("stopped: removed %d times, routed %v", h.fw.Removals, h.fw.Routed())
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
@@ -161,8 +161,8 @@ func TestFirewallStopAndLeave(t *testing.T) {
 		if err := <-h.exited; err != nil {
 			t.Error(err)
 		}
-		if h.fw.removed != 1 || !h.device().closed {
-			t.Errorf("left: removed %d times, device closed: %v", h.fw.removed, h.device().closed)
+		if h.fw.Removals != 1 || !h.device().Closed {
+			t.Errorf("left: removed %d times, device closed: %v", h.fw.Removals, h.device().Closed)
 		}
 		if h.config.Memory.Policy().Routed != nil {
 			t.Error("the policy is remembered after leaving")
@@ -182,27 +182,27 @@ func TestFirewallRemembers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h.config.Memory, h.fw.policy = memory, nil
+		h.config.Memory, h.fw.Policy = memory, nil
 		h.start()
 		defer h.stop()
-		if !has(h.fw.routed(), "10.1.0.0/16") {
-			t.Errorf("before discovery answers %v is routed", h.fw.routed())
+		if !has(h.fw.Routed(), "10.1.0.0/16") {
+			t.Errorf("before discovery answers %v is routed", h.fw.Routed())
 		}
 		h.find()
-		if !has(h.fw.routed(), "10.1.0.0/16") {
-			t.Errorf("after it has answered that there is nobody, %v is routed", h.fw.routed())
+		if !has(h.fw.Routed(), "10.1.0.0/16") {
+			t.Errorf("after it has answered that there is nobody, %v is routed", h.fw.Routed())
 		}
 		h.find(withNetworks(testPeer(1), "10.2.0.0/16", "10.3.0.0/16"))
 		h.find(withNetworks(testPeer(1), "10.2.0.0/16"))
-		if has(h.fw.routed(), "10.3.0.0/16") {
-			t.Errorf("the peer had 10.3.0.0/16 again and gave it up, and %v is routed", h.fw.routed())
+		if has(h.fw.Routed(), "10.3.0.0/16") {
+			t.Errorf("the peer had 10.3.0.0/16 again and gave it up, and %v is routed", h.fw.Routed())
 		}
-		if !has(h.fw.routed(), "10.1.0.0/16") || !has(h.fw.routed(), "10.2.0.0/16") {
-			t.Errorf("after it has answered %v is routed", h.fw.routed())
+		if !has(h.fw.Routed(), "10.1.0.0/16") || !has(h.fw.Routed(), "10.2.0.0/16") {
+			t.Errorf("after it has answered %v is routed", h.fw.Routed())
 		}
 		h.advance(settleTime + time.Minute)
-		if has(h.fw.routed(), "10.1.0.0/16") || !has(h.fw.routed(), "10.2.0.0/16") {
-			t.Errorf("after %v %v is routed", settleTime, h.fw.routed())
+		if has(h.fw.Routed(), "10.1.0.0/16") || !has(h.fw.Routed(), "10.2.0.0/16") {
+			t.Errorf("after %v %v is routed", settleTime, h.fw.Routed())
 		}
 	})
 }
@@ -234,8 +234,8 @@ func TestFirewallDisabled(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.advance(time.Hour)
-		if h.fw.removed != 1 || h.fw.policy != nil {
-			t.Errorf("removed %d times, policy %v", h.fw.removed, h.fw.policy)
+		if h.fw.Removals != 1 || h.fw.Policy != nil {
+			t.Errorf("removed %d times, policy %v", h.fw.Removals, h.fw.Policy)
 		}
 	})
 }
@@ -277,21 +277,21 @@ func TestAccept(t *testing.T) {
 func TestDependenciesAreProtected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, meshDocument)
-		h.host.underlay = mesh.Underlay{Gateways: []netip.Addr{netip.MustParseAddr("10.1.0.1")}, DNSServers: []netip.Addr{netip.MustParseAddr("10.1.0.53")}}
+		h.host.Facts = mesh.Underlay{Gateways: []netip.Addr{netip.MustParseAddr("10.1.0.1")}, DNSServers: []netip.Addr{netip.MustParseAddr("10.1.0.53")}}
 		h.start()
 		defer h.stop()
 		snap := h.registry().Snapshot()
 		snap.Affiliates, snap.Connected = []mesh.Affiliate{withNetworks(testPeer(1), "10.1.0.0/16")}, true
 		snap.ServerAddr = netip.MustParseAddr("10.1.7.7")
-		h.registry().show(snap)
+		h.registry().Show(snap)
 		synctest.Wait()
 		for _, kept := range []string{"10.1.0.1/32", "10.1.0.53/32", "10.1.7.7/32"} {
-			if has(h.fw.routed(), kept) {
+			if has(h.fw.Routed(), kept) {
 				t.Errorf("%s is routed to a peer", kept)
 			}
 		}
-		if !has(h.fw.routed(), "10.1.0.2/32") {
-			t.Errorf("routed %v", h.fw.routed())
+		if !has(h.fw.Routed(), "10.1.0.2/32") {
+			t.Errorf("routed %v", h.fw.Routed())
 		}
 	})
 }

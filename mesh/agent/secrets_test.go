@@ -35,7 +35,7 @@ func TestSecretsNeverShow(t *testing.T) {
 		p := testPeer(2, deadEndpoint, liveEndpoint)
 		h.find(p)
 		h.advance(time.Minute)
-		h.device().with(func() {})
+		h.device().With(func() {})
 		h.reload = func() (*Settings, error) { return nil, errTest }
 		_, reloadErr := h.agent.Reload(h.t.Context())
 		h.reload = func() (*Settings, error) { return settings(t, otherCluster(), meshDocument), nil }

@@ -1,0 +1,164 @@
+package agenttest
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/wirespan/wirespan/mesh"
+)
+
+// Device is a data plane in memory. A peer that is given an endpoint of the
+// Live set answers after a round trip.
+type Device struct {
+	events mesh.Signal
+	Gone   chan struct{}
+
+	mu              sync.Mutex
+	Peers           map[mesh.Key]mesh.PeerConfig
+	Counters        map[mesh.Key]mesh.PeerStats
+	Live            map[netip.AddrPort]bool
+	Applies         []time.Time // every call of Apply
+	Touched         int         // peers that Apply added, changed or removed
+	ApplyErr        error
+	StatsErr        error
+	PortErr         error
+	Port            uint16
+	MTU             int
+	Addresses       []netip.Prefix
+	FragmentedHosts []netip.Addr
+	Closed          bool
+}
+
+const RoundTrip = 20 * time.Millisecond
+
+func NewDevice() *Device {
+	return &Device{
+		events: mesh.NewSignal(), Gone: make(chan struct{}), Port: 51820,
+		Peers: map[mesh.Key]mesh.PeerConfig{}, Counters: map[mesh.Key]mesh.PeerStats{}, Live: map[netip.AddrPort]bool{},
+	}
+}
+
+func (d *Device) Apply(peers []mesh.PeerConfig) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.Applies = append(d.Applies, time.Now())
+	if d.ApplyErr != nil {
+		return d.ApplyErr
+	}
+	gone := maps.Clone(d.Peers)
+	for _, p := range peers {
+		old, there := d.Peers[p.PublicKey]
+		delete(gone, p.PublicKey)
+		renewed := p.Endpoint.IsValid()
+		if !renewed {
+			p.Endpoint = old.Endpoint
+		}
+		if !there || old.PresharedKey != p.PresharedKey || old.Endpoint != p.Endpoint || !slices.Equal(old.AllowedIPs, p.AllowedIPs) {
+			d.Touched++
+		}
+		d.Peers[p.PublicKey] = p
+		s := d.Counters[p.PublicKey]
+		s.PublicKey = p.PublicKey
+		if renewed {
+			s.Endpoint = p.Endpoint
+		}
+		d.Counters[p.PublicKey] = s
+		if renewed && d.Live[p.Endpoint] {
+			time.AfterFunc(RoundTrip, func() { d.Handshake(p.PublicKey, p.Endpoint) })
+		}
+	}
+	for k := range gone {
+		d.Touched++
+		delete(d.Peers, k)
+		delete(d.Counters, k)
+	}
+	return nil
+}
+
+// Handshake is one that the peer completes from an address.
+func (d *Device) Handshake(k mesh.Key, from netip.AddrPort) {
+	d.mu.Lock()
+	d.Counters[k] = mesh.PeerStats{PublicKey: k, Endpoint: from, ReceiveBytes: 148, TransmitBytes: 92, LastHandshakeTime: time.Now()}
+	d.mu.Unlock()
+	d.events.Notify()
+}
+
+func (d *Device) Stats() ([]mesh.PeerStats, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.StatsErr != nil {
+		return nil, d.StatsErr
+	}
+	return slices.Collect(maps.Values(d.Counters)), nil
+}
+
+func (d *Device) Configure(mtu int, addrs []netip.Prefix) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.MTU, d.Addresses = mtu, addrs
+	return nil
+}
+
+func (d *Device) SetListenPort(port uint16) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.PortErr != nil {
+		return d.PortErr
+	}
+	d.Port = port
+	return nil
+}
+
+func (d *Device) ListenPort() uint16 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.Port
+}
+
+func (d *Device) Ping(_ context.Context, addr netip.Addr) (time.Duration, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, p := range d.Peers {
+		for _, prefix := range p.AllowedIPs {
+			if prefix.Contains(addr) {
+				return RoundTrip, nil
+			}
+		}
+	}
+	return 0, errors.New("no peer has this address")
+}
+
+func (d *Device) Events() <-chan struct{} { return d.events }
+func (d *Device) Done() <-chan struct{}   { return d.Gone }
+
+func (d *Device) Fragmented() []netip.Addr {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.FragmentedHosts
+}
+
+func (d *Device) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.Closed = true
+	return nil
+}
+
+// Config is what the device holds.
+func (d *Device) Config() map[mesh.Key]mesh.PeerConfig {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return maps.Clone(d.Peers)
+}
+
+// With runs f under the lock.
+func (d *Device) With(f func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f()
+}

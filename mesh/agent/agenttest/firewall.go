@@ -1,0 +1,75 @@
+package agenttest
+
+import (
+	"net/netip"
+	"sync"
+
+	"github.com/wirespan/wirespan/firewall"
+	"github.com/wirespan/wirespan/mesh"
+)
+
+// Firewall is a kernel in memory.
+type Firewall struct {
+	Disturbed mesh.Signal
+
+	mu       sync.Mutex
+	Policy   *firewall.Policy // nil: nothing is in place
+	History  []firewall.Policy
+	Removals int
+	Warnings []string
+	Err      error
+	OnApply  func() // called by Apply
+}
+
+// NewFirewall returns a kernel in which nothing is in place.
+func NewFirewall() *Firewall { return &Firewall{Disturbed: mesh.NewSignal()} }
+
+func (f *Firewall) Apply(p firewall.Policy) ([]string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.OnApply != nil {
+		f.OnApply()
+	}
+	if f.Err != nil {
+		return f.Warnings, f.Err
+	}
+	f.Policy = &p
+	f.History = append(f.History, p)
+	return f.Warnings, nil
+}
+
+func (f *Firewall) Remove() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.Removals++
+	f.Policy = nil
+	return f.Err
+}
+
+func (f *Firewall) Lookup(q firewall.Query, p firewall.Policy) (firewall.Explanation, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.Policy == nil {
+		return firewall.Explanation{Path: firewall.PathBypass}, f.Err
+	}
+	return f.Policy.Explain(q), f.Err
+}
+
+func (f *Firewall) Changed() <-chan struct{} { return f.Disturbed }
+
+// Routed is what is routed now.
+func (f *Firewall) Routed() []netip.Prefix {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.Policy == nil {
+		return nil
+	}
+	return f.Policy.Routed
+}
+
+// With runs fn under the lock.
+func (f *Firewall) With(fn func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fn()
+}

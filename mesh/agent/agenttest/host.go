@@ -1,0 +1,57 @@
+package agenttest
+
+import (
+	"net/netip"
+	"sync"
+
+	"github.com/wirespan/wirespan/mesh"
+)
+
+// Host is a machine in memory.
+type Host struct {
+	changed mesh.Signal
+
+	mu       sync.Mutex
+	LinkList []mesh.Link
+	MAC      []byte
+	Err      error
+
+	Facts mesh.Underlay
+}
+
+func NewHost() *Host {
+	return &Host{
+		changed: mesh.NewSignal(), MAC: []byte{2, 0, 0x5e, 0x10, 0, 1},
+		LinkList: []mesh.Link{{
+			Name: "eth0", Up: true, DefaultRoute: true, MTU: 1500,
+			Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")},
+		}},
+	}
+}
+
+func (h *Host) Links() ([]mesh.Link, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.LinkList, h.Err
+}
+
+func (h *Host) Underlay() (mesh.Underlay, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.Facts, h.Err
+}
+
+func (h *Host) FirstMAC() ([]byte, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.MAC, h.Err
+}
+
+func (h *Host) Changed() <-chan struct{} { return h.changed }
+
+func (h *Host) Change(f func()) {
+	h.mu.Lock()
+	f()
+	h.mu.Unlock()
+	h.changed <- struct{}{}
+}

@@ -1,0 +1,102 @@
+package agenttest
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/wirespan/wirespan/discovery"
+	"github.com/wirespan/wirespan/mesh"
+)
+
+// Registry is a discovery service in memory.
+type Registry struct {
+	ClusterID string // of the settings that it was made for
+	changed   mesh.Signal
+
+	mu        sync.Mutex
+	snap      discovery.Snapshot
+	published []discovery.Local // without repetitions
+	running   bool
+	stopped   bool
+	deleted   int
+	DeleteErr error
+	Deleting  chan struct{} // Delete waits for it; nil: it doesn't
+}
+
+// NewRegistry returns a registry that shows nothing and is not connected.
+func NewRegistry(clusterID string) *Registry {
+	return &Registry{ClusterID: clusterID, changed: mesh.NewSignal()}
+}
+
+func (r *Registry) Run(ctx context.Context) error {
+	r.mu.Lock()
+	r.running = true
+	r.mu.Unlock()
+	<-ctx.Done()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.running, r.stopped = false, true
+	return nil
+}
+
+func (r *Registry) Publish(l discovery.Local) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.published = append(r.published, l)
+}
+
+func (r *Registry) Changed() <-chan struct{} { return r.changed }
+
+func (r *Registry) Snapshot() discovery.Snapshot {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.snap
+}
+
+func (r *Registry) Delete(ctx context.Context) error {
+	r.mu.Lock()
+	wait := r.Deleting
+	r.mu.Unlock()
+	if wait != nil {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-wait:
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.stopped {
+		return errors.New("deleted while the client runs")
+	}
+	r.deleted++
+	return r.DeleteErr
+}
+
+// Find makes the service show these affiliates.
+func (r *Registry) Find(affiliates ...mesh.Affiliate) {
+	r.Show(discovery.Snapshot{Affiliates: affiliates, Connected: true, Server: "discovery.example:443"})
+}
+
+func (r *Registry) Show(s discovery.Snapshot) {
+	r.mu.Lock()
+	r.snap = s
+	r.mu.Unlock()
+	r.changed.Notify()
+}
+
+func (r *Registry) Last() discovery.Local {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.published) == 0 {
+		return discovery.Local{}
+	}
+	return r.published[len(r.published)-1]
+}
+
+func (r *Registry) State() (running bool, deleted int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.running, r.deleted
+}
