@@ -8,14 +8,13 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 	wireguard "golang.zx2c4.com/wireguard/device"
+
+	"github.com/wirespan/wirespan/mesh/unixsocket"
 )
 
 const (
@@ -25,9 +24,6 @@ const (
 	maxRequest = 8 << 20
 	idleTime   = 10 * time.Second
 )
-
-// ErrSocketInUse says that another program answers on a socket's path.
-var ErrSocketInUse = errors.New("another program answers on it")
 
 // ServeUAPI serves WireGuard's configuration protocol on a unix socket, so that
 // wg(8) works: it looks for /var/run/wireguard/<interface>.sock. See
@@ -84,43 +80,15 @@ func (d *Device) ServeUAPIListener(ctx context.Context, listener net.Listener) {
 	}
 }
 
-// ListenUAPI makes a configuration socket and its directory. Only the socket's
-// owner may open it, since it tells keys. A socket file that nobody answers on
-// is replaced; see [ErrSocketInUse].
+// ListenUAPI opens a configuration socket, and makes its directory. Only the
+// socket's owner can connect, since replies hold keys. See [unixsocket.Listen]
+// for what it replaces and what it refuses.
 func ListenUAPI(path string) (*net.UnixListener, error) {
-	listener, err := listenUAPI(path)
+	listener, err := unixsocket.Listen(path)
 	if err != nil {
 		return nil, fmt.Errorf("configuration socket %s: %w", path, err)
 	}
 	return listener, nil
-}
-
-func listenUAPI(path string) (*net.UnixListener, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, err
-	}
-	c, dialErr := net.Dial("unix", path)
-	if dialErr == nil {
-		_ = c.Close()
-		return nil, ErrSocketInUse
-	}
-	st, err := os.Lstat(path)
-	if err == nil && st.Mode().Type() == os.ModeSocket && errors.Is(dialErr, syscall.ECONNREFUSED) {
-		if err := os.Remove(path); err != nil {
-			return nil, err
-		}
-	}
-	// The mode set before bind(2) is the file's from its first moment.
-	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		var modeErr error
-		err := c.Control(func(fd uintptr) { modeErr = unix.Fchmod(int(fd), 0o600) })
-		return errors.Join(err, modeErr)
-	}}
-	listener, err := lc.Listen(context.Background(), "unix", path)
-	if err != nil {
-		return nil, err
-	}
-	return listener.(*net.UnixListener), nil
 }
 
 // serveClient answers requests until the client leaves, idles, or says what it

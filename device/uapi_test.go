@@ -17,6 +17,7 @@ import (
 
 	"github.com/wirespan/wirespan/device"
 	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/unixsocket"
 )
 
 var (
@@ -178,7 +179,7 @@ func TestUAPI(t *testing.T) {
 func TestUAPISocketInUse(t *testing.T) {
 	a, b := newNode(t, 1), newNode(t, 2)
 	path := serve(t, a.Device)
-	if err := b.ServeUAPI(t.Context(), path); !errors.Is(err, device.ErrSocketInUse) {
+	if err := b.ServeUAPI(t.Context(), path); !errors.Is(err, unixsocket.ErrInUse) {
 		t.Errorf("second server: %v", err)
 	}
 }
