@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net/url"
 
 	"github.com/spf13/cobra"
 )
@@ -23,7 +22,7 @@ func (c *cli) accept() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := cl.post(cmd.Context(), "/v1/accept", url.Values{"node": {args[0]}}, nil); err != nil {
+			if err := cl.Accept(cmd.Context(), args[0]); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(c.out, "%s is accepted as it is now\n", args[0])

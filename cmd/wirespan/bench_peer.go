@@ -15,6 +15,7 @@ import (
 	"github.com/wirespan/wirespan/bench/rig/load"
 	"github.com/wirespan/wirespan/mesh/agent"
 	"github.com/wirespan/wirespan/mesh/config"
+	"github.com/wirespan/wirespan/mesh/control"
 )
 
 // benchPort is where bench serve listens unless told otherwise.
@@ -52,8 +53,8 @@ func (c *cli) serveBench(ctx context.Context, port uint16, underlay bool) error 
 	if err != nil {
 		return err
 	}
-	var s agent.Status
-	if err := cl.getJSON(ctx, "/v1/status", nil, &s); err != nil {
+	s, err := cl.Status(ctx)
+	if err != nil {
 		return err
 	}
 	if s.Backend == string(config.BackendNetstack) {
@@ -72,8 +73,8 @@ func (c *cli) serveBench(ctx context.Context, port uint16, underlay bool) error 
 		TCP: l, UDP: p, Limits: load.DefaultLimits(),
 		Log: hclog.New(&hclog.LoggerOptions{Name: "bench", Output: c.err}),
 		Admit: func(from netip.Addr) bool {
-			var now agent.Status
-			return cl.getJSON(ctx, "/v1/status", nil, &now) == nil && admits(now, from, underlay)
+			now, err := cl.Status(ctx)
+			return err == nil && admits(now, from, underlay)
 		},
 	}
 	return server.Serve(ctx)
@@ -88,9 +89,9 @@ func peerNameOf(n agent.NodeStatus) string {
 
 // admits reports whether an address is a peer's: in the mesh, which WireGuard
 // has then proved, or, beside it, where WireGuard sees the peer.
-func admits(s agent.Status, from netip.Addr, underlay bool) bool {
+func admits(s *agent.Status, from netip.Addr, underlay bool) bool {
 	for _, p := range s.Peers {
-		if owns(p, from) || underlay && p.Endpoint.Addr().Unmap() == from {
+		if p.Owns(from) || underlay && p.Endpoint.Addr().Unmap() == from {
 			return true
 		}
 	}
@@ -132,11 +133,11 @@ func (c *cli) benchTargets(ctx context.Context, name string, port uint16, underl
 	if err != nil {
 		return nil, err
 	}
-	var s agent.Status
-	if err := cl.getJSON(ctx, "/v1/status", nil, &s); err != nil {
+	s, err := cl.Status(ctx)
+	if err != nil {
 		return nil, err
 	}
-	peer, err := findPeer(s, name)
+	peer, err := control.FindPeer(s, name)
 	if err != nil {
 		return nil, err
 	}
@@ -147,11 +148,7 @@ func (c *cli) benchTargets(ctx context.Context, name string, port uint16, underl
 	if s.Backend == string(config.BackendNetstack) {
 		over.UDP = false
 		over.Dial = func(ctx context.Context, _ string, to netip.AddrPort) (net.Conn, error) {
-			conn, err := cl.connect(ctx, to.String())
-			if err != nil {
-				return nil, err
-			}
-			return halfCloser{conn}, nil
+			return cl.Connect(ctx, to.String())
 		}
 	}
 	targets := []rig.Target{over}
@@ -165,16 +162,4 @@ func (c *cli) benchTargets(ctx context.Context, name string, port uint16, underl
 		})
 	}
 	return targets, nil
-}
-
-// halfCloser is a connection through the control socket that can be closed in
-// one direction.
-type halfCloser struct{ net.Conn }
-
-func (h halfCloser) CloseWrite() error {
-	b, ok := h.Conn.(*bufferedConn)
-	if !ok {
-		return errors.ErrUnsupported
-	}
-	return b.Conn.(*net.UnixConn).CloseWrite()
 }

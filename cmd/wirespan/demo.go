@@ -142,7 +142,7 @@ func (m *demoMesh) watchUntilUp(ctx context.Context, started time.Time) error {
 	}
 	fmt.Fprintf(m.out, "\nPeers as %s sees them:\n", last.name)
 	shown := ""
-	err := watchJSON(ctx, last.client, "/v1/status", map[string][]string{}, func(s agent.Status) (bool, error) {
+	err := last.client.WatchStatus(ctx, func(s *agent.Status) (bool, error) {
 		states, up := "", 0
 		for _, p := range s.Peers {
 			states += p.Label + p.State.String()
@@ -166,13 +166,13 @@ func (m *demoMesh) watchUntilUp(ctx context.Context, started time.Time) error {
 // two nodes that never talked before they met through discovery.
 func (m *demoMesh) request(ctx context.Context) error {
 	from, to := m.nodes[2], m.nodes[1]
-	var s agent.Status
-	if err := to.client.getJSON(ctx, "/v1/status", nil, &s); err != nil {
+	s, err := to.client.Status(ctx)
+	if err != nil {
 		return err
 	}
 	target := netip.AddrPortFrom(s.Node.Address, demoHTTPPort).String()
 	fmt.Fprintf(m.out, "\n%s asks %s over the mesh: GET http://%s/\n", from.name, to.name, target)
-	conn, err := from.client.connect(ctx, target)
+	conn, err := from.client.Connect(ctx, target)
 	if err != nil {
 		return err
 	}

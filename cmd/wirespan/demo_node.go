@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/wirespan/wirespan/mesh/agent"
+	"github.com/wirespan/wirespan/mesh/control"
 )
 
 // demoProcess is one node of it.
@@ -20,7 +20,7 @@ type demoProcess struct {
 	name   string
 	cmd    *exec.Cmd
 	log    bytes.Buffer
-	client *client
+	client *control.Client
 	exited chan struct{}
 }
 
@@ -43,7 +43,7 @@ func (m *demoMesh) start(ctx context.Context, name, token string) error {
 		return err
 	}
 	socket := filepath.Join(dir, "s")
-	p := &demoProcess{name: name, client: newClient(socket), exited: make(chan struct{})}
+	p := &demoProcess{name: name, client: control.NewClient(socket), exited: make(chan struct{})}
 	args := []string{
 		"demo", "node", "-c", cfg, "--nodename", name, "--hostname", name, "--backend", "netstack",
 		"--state-dir", dir, "--control-socket", socket, "--listen-port", fmt.Sprint(port),
@@ -134,8 +134,7 @@ func (m *demoMesh) token(ctx context.Context) (string, error) {
 // waitForSocket waits until a node answers.
 func (m *demoMesh) waitForSocket(ctx context.Context, p *demoProcess) error {
 	for {
-		var s agent.Status
-		err := p.client.getJSON(ctx, "/v1/status", nil, &s)
+		_, err := p.client.Status(ctx)
 		if err == nil {
 			return nil
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
+	"github.com/wirespan/wirespan/mesh/control"
 	"github.com/wirespan/wirespan/mesh/state"
 )
 
@@ -37,16 +38,16 @@ func (c *cli) down() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			err = cl.post(cmd.Context(), "/v1/leave", nil, nil)
-			var answer *callError
+			err = cl.Leave(cmd.Context())
+			var answer *control.Refusal
 			switch {
-			case errors.Is(err, errNoAgent):
+			case errors.Is(err, control.ErrNoAgent):
 				return c.leaveWithoutAgent(cmd.Context())
-			case err == nil, errors.As(err, &answer) && answer.code == http.StatusBadGateway:
+			case err == nil, errors.As(err, &answer) && answer.Code == http.StatusBadGateway:
 				if err != nil { // the agent ends all the same
 					err = fmt.Errorf("the agent stops, but %w", err)
 				}
-				return errors.Join(err, cl.ended(cmd.Context()))
+				return errors.Join(err, cl.Ended(cmd.Context()))
 			}
 			return err
 		},
@@ -211,11 +212,11 @@ func (c *cli) reload() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var reply agent.ReloadReply
-			if err := cl.post(cmd.Context(), "/v1/reload", nil, &reply); err != nil {
+			restart, err := cl.Reload(cmd.Context())
+			if err != nil {
 				return err
 			}
-			for _, name := range reply.Restart {
+			for _, name := range restart {
 				fmt.Fprintf(c.out, "%s applies after a restart of the agent\n", name)
 			}
 			_, err = fmt.Fprintln(c.out, "reloaded")

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"net/url"
 	"strconv"
 	"strings"
 
@@ -13,6 +12,7 @@ import (
 
 	"github.com/wirespan/wirespan/firewall"
 	"github.com/wirespan/wirespan/mesh/agent"
+	"github.com/wirespan/wirespan/mesh/control"
 )
 
 func (c *cli) explain() *cobra.Command {
@@ -42,8 +42,8 @@ func (c *cli) explain() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var e agent.Explanation
-			if err := cl.getJSON(cmd.Context(), "/v1/explain", query, &e); err != nil {
+			e, err := cl.Explain(cmd.Context(), query)
+			if err != nil {
 				return err
 			}
 			if output == outputTable {
@@ -112,32 +112,22 @@ func parseTarget(s string) (target, error) {
 }
 
 // query asks the agent; a name is looked up among the peers.
-func (t target) query(ctx context.Context, cl *client, from string) (url.Values, error) {
+func (t target) query(ctx context.Context, cl *control.Client, from string) (q agent.ExplainQuery, err error) {
 	addr, err := netip.ParseAddr(t.host)
 	if err != nil {
-		var s agent.Status
-		if err := cl.getJSON(ctx, "/v1/status", nil, &s); err != nil {
-			return nil, err
+		s, err := cl.Status(ctx)
+		if err != nil {
+			return q, err
 		}
 		if t.host == s.Node.Nodename {
 			addr = s.Node.Address
-		} else if peer, err := findPeer(s, t.host); err != nil {
-			return nil, err
+		} else if peer, err := control.FindPeer(s, t.host); err != nil {
+			return q, err
 		} else {
 			addr = peer.Address
 		}
 	}
-	q := url.Values{"to": {addr.String()}}
-	if t.port != 0 {
-		q.Set("port", strconv.Itoa(int(t.port)))
-	}
-	if t.protocol != "" {
-		q.Set("protocol", string(t.protocol))
-	}
-	if from != "" {
-		q.Set("from", from)
-	}
-	return q, nil
+	return agent.ExplainQuery{To: addr, Port: t.port, Protocol: t.protocol, From: from}, nil
 }
 
 func (c *cli) printExplanation(e agent.Explanation, t target) {

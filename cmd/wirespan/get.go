@@ -5,13 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/url"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/wirespan/wirespan/mesh/agent"
+	"github.com/wirespan/wirespan/mesh/control"
 )
 
 // column is a table column: its title and the spec's key. Keys of nested
@@ -55,12 +55,9 @@ func (c *cli) get() *cobra.Command {
 			if err != nil {
 				return usageError{err}
 			}
-			query := url.Values{}
+			query := control.ResourceQuery{Type: typ, Secrets: secrets}
 			if len(args) > 1 {
-				query.Set("id", args[1])
-			}
-			if secrets {
-				query.Set("secrets", "1")
+				query.ID = args[1]
 			}
 			cl, err := c.client()
 			if err != nil {
@@ -70,7 +67,7 @@ func (c *cli) get() *cobra.Command {
 			if watch {
 				ctx, stop := untilSignal(cmd.Context())
 				defer stop()
-				return quietCancel(watchJSON(ctx, cl, g.path(), query, g.event()))
+				return quietCancel(cl.WatchResources(ctx, query, g.event()))
 			}
 			return g.list(cmd.Context(), cl, query)
 		},
@@ -88,15 +85,13 @@ type getter struct {
 	typ    agent.ResourceType
 }
 
-func (g getter) path() string { return "/v1/resources/" + g.typ.Name }
-
-func (g getter) list(ctx context.Context, cl *client, query url.Values) error {
-	var list []agent.Resource
-	if err := cl.getJSON(ctx, g.path(), query, &list); err != nil {
+func (g getter) list(ctx context.Context, cl *control.Client, query control.ResourceQuery) error {
+	list, err := cl.Resources(ctx, query)
+	if err != nil {
 		return err
 	}
-	if id := query.Get("id"); id != "" && len(list) == 0 {
-		return fmt.Errorf("%s %q not found", g.typ.Plural, id)
+	if query.ID != "" && len(list) == 0 {
+		return fmt.Errorf("%s %q not found", g.typ.Plural, query.ID)
 	}
 	switch g.output {
 	case outputTable:

@@ -138,39 +138,8 @@ func TestSettingFlags(t *testing.T) {
 	}
 }
 
-func TestFindPeer(t *testing.T) {
-	peer := func(n byte, label string) agent.PeerView {
-		addr := netip.AddrFrom16([16]byte{0xfd, 15: n})
-		return agent.PeerView{
-			PublicKey: mesh.Key{n}, Label: label, Address: addr,
-			AllowedIPs: []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, n}), 16), netip.PrefixFrom(addr, 128)},
-		}
-	}
-	s := agent.Status{
-		Node:  agent.NodeStatus{Nodename: "self", Address: netip.MustParseAddr("fd00::99")},
-		Peers: []agent.PeerView{peer(1, "one"), peer(2, "two"), peer(3, "twin"), peer(4, "twin"), peer(5, "")},
-	}
-	for want, name := range map[string]string{
-		"one": "one", "10.2.3.4": "two", "fd00::3": "twin", mesh.Key{4}.String(): "twin", mesh.Key{5}.String(): "",
-	} {
-		if p, err := findPeer(s, want); err != nil || p.Label != name {
-			t.Errorf("findPeer(%q) = %+v, %v", want, p, err)
-		}
-	}
-	for want, text := range map[string]string{
-		"twin":     "2 peers have this name",
-		"self":     "is this node itself",
-		"fd00::99": "is this node itself",
-		"10.9.0.1": "known are: one, two, twin, " + mesh.Key{5}.String(),
-	} {
-		if p, err := findPeer(s, want); err == nil || !strings.Contains(err.Error(), text) {
-			t.Errorf("findPeer(%q) = %+v, %v; want %q", want, p, err, text)
-		}
-	}
-}
-
 func TestNotUp(t *testing.T) {
-	s := agent.Status{Peers: []agent.PeerView{{Label: "a", State: mesh.PeerStateUp}, {Label: "b", State: mesh.PeerStateDown}}}
+	s := &agent.Status{Peers: []agent.PeerView{{Label: "a", State: mesh.PeerStateUp}, {Label: "b", State: mesh.PeerStateDown}}}
 	for want, text := range map[string]string{
 		"a": "", "b": "b is down", "all": "b is down", "c": `peer "c": not in the mesh; known are: a, b`,
 	} {
@@ -178,14 +147,14 @@ func TestNotUp(t *testing.T) {
 			t.Errorf("notUp(%q) = %q, want %q", want, got, text)
 		}
 	}
-	if got := notUp(agent.Status{}, "all"); got != "no peers are known" {
+	if got := notUp(&agent.Status{}, "all"); got != "no peers are known" {
 		t.Errorf("notUp without peers = %q", got)
 	}
 }
 
 func TestStatusTable(t *testing.T) {
 	now := time.Now()
-	s := agent.Status{
+	s := &agent.Status{
 		Cluster: "abcdefgh", Enabled: true, Backend: "tun", BackendReason: "because",
 		Node:       agent.NodeStatus{Nodename: "self", Address: netip.MustParseAddr("fd00::1"), ListenPort: 51820, MTU: 1420, Interface: "wirespan0"},
 		Discovery:  []agent.DiscoveryStatus{{Name: "one", Server: "d.example:443", Error: "no route", Since: now.Add(-time.Minute)}},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"net/url"
 	"os"
 	"strings"
 	"syscall"
@@ -153,7 +152,7 @@ func netnsEndpointCycling(l *lab) {
 	ctx, cancel := context.WithTimeout(l.Context(), time.Minute)
 	defer cancel()
 	seen := map[string][]transition{}
-	err := watchJSON(ctx, b.control, "/v1/status", url.Values{}, func(s agent.Status) (bool, error) {
+	err := b.control.WatchStatus(ctx, func(s *agent.Status) (bool, error) {
 		for _, p := range s.Peers {
 			list := seen[p.Label]
 			if len(list) == 0 || list[len(list)-1].state != p.State {

@@ -91,5 +91,5 @@ func (n *labNode) downloads(from webServer, dial dialer) {
 
 // through connects through the mesh of a netstack node, by its control socket.
 func (n *labNode) through(ctx context.Context, _, address string) (net.Conn, error) {
-	return n.control.connect(ctx, address)
+	return n.control.Connect(ctx, address)
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -136,7 +135,7 @@ func (w *leakLab) changes() {
 		} else {
 			n.configure(forms[i%len(forms)])
 		}
-		if err := n.control.post(w.Context(), "/v1/reload", url.Values{}, nil); err != nil {
+		if _, err := n.control.Reload(w.Context()); err != nil {
 			w.Fatalf("change %d: %v", i, err)
 		}
 	}

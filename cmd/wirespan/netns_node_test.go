@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
+	"github.com/wirespan/wirespan/mesh/control"
 )
 
 // nobody is the uid and gid of agents without privileges.
@@ -29,7 +29,7 @@ type labNode struct {
 	owner int
 	proc  *labProcess
 
-	control *client
+	control *control.Client
 }
 
 // node prepares an agent on the host, configured by YAML documents. Without
@@ -41,9 +41,9 @@ func (h *labHost) node(documents string) *labNode {
 		h.Fatal(err)
 	}
 	n.configure(documents)
-	n.control = newClient(n.path("s"))
+	n.control = control.NewClient(n.path("s"))
 	h.Cleanup(func() {
-		n.control.http.CloseIdleConnections()
+		n.control.Close()
 		_ = os.Remove(filepath.Join(uapiDirectory, n.link()+".sock")) // a killed agent leaves it
 	})
 	n.flags = []string{
@@ -144,13 +144,13 @@ func (n *labNode) mustCLI(args ...string) string {
 	return n.mustExec(n.argv(args...)...)
 }
 
-func (n *labNode) status() (s agent.Status, err error) {
+func (n *labNode) status() (*agent.Status, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	return s, n.control.getJSON(ctx, "/v1/status", url.Values{}, &s)
+	return n.control.Status(ctx)
 }
 
-func (n *labNode) mustStatus() agent.Status {
+func (n *labNode) mustStatus() *agent.Status {
 	n.Helper()
 	s, err := n.status()
 	if err != nil {
@@ -168,7 +168,7 @@ func (n *labNode) peer(name string) (agent.PeerView, error) {
 	if err != nil {
 		return agent.PeerView{}, err
 	}
-	return findPeer(s, name)
+	return control.FindPeer(s, name)
 }
 
 // sees is an error unless the peer is up for the node.
@@ -212,8 +212,8 @@ func resources[T any](n *labNode, name string) (map[string]T, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	var list []agent.Resource
-	if err := n.control.getJSON(ctx, "/v1/resources/"+typ.Name, url.Values{}, &list); err != nil {
+	list, err := n.control.Resources(ctx, control.ResourceQuery{Type: typ})
+	if err != nil {
 		return nil, err
 	}
 	out := map[string]T{}

@@ -188,14 +188,14 @@ func (s *site) learnsMTU(to netip.Addr) {
 	if to.Is6() {
 		level, discover, current = unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_MTU
 	}
-	if _, err := control(conn, func(fd int) (int, error) {
+	if _, err := onSocket(conn, func(fd int) (int, error) {
 		return 0, unix.SetsockoptInt(fd, level, discover, unix.IP_PMTUDISC_DO)
 	}); err != nil {
 		s.Fatal(err)
 	}
 	eventually(s.T, within, func() error {
 		_, _ = conn.Write(datagram(1, 1, 1440)) // fails once the MTU is known
-		mtu, err := control(conn, func(fd int) (int, error) { return unix.GetsockoptInt(fd, level, current) })
+		mtu, err := onSocket(conn, func(fd int) (int, error) { return unix.GetsockoptInt(fd, level, current) })
 		if err == nil && mtu != tunnelMTU {
 			err = fmt.Errorf("%s believes that %d bytes reach %s", s.name, mtu, to)
 		}
@@ -208,8 +208,8 @@ func (s *site) learnsMTU(to netip.Addr) {
 	}
 }
 
-// control does something to a socket.
-func control(conn *net.UDPConn, do func(fd int) (int, error)) (value int, err error) {
+// onSocket does something to a socket.
+func onSocket(conn *net.UDPConn, do func(fd int) (int, error)) (value int, err error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return 0, err

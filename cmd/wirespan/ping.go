@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/wirespan/wirespan/mesh/agent"
+	"github.com/wirespan/wirespan/mesh/control"
 )
 
 func (c *cli) ping() *cobra.Command {
@@ -31,11 +31,11 @@ func (c *cli) ping() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var s agent.Status
-			if err := cl.getJSON(cmd.Context(), "/v1/status", nil, &s); err != nil {
+			s, err := cl.Status(cmd.Context())
+			if err != nil {
 				return err
 			}
-			peer, err := findPeer(s, args[0])
+			peer, err := control.FindPeer(s, args[0])
 			if err != nil {
 				return err
 			}
@@ -54,25 +54,24 @@ type pinging struct {
 	interval time.Duration
 }
 
-func (c *cli) pingPeer(ctx context.Context, cl *client, peer agent.PeerView, p pinging) error {
-	fmt.Fprintf(c.out, "PING %s (%s)\n", peerName(peer), peer.Address)
+func (c *cli) pingPeer(ctx context.Context, cl *control.Client, peer agent.PeerView, p pinging) error {
+	fmt.Fprintf(c.out, "PING %s (%s)\n", peer.Name(), peer.Address)
 	sent, received := 0, 0
 	for ; p.count == 0 || sent < p.count; sent++ {
 		if sent > 0 && !sleep(ctx, p.interval) {
 			break
 		}
-		var reply agent.PingReply
-		err := cl.post(ctx, "/v1/ping", url.Values{"address": {peer.Address.String()}}, &reply)
+		rtt, err := cl.Ping(ctx, peer.Address)
 		if ctx.Err() != nil {
 			break
 		}
-		var answer *callError
+		var answer *control.Refusal
 		switch {
 		case err == nil:
 			received++
-			fmt.Fprintf(c.out, "reply from %s: seq=%d time=%s\n", peer.Address, sent+1, reply.RTT.Round(10*time.Microsecond))
-		case errors.As(err, &answer) && answer.code == 504:
-			fmt.Fprintf(c.out, "no reply: seq=%d: %s\n", sent+1, answer.text)
+			fmt.Fprintf(c.out, "reply from %s: seq=%d time=%s\n", peer.Address, sent+1, rtt.Round(10*time.Microsecond))
+		case errors.As(err, &answer) && answer.Code == 504:
+			fmt.Fprintf(c.out, "no reply: seq=%d: %s\n", sent+1, answer.Text)
 		default:
 			return err
 		}

@@ -6,16 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"net/netip"
-	"net/url"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/wirespan/wirespan/mesh/agent"
+	"github.com/wirespan/wirespan/mesh/control"
 )
 
 func (c *cli) status() *cobra.Command {
@@ -37,20 +34,20 @@ func (c *cli) status() *cobra.Command {
 				return err
 			}
 			if check != "" {
-				return c.check(cmd.Context(), cl, check)
+				return checkHealth(cmd.Context(), cl, check)
 			}
 			if watch {
 				ctx, stop := untilSignal(cmd.Context())
 				defer stop()
-				return quietCancel(watchJSON(ctx, cl, "/v1/status", url.Values{}, func(s agent.Status) (bool, error) {
+				return quietCancel(cl.WatchStatus(ctx, func(s *agent.Status) (bool, error) {
 					if output == outputYAML || output == outputTable {
 						fmt.Fprintln(c.out, "---")
 					}
 					return true, showStatus(c.out, output, s)
 				}))
 			}
-			var s agent.Status
-			if err := cl.getJSON(cmd.Context(), "/v1/status", nil, &s); err != nil {
+			s, err := cl.Status(cmd.Context())
+			if err != nil {
 				return err
 			}
 			return showStatus(c.out, output, s)
@@ -63,12 +60,11 @@ func (c *cli) status() *cobra.Command {
 	return cmd
 }
 
-func (c *cli) check(ctx context.Context, cl *client, what string) error {
-	resp, err := cl.call(ctx, http.MethodGet, "/v1/health/"+what, nil)
-	if err != nil {
+func checkHealth(ctx context.Context, cl *control.Client, what string) error {
+	if err := cl.Health(ctx, what); err != nil {
 		return fmt.Errorf("not %s: %w", what, err)
 	}
-	return resp.Body.Close()
+	return nil
 }
 
 // quietCancel takes the end of a watch by Ctrl-C for success.
@@ -79,7 +75,7 @@ func quietCancel(err error) error {
 	return err
 }
 
-func showStatus(w io.Writer, output string, s agent.Status) error {
+func showStatus(w io.Writer, output string, s *agent.Status) error {
 	if output != outputTable {
 		return writeData(w, output, s)
 	}
@@ -107,7 +103,7 @@ func showStatus(w io.Writer, output string, s agent.Status) error {
 	return table(w, peerRows(s.Peers, now))
 }
 
-func dataPlaneLine(s agent.Status) string {
+func dataPlaneLine(s *agent.Status) string {
 	if !s.Enabled {
 		return "off, this node only takes part in discovery: " + enableHint
 	}
@@ -144,18 +140,11 @@ func peerRows(peers []agent.PeerView, now time.Time) [][]string {
 			endpoint = p.Endpoint.String()
 		}
 		rows = append(rows, []string{
-			peerName(p), p.State.String(), p.Address.String(), endpoint, handshake,
+			p.Name(), p.State.String(), p.Address.String(), endpoint, handshake,
 			bytesText(p.ReceiveBytes), bytesText(p.TransmitBytes),
 		})
 	}
 	return rows
-}
-
-func peerName(p agent.PeerView) string {
-	if p.Label != "" {
-		return p.Label
-	}
-	return p.PublicKey.String()
 }
 
 func ago(now, then time.Time) string {
@@ -174,53 +163,4 @@ func bytesText(n uint64) string {
 		prefix++
 	}
 	return fmt.Sprintf("%.1f %ciB", value, "KMGTP"[prefix])
-}
-
-// findPeer resolves a name, a public key or any address of the mesh.
-func findPeer(s agent.Status, want string) (agent.PeerView, error) {
-	addr, err := netip.ParseAddr(want)
-	addr = addr.Unmap()
-	isAddr := err == nil
-	var found []agent.PeerView
-	for _, p := range s.Peers {
-		if strings.EqualFold(p.Label, want) || p.PublicKey.String() == want || isAddr && owns(p, addr) {
-			found = append(found, p)
-		}
-	}
-	switch {
-	case len(found) == 1:
-		return found[0], nil
-	case len(found) > 1:
-		return agent.PeerView{}, fmt.Errorf("peer %q: %d peers have this name, give an address", want, len(found))
-	case isAddr && addr == s.Node.Address || strings.EqualFold(want, s.Node.Nodename) || want == s.Node.PublicKey.String():
-		return agent.PeerView{}, fmt.Errorf("peer %q: is this node itself", want)
-	}
-	return agent.PeerView{}, fmt.Errorf("peer %q: not in the mesh; known are: %s", want, someNames(s.Peers))
-}
-
-// someNames lists peers for a message, not all of a large mesh.
-func someNames(peers []agent.PeerView) string {
-	const most = 10
-	var names []string
-	for _, p := range peers {
-		name := peerName(p)
-		if slices.Contains(names, name) {
-			continue
-		}
-		if len(names) == most {
-			names = append(names, "…")
-			break
-		}
-		names = append(names, name)
-	}
-	return cmp.Or(strings.Join(names, ", "), "none")
-}
-
-func owns(p agent.PeerView, addr netip.Addr) bool {
-	for _, prefix := range p.AllowedIPs {
-		if prefix.Contains(addr) {
-			return true
-		}
-	}
-	return p.Address == addr
 }

@@ -17,8 +17,10 @@ import (
 	"github.com/wirespan/wirespan/device/netstack"
 	"github.com/wirespan/wirespan/mesh/agent"
 	"github.com/wirespan/wirespan/mesh/config"
+	"github.com/wirespan/wirespan/mesh/control"
 	"github.com/wirespan/wirespan/mesh/host"
 	"github.com/wirespan/wirespan/mesh/state"
+	"github.com/wirespan/wirespan/mesh/unixsocket"
 )
 
 func (c *cli) up() *cobra.Command {
@@ -108,19 +110,19 @@ func (c *cli) runAgent(ctx context.Context, token *config.Token, opened func(*ne
 	if err != nil {
 		return err
 	}
-	control, err := n.control(a, plane)
+	socket, err := n.control(a, plane)
 	if err != nil {
 		return err
 	}
-	return n.run(ctx, parts{a, watched, kernel, control, hangups})
+	return n.run(ctx, parts{a, watched, kernel, socket, hangups})
 }
 
 // parts are what run runs.
 type parts struct {
 	agent   *agent.Agent
 	host    *host.Host
-	kernel  *kernel        // nil: nothing of ours is in it
-	control *agent.Control // nil: none
+	kernel  *kernel         // nil: nothing of ours is in it
+	control *control.Server // nil: none
 	hangups <-chan os.Signal
 }
 
@@ -219,26 +221,26 @@ func (n *node) notify(state string) {
 
 // control opens the control socket. An agent that keeps nothing on disk runs
 // without one, too.
-func (n *node) control(a *agent.Agent, plane *dataPlane) (*agent.Control, error) {
+func (n *node) control(a *agent.Agent, plane *dataPlane) (*control.Server, error) {
 	path, err := controlSocket(n.config)
 	if err != nil {
 		return nil, err
 	}
-	cfg := agent.ControlConfig{Path: path, Agent: a, Log: n.log.Named("control")}
+	cfg := control.Config{Path: path, Agent: a, Log: n.log.Named("control")}
 	var server []prometheus.Gatherer
 	if n.server != nil {
 		server = append(server, n.server.server.Metrics())
 	}
-	cfg.Metrics = a.MetricsHandler(server...)
+	cfg.Metrics = control.MetricsHandler(a, server...)
 	if plane.backend.Netstack {
 		cfg.Dial = plane.dial
 	}
-	control, err := agent.OpenControl(cfg)
-	if err != nil && n.config.StateDir == config.StateMemory && n.config.ControlSocket == "" && !errors.Is(err, agent.ErrSocketInUse) {
+	socket, err := control.Open(cfg)
+	if err != nil && n.config.StateDir == config.StateMemory && n.config.ControlSocket == "" && !errors.Is(err, unixsocket.ErrInUse) {
 		n.log.Warn("running without a control socket", "error", err)
 		return nil, nil
 	}
-	return control, err
+	return socket, err
 }
 
 // reloadOnHangup reloads on SIGHUP.

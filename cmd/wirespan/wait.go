@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"strings"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
+	"github.com/wirespan/wirespan/mesh/control"
 )
 
 func (c *cli) wait() *cobra.Command {
@@ -58,12 +58,12 @@ func (c *cli) waitFor(ctx context.Context, want string) (missing string, err err
 			return "", err
 		}
 		up := false
-		err = watchJSON(ctx, cl, "/v1/status", url.Values{}, func(s agent.Status) (bool, error) {
+		err = cl.WatchStatus(ctx, func(s *agent.Status) (bool, error) {
 			missing = notUp(s, want)
 			up = missing == ""
 			return !up, nil
 		})
-		var answer *callError
+		var answer *control.Refusal
 		switch {
 		case up || ctx.Err() != nil:
 			return missing, ctx.Err()
@@ -80,10 +80,10 @@ func (c *cli) waitFor(ctx context.Context, want string) (missing string, err err
 const waitRetry = 200 * time.Millisecond
 
 // notUp says who is not up; empty if all that was asked for is.
-func notUp(s agent.Status, want string) string {
+func notUp(s *agent.Status, want string) string {
 	peers := s.Peers
 	if want != "all" {
-		p, err := findPeer(s, want)
+		p, err := control.FindPeer(s, want)
 		if err != nil {
 			return err.Error()
 		}
@@ -95,7 +95,7 @@ func notUp(s agent.Status, want string) string {
 	var waiting []string
 	for _, p := range peers {
 		if p.State != mesh.PeerStateUp {
-			waiting = append(waiting, fmt.Sprintf("%s is %s", peerName(p), p.State))
+			waiting = append(waiting, fmt.Sprintf("%s is %s", p.Name(), p.State))
 		}
 	}
 	return strings.Join(waiting, ", ")

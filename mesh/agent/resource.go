@@ -125,7 +125,7 @@ func (r *Resources) List(typ, id string, secrets bool) ([]Resource, <-chan struc
 }
 
 // diff returns the events that lead from one listing to the next; both sorted by id.
-func diff(old, next []Resource) []Event {
+func Diff(old, next []Resource) []Event {
 	var events []Event
 	was := make(map[string]Resource, len(old))
 	for _, res := range old {

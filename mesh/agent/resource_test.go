@@ -72,7 +72,7 @@ func TestDiff(t *testing.T) {
 	old := []Resource{res("a", 1, 1), res("b", 1, 1), res("c", 2, 1), res("d", 1, 1)}
 	next := []Resource{res("a", 1, 1), res("b", 2, 1), res("c", 2, 9), res("e", 1, 9)}
 	var got []string
-	for _, e := range diff(old, next) {
+	for _, e := range Diff(old, next) {
 		got = append(got, string(e.Type)+" "+e.Resource.Metadata.ID)
 	}
 	if want := []string{"updated b", "updated c", "created e", "deleted d"}; !slices.Equal(got, want) {

@@ -1,8 +1,10 @@
 package agent
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/wirespan/wirespan/mesh"
@@ -62,6 +64,15 @@ type PeerView struct {
 	LastHandshake time.Time      `json:"lastHandshakeTime"`
 }
 
+// Name returns the label or, where there is none, the public key.
+func (p PeerView) Name() string { return cmp.Or(p.Label, p.PublicKey.String()) }
+
+// Owns reports whether the peer has addr: as its mesh address, or in a network
+// behind it.
+func (p PeerView) Owns(addr netip.Addr) bool {
+	return p.Address == addr || slices.ContainsFunc(p.AllowedIPs, func(a netip.Prefix) bool { return a.Contains(addr) })
+}
+
 // ConditionView is a condition as people see it.
 type ConditionView struct {
 	Type    mesh.ConditionType `json:"type"`
@@ -74,17 +85,13 @@ func (s *Status) Changed() <-chan struct{} { return s.changed }
 
 // reaches says why addr can't be reached through the mesh: it is neither this
 // node's nor any peer's.
-func (s *Status) reaches(addr netip.Addr) error {
+func (s *Status) Reaches(addr netip.Addr) error {
 	addr = addr.Unmap().WithZone("")
 	if addr == s.Node.Address {
 		return nil
 	}
-	for _, p := range s.Peers {
-		for _, prefix := range p.AllowedIPs {
-			if prefix.Contains(addr) {
-				return nil
-			}
-		}
+	if slices.ContainsFunc(s.Peers, func(p PeerView) bool { return p.Owns(addr) }) {
+		return nil
 	}
 	return fmt.Errorf("%s belongs to no peer of this node", addr)
 }

@@ -1,4 +1,4 @@
-package agent
+package control
 
 import (
 	"net/http"
@@ -12,19 +12,19 @@ import (
 // collector turns the newest status into metrics at scrape time; it keeps
 // nothing of its own.
 type collector struct {
-	agent *Agent
+	agent Agent
 	descs map[string]*prometheus.Desc
 }
 
 // MetricsHandler serves the agent's metrics in the Prometheus text format,
 // together with those of others in this process.
-func (a *Agent) MetricsHandler(others ...prometheus.Gatherer) http.Handler {
+func MetricsHandler(a Agent, others ...prometheus.Gatherer) http.Handler {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(newCollector(a))
 	return promhttp.HandlerFor(append(prometheus.Gatherers{reg}, others...), promhttp.HandlerOpts{})
 }
 
-func newCollector(a *Agent) *collector {
+func newCollector(a Agent) *collector {
 	peer := []string{"peer", "public_key"}
 	return &collector{a, map[string]*prometheus.Desc{
 		"info":      prometheus.NewDesc("wirespan_info", "Always 1; version and data plane of this agent.", []string{"version", "backend"}, nil),

@@ -1,4 +1,4 @@
-package agent
+package control
 
 import (
 	"errors"
@@ -14,19 +14,21 @@ import (
 	"testing"
 
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/wirespan/wirespan/mesh/unixsocket"
 )
 
 func TestControlSocketInUse(t *testing.T) {
 	c := serveControl(t, nil)
 	want := fs.FileMode(0o600)
-	if _, err := user.LookupGroup(controlGroup); err == nil {
+	if _, err := user.LookupGroup(group); err == nil {
 		want = 0o660
 	}
 	if info, err := os.Stat(c.path); err != nil || info.Mode().Perm() != want {
 		t.Errorf("mode %v, %v; want %v", info.Mode(), err, want)
 	}
-	cfg := ControlConfig{Path: c.path, Agent: c.agent, Metrics: http.NotFoundHandler(), Log: hclog.NewNullLogger()}
-	if _, err := OpenControl(cfg); !errors.Is(err, ErrSocketInUse) {
+	cfg := Config{Path: c.path, Agent: c.agent, Metrics: http.NotFoundHandler(), Log: hclog.NewNullLogger()}
+	if _, err := Open(cfg); !errors.Is(err, unixsocket.ErrInUse) {
 		t.Errorf("OpenControl on a live socket = %v", err)
 	}
 	c.want("GET", "/v1/health/live", 200, "ok")
@@ -34,11 +36,11 @@ func TestControlSocketInUse(t *testing.T) {
 	stale := filepath.Join(t.TempDir(), "below", "s")
 	cfg.Path = stale
 	for range 2 { // the second time it is there, and nobody answers
-		control, err := OpenControl(cfg)
+		control, err := Open(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := control.listener.(*controlListener)
+		l := control.listener.(*listener)
 		l.SetUnlinkOnClose(false)
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
@@ -54,7 +56,7 @@ func TestControlSocketInUse(t *testing.T) {
 		stale + strings.Repeat("x", 99): "invalid argument (choose another with --control-socket)",
 	} {
 		cfg.Path = path
-		if _, err := OpenControl(cfg); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Open(cfg); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("OpenControl(%q) = %v, want %q", path, err, want)
 		}
 	}
@@ -74,7 +76,7 @@ func TestControlConnectionLimit(t *testing.T) {
 		}
 		return conn
 	}
-	idle := make([]net.Conn, controlConnections)
+	idle := make([]net.Conn, maxConnections)
 	for i := range idle {
 		idle[i] = dial()
 	}
@@ -99,7 +101,7 @@ func TestControlConnectionLimit(t *testing.T) {
 
 // Whoever may only read can't lock an owner out, nor one user the others.
 func TestControlSlots(t *testing.T) {
-	s := controlSlots{byUID: map[uint32]int{}}
+	s := slots{byUID: map[uint32]int{}}
 	take := func(want int, uid uint32, owner bool) {
 		t.Helper()
 		got := 0
@@ -123,7 +125,7 @@ func TestControlSlots(t *testing.T) {
 	}
 	take(0, 1001, false)
 	take(16, 0, true)
-	if len(s.byUID) != 2 || s.others != 32 || s.all != controlConnections {
+	if len(s.byUID) != 2 || s.others != 32 || s.all != maxConnections {
 		t.Errorf("slots %v, %d of others, %d in all", s.byUID, s.others, s.all)
 	}
 }
@@ -156,7 +158,7 @@ func TestControlDirectory(t *testing.T) {
 	if err := os.Chmod(dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenControl(ControlConfig{Path: filepath.Join(dir, "s")}); err == nil || !strings.Contains(err.Error(), "chmod go-w it") {
+	if _, err := Open(Config{Path: filepath.Join(dir, "s")}); err == nil || !strings.Contains(err.Error(), "chmod go-w it") {
 		t.Errorf("OpenControl in a directory of mode 0777 = %v", err)
 	}
 }
@@ -196,7 +198,7 @@ func TestControlGarbage(t *testing.T) {
 			t.Fatal("the socket never answers again")
 		}
 	}
-	if running, deleted := c.registry().State(); !running || deleted != 0 {
+	if running, deleted := c.found().State(); !running || deleted != 0 {
 		t.Errorf("garbage made the agent leave: running %v, deleted %d times", running, deleted)
 	}
 }

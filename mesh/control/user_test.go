@@ -1,4 +1,4 @@
-package agent
+package control
 
 import (
 	"context"
@@ -85,10 +85,10 @@ func TestControlForOthers(t *testing.T) {
 			t.Errorf("%s %s = %d %q, want %d", test.method, test.target, code, body, test.code)
 		}
 	}
-	if running, _ := c.registry().State(); !running {
+	if running, _ := c.found().State(); !running {
 		t.Error("another user stopped the agent")
 	}
-	for range controlConnectionsUID + 1 { // the last one is turned away
+	for range maxPerUser + 1 { // the last one is turned away
 		conn, err := dialAs(nobody, c.path)
 		if err != nil {
 			t.Fatal(err)
@@ -98,6 +98,6 @@ func TestControlForOthers(t *testing.T) {
 	c.want("GET", "/v1/health/live", 200, "ok")
 	if code, err := other.Get("http://wirespan/v1/health/live"); err == nil {
 		_ = code.Body.Close()
-		t.Errorf("a user with %d connections got another", controlConnectionsUID)
+		t.Errorf("a user with %d connections got another", maxPerUser)
 	}
 }

@@ -1,4 +1,4 @@
-package agent
+package control
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/agent"
 )
 
 // controlled is an agent among fakes with a real control socket.
@@ -31,14 +33,10 @@ type controlled struct {
 
 func serveControl(t *testing.T, dial func(ctx context.Context, network, address string) (net.Conn, error)) *controlled {
 	t.Helper()
-	h := newHarness(t, meshDocument)
-	h.run()
-	for s := h.agent.Status(); s.NotReady == starting; s = h.agent.Status() {
-		<-s.Changed()
-	}
+	h := run(t)
 	c := &controlled{harness: h, path: filepath.Join(t.TempDir(), "s")}
-	control, err := OpenControl(ControlConfig{
-		Path: c.path, Agent: h.agent, Metrics: h.agent.MetricsHandler(), Dial: dial, Log: hclog.NewNullLogger(),
+	control, err := Open(Config{
+		Path: c.path, Agent: h.agent, Metrics: MetricsHandler(h.agent), Dial: dial, Log: hclog.NewNullLogger(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -55,10 +53,7 @@ func serveControl(t *testing.T, dial func(ctx context.Context, network, address 
 	})
 	t.Cleanup(func() {
 		c.stop()
-		h.cancel()
-		if err := <-h.exited; err != nil {
-			t.Errorf("Run = %v", err)
-		}
+		h.stop()
 	})
 	return c
 }
@@ -98,27 +93,6 @@ func (c *controlled) want(method, target string, code int, text string) {
 	}
 }
 
-// up makes a peer that is up.
-func (c *controlled) up() mesh.Affiliate {
-	p := testPeer(2, liveEndpoint)
-	c.registry().Find(p)
-	c.until(func(s *Status) bool { return len(s.Peers) == 1 })
-	c.device().Handshake(p.PublicKey, p.Endpoints[0])
-	c.until(func(s *Status) bool { return s.Peers[0].State == mesh.PeerStateUp })
-	return p
-}
-
-func (c *controlled) until(holds func(*Status) bool) {
-	c.t.Helper()
-	for s := c.agent.Status(); !holds(s); s = c.agent.Status() {
-		select {
-		case <-s.Changed():
-		case <-c.t.Context().Done():
-			c.t.Fatal("the status never became as expected")
-		}
-	}
-}
-
 func TestControlAnswers(t *testing.T) {
 	c := serveControl(t, nil)
 	c.want("GET", "/v1/health/live", 200, "ok")
@@ -136,7 +110,7 @@ func TestControlAnswers(t *testing.T) {
 	c.want("GET", "/v1/resources/nothing?watch=1", 404, "affiliates, members")
 	c.want("POST", "/v1/ping?address="+p.Address.String(), 200, `{"rtt":20000000}`)
 	c.want("POST", "/v1/ping?address=fd00::1", 502, "fd00::1 belongs to no peer of this node")
-	c.device().With(func() { clear(c.devices[0].Peers) }) // it no longer answers
+	c.device.With(func() { clear(c.device.Peers) }) // it no longer answers
 	c.want("POST", "/v1/ping?address="+p.Address.String(), 504, "no peer has this address")
 	c.want("POST", "/v1/ping?address=node-2", 400, "node-2")
 	c.want("GET", "/v1/reload", 405, "")
@@ -146,10 +120,10 @@ func TestControlAnswers(t *testing.T) {
 
 func TestControlReload(t *testing.T) {
 	c := serveControl(t, nil)
-	c.reload = func() (*Settings, error) { return nil, errTest }
+	c.reload = func() (*agent.Settings, error) { return nil, errTest }
 	c.want("POST", "/v1/reload", 422, errTest.Error())
-	c.reload = func() (*Settings, error) {
-		return settings(t, identityDocuments, meshDocument, "---\napiVersion: v1alpha1\nkind: WirespanConfig\nbackend: netstack\n"), nil
+	c.reload = func() (*agent.Settings, error) {
+		return testSettings(t, "---\napiVersion: v1alpha1\nkind: WirespanConfig\nbackend: netstack\n"), nil
 	}
 	c.want("POST", "/v1/reload", 200, `{"restart":["backend"]}`)
 }
@@ -158,7 +132,7 @@ func TestControlLeave(t *testing.T) {
 	c := serveControl(t, nil)
 	c.want("POST", "/v1/leave", 200, "ok")
 	c.want("POST", "/v1/leave", 502, "the agent has stopped")
-	if running, deleted := c.registry().State(); running || deleted != 1 {
+	if running, deleted := c.found().State(); running || deleted != 1 {
 		t.Errorf("running %v, deleted %d times", running, deleted)
 	}
 }
@@ -204,13 +178,13 @@ func TestControlWatch(t *testing.T) {
 	defer done()
 	next := func() string {
 		t.Helper()
-		var e Event
+		var e agent.Event
 		if err := members.Decode(&e); err != nil {
 			t.Fatal(err)
 		}
 		return string(e.Type) + " " + e.Resource.Metadata.ID
 	}
-	p := testPeer(2, liveEndpoint)
+	p := testPeer()
 	renamed := p
 	renamed.OperatingSystem = "Talos (v1.15.0)"
 	for _, step := range []struct {
@@ -222,20 +196,20 @@ func TestControlWatch(t *testing.T) {
 		{[]mesh.Affiliate{renamed}, "updated node-2"},
 		{nil, "deleted node-2"},
 	} {
-		c.registry().Find(step.find...)
+		c.found().Find(step.find...)
 		if got := next(); got != step.want {
 			t.Errorf("event %q, want %q", got, step.want)
 		}
 	}
-	var s Status
-	if err := statuses.Decode(&s); err != nil || s.Node.ID != c.agent.self.NodeID {
+	var s agent.Status
+	if err := statuses.Decode(&s); err != nil || s.Node.ID != c.agent.Status().Node.ID {
 		t.Errorf("status %+v, %v", s, err)
 	}
 	c.stop()
 	for err := error(nil); !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF); {
 		err = statuses.Decode(&s)
 	}
-	if err := members.Decode(&Event{}); err == nil {
+	if err := members.Decode(&agent.Event{}); err == nil {
 		t.Error("a watch goes on after the socket's end")
 	}
 	if _, err := os.Stat(c.path); !os.IsNotExist(err) {
@@ -243,11 +217,34 @@ func TestControlWatch(t *testing.T) {
 	}
 }
 
-// A loop that no longer turns shows.
-func TestControlNotLive(t *testing.T) {
-	c := serveControl(t, nil)
-	old := *c.agent.Status()
+// stuck is an agent whose loop no longer turns.
+type stuck struct{ *agent.Agent }
+
+func (s stuck) Status() *agent.Status {
+	old := *s.Agent.Status()
 	old.Updated = time.Now().Add(-5 * time.Minute)
-	c.agent.status.Store(&old)
-	c.want("GET", "/v1/health/live", 503, "the agent's loop last turned 5m0s ago")
+	return &old
+}
+
+func TestControlNotLive(t *testing.T) {
+	h := run(t)
+	defer h.stop()
+	s := &Server{cfg: Config{Agent: stuck{h.agent}, Metrics: http.NotFoundHandler()}}
+	w := httptest.NewRecorder()
+	s.handler().ServeHTTP(w, httptest.NewRequest("GET", "/v1/health/live", nil))
+	if want := "the agent's loop last turned 5m0s ago"; w.Code != 503 || !strings.Contains(w.Body.String(), want) {
+		t.Errorf("%d %q, want %q", w.Code, w.Body, want)
+	}
+}
+
+// Metrics show none of the agent's secrets.
+func TestMetricsShowNoSecrets(t *testing.T) {
+	c := serveControl(t, nil)
+	c.up()
+	_, body := request1(t, c.client, "GET", "/metrics")
+	for _, secret := range []string{testClusterID, c.keys.PrivateKey.RevealBase64(), testSettings(t, "").ClusterSecret.RevealBase64()} {
+		if strings.Contains(body, secret) {
+			t.Errorf("metrics show a secret:\n%s", body)
+		}
+	}
 }

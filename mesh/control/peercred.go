@@ -1,4 +1,4 @@
-package agent
+package control
 
 import (
 	"net"
@@ -11,45 +11,46 @@ import (
 // Bounds of the open connections. Those who may only read can't keep an owner
 // out, nor one user the others.
 const (
-	controlConnections    = 64
-	controlOthers         = 48 // of all who aren't owners
-	controlConnectionsUID = 16 // of one of them
+	maxConnections = 64
+	maxOthers      = 48 // of all who aren't owners
+	maxPerUser     = 16 // of one of them
 )
 
 // controlListener bounds the connections and learns whose they are, by
 // SO_PEERCRED (unix(7)).
-type controlListener struct {
+type listener struct {
 	*net.UnixListener
-	slots controlSlots
+	slots slots
 }
 
 // controlConn is a connection of a known user. It keeps the half-close of unix
 // sockets, which CONNECT needs.
-type controlConn struct {
+type connection struct {
 	*net.UnixConn
 	owner   bool // root or the agent's own uid
 	release func()
 }
 
-func newControlListener(l *net.UnixListener) *controlListener {
-	return &controlListener{l, controlSlots{byUID: map[uint32]int{}}}
+func newListener(l *net.UnixListener) *listener {
+	return &listener{l, slots{byUID: map[uint32]int{}}}
 }
 
 // Accept turns away who can't be known, and whoever comes when the slots that
 // are open to them are taken.
-func (l *controlListener) Accept() (net.Conn, error) {
+func (l *listener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.AcceptUnix()
 		if err != nil {
 			return nil, err
 		}
-		uid, ok := peerUID(conn)
+		cred, ok := peerCredentials(conn)
+		uid := cred.Uid
 		owner := isOwner(uid)
 		if !ok || !l.slots.take(uid, owner) {
 			_ = conn.Close()
 			continue
 		}
-		return &controlConn{
+		return &connection{
 			UnixConn: conn,
 			owner:    owner,
 			release:  sync.OnceFunc(func() { l.slots.release(uid, owner) }),
@@ -57,27 +58,27 @@ func (l *controlListener) Accept() (net.Conn, error) {
 	}
 }
 
-func (c *controlConn) Close() error {
+func (c *connection) Close() error {
 	defer c.release()
 	return c.UnixConn.Close()
 }
 
 // controlSlots counts connections.
-type controlSlots struct {
+type slots struct {
 	mu     sync.Mutex
 	all    int
 	others int            // of those who aren't owners
 	byUID  map[uint32]int // likewise; none is zero
 }
 
-func (s *controlSlots) take(uid uint32, owner bool) bool {
+func (s *slots) take(uid uint32, owner bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.all >= controlConnections {
+	if s.all >= maxConnections {
 		return false
 	}
 	if !owner {
-		if s.others >= controlOthers || s.byUID[uid] >= controlConnectionsUID {
+		if s.others >= maxOthers || s.byUID[uid] >= maxPerUser {
 			return false
 		}
 		s.others++
@@ -87,7 +88,7 @@ func (s *controlSlots) take(uid uint32, owner bool) bool {
 	return true
 }
 
-func (s *controlSlots) release(uid uint32, owner bool) {
+func (s *slots) release(uid uint32, owner bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all--
@@ -103,16 +104,16 @@ func (s *controlSlots) release(uid uint32, owner bool) {
 // isOwner reports whether uid is root or the agent's own.
 func isOwner(uid uint32) bool { return uid == 0 || uid == uint32(os.Geteuid()) }
 
-func peerUID(conn *net.UnixConn) (uid uint32, ok bool) {
+func peerCredentials(conn *net.UnixConn) (cred unix.Ucred, ok bool) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
-		return 0, false
+		return cred, false
 	}
-	var cred *unix.Ucred
+	var found *unix.Ucred
 	if raw.Control(func(fd uintptr) {
-		cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+		found, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	}) != nil || err != nil {
-		return 0, false
+		return cred, false
 	}
-	return cred.Uid, true
+	return *found, true
 }

@@ -1,4 +1,4 @@
-package agent
+package control
 
 import (
 	"bufio"
@@ -10,7 +10,10 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/wirespan/wirespan/mesh/agent"
 )
 
 // A tunnel passes the end of either direction on, as a TCP connection would.
@@ -85,15 +88,18 @@ func TestControlConnect(t *testing.T) {
 
 // A peer that doesn't answer holds nobody up.
 func TestControlDialTimeout(t *testing.T) {
-	bubble(t, []string{meshDocument}, func(h *harness) {
-		p := testPeer(2)
-		h.find(p)
-		c := &Control{cfg: ControlConfig{Agent: h.agent, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	synctest.Test(t, func(t *testing.T) {
+		h := run(t)
+		defer h.stop()
+		p := testPeer()
+		h.found().Find(p)
+		h.until(func(s *agent.Status) bool { return len(s.Peers) == 1 })
+		c := &Server{cfg: Config{Agent: h.agent, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		}}}
 		start := time.Now()
-		_, err := c.dial(h.t.Context(), netip.AddrPortFrom(p.Address, 80).String())
+		_, err := c.dial(t.Context(), netip.AddrPortFrom(p.Address, 80).String())
 		if err == nil || !strings.Contains(err.Error(), "no answer within 10s") || time.Since(start) != dialTimeout {
 			t.Errorf("after %s: %v", time.Since(start), err)
 		}

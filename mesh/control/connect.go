@@ -1,4 +1,4 @@
-package agent
+package control
 
 import (
 	"context"
@@ -19,7 +19,7 @@ const (
 
 // connect joins the client to a TCP address on the mesh (HTTP CONNECT, RFC 9110
 // §9.3.6): the way into the mesh for local programs of a netstack node.
-func (c *Control) connect(w http.ResponseWriter, r *http.Request) {
+func (c *Server) connect(w http.ResponseWriter, r *http.Request) {
 	if c.cfg.Dial == nil {
 		http.Error(w, "this node's data plane is a TUN: connect to the address directly", http.StatusNotImplemented)
 		return
@@ -47,7 +47,7 @@ func (c *Control) connect(w http.ResponseWriter, r *http.Request) {
 	defer close(done)
 	go func() {
 		select {
-		case <-clientOf(r).stopping:
+		case <-callerOf(r).stopping:
 			_, _ = near.Close(), far.Close()
 		case <-done:
 		}
@@ -59,12 +59,12 @@ func (c *Control) connect(w http.ResponseWriter, r *http.Request) {
 }
 
 // dial connects to an address on the mesh, within bounded time.
-func (c *Control) dial(ctx context.Context, address string) (net.Conn, error) {
+func (c *Server) dial(ctx context.Context, address string) (net.Conn, error) {
 	to, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return nil, fmt.Errorf("address %q: not IP:PORT", address)
 	}
-	if err := c.cfg.Agent.Status().reaches(to.Addr()); err != nil {
+	if err := c.cfg.Agent.Status().Reaches(to.Addr()); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
@@ -91,13 +91,13 @@ type PingReply struct {
 	RTT time.Duration `json:"rtt"` // ns
 }
 
-func (c *Control) ping(w http.ResponseWriter, r *http.Request) {
+func (c *Server) ping(w http.ResponseWriter, r *http.Request) {
 	addr, err := netip.ParseAddr(r.URL.Query().Get("address"))
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	if err := c.cfg.Agent.Status().reaches(addr); err != nil {
+	if err := c.cfg.Agent.Status().Reaches(addr); err != nil {
 		http.Error(w, err.Error(), http.StatusBadGateway)
 		return
 	}

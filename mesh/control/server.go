@@ -1,4 +1,4 @@
-package agent
+package control
 
 import (
 	"context"
@@ -6,22 +6,37 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/wirespan/wirespan/mesh/agent"
 )
 
 const (
-	controlHeaderTime = 5 * time.Second
-	controlIdleTime   = time.Minute
-	freshness         = time.Second
+	headerTime = 5 * time.Second
+	idleTime   = time.Minute
+	freshness  = time.Second
 )
 
-// ControlConfig is what a [Control] serves.
-type ControlConfig struct {
+// Agent is what is served. *[agent.Agent] is one.
+type Agent interface {
+	Status() *agent.Status
+	Resources() *agent.Resources
+	Look(ctx context.Context) error
+	Reload(ctx context.Context) (restart []string, err error)
+	Leave(ctx context.Context) error
+	Accept(ctx context.Context, node string) error
+	Ping(ctx context.Context, addr netip.Addr) (time.Duration, error)
+	Explain(agent.ExplainQuery) (agent.Explanation, error)
+}
+
+// Config is what a [Server] serves.
+type Config struct {
 	Path    string
-	Agent   *Agent
+	Agent   Agent
 	Metrics http.Handler
 	// Dial opens a connection through the mesh for CONNECT; nil: refused.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
@@ -31,38 +46,38 @@ type ControlConfig struct {
 // Control is the control socket: HTTP and JSON on a unix socket. The peer's
 // credentials decide: root and the agent's own uid may do everything, others
 // whom the socket's mode admits may read, and never secrets.
-type Control struct {
-	cfg      ControlConfig
+type Server struct {
+	cfg      Config
 	listener net.Listener
 	tunnels  sync.WaitGroup // of connect, which the server does not wait for
 }
 
 // controlClient is who sent a request.
-type controlClient struct {
+type caller struct {
 	owner    bool            // root or the agent's own uid
 	stopping <-chan struct{} // closed when the socket's end has come
 }
 
 type contextKey struct{}
 
-// clientOf is the client of a request; the zero one may do nothing.
-func clientOf(r *http.Request) controlClient {
-	c, _ := r.Context().Value(contextKey{}).(controlClient)
+// callerOf is the client of a request; the zero one may do nothing.
+func callerOf(r *http.Request) caller {
+	c, _ := r.Context().Value(contextKey{}).(caller)
 	return c
 }
 
 // Run serves until ctx is done and removes the socket. It returns when every
 // request and tunnel has ended.
-func (c *Control) Run(ctx context.Context) error {
+func (c *Server) Run(ctx context.Context) error {
 	srv := &http.Server{
 		Handler:           c.handler(),
-		ReadHeaderTimeout: controlHeaderTime,
-		IdleTimeout:       controlIdleTime,
+		ReadHeaderTimeout: headerTime,
+		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          c.cfg.Log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
-			return context.WithValue(ctx, contextKey{}, controlClient{conn.(*controlConn).owner, ctx.Done()})
+			return context.WithValue(ctx, contextKey{}, caller{conn.(*connection).owner, ctx.Done()})
 		},
 	}
 	serving := make(chan error, 1)
@@ -82,7 +97,7 @@ func (c *Control) Run(ctx context.Context) error {
 	return nil
 }
 
-func (c *Control) handler() http.Handler {
+func (c *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", c.status)
 	mux.HandleFunc("GET /v1/health/{check}", c.health)
@@ -107,7 +122,7 @@ func (c *Control) handler() http.Handler {
 // owner admits root and the agent's own uid.
 func owner(next http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !clientOf(r).owner {
+		if !callerOf(r).owner {
 			http.Error(w, "permission denied: only root and the agent's own user may do this", http.StatusForbidden)
 			return
 		}
@@ -117,7 +132,7 @@ func owner(next http.HandlerFunc) http.Handler {
 
 // look refreshes what is shown if it is older than that. An agent that is slow
 // to look shows what it has.
-func (c *Control) look(ctx context.Context) {
+func (c *Server) look(ctx context.Context) {
 	s := c.cfg.Agent.Status()
 	if s.Updated.After(s.Started) && time.Since(s.Updated) < freshness { // not the one from before the first pass
 		return
@@ -127,7 +142,7 @@ func (c *Control) look(ctx context.Context) {
 	_ = c.cfg.Agent.Look(ctx)
 }
 
-func (c *Control) status(w http.ResponseWriter, r *http.Request) {
+func (c *Server) status(w http.ResponseWriter, r *http.Request) {
 	c.look(r.Context())
 	if r.URL.Query().Get("watch") == "" {
 		writeJSON(w, c.cfg.Agent.Status())
@@ -144,7 +159,7 @@ func (c *Control) status(w http.ResponseWriter, r *http.Request) {
 }
 
 // health answers 200 or 503. Live: the loop turns. Ready: the node can do its job.
-func (c *Control) health(w http.ResponseWriter, r *http.Request) {
+func (c *Server) health(w http.ResponseWriter, r *http.Request) {
 	s := c.cfg.Agent.Status()
 	reason := ""
 	switch r.PathValue("check") {
@@ -165,14 +180,14 @@ func (c *Control) health(w http.ResponseWriter, r *http.Request) {
 	_, _ = fmt.Fprintln(w, "ok")
 }
 
-func (c *Control) resources(w http.ResponseWriter, r *http.Request) {
+func (c *Server) resources(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	secrets := q.Get("secrets") != ""
-	if secrets && !clientOf(r).owner {
+	if secrets && !callerOf(r).owner {
 		http.Error(w, "permission denied: only root and the agent's own user may see secrets", http.StatusForbidden)
 		return
 	}
-	found, err := FindResourceType(r.PathValue("type"))
+	found, err := agent.FindResourceType(r.PathValue("type"))
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusNotFound)
 		return
@@ -182,15 +197,15 @@ func (c *Control) resources(w http.ResponseWriter, r *http.Request) {
 	list, changed := store.List(typ, id, secrets)
 	if q.Get("watch") == "" {
 		if list == nil {
-			list = []Resource{}
+			list = []agent.Resource{}
 		}
 		writeJSON(w, list)
 		return
 	}
 	stream(w, r, func(send func(any) bool) {
-		var old []Resource
+		var old []agent.Resource
 		for {
-			for _, e := range diff(old, list) {
+			for _, e := range agent.Diff(old, list) {
 				if !send(e) {
 					return
 				}
@@ -204,7 +219,7 @@ func (c *Control) resources(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-func (c *Control) reload(w http.ResponseWriter, r *http.Request) {
+func (c *Server) reload(w http.ResponseWriter, r *http.Request) {
 	restart, err := c.cfg.Agent.Reload(r.Context())
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
@@ -218,7 +233,7 @@ type ReloadReply struct {
 	Restart []string `json:"restart"` // changed settings that wait for a restart
 }
 
-func (c *Control) leave(w http.ResponseWriter, r *http.Request) {
+func (c *Server) leave(w http.ResponseWriter, r *http.Request) {
 	if err := c.cfg.Agent.Leave(context.WithoutCancel(r.Context())); err != nil {
 		http.Error(w, err.Error(), http.StatusBadGateway)
 		return
@@ -227,7 +242,7 @@ func (c *Control) leave(w http.ResponseWriter, r *http.Request) {
 }
 
 // accept takes the parameter node, a node id or nodename.
-func (c *Control) accept(w http.ResponseWriter, r *http.Request) {
+func (c *Server) accept(w http.ResponseWriter, r *http.Request) {
 	if err := c.cfg.Agent.Accept(r.Context(), r.URL.Query().Get("node")); err != nil {
 		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
 		return

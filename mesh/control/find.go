@@ -1,0 +1,52 @@
+package control
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/wirespan/wirespan/mesh/agent"
+)
+
+// FindPeer returns the peer with a nodename, a public key or any address of the
+// mesh.
+func FindPeer(s *agent.Status, want string) (agent.PeerView, error) {
+	addr, err := netip.ParseAddr(want)
+	addr = addr.Unmap()
+	isAddr := err == nil
+	var found []agent.PeerView
+	for _, p := range s.Peers {
+		if strings.EqualFold(p.Label, want) || p.PublicKey.String() == want || isAddr && p.Owns(addr) {
+			found = append(found, p)
+		}
+	}
+	switch {
+	case len(found) == 1:
+		return found[0], nil
+	case len(found) > 1:
+		return agent.PeerView{}, fmt.Errorf("peer %q: %d peers have this name, give an address", want, len(found))
+	case isAddr && addr == s.Node.Address || strings.EqualFold(want, s.Node.Nodename) || want == s.Node.PublicKey.String():
+		return agent.PeerView{}, fmt.Errorf("peer %q: is this node itself", want)
+	}
+	return agent.PeerView{}, fmt.Errorf("peer %q: not in the mesh; known are: %s", want, someNames(s.Peers))
+}
+
+// someNames lists peers for a message, not all of a large mesh.
+func someNames(peers []agent.PeerView) string {
+	const most = 10
+	var names []string
+	for _, p := range peers {
+		name := p.Name()
+		if slices.Contains(names, name) {
+			continue
+		}
+		if len(names) == most {
+			names = append(names, "…")
+			break
+		}
+		names = append(names, name)
+	}
+	return cmp.Or(strings.Join(names, ", "), "none")
+}

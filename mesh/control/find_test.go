@@ -1,0 +1,41 @@
+package control
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/agent"
+)
+
+func TestFindPeer(t *testing.T) {
+	peer := func(n byte, label string) agent.PeerView {
+		addr := netip.AddrFrom16([16]byte{0xfd, 15: n})
+		return agent.PeerView{
+			PublicKey: mesh.Key{n}, Label: label, Address: addr,
+			AllowedIPs: []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, n}), 16), netip.PrefixFrom(addr, 128)},
+		}
+	}
+	s := &agent.Status{
+		Node:  agent.NodeStatus{Nodename: "self", Address: netip.MustParseAddr("fd00::99")},
+		Peers: []agent.PeerView{peer(1, "one"), peer(2, "two"), peer(3, "twin"), peer(4, "twin"), peer(5, "")},
+	}
+	for want, name := range map[string]string{
+		"one": "one", "10.2.3.4": "two", "fd00::3": "twin", mesh.Key{4}.String(): "twin", mesh.Key{5}.String(): "",
+	} {
+		if p, err := FindPeer(s, want); err != nil || p.Label != name {
+			t.Errorf("FindPeer(%q) = %+v, %v", want, p, err)
+		}
+	}
+	for want, text := range map[string]string{
+		"twin":     "2 peers have this name",
+		"self":     "is this node itself",
+		"fd00::99": "is this node itself",
+		"10.9.0.1": "known are: one, two, twin, " + mesh.Key{5}.String(),
+	} {
+		if p, err := FindPeer(s, want); err == nil || !strings.Contains(err.Error(), text) {
+			t.Errorf("FindPeer(%q) = %+v, %v; want %q", want, p, err, text)
+		}
+	}
+}
