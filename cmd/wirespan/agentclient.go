@@ -4,6 +4,7 @@ import (
 	"os"
 
 	"github.com/wirespan/wirespan/mesh/control"
+	"github.com/wirespan/wirespan/mesh/node"
 )
 
 // client returns a client of the agent: this user's own, or else the system's.
@@ -12,11 +13,11 @@ func (c *cli) client() (*control.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	path, err := controlSocket(cfg)
+	path, err := node.ControlSocket(cfg)
 	if _, missing := os.Stat(path); cfg.ControlSocket == "" && (err != nil || missing != nil) {
 		// No agent of this user's own: ask the system's, if there is one.
-		if _, missing := os.Stat(systemSocket); missing == nil {
-			return control.NewClient(systemSocket), nil
+		if _, missing := os.Stat(node.SystemSocket); missing == nil {
+			return control.NewClient(node.SystemSocket), nil
 		}
 	}
 	if err != nil {

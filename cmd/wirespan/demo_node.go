@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/wirespan/wirespan/mesh/control"
+	"github.com/wirespan/wirespan/mesh/node"
 )
 
 // demoProcess is one node of it.
@@ -115,7 +116,7 @@ func freeUDPPort() (int, error) {
 // token waits for the founder's join token.
 func (m *demoMesh) token(ctx context.Context) (string, error) {
 	founder := m.nodes[0]
-	path := filepath.Join(m.dir, founder.name, joinTokenFile)
+	path := filepath.Join(m.dir, founder.name, node.JoinTokenFile)
 	for {
 		data, err := os.ReadFile(path)
 		if err == nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/wirespan/wirespan/device"
 	"github.com/wirespan/wirespan/device/bind"
 	"github.com/wirespan/wirespan/device/tun"
+	"github.com/wirespan/wirespan/mesh/node"
 )
 
 // The environment of wireguard-go, which wirespan device shares.
@@ -49,7 +50,7 @@ func (c *cli) device() *cobra.Command {
 		Use:   "device NAME",
 		Short: "Run a WireGuard interface alone, in place of wireguard-go",
 		Long: "Run a WireGuard interface alone: no mesh, no configuration file. wg(8) configures it\n" +
-			"by " + uapiDirectory + "/NAME.sock. It goes into the background once it is ready, and\n" +
+			"by " + node.UAPIDirectory + "/NAME.sock. It goes into the background once it is ready, and\n" +
 			"ends with a signal, or when its socket or its interface is deleted.\n\n" +
 			"Arguments and environment are those of wireguard-go: WG_TUN_FD, WG_UAPI_FD,\n" +
 			"WG_PROCESS_FOREGROUND=1, LOG_LEVEL=verbose|error|silent. A link to this program that is\n" +

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/wirespan/wirespan/device"
+	"github.com/wirespan/wirespan/mesh/node"
 )
 
 // bareDevice is an interface of wirespan device on a host.
@@ -39,7 +40,7 @@ func (h *labHost) bareDevice(inner string) *bareDevice {
 	return d
 }
 
-func (d *bareDevice) socket() string { return filepath.Join(uapiDirectory, d.link+".sock") }
+func (d *bareDevice) socket() string { return filepath.Join(node.UAPIDirectory, d.link+".sock") }
 
 // start runs the daemon; from then on it answers.
 func (d *bareDevice) start() {

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/wirespan/wirespan/device"
+	"github.com/wirespan/wirespan/mesh/node"
 )
 
 // bareSocket is the configuration socket of a bare device. Whoever removes its
@@ -28,7 +29,7 @@ func openUAPI(name string) (*bareSocket, error) {
 	}
 	var listener *net.UnixListener
 	if inherited == nil {
-		listener, err = device.ListenUAPI(filepath.Join(uapiDirectory, name+".sock"))
+		listener, err = device.ListenUAPI(filepath.Join(node.UAPIDirectory, name+".sock"))
 	} else {
 		listener, err = inheritedListener(inherited)
 	}

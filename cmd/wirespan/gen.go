@@ -3,7 +3,6 @@ package main
 import (
 	"crypto/rand"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -12,7 +11,7 @@ import (
 
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/config"
-	"github.com/wirespan/wirespan/mesh/state"
+	"github.com/wirespan/wirespan/mesh/node"
 )
 
 func (c *cli) gen() *cobra.Command {
@@ -77,23 +76,11 @@ func (c *cli) genToken() *cobra.Command {
 		Example: "  wirespan gen token | ssh box2 wirespan up --join -",
 		Args:    arguments(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
-			known, err := c.known()
+			nc, err := c.nodeConfig()
 			if err != nil {
 				return err
 			}
-			n := &node{}
-			if known {
-				if n, err = c.locateNode(); err == nil {
-					err = n.enter(nil, false)
-				}
-				if err != nil {
-					return err
-				}
-			}
-			if n.cluster == nil {
-				return errors.New("this node has neither founded nor joined a cluster by wirespan up (a cluster that is configured in files is joined by the same files)")
-			}
-			text, err := n.token()
+			text, err := node.Token(nc)
 			if err != nil {
 				return err
 			}
@@ -119,12 +106,7 @@ func (c *cli) genKey() *cobra.Command {
 				_, err := c.out.Write(mesh.EncodeKubeSpanIdentity(mesh.Identity{PrivateKey: private, PublicKey: private.Public()}))
 				return err
 			}
-			log := newLogger(config.Logging{Level: "warn"}, c.err)
-			st, err := state.Open(dir, log)
-			if err != nil {
-				return err
-			}
-			keys, err := state.LoadKeys(st, "", log)
+			keys, err := node.GenerateKeys(dir, newLogger(config.Logging{Level: "warn"}, c.err))
 			if err != nil {
 				return err
 			}

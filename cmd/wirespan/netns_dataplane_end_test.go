@@ -20,6 +20,7 @@ import (
 	"github.com/wirespan/wirespan/device/bind"
 	"github.com/wirespan/wirespan/device/netstack"
 	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/node"
 )
 
 // flowPort is where an end answers flows, by TCP and UDP.
@@ -176,7 +177,7 @@ func runNetstackEnd(name string, addresses []string) error {
 	if err != nil {
 		return err
 	}
-	control, err := device.ListenUAPI(filepath.Join(uapiDirectory, name+".sock"))
+	control, err := device.ListenUAPI(filepath.Join(node.UAPIDirectory, name+".sock"))
 	if err != nil {
 		return err
 	}

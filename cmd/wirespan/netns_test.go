@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/wirespan/wirespan/mesh/node"
 )
 
 // netnsLong makes waits as long as in real life: a minute of outage, a minute
@@ -92,8 +94,13 @@ func TestNetns(t *testing.T) {
 func requireTools(t *testing.T) {
 	t.Helper()
 	for _, tool := range [][2]string{
-		{"ip", "iproute2"}, {"nft", "nftables"}, {"ping", "iputils-ping"},
-		{"wg", "wireguard-tools"}, {"wg-quick", "wireguard-tools"}, {"curl", "curl"}, {"setpriv", "util-linux"},
+		{"ip", "iproute2"},
+		{"nft", "nftables"},
+		{"ping", "iputils-ping"},
+		{"wg", "wireguard-tools"},
+		{"wg-quick", "wireguard-tools"},
+		{"curl", "curl"},
+		{"setpriv", "util-linux"},
 		{"ethtool", "ethtool"},
 	} {
 		if _, err := exec.LookPath(tool[0]); err != nil {
@@ -128,7 +135,7 @@ func sweep(t *testing.T) {
 			removeNamespace(name)
 		}
 	}
-	for _, pattern := range []string{filepath.Join(os.TempDir(), "ws*-*"), filepath.Join(uapiDirectory, "w*-*.sock")} {
+	for _, pattern := range []string{filepath.Join(os.TempDir(), "ws*-*"), filepath.Join(node.UAPIDirectory, "w*-*.sock")} {
 		paths, _ := filepath.Glob(pattern) // the pattern is good
 		for _, path := range paths {
 			if abandoned(filepath.Base(path)) {

@@ -3,16 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
-	"github.com/wirespan/wirespan/firewall"
-	"github.com/wirespan/wirespan/firewall/nft"
-	"github.com/wirespan/wirespan/mesh/config"
-	"github.com/wirespan/wirespan/mesh/state"
+	"github.com/wirespan/wirespan/mesh/node"
 )
 
 func (c *cli) firewall() *cobra.Command {
@@ -46,7 +40,7 @@ func (c *cli) restore() *cobra.Command {
 				_, err := fmt.Fprintln(c.out, "There is nothing to restore: firewall.enabled is false.")
 				return err
 			}
-			restored, err := c.restoreRules(cfg)
+			restored, err := node.RestoreRules(cfg, newLogger(cfg.Logging, c.err))
 			switch {
 			case err != nil:
 				return fmt.Errorf("restoring the firewall: %w", errors.Join(err, mistake))
@@ -60,39 +54,4 @@ func (c *cli) restore() *cobra.Command {
 			return err
 		},
 	}
-}
-
-// restoreRules needs of the state directory the policy and nothing else, and
-// makes nothing in it but the lock.
-func (c *cli) restoreRules(cfg *config.Config) (restored bool, err error) {
-	dir, err := stateDir(cfg)
-	if err != nil {
-		return false, err
-	}
-	if _, err := os.Stat(filepath.Join(dir, state.PolicyFile)); errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	log := newLogger(cfg.Logging, c.err)
-	st, err := state.Open(dir, log)
-	if err != nil {
-		return false, err
-	}
-	if err := st.Lock(); err != nil {
-		return false, err
-	}
-	defer st.Close()
-	memory, err := state.OpenPolicy(st)
-	if err != nil {
-		return false, err
-	}
-	p := memory.Policy()
-	if p.Table == "" {
-		return false, nil
-	}
-	f, err := nft.Open(nft.Config{Log: log.Named("firewall")})
-	if err != nil {
-		return false, err
-	}
-	err = errors.Join(f.Apply(firewall.Compile(p)), f.Close())
-	return err == nil, err
 }

@@ -20,8 +20,6 @@ import (
 const (
 	defaultConfig    = "/etc/wirespan/config.yaml"
 	credentialConfig = "wirespan.yaml" // of systemd's LoadCredential
-	systemSocket     = "/run/wirespan/wirespan.sock"
-	maxSocketPath    = 107 // bytes, unix(7)
 	envConfig        = "WIRESPAN_CONFIG"
 	maxConfigSize    = 4 << 20
 )
@@ -227,53 +225,4 @@ func (c *cli) readFile(path string) (config.File, error) {
 		return config.File{}, fmt.Errorf("configuration: %w", err)
 	}
 	return config.File{Name: path, Data: data}, nil
-}
-
-// stateDir resolves the default: systemd's, root's or the user's.
-func stateDir(cfg *config.Config) (string, error) {
-	if cfg.StateDir != "" {
-		return cfg.StateDir, nil
-	}
-	if dir := os.Getenv("STATE_DIRECTORY"); dir != "" {
-		return dir, nil
-	}
-	if os.Geteuid() == 0 {
-		return "/var/lib/wirespan", nil
-	}
-	if dir := os.Getenv("XDG_STATE_HOME"); dir != "" {
-		return filepath.Join(dir, "wirespan"), nil
-	}
-	if home := os.Getenv("HOME"); home != "" {
-		return filepath.Join(home, ".local/state/wirespan"), nil
-	}
-	return "", errors.New("no state directory: HOME is not set (give one with --state-dir, or --state-dir memory)")
-}
-
-// controlSocket resolves the default: below the runtime directory of root or
-// of the user or, without one, in the state directory.
-func controlSocket(cfg *config.Config) (string, error) {
-	if cfg.ControlSocket != "" {
-		return cfg.ControlSocket, nil
-	}
-	if os.Geteuid() == 0 {
-		return systemSocket, nil
-	}
-	if dir := os.Getenv("RUNTIME_DIRECTORY"); dir != "" {
-		return filepath.Join(strings.Split(dir, ":")[0], "wirespan.sock"), nil
-	}
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
-		return filepath.Join(dir, "wirespan/wirespan.sock"), nil
-	}
-	dir, err := stateDir(cfg)
-	if err != nil {
-		return "", err
-	}
-	if dir == config.StateMemory {
-		dir = filepath.Join(os.TempDir(), fmt.Sprintf("wirespan-%d", os.Geteuid()))
-	}
-	path := filepath.Join(dir, "wirespan.sock")
-	if len(path) > maxSocketPath {
-		return "", fmt.Errorf("control socket %q: a path of %d bytes, at most %d (choose a shorter one with --control-socket)", path, len(path), maxSocketPath)
-	}
-	return path, nil
 }

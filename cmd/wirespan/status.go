@@ -13,6 +13,7 @@ import (
 
 	"github.com/wirespan/wirespan/mesh/agent"
 	"github.com/wirespan/wirespan/mesh/control"
+	"github.com/wirespan/wirespan/mesh/node"
 )
 
 func (c *cli) status() *cobra.Command {
@@ -105,7 +106,7 @@ func showStatus(w io.Writer, output string, s *agent.Status) error {
 
 func dataPlaneLine(s *agent.Status) string {
 	if !s.Enabled {
-		return "off, this node only takes part in discovery: " + enableHint
+		return "off, this node only takes part in discovery: " + node.EnableHint
 	}
 	line := fmt.Sprintf("%s, UDP port %d, MTU %d", strings.TrimSpace(s.Backend+" "+s.Node.Interface), s.Node.ListenPort, s.Node.MTU)
 	if s.BackendReason != "" {

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wirespan/wirespan/mesh/config"
+	"github.com/wirespan/wirespan/mesh/node"
 )
 
 func (c *cli) validate() *cobra.Command {
@@ -26,7 +27,7 @@ func (c *cli) validate() *cobra.Command {
 				fmt.Fprintf(c.err, "%s:%d: %s is not used by wirespan\n", i.File, i.Line, i.Kind)
 			}
 			if cfg.HostRules {
-				fmt.Fprintln(c.err, hostRulesHint)
+				fmt.Fprintln(c.err, node.HostRulesHint)
 			}
 			_, err = fmt.Fprintf(c.out, "valid: %s\n", summary(cfg))
 			return err

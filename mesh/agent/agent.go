@@ -65,21 +65,21 @@ type Observer interface {
 
 // Config is everything an Agent is made of.
 type Config struct {
-	Settings    *Settings
-	Reload      func() (*Settings, error) // reads files, environment and flags again
+	Effective   *Effective
+	Reload      func() (*Effective, error) // reads files, environment and flags again
 	Keys        state.Keys
 	Clock       *state.Clock
 	Memory      *state.Memory
 	Firewall    Firewall // nil: only mesh addresses are reachable, and nothing is filtered
 	Host        Observer
 	Backend     Backend
-	OpenDevice  func(self mesh.Identity, c *Settings, mtu int) (Device, error)
-	NewRegistry func(s Service, c *Settings, nodeID string) (Registry, error)
+	OpenDevice  func(self mesh.Identity, c *Effective, mtu int) (Device, error)
+	NewRegistry func(s Source, c *Effective, nodeID string) (Registry, error)
 	Hostname    string // default, when the configuration names none
 	OS          string // as announced, such as "Debian GNU/Linux (12)"
 	Version     string
 	Observed    func(links []mesh.Link) // called by the loop when it has read the host's links; nil: nobody cares
-	LeaveOnStop func(*Settings) bool    // whether a stop is a leave; nil: never
+	LeaveOnStop func(*Effective) bool   // whether a stop is a leave; nil: never
 	Notify      func(state string)      // sd_notify(3); nil: none
 	Watchdog    time.Duration           // half of systemd's; 0: none
 	Log         hclog.Logger
@@ -109,8 +109,8 @@ type Agent struct {
 	started   time.Time
 
 	// Below: owned by Run.
-	config      *Settings
-	first       *Settings // what the process started with
+	config      *Effective
+	first       *Effective // what the process started with
 	self        mesh.Identity
 	selfMAC     []byte      // configured when self was made
 	links       []mesh.Link // nil: to be read
@@ -142,8 +142,8 @@ type Agent struct {
 
 // New checks the configuration and starts nothing.
 func New(c Config) (*Agent, error) {
-	if c.Settings == nil || c.Host == nil || c.OpenDevice == nil || c.NewRegistry == nil || c.Clock == nil || c.Memory == nil {
-		return nil, errors.New("agent: Settings, Host, Clock, Memory, OpenDevice and NewRegistry are required")
+	if c.Effective == nil || c.Host == nil || c.OpenDevice == nil || c.NewRegistry == nil || c.Clock == nil || c.Memory == nil {
+		return nil, errors.New("agent: Effective, Host, Clock, Memory, OpenDevice and NewRegistry are required")
 	}
 	if c.Log == nil {
 		c.Log = hclog.NewNullLogger()
@@ -155,10 +155,10 @@ func New(c Config) (*Agent, error) {
 		c.Observed = func([]mesh.Link) {}
 	}
 	if c.LeaveOnStop == nil {
-		c.LeaveOnStop = func(*Settings) bool { return false }
+		c.LeaveOnStop = func(*Effective) bool { return false }
 	}
 	a := &Agent{
-		cfg: c, log: c.Log, config: c.Settings, first: c.Settings, mtu: c.Settings.mesh(nil).MTU,
+		cfg: c, log: c.Log, config: c.Effective, first: c.Effective, mtu: c.Effective.mesh(nil).MTU,
 		resources: NewResources(), requests: make(chan request), done: make(chan struct{}),
 		registries: map[string]*runningRegistry{}, discoveries: make(chan struct{}, 1),
 		started: time.Now(), before: c.Memory.Policy(),

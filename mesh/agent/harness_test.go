@@ -46,17 +46,17 @@ enabled: true
 `
 
 // settings loads documents.
-func settings(t *testing.T, docs ...string) *Settings {
+func settings(t *testing.T, docs ...string) *Effective {
 	t.Helper()
 	c, err := config.Load([]config.File{{Name: "test.yaml", Data: []byte(strings.Join(docs, ""))}}, config.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := Effective(c, nil, Service{})
-	if err != nil {
-		t.Fatal(err)
+	e := &Effective{Config: c}
+	for _, s := range c.Services {
+		e.Sources = append(e.Sources, Source{Name: s.Name, Spec: s})
 	}
-	return s
+	return e
 }
 
 // testPeer is the affiliate of another node.
@@ -95,7 +95,7 @@ type harness struct {
 	mu         sync.Mutex
 	devices    []*agenttest.Device
 	registries []*agenttest.Registry
-	reload     func() (*Settings, error)
+	reload     func() (*Effective, error)
 	notified   []string
 }
 
@@ -120,10 +120,10 @@ func newHarness(t *testing.T, docs ...string) *harness {
 	h := &harness{t: t, host: agenttest.NewHost(), state: st, exited: make(chan error, 1)}
 	h.fw = agenttest.NewFirewall()
 	h.config = Config{
-		Settings: settings(t, append([]string{identityDocuments}, docs...)...), Keys: keys, Clock: clock, Host: h.host,
+		Effective: settings(t, append([]string{identityDocuments}, docs...)...), Keys: keys, Clock: clock, Host: h.host,
 		Memory: memory, Firewall: h.fw,
 		Hostname: "self.example", Version: "v0.0.0-test", OpenDevice: h.openDevice, NewRegistry: h.newRegistry,
-		Reload: func() (*Settings, error) { return h.reload() },
+		Reload: func() (*Effective, error) { return h.reload() },
 		Notify: func(state string) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
@@ -134,7 +134,7 @@ func newHarness(t *testing.T, docs ...string) *harness {
 	return h
 }
 
-func (h *harness) openDevice(mesh.Identity, *Settings, int) (Device, error) {
+func (h *harness) openDevice(mesh.Identity, *Effective, int) (Device, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.openErr != nil {
@@ -148,7 +148,7 @@ func (h *harness) openDevice(mesh.Identity, *Settings, int) (Device, error) {
 	return d, nil
 }
 
-func (h *harness) newRegistry(s Service, c *Settings, nodeID string) (Registry, error) {
+func (h *harness) newRegistry(_ Source, c *Effective, nodeID string) (Registry, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	r := agenttest.NewRegistry(c.ClusterID)

@@ -38,7 +38,7 @@ func TestStopKeepsAffiliate(t *testing.T) {
 func TestLeaveOnStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, meshDocument)
-		h.config.LeaveOnStop = func(*Settings) bool { return true }
+		h.config.LeaveOnStop = func(*Effective) bool { return true }
 		h.start()
 		h.registry().DeleteErr = errTest
 		h.stop()
@@ -107,7 +107,7 @@ func TestReloadClusterID(t *testing.T) {
 		h.find(testPeer(2, liveEndpoint))
 		before, old := h.agent.Status().Node.Address, h.registry()
 		old.Deleting = make(chan struct{})
-		h.reload = func() (*Settings, error) { return settings(t, otherCluster(), meshDocument), nil }
+		h.reload = func() (*Effective, error) { return settings(t, otherCluster(), meshDocument), nil }
 		if _, err := h.agent.Reload(h.t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -144,7 +144,7 @@ func TestReloadClusterID(t *testing.T) {
 func TestStopWhileForgetting(t *testing.T) {
 	bubble(t, []string{meshDocument}, func(h *harness) {
 		h.registry().Deleting = make(chan struct{})
-		h.reload = func() (*Settings, error) { return settings(t, otherCluster(), meshDocument), nil }
+		h.reload = func() (*Effective, error) { return settings(t, otherCluster(), meshDocument), nil }
 		if _, err := h.agent.Reload(h.t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -172,7 +172,7 @@ backend: netstack
 		h.find(testPeer(2, liveEndpoint))
 		h.advance(time.Second)
 		first := h.agent.Status().Node
-		h.reload = func() (*Settings, error) {
+		h.reload = func() (*Effective, error) {
 			return settings(t, identityDocuments, strings.Replace(meshDocument, "enabled: true", "enabled: true\nmtu: 1300", 1), doc), nil
 		}
 		restart, err := h.agent.Reload(h.t.Context())
@@ -192,7 +192,7 @@ backend: netstack
 		})
 
 		// All back: the address is the host's again.
-		h.reload = func() (*Settings, error) { return settings(t, identityDocuments, meshDocument), nil }
+		h.reload = func() (*Effective, error) { return settings(t, identityDocuments, meshDocument), nil }
 		if restart, err := h.agent.Reload(h.t.Context()); err != nil || len(restart) != 0 {
 			t.Errorf("Reload = %v, %v", restart, err)
 		}
@@ -208,7 +208,7 @@ func TestReloadSecret(t *testing.T) {
 		p := testPeer(2, liveEndpoint)
 		h.find(p)
 		other := strings.ReplaceAll(identityDocuments, testSecret, strings.ToUpper(testSecret))
-		h.reload = func() (*Settings, error) { return settings(t, other, meshDocument), nil }
+		h.reload = func() (*Effective, error) { return settings(t, other, meshDocument), nil }
 		if _, err := h.agent.Reload(h.t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -226,7 +226,7 @@ func TestReloadSecret(t *testing.T) {
 func TestReloadTurnsMeshOffAndOn(t *testing.T) {
 	bubble(t, []string{meshDocument}, func(h *harness) {
 		h.find(testPeer(2, liveEndpoint))
-		h.reload = func() (*Settings, error) { return settings(t, identityDocuments), nil }
+		h.reload = func() (*Effective, error) { return settings(t, identityDocuments), nil }
 		if _, err := h.agent.Reload(h.t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -235,7 +235,7 @@ func TestReloadTurnsMeshOffAndOn(t *testing.T) {
 		if s := h.agent.Status(); !first.Closed || s.Enabled || len(s.Peers) != 0 || len(h.registries) != 1 {
 			t.Errorf("closed %v, status %+v", first.Closed, s)
 		}
-		h.reload = func() (*Settings, error) { return settings(t, identityDocuments, meshDocument), nil }
+		h.reload = func() (*Effective, error) { return settings(t, identityDocuments, meshDocument), nil }
 		if _, err := h.agent.Reload(h.t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -252,7 +252,7 @@ func TestReloadTurnsMeshOffAndOn(t *testing.T) {
 func TestRegistryFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, meshDocument, secondService)
-		h.config.NewRegistry = func(s Service, c *Settings, nodeID string) (Registry, error) {
+		h.config.NewRegistry = func(s Source, c *Effective, nodeID string) (Registry, error) {
 			if s.Name == "one" {
 				return nil, errTest
 			}

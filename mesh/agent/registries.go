@@ -29,7 +29,7 @@ type runningRegistry struct {
 
 // registryIdentity is everything that makes a new client necessary when it changes.
 type registryIdentity struct {
-	Service   Service
+	Source    Source
 	ClusterID string
 	Secret    [mesh.KeySize]byte
 }
@@ -38,7 +38,7 @@ type registryIdentity struct {
 func (a *Agent) syncRegistries() []mesh.Condition {
 	var failed []mesh.Condition
 	wanted := map[string]registryIdentity{}
-	for _, s := range a.config.Discovery {
+	for _, s := range a.config.Sources {
 		wanted[s.Name] = registryIdentity{s, a.config.ClusterID, a.config.ClusterSecret.Reveal()}
 	}
 	forgotten := a.retire(wanted)
@@ -76,9 +76,9 @@ func (a *Agent) retire(wanted map[string]registryIdentity) (forgotten <-chan str
 // startRegistry starts a client once the former entries are gone: at the same
 // server, a late deletion would hit the new entry.
 func (a *Agent) startRegistry(id registryIdentity, forgotten <-chan struct{}) error {
-	r, err := a.cfg.NewRegistry(id.Service, a.config, a.self.NodeID)
+	r, err := a.cfg.NewRegistry(id.Source, a.config, a.self.NodeID)
 	if err != nil {
-		return fmt.Errorf("discovery service %s: %w", id.Service.Name, err)
+		return fmt.Errorf("discovery service %s: %w", id.Source.Name, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	run := &runningRegistry{Registry: r, identity: id, cancel: cancel}
@@ -89,7 +89,7 @@ func (a *Agent) startRegistry(id registryIdentity, forgotten <-chan struct{}) er
 		case <-forgotten:
 		}
 		if err := r.Run(ctx); err != nil {
-			a.log.Error("discovery client stopped", "service", id.Service.Name, "error", err)
+			a.log.Error("discovery client stopped", "service", id.Source.Name, "error", err)
 		}
 	})
 	run.done.Go(func() {
@@ -105,7 +105,7 @@ func (a *Agent) startRegistry(id registryIdentity, forgotten <-chan struct{}) er
 			}
 		}
 	})
-	a.registries[id.Service.Name] = run
+	a.registries[id.Source.Name] = run
 	return nil
 }
 
@@ -124,7 +124,7 @@ func (a *Agent) forget(r *runningRegistry) {
 	defer cancel()
 	if err := r.Delete(ctx); err != nil {
 		a.log.Warn("our entry at the former discovery service could not be deleted, it expires by itself",
-			"service", r.identity.Service.Name, "error", err)
+			"service", r.identity.Source.Name, "error", err)
 	}
 }
 

@@ -17,13 +17,13 @@ func TestReloadKeepsWhatItHas(t *testing.T) {
 	bubble(t, []string{meshDocument}, func(h *harness) {
 		h.find(testPeer(2, liveEndpoint))
 		before := h.agent.Status()
-		h.reload = func() (*Settings, error) { return nil, errTest }
+		h.reload = func() (*Effective, error) { return nil, errTest }
 		if _, err := h.agent.Reload(h.t.Context()); !errors.Is(err, errTest) {
 			t.Errorf("Reload = %v", err)
 		}
 		dev := h.device()
 		dev.With(func() { dev.PortErr = errTest })
-		h.reload = func() (*Settings, error) {
+		h.reload = func() (*Effective, error) {
 			return settings(t, otherCluster(), "---\napiVersion: v1alpha1\nkind: WirespanConfig\nlistenPort: 4000\n"), nil
 		}
 		if _, err := h.agent.Reload(h.t.Context()); !errors.Is(err, errTest) {
@@ -41,7 +41,7 @@ func TestReloadWithADeniedPort(t *testing.T) {
 	bubble(t, []string{meshDocument}, func(h *harness) {
 		dev := h.device()
 		dev.With(func() { dev.PortErr = fmt.Errorf("open UDP port 500: %w", unix.EACCES) })
-		h.reload = func() (*Settings, error) {
+		h.reload = func() (*Effective, error) {
 			return settings(t, identityDocuments, meshDocument, "---\napiVersion: v1alpha1\nkind: WirespanConfig\nlistenPort: 500\nnodename: renamed\nbackend: netstack\n"), nil
 		}
 		for range 2 { // it still waits the second time

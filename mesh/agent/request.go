@@ -154,7 +154,7 @@ func (a *Agent) reload() ([]string, error) {
 // movePort makes the device listen where next says. A port below 1024 may be
 // denied to an agent that has dropped its privileges: it waits for a restart,
 // and next keeps the port that there is.
-func (a *Agent) movePort(next *Settings) (denied bool, err error) {
+func (a *Agent) movePort(next *Effective) (denied bool, err error) {
 	if a.device == nil || next.ListenPort == a.config.ListenPort {
 		return false, nil
 	}

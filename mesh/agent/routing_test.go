@@ -226,7 +226,7 @@ func TestFirewallDisabled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, meshDocument)
 		off := settings(t, identityDocuments)
-		h.reload = func() (*Settings, error) { return off, nil }
+		h.reload = func() (*Effective, error) { return off, nil }
 		h.start()
 		defer h.stop()
 		h.find(withNetworks(testPeer(1), "10.1.0.0/16"))

@@ -16,7 +16,7 @@ import (
 // needles are all forms in which the secrets of a harness could show.
 func (h *harness) needles() map[string]string {
 	private := h.config.Keys.PrivateKey.Reveal()
-	secret := h.config.Settings.ClusterSecret.Reveal()
+	secret := h.config.Effective.ClusterSecret.Reveal()
 	out := map[string]string{"cluster id": testClusterID, "end of the cluster id": testClusterID[len(testClusterID)-12:]}
 	for name, b := range map[string][32]byte{"private key": private, "cluster secret": secret} {
 		out[name+", base64"] = base64.StdEncoding.EncodeToString(b[:])
@@ -35,13 +35,13 @@ func TestSecretsNeverShow(t *testing.T) {
 		h.find(p)
 		h.advance(time.Minute)
 		h.device().With(func() {})
-		h.reload = func() (*Settings, error) { return nil, errTest }
+		h.reload = func() (*Effective, error) { return nil, errTest }
 		_, reloadErr := h.agent.Reload(h.t.Context())
-		h.reload = func() (*Settings, error) { return settings(t, otherCluster(), meshDocument), nil }
+		h.reload = func() (*Effective, error) { return settings(t, otherCluster(), meshDocument), nil }
 		shown := map[string]string{
 			"status":    string(must(json.Marshal(h.agent.Status()))),
 			"resources": dump(h.agent, false),
-			"settings":  fmt.Sprintf("%v %+v", h.config.Keys, h.config.Settings.ClusterSecret),
+			"settings":  fmt.Sprintf("%v %+v", h.config.Keys, h.config.Effective.ClusterSecret),
 			"error":     reloadErr.Error(),
 		}
 		revealed := dump(h.agent, true)

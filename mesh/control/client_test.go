@@ -56,7 +56,7 @@ func TestClient(t *testing.T) {
 	if err := cl.Accept(ctx, "node-9"); !errors.As(err, &refusal) || refusal.Code != http.StatusUnprocessableEntity {
 		t.Errorf("Accept = %v", err)
 	}
-	c.reload = func() (*agent.Settings, error) { return nil, errTest }
+	c.reload = func() (*agent.Effective, error) { return nil, errTest }
 	if _, err := cl.Reload(ctx); err == nil || err.Error() != errTest.Error() {
 		t.Errorf("Reload = %v", err)
 	}

@@ -43,18 +43,18 @@ type harness struct {
 	keys   state.Keys
 
 	mu       sync.Mutex
-	reload   func() (*agent.Settings, error)
+	reload   func() (*agent.Effective, error)
 	device   *agenttest.Device
 	registry *agenttest.Registry
 }
 
-func testSettings(t *testing.T, more string) *agent.Settings {
+func testSettings(t *testing.T, more string) *agent.Effective {
 	t.Helper()
 	c, err := config.Load([]config.File{{Name: "test.yaml", Data: []byte(testDocuments + more)}}, config.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &agent.Settings{Config: c, Discovery: []agent.Service{{Name: "one"}}}
+	return &agent.Effective{Config: c, Sources: []agent.Source{{Name: "one"}}}
 }
 
 // run starts an agent. It may be used inside a synctest bubble.
@@ -64,17 +64,17 @@ func run(t *testing.T) *harness {
 	keys := must(state.LoadKeys(st, "", nil))
 	h := &harness{t: t, keys: keys, exited: make(chan error, 1), device: agenttest.NewDevice()}
 	h.agent = must(agent.New(agent.Config{
-		Settings: testSettings(t, ""), Keys: keys,
+		Effective: testSettings(t, ""), Keys: keys,
 		Clock: must(state.OpenClock(st)), Memory: must(state.OpenMemory(st)), Host: agenttest.NewHost(),
 		Hostname: "self.example", Version: "v0.0.0-test",
-		OpenDevice: func(mesh.Identity, *agent.Settings, int) (agent.Device, error) { return h.device, nil },
-		NewRegistry: func(_ agent.Service, c *agent.Settings, _ string) (agent.Registry, error) {
+		OpenDevice: func(mesh.Identity, *agent.Effective, int) (agent.Device, error) { return h.device, nil },
+		NewRegistry: func(_ agent.Source, c *agent.Effective, _ string) (agent.Registry, error) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			h.registry = agenttest.NewRegistry(c.ClusterID)
 			return h.registry, nil
 		},
-		Reload: func() (*agent.Settings, error) { return h.reload() },
+		Reload: func() (*agent.Effective, error) { return h.reload() },
 	}))
 	ctx, cancel := context.WithCancel(context.Background())
 	h.cancel = cancel

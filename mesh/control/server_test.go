@@ -120,9 +120,9 @@ func TestControlAnswers(t *testing.T) {
 
 func TestControlReload(t *testing.T) {
 	c := serveControl(t, nil)
-	c.reload = func() (*agent.Settings, error) { return nil, errTest }
+	c.reload = func() (*agent.Effective, error) { return nil, errTest }
 	c.want("POST", "/v1/reload", 422, errTest.Error())
-	c.reload = func() (*agent.Settings, error) {
+	c.reload = func() (*agent.Effective, error) {
 		return testSettings(t, "---\napiVersion: v1alpha1\nkind: WirespanConfig\nbackend: netstack\n"), nil
 	}
 	c.want("POST", "/v1/reload", 200, `{"restart":["backend"]}`)

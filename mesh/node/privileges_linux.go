@@ -1,4 +1,4 @@
-package main
+package node
 
 import (
 	"fmt"
@@ -16,12 +16,12 @@ import (
 // addresses, socket marks), CAP_NET_BIND_SERVICE for a listen port below 1024,
 // and CAP_DAC_OVERRIDE where a root agent must go on reading or writing files
 // that are somebody else's.
-func (n *node) capabilities() []uintptr {
+func (n *Node) capabilities() []uintptr {
 	keep := []uintptr{unix.CAP_NET_ADMIN}
 	if n.config.ListenPort != 0 && n.config.ListenPort < 1024 {
 		keep = append(keep, unix.CAP_NET_BIND_SERVICE)
 	}
-	if slices.ContainsFunc(append(n.cli.sources(), n.state.Root(), n.config.IdentityDir), foreign) {
+	if slices.ContainsFunc(append(slices.Clone(n.cfg.Files), n.state.Root(), n.config.IdentityDir), foreign) {
 		keep = append(keep, unix.CAP_DAC_OVERRIDE)
 	}
 	return keep

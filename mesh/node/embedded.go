@@ -1,4 +1,4 @@
-package main
+package node
 
 import (
 	"context"
@@ -7,37 +7,33 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"strconv"
 	"time"
 
-	"golang.org/x/term"
-
 	"github.com/wirespan/wirespan/device/bind"
 	"github.com/wirespan/wirespan/discovery/server"
 	"github.com/wirespan/wirespan/mesh"
-	"github.com/wirespan/wirespan/mesh/agent"
 	"github.com/wirespan/wirespan/mesh/config"
 	"github.com/wirespan/wirespan/mesh/state"
 )
 
 const (
-	embeddedService = "embedded"
-	snapshotFile    = "discovery.snapshot"
-	joinTokenFile   = "join-token"
+	snapshotFile = "discovery.snapshot"
+	// JoinTokenFile is where, in the state directory, a founder keeps the token.
+	JoinTokenFile = "join-token"
 )
 
-// embedded is the discovery server of a founder. It serves its own cluster
+// embeddedServer is the discovery server of a founder. It serves its own cluster
 // only, with a certificate that it made itself and that the join token pins.
-type embedded struct {
+type embeddedServer struct {
 	server   *server.Server
 	listener net.Listener
 	pin      [32]byte
 }
 
 // listen makes the server and opens its port.
-func (n *node) listen(ctx context.Context) error {
+func (n *Node) listen(ctx context.Context) error {
 	cert, pin, err := n.certificate()
 	if err != nil {
 		return err
@@ -59,11 +55,11 @@ func (n *node) listen(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("embedded discovery server: %w (choose another address with --discovery-listen)", err)
 	}
-	n.server = &embedded{srv, l, pin}
+	n.server = &embeddedServer{srv, l, pin}
 	return nil
 }
 
-func (n *node) certificate() (tls.Certificate, [32]byte, error) {
+func (n *Node) certificate() (tls.Certificate, [32]byte, error) {
 	if n.state.Root() == config.StateMemory {
 		return server.MemoryCertificate(time.Now())
 	}
@@ -71,18 +67,18 @@ func (n *node) certificate() (tls.Certificate, [32]byte, error) {
 }
 
 // service is how this node itself reaches its server.
-func (e *embedded) service() agent.Service {
+func (e *embeddedServer) service() service {
 	addr := e.listener.Addr().(*net.TCPAddr).AddrPort()
 	ip := addr.Addr().Unmap()
 	if ip.IsUnspecified() {
 		ip = netip.AddrFrom4([4]byte{127, 0, 0, 1}) // Go's wildcard listeners take both families
 	}
-	return agent.Service{Name: embeddedService, Endpoints: []string{netip.AddrPortFrom(ip, addr.Port()).String()}, Pin: e.pin}
+	return service{Endpoints: []string{netip.AddrPortFrom(ip, addr.Port()).String()}, Pin: e.pin}
 }
 
 // observed is called by the agent whenever it has looked at the host's links: a
 // founder's join token must name addresses that work.
-func (n *node) observed(links []mesh.Link) {
+func (n *Node) observed(links []mesh.Link) {
 	if n.server != nil {
 		n.offer(links)
 	}
@@ -90,7 +86,7 @@ func (n *node) observed(links []mesh.Link) {
 
 // advertise keeps in the state directory where and with which key this node's
 // server can be reached; join tokens are made of it.
-func (n *node) advertise(links []mesh.Link) error {
+func (n *Node) advertise(links []mesh.Link) error {
 	servers := serverAddresses(n.config, links, n.server.listener.Addr().(*net.TCPAddr).AddrPort())
 	if slices.Equal(servers, n.cluster.Servers) && n.server.pin == n.cluster.Pin {
 		return nil
@@ -103,7 +99,7 @@ func (n *node) advertise(links []mesh.Link) error {
 }
 
 // token is what another box needs to join.
-func (n *node) token() (string, error) {
+func (n *Node) token() (string, error) {
 	if len(n.cluster.Servers) == 0 {
 		return "", errors.New("no address of the discovery server is known that others could reach: start the agent, name one with --advertise-discovery, or let --address-filters admit one of this host's")
 	}
@@ -138,9 +134,9 @@ func serverAddresses(c *config.Config, links []mesh.Link, listen netip.AddrPort)
 	return out
 }
 
-// offer hands the token to the user: on a terminal if there is one, otherwise
-// in a file that only this user may read.
-func (n *node) offer(links []mesh.Link) {
+// offer hands the token to the user if it has changed: on a terminal, say, or
+// else in a file that only this user may read.
+func (n *Node) offer(links []mesh.Link) {
 	err := n.advertise(links)
 	var text string
 	if err == nil {
@@ -154,17 +150,39 @@ func (n *node) offer(links []mesh.Link) {
 		return
 	}
 	n.offered = text
-	if f, ok := n.cli.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		fmt.Fprintf(f, "To add another box to this mesh, run there:\n\n    wirespan up --join %s\n\n", text)
+	if n.cfg.ShowToken != nil && n.cfg.ShowToken(text) {
 		return
 	}
 	if n.state.Root() == config.StateMemory {
 		n.log.Warn("no join token is shown: standard output is no terminal, and with the state in memory there is no file for it")
 		return
 	}
-	if err := n.state.Replace(joinTokenFile, []byte(text+"\n")); err != nil {
+	if err := n.state.Replace(JoinTokenFile, []byte(text+"\n")); err != nil {
 		n.log.Warn("writing the join token", "error", err)
 		return
 	}
-	n.log.Info("to add another box to this mesh, run wirespan up --join @FILE there, with this file", "file", n.state.Path(joinTokenFile))
+	n.log.Info("to add another box to this mesh, run wirespan up --join @FILE there, with this file", "file", n.state.Path(JoinTokenFile))
 }
+
+// Token returns what another box needs to join the cluster that this node has
+// founded or joined. An agent may run meanwhile.
+func Token(c Config) (string, error) {
+	if known, err := Known(c.Config); err != nil {
+		return "", err
+	} else if !known {
+		return "", errNoCluster
+	}
+	n, err := locate(c)
+	if err != nil {
+		return "", err
+	}
+	if err := n.enter(false); err != nil {
+		return "", err
+	}
+	if n.cluster == nil {
+		return "", errNoCluster
+	}
+	return n.token()
+}
+
+var errNoCluster = errors.New("this node has neither founded nor joined a cluster by wirespan up (a cluster that is configured in files is joined by the same files)")

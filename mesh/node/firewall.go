@@ -1,4 +1,4 @@
-package main
+package node
 
 import (
 	"encoding/json"
@@ -138,10 +138,10 @@ func (inside) Lookup(firewall.Query, firewall.Policy) (firewall.Explanation, err
 	return firewall.Explanation{}, errors.New("a netstack asks no kernel")
 }
 
-// firewall is what routes and filters for the backend. What an agent had applied
+// openFirewall returns what routes and filters for the backend. What an agent had applied
 // before that was turned off is taken back. A netstack leaves it alone, for it may
 // be there only because a TUN can't be made today.
-func (n *node) firewall(plane *dataPlane, memory *state.Memory) (agent.Firewall, *kernel, error) {
+func (n *Node) openFirewall(plane *dataPlane, memory *state.Memory) (agent.Firewall, *kernel, error) {
 	switch {
 	case plane.backend.Netstack:
 		if memory.Policy().Table != "" {
@@ -174,7 +174,7 @@ func removeUnremembered(cfg *config.Config, clusterID string, log hclog.Logger) 
 
 // removeRules takes back what an agent that no longer runs has left in the
 // kernel. What can't be removed is not forgotten.
-func (n *node) removeRules(memory *state.Memory) error {
+func (n *Node) removeRules(memory *state.Memory) error {
 	if memory.Policy().Table == "" {
 		return nil
 	}

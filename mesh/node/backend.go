@@ -1,4 +1,4 @@
-package main
+package node
 
 import (
 	"context"
@@ -44,7 +44,7 @@ type dataPlane struct {
 	backend agent.Backend
 	name    string // of the interface, as the process started with it
 	log     hclog.Logger
-	// opened is called with each new netstack; nil: nobody cares.
+	// opened is called with each new netstack; nil: not called.
 	opened func(*netstack.Netstack)
 	stack  atomic.Pointer[netstack.Netstack]
 
@@ -53,7 +53,7 @@ type dataPlane struct {
 }
 
 // open opens the device of one identity.
-func (p *dataPlane) open(self mesh.Identity, c *agent.Settings, mtu int) (agent.Device, error) {
+func (p *dataPlane) open(self mesh.Identity, c *agent.Effective, mtu int) (agent.Device, error) {
 	plane, err := p.plane(self, c, mtu)
 	if err != nil {
 		return nil, err
@@ -69,7 +69,7 @@ func (p *dataPlane) open(self mesh.Identity, c *agent.Settings, mtu int) (agent.
 	return &servedDevice{dev, serveUAPI(dev, c, p)}, nil
 }
 
-func (p *dataPlane) plane(self mesh.Identity, c *agent.Settings, mtu int) (device.Interface, error) {
+func (p *dataPlane) plane(self mesh.Identity, c *agent.Effective, mtu int) (device.Interface, error) {
 	if !p.backend.Netstack {
 		return tun.Open(p.name, mtu)
 	}

@@ -1,17 +1,11 @@
-package main
+package node
 
 import (
 	"context"
-	"os"
-	"path/filepath"
 
 	"github.com/wirespan/wirespan/device"
 	"github.com/wirespan/wirespan/mesh/agent"
-	"github.com/wirespan/wirespan/mesh/config"
 )
-
-// uapiDirectory is where wg(8) looks for userspace interfaces.
-const uapiDirectory = "/var/run/wireguard"
 
 // servedDevice is a device together with its wg(8) socket.
 type servedDevice struct {
@@ -27,7 +21,7 @@ func (d *servedDevice) Close() error {
 
 // serveUAPI serves wg(8) beside the device. It is a convenience: a socket that
 // can't be made is only warned of.
-func serveUAPI(dev *device.Device, c *agent.Settings, p *dataPlane) (stop func()) {
+func serveUAPI(dev *device.Device, c *agent.Effective, p *dataPlane) (stop func()) {
 	path, err := uapiSocket(c.Config, p.name)
 	if err != nil {
 		return func() {}
@@ -44,13 +38,4 @@ func serveUAPI(dev *device.Device, c *agent.Settings, p *dataPlane) (stop func()
 		cancel()
 		<-done
 	}
-}
-
-// uapiSocket is where the wg(8) socket of an interface lies.
-func uapiSocket(c *config.Config, name string) (string, error) {
-	if os.Geteuid() == 0 {
-		return filepath.Join(uapiDirectory, name+".sock"), nil
-	}
-	control, err := controlSocket(c)
-	return filepath.Join(filepath.Dir(control), name+".sock"), err
 }

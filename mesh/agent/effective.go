@@ -1,0 +1,53 @@
+package agent
+
+import (
+	"cmp"
+
+	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/config"
+)
+
+// wireGuardOverhead is what a tunnel packet grows by on an IPv6 underlay, in
+// bytes: IPv6 40, UDP 8, WireGuard 32.
+const wireGuardOverhead = 80
+
+// Source is a registry to use.
+type Source struct {
+	Name string // unique; for status and logs
+	Spec any    // what NewRegistry makes it of; a changed Spec makes a new registry
+}
+
+// Effective is the effective configuration: what files, environment and flags
+// say, with the cluster of the state directory where they name none.
+type Effective struct {
+	*config.Config
+	Sources []Source
+}
+
+// mesh is the part that decisions depend on, with the MTU that fits this host
+// if none is configured.
+func (e *Effective) mesh(links []mesh.Link) mesh.Config {
+	m := e.Mesh()
+	if e.KubeSpan.MTU == 0 {
+		m.MTU = tunnelMTU(links)
+	}
+	return m
+}
+
+// tunnelMTU is min(1420, underlay − 80), and never below IPv6's minimum. The
+// underlay is the smallest link that holds a default route or, where there is
+// none, the smallest that is up.
+func tunnelMTU(links []mesh.Link) int {
+	routed, any := 0, 0
+	for _, l := range links {
+		if !l.Up || l.Loopback || l.MTU == 0 || l.Kind == "tun" || l.Kind == "wireguard" {
+			continue
+		}
+		any = min(cmp.Or(any, l.MTU), l.MTU)
+		if l.DefaultRoute {
+			routed = min(cmp.Or(routed, l.MTU), l.MTU)
+		}
+	}
+	underlay := cmp.Or(routed, any, mesh.DefaultMTU+wireGuardOverhead)
+	return max(mesh.MinimumMTU, min(mesh.DefaultMTU, underlay-wireGuardOverhead))
+}

@@ -1,0 +1,25 @@
+package node
+
+import (
+	"os"
+	"time"
+
+	"github.com/wirespan/wirespan/mesh/state"
+)
+
+// openClock guards against a clock behind the last run, and sets it forward
+// where that is allowed.
+func (n *Node) openClock() (*state.Clock, error) {
+	clock, err := state.OpenClock(n.state)
+	if err != nil {
+		return nil, err
+	}
+	if behind := clock.Behind(time.Now()); behind > 0 && os.Geteuid() == 0 && !n.config.NoClockFix {
+		if err := clock.Fix(); err != nil {
+			n.log.Warn("the clock is behind this node's last run", "by", behind, "error", err)
+		} else {
+			n.log.Warn("the clock was behind this node's last run and has been set forward", "by", behind)
+		}
+	}
+	return clock, nil
+}

@@ -1,0 +1,49 @@
+package node
+
+import (
+	"errors"
+
+	"github.com/wirespan/wirespan/mesh/agent"
+	"github.com/wirespan/wirespan/mesh/config"
+	"github.com/wirespan/wirespan/mesh/state"
+)
+
+// service is a discovery service to use: one server, at one or more addresses.
+type service struct {
+	Endpoints []string // host:port
+	Insecure  bool     // plaintext
+	Pin       [32]byte // SHA-256 of the server's SubjectPublicKeyInfo; zero: system roots
+}
+
+// effective joins a configuration with this node's cluster and server.
+func (n *Node) effective(c *config.Config) (*agent.Effective, error) {
+	var own service
+	if n.server != nil {
+		own = n.server.service()
+	}
+	return effective(c, n.cluster, own)
+}
+
+// effective joins the configuration with a cluster from the state directory,
+// which counts only if the configuration names none. own is the founder's
+// embedded discovery server.
+func effective(c *config.Config, cluster *state.Cluster, own service) (*agent.Effective, error) {
+	e := &agent.Effective{Config: c}
+	add := func(name string, s service) { e.Sources = append(e.Sources, agent.Source{Name: name, Spec: s}) }
+	for _, s := range c.Services {
+		add(s.Name, service{Endpoints: []string{s.Endpoint}, Insecure: s.Insecure})
+	}
+	if !c.Standalone() {
+		return e, nil
+	}
+	if cluster == nil {
+		return nil, errors.New("no cluster: the configuration names none, and this node has neither founded nor joined one")
+	}
+	c.ClusterID, c.ClusterSecret = cluster.ID, cluster.Secret
+	if cluster.Founder {
+		add("embedded", own)
+	} else {
+		add("joined", service{Endpoints: cluster.Servers, Pin: cluster.Pin})
+	}
+	return e, nil
+}

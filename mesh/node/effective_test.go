@@ -1,0 +1,76 @@
+package node
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/agent"
+	"github.com/wirespan/wirespan/mesh/config"
+	"github.com/wirespan/wirespan/mesh/state"
+)
+
+const (
+	testClusterID = "Zq3vT8kLr0pW5xYb1nCe7sGd4hJf6mAu9oQi2tRzBNU="
+	testSecret    = "sH5wPz1kN9cVb3mQx7rTy0uJd2fGa4eLi6oKn8pRsMU="
+)
+
+const testDocuments = `
+apiVersion: v1alpha1
+kind: DiscoveryIdentityConfig
+clusterID: ` + testClusterID + `
+clusterSecret: ` + testSecret + `
+---
+apiVersion: v1alpha1
+kind: DiscoveryServiceConfig
+name: one
+endpoint: https://discovery.example/
+`
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func TestEffective(t *testing.T) {
+	load := func(docs string) *config.Config {
+		t.Helper()
+		return must(config.Load([]config.File{{Name: "f", Data: []byte(docs)}}, config.Options{ClusterProvided: true}))
+	}
+	own := service{Endpoints: []string{"127.0.0.1:1"}, Pin: [32]byte{9}}
+	embedded := agent.Source{Name: "embedded", Spec: own}
+	files := agent.Source{Name: "one", Spec: service{Endpoints: []string{"discovery.example:443"}}}
+	token := config.Token{
+		ClusterID: testClusterID, Secret: must(mesh.ParseSecret(testSecret)),
+		Servers: []string{"192.0.2.1:51820", "[2001:db8::1]:51820"}, Pin: [32]byte{1, 2, 3},
+	}
+	joined := &state.Cluster{ID: "joined", Secret: token.Secret, Servers: token.Servers, Pin: token.Pin}
+	for name, test := range map[string]struct {
+		docs    string
+		cluster *state.Cluster
+		id      string
+		sources []agent.Source
+	}{
+		"files":          {testDocuments, nil, testClusterID, []agent.Source{files}},
+		"files win":      {testDocuments, joined, testClusterID, []agent.Source{files}},
+		"joined":         {"", joined, "joined", []agent.Source{{Name: "joined", Spec: service{Endpoints: token.Servers, Pin: token.Pin}}}},
+		"founder":        {"", &state.Cluster{ID: "own", Secret: token.Secret, Founder: true}, "own", []agent.Source{embedded}},
+		"founder & file": {strings.SplitAfterN(testDocuments, "---\n", 2)[1], &state.Cluster{ID: "own", Secret: token.Secret, Founder: true}, "own", []agent.Source{files, embedded}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, err := effective(load(test.docs), test.cluster, own)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s.ClusterID != test.id || s.ClusterSecret.IsZero() || !reflect.DeepEqual(s.Sources, test.sources) {
+				t.Errorf("cluster %q, discovery %+v; want %q, %+v", s.ClusterID, s.Sources, test.id, test.sources)
+			}
+		})
+	}
+	if _, err := effective(load(""), nil, own); err == nil || !strings.Contains(err.Error(), "no cluster") {
+		t.Errorf("without any cluster: %v", err)
+	}
+}

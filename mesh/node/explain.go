@@ -1,0 +1,31 @@
+package node
+
+import (
+	"github.com/wirespan/wirespan/mesh/config"
+)
+
+// Hints about configurations that may surprise.
+const (
+	HostRulesHint = "Talos' NetworkDefaultActionConfig and NetworkRuleConfig do not apply to traffic of the mesh; WirespanConfig's ingress does"
+	EnableHint    = "set enabled: true in a KubeSpanConfig document to turn it on"
+)
+
+// explain says once what of the configuration may surprise.
+func (n *Node) explain() {
+	if n.config.KubernetesRegistry {
+		n.log.Info("the Kubernetes discovery registry is enabled in the configuration, but not used yet")
+	}
+	if n.config.HostRules {
+		n.log.Info(HostRulesHint)
+	}
+	for _, i := range n.config.Ignored {
+		n.log.Info("configuration document is not used by wirespan", "kind", i.Kind, "file", i.File, "line", i.Line)
+	}
+	n.explainMesh(n.config)
+}
+
+func (n *Node) explainMesh(cfg *config.Config) {
+	if !cfg.KubeSpan.Enabled {
+		n.log.Info("the mesh is off, this node only takes part in discovery: " + EnableHint)
+	}
+}

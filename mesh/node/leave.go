@@ -1,0 +1,161 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/wirespan/wirespan/discovery"
+	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/agent"
+	"github.com/wirespan/wirespan/mesh/config"
+	"github.com/wirespan/wirespan/mesh/state"
+)
+
+// leaveTimeout bounds the deletion from one discovery service.
+const leaveTimeout = 15 * time.Second
+
+// Known reports whether this host has a node to speak of, without making one.
+func Known(c *config.Config) (bool, error) {
+	dir := c.IdentityDir
+	if dir == "" {
+		var err error
+		if dir, err = StateDir(c); err != nil {
+			return false, err
+		}
+	}
+	_, err := os.Stat(filepath.Join(dir, mesh.NodeIdentityFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return true, err
+}
+
+// Leave deletes the affiliate of a node whose agent does not run, and removes
+// the rules and sockets that it left. Its interface and addresses died with it.
+// Left is false if this host has never had a node.
+func Leave(ctx context.Context, c Config) (left bool, err error) {
+	known, err := Known(c.Config)
+	if err != nil {
+		return false, err
+	}
+	if !known {
+		return false, removeUnremembered(c.Config, c.Config.ClusterID, c.logger())
+	}
+	n, err := locate(c)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, n.Close()) }()
+	if err := n.take(); err != nil {
+		return false, fmt.Errorf("no agent answers on the control socket, so this command leaves by itself: %w", err)
+	}
+	n.removeSockets()
+	err = n.leaveServices(ctx)
+	// Rules go last, and also if no service could be reached.
+	return true, errors.Join(err, n.removeAllRules())
+}
+
+func (n *Node) removeAllRules() error {
+	memory, err := state.OpenPolicy(n.state)
+	switch {
+	case err != nil:
+		return err
+	case memory.Policy().Table == "":
+		return removeUnremembered(n.config, n.clusterID(), n.log)
+	}
+	return n.removeRules(memory)
+}
+
+// clusterID returns the configuration's or the state directory's; empty if
+// neither names one.
+func (n *Node) clusterID() string {
+	if n.cluster != nil {
+		return n.cluster.ID
+	}
+	return n.config.ClusterID
+}
+
+// leaveServices deletes this node from the discovery services.
+func (n *Node) leaveServices(ctx context.Context) error {
+	if err := n.enter(false); err != nil {
+		return err
+	}
+	if n.founder() {
+		stop, err := n.serveBriefly(ctx)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	e, err := n.effective(n.config)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, s := range e.Sources {
+		if err := n.deleteFrom(ctx, s, e); err != nil {
+			errs = append(errs, fmt.Errorf("deleting this node from discovery service %s: %w (it expires by itself within %s)", s.Name, err, discovery.MaxTTL))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (n *Node) deleteFrom(ctx context.Context, s agent.Source, e *agent.Effective) error {
+	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
+	defer cancel()
+	r, err := n.newRegistry(s, e, n.keys.NodeID)
+	if err != nil {
+		return err
+	}
+	return r.Delete(ctx)
+}
+
+// serveBriefly runs the founder's own discovery server, whose snapshot holds
+// what is to be deleted.
+func (n *Node) serveBriefly(ctx context.Context) (stop func(), err error) {
+	if err := n.listen(ctx); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := n.server.server.Serve(ctx, n.server.listener); err != nil {
+			n.log.Warn("embedded discovery server", "error", err)
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}, nil
+}
+
+// removeSockets removes what a killed agent has left behind.
+func (n *Node) removeSockets() {
+	if path, err := ControlSocket(n.config); err == nil {
+		removeStale(path)
+	}
+	if path, err := uapiSocket(n.config, n.config.InterfaceName); err == nil {
+		removeStale(path)
+	}
+}
+
+// removeStale removes a socket on which no process answers.
+func removeStale(path string) {
+	conn, err := net.Dial("unix", path)
+	if err == nil {
+		_ = conn.Close()
+		return
+	}
+	if info, statErr := os.Lstat(path); statErr == nil && info.Mode().Type() == fs.ModeSocket && errors.Is(err, unix.ECONNREFUSED) {
+		_ = os.Remove(path)
+	}
+}

@@ -1,0 +1,308 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/hashicorp/go-hclog"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/wirespan/wirespan/device/netstack"
+	"github.com/wirespan/wirespan/discovery/server"
+	"github.com/wirespan/wirespan/mesh/agent"
+	"github.com/wirespan/wirespan/mesh/config"
+	"github.com/wirespan/wirespan/mesh/control"
+	"github.com/wirespan/wirespan/mesh/host"
+	"github.com/wirespan/wirespan/mesh/state"
+	"github.com/wirespan/wirespan/mesh/unixsocket"
+)
+
+// Config is what a node is made of. Only Config is required.
+type Config struct {
+	Config  *config.Config                 // as loaded; it may leave the cluster to the state directory
+	Load    func() (*config.Config, error) // loads the configuration again; nil: there is nothing to reload
+	Files   []string                       // what Load reads, and a node without privileges must still be able to
+	Hangups <-chan os.Signal               // each one reloads, as SIGHUP does; nil: none
+	Token   *config.Token                  // of the cluster to join; nil: the one in the state directory, or a new one
+	// ShowToken shows a founder's join token to the user, and again whenever it
+	// changes. It reports false if it can't: the token then goes into a file.
+	ShowToken func(token string) bool
+	Opened    func(*netstack.Netstack) // called with each new netstack; nil: not called
+	// Exclusive says that the process is this node's alone: it then drops
+	// privileges and tells the service manager (sd_notify(3)) how it fares.
+	Exclusive bool
+	Version   string
+	Log       hclog.Logger // default: none
+}
+
+func (c Config) logger() hclog.Logger {
+	if c.Log == nil {
+		return hclog.NewNullLogger()
+	}
+	return c.Log
+}
+
+// Node is a node that was opened. Use [Open].
+type Node struct {
+	cfg     Config
+	log     hclog.Logger
+	config  *config.Config // as last loaded
+	state   *state.Dir
+	keys    state.Keys
+	cluster *state.Cluster  // nil if the configuration names the cluster
+	server  *embeddedServer // nil unless this node is the cluster's founder
+	offered string          // the join token as last shown or written
+
+	agent   *agent.Agent
+	host    *host.Host
+	kernel  *kernel         // nil: nothing of ours is in it
+	control *control.Server // nil: none
+}
+
+// Open takes the state directory, enters the cluster and opens what the node
+// listens on. Nothing is routed, and nothing goes out, before [Node.Run]. A node
+// that is not run must be closed.
+func Open(ctx context.Context, c Config) (n *Node, err error) {
+	if n, err = locate(c); err != nil {
+		return nil, err
+	}
+	if err := n.open(ctx); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	return n, nil
+}
+
+// locate finds the state directory, without taking it from an agent that may run.
+func locate(c Config) (*Node, error) {
+	dir, err := StateDir(c.Config)
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{cfg: c, log: c.logger(), config: c.Config}
+	n.state, err = state.Open(dir, n.log)
+	return n, err
+}
+
+// take takes the state directory, and reads the keys or makes them.
+func (n *Node) take() (err error) {
+	if err := n.state.Lock(); err != nil {
+		return err
+	}
+	n.keys, err = state.LoadKeys(n.state, n.config.IdentityDir, n.log)
+	return err
+}
+
+func (n *Node) open(ctx context.Context) error {
+	if err := n.take(); err != nil {
+		return err
+	}
+	backend, err := chooseBackend(n.config.Backend)
+	if err != nil && n.config.KubeSpan.Enabled {
+		return err
+	}
+	clock, err := n.openClock()
+	if err != nil {
+		return err
+	}
+	if err := n.enter(true); err != nil {
+		return err
+	}
+	if n.founder() {
+		if err := n.listen(ctx); err != nil {
+			return err
+		}
+	}
+	settings, err := n.effective(n.config)
+	if err != nil {
+		return err
+	}
+	n.explain()
+	plane := &dataPlane{backend: backend, name: n.config.InterfaceName, log: n.log.Named("device"), opened: n.cfg.Opened}
+	memory, err := state.OpenMemory(n.state)
+	if err != nil {
+		return err
+	}
+	var routing agent.Firewall
+	if routing, n.kernel, err = n.openFirewall(plane, memory); err != nil {
+		return err
+	}
+	n.host = host.New()
+	c := agent.Config{
+		Effective: settings, Keys: n.keys, Clock: clock, Memory: memory, Firewall: routing, Host: n.host,
+		Backend: plane.backend, OpenDevice: plane.open, NewRegistry: n.newRegistry,
+		OS: host.OperatingSystem(), Version: n.cfg.Version,
+		Observed: n.observed, LeaveOnStop: n.leaveOnStop, Log: n.log,
+	}
+	c.Hostname, _ = os.Hostname() // none: nothing to announce
+	if n.cfg.Load != nil {
+		c.Reload = n.reload
+	}
+	if n.cfg.Exclusive {
+		watchdog, _ := daemon.SdWatchdogEnabled(false)
+		c.Notify, c.Watchdog = n.notify, watchdog/2
+	}
+	if n.agent, err = agent.New(c); err != nil {
+		return err
+	}
+	return n.openControl(plane)
+}
+
+// Close gives back what Open took. Run does it, too.
+func (n *Node) Close() error {
+	var errs []error
+	if n.kernel != nil {
+		errs = append(errs, n.kernel.Close())
+	}
+	if n.server != nil {
+		_ = n.server.listener.Close() // it may be closed already, by Serve
+	}
+	return errors.Join(append(errs, n.state.Close())...)
+}
+
+// Run runs the node until ctx is done or it has left the mesh, and closes it.
+// The agent ends first, since leaving the mesh still needs the embedded
+// discovery server; the control socket ends last, so that `wirespan down` sees
+// by it that everything has ended.
+func (n *Node) Run(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, n.Close()) }()
+	last, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	socket, last := errgroup.WithContext(last)
+	outer, stop := context.WithCancel(last)
+	defer stop()
+	g, outer := errgroup.WithContext(outer)
+	inner, cancel := context.WithCancel(ctx)
+	defer cancel()
+	context.AfterFunc(outer, cancel) // another part failed
+	if n.server != nil {
+		g.Go(func() error { return n.server.server.Serve(outer, n.server.listener) })
+	}
+	if n.control != nil {
+		socket.Go(func() error { return n.control.Run(last) })
+	}
+	g.Go(func() error { return n.host.Run(outer) })
+	if n.kernel != nil {
+		g.Go(func() error { return n.kernel.Run(outer) })
+	}
+	g.Go(func() error { n.reloadOnHangup(outer); return nil })
+	g.Go(func() error {
+		defer stop()
+		return n.agent.Run(inner)
+	})
+	err = g.Wait()
+	end()
+	return errors.Join(err, socket.Wait())
+}
+
+// reloadOnHangup reloads on SIGHUP.
+func (n *Node) reloadOnHangup(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-n.cfg.Hangups:
+			_, _ = n.agent.Reload(ctx) // the agent logs the outcome
+		}
+	}
+}
+
+// Agent returns the loop, for status, resources, pings and reloads.
+func (n *Node) Agent() *agent.Agent { return n.agent }
+
+// enter finds the cluster: the configuration's, the token's, the one in the
+// state directory or, if found is set, a new one.
+func (n *Node) enter(found bool) (err error) {
+	if !n.config.Standalone() {
+		if n.cfg.Token != nil {
+			return ErrTwoClusters
+		}
+		return nil
+	}
+	if n.cfg.Token != nil {
+		n.cluster, err = state.JoinCluster(n.state, *n.cfg.Token)
+	} else {
+		n.cluster, err = state.LoadCluster(n.state)
+	}
+	if err != nil || n.cluster != nil || !found {
+		return err
+	}
+	if _, err := n.state.Read(server.KeyFile); !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("state directory %q holds the key of a discovery server, but cluster.yaml is missing: restore it from a backup, or remove %s to found a new mesh", n.state.Root(), server.KeyFile)
+	}
+	n.cluster, err = state.FoundCluster(n.state)
+	return err
+}
+
+// ErrTwoClusters reports a join token beside a configuration that names a cluster.
+var ErrTwoClusters = errors.New("--join: the configuration already names a cluster (remove the token, or the identity from the configuration)")
+
+func (n *Node) founder() bool { return n.cluster != nil && n.cluster.Founder }
+
+// reload loads the configuration again. The agent's loop calls it, as it calls
+// observed and notify.
+func (n *Node) reload() (*agent.Effective, error) {
+	cfg, err := n.cfg.Load()
+	if err != nil {
+		return nil, err
+	}
+	e, err := n.effective(cfg)
+	if err != nil {
+		return nil, err
+	}
+	n.log.SetLevel(hclog.LevelFromString(cfg.Logging.Level))
+	if cfg.KubeSpan.Enabled != n.config.KubeSpan.Enabled {
+		n.explainMesh(cfg)
+	}
+	n.config = cfg
+	return e, nil
+}
+
+// leaveOnStop reports whether stopping is leaving: always where the identity
+// does not outlive the process, unless the configuration says otherwise.
+func (n *Node) leaveOnStop(e *agent.Effective) bool {
+	if e.LeaveOnStop != nil {
+		return *e.LeaveOnStop
+	}
+	return n.state.Ephemeral()
+}
+
+// notify tells the service manager, and drops privileges once everything is open.
+func (n *Node) notify(state string) {
+	if state == daemon.SdNotifyReady {
+		if err := dropPrivileges(n.capabilities(), n.log); err != nil {
+			n.log.Warn("privileges", "error", err)
+		}
+	}
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		n.log.Debug("notifying the service manager", "error", err)
+	}
+}
+
+// openControl opens the control socket. An agent that keeps nothing on disk
+// runs without one, too.
+func (n *Node) openControl(plane *dataPlane) error {
+	path, err := ControlSocket(n.config)
+	if err != nil {
+		return err
+	}
+	c := control.Config{Path: path, Agent: n.agent, Log: n.log.Named("control")}
+	var others []prometheus.Gatherer
+	if n.server != nil {
+		others = append(others, n.server.server.Metrics())
+	}
+	c.Metrics = control.MetricsHandler(n.agent, others...)
+	if plane.backend.Netstack {
+		c.Dial = plane.dial
+	}
+	n.control, err = control.Open(c)
+	if err != nil && n.config.StateDir == config.StateMemory && n.config.ControlSocket == "" && !errors.Is(err, unixsocket.ErrInUse) {
+		n.log.Warn("running without a control socket", "error", err)
+		return nil
+	}
+	return err
+}
