@@ -6,15 +6,16 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/wirespan/wirespan/mesh"
 )
 
 // Limits of what a policy may hold.
 const (
-	maxTableName     = 31
-	maxInterfaceName = 15
-	minMTU           = 1280 // IPv6 needs it
-	maxMTU           = 65535
-	maxRulePriority  = 32765 // 32766 is the main table's
+	maxTableName    = 31
+	minMTU          = 1280 // IPv6 needs it
+	maxMTU          = 65535
+	maxRulePriority = 32765 // 32766 is the main table's
 )
 
 // Check says what is wrong with the numbers, by the names of their settings.
@@ -53,7 +54,7 @@ func checkTable(name string) error {
 	case name == "":
 		return errors.New("firewall.table: is empty; choose a name for the nftables table")
 	case len(name) > maxTableName:
-		return fmt.Errorf("firewall.table: %q has more than %d characters", name, maxTableName)
+		return fmt.Errorf("firewall.table: %.100q has more than %d characters", name, maxTableName)
 	case !letter(name[0]) || strings.ContainsFunc(name, func(r rune) bool { return r > 'z' || !nameByte(byte(r)) }):
 		return fmt.Errorf("firewall.table: %q is no nftables name: a letter, then letters, digits, '_', '-' and '.'", name)
 	case slices.Contains(strings.Fields(nftKeywords), name):
@@ -74,9 +75,10 @@ func (p Policy) Check() error {
 	if err := p.Numbers.Check(); err != nil {
 		return err
 	}
+	if err := mesh.CheckInterfaceName(p.Interface); err != nil {
+		return fmt.Errorf("interface: %w", err)
+	}
 	switch {
-	case !interfaceName(p.Interface):
-		return fmt.Errorf("interface: %q is no name for a network interface", p.Interface)
 	case p.MTU < minMTU || p.MTU > maxMTU:
 		return fmt.Errorf("mtu: %d is not from %d to %d", p.MTU, minMTU, maxMTU)
 	case p.Subnet.IsValid() && (!p.Subnet.Addr().Is6() || p.Subnet != p.Subnet.Masked()):
@@ -144,10 +146,4 @@ func checkNetworks(what string, l []netip.Prefix) error {
 		}
 	}
 	return nil
-}
-
-// interfaceName is stricter than the kernel: a '*' would be a pattern to nft.
-func interfaceName(name string) bool {
-	return name != "" && name != "." && name != ".." && len(name) <= maxInterfaceName &&
-		!strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`/:*"\`, r) })
 }

@@ -65,9 +65,6 @@ type AddressFilter struct {
 	Link   string       // a link name, or its beginning with a trailing "*"
 }
 
-// maxLinkName is the kernel's IFNAMSIZ without the final zero byte.
-const maxLinkName = 15
-
 // ParseAddressFilter reads a CIDR, a bare IP address, or a link name with an
 // optional trailing "*", with one optional leading "!".
 func ParseAddressFilter(s string) (AddressFilter, error) {
@@ -80,7 +77,8 @@ func ParseAddressFilter(s string) (AddressFilter, error) {
 		return AddressFilter{Refuse: refuse, Prefix: p}, nil
 	}
 	name := strings.TrimSuffix(rest, "*")
-	if len(name) > maxLinkName || strings.ContainsAny(name, "*! \t\r\n\v\f\x00") {
+	bad := func(r rune) bool { return r == '*' || r == '!' || notInLinkName(r) }
+	if len(name) > MaxInterfaceName || strings.ContainsFunc(name, bad) {
 		return AddressFilter{}, fmt.Errorf("address filter %q: neither a CIDR, nor an IP address, nor a link name with an optional trailing *", s)
 	}
 	return AddressFilter{Refuse: refuse, Link: rest}, nil

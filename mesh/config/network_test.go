@@ -92,7 +92,7 @@ func TestFirewallErrors(t *testing.T) {
 	const number = " is not a whole number from 0 to 4294967295, decimal or with 0x"
 	for _, tt := range []struct{ key, value, want string }{
 		{"firewall.enabled", "never", `"never" is not true or false`},
-		{"firewall.table", strings.Repeat("x", 256), `"` + strings.Repeat("x", 100) + `" is too long`},
+		{"firewall.table", strings.Repeat("x", 256), `firewall.table: "` + strings.Repeat("x", 100) + `" has more than 31 characters`},
 		{"firewall.mask", "0x1ffffffff", `"0x1ffffffff"` + number},
 		{"firewall.mask", "0x", `"0x"` + number},
 		{"firewall.mask", "60h", `"60h"` + number},

@@ -7,16 +7,13 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"github.com/wirespan/wirespan/mesh"
 )
 
 const (
-	maxInterfaceName = 15  // the kernel's IFNAMSIZ without the final zero byte
-	maxSocketPath    = 107 // sun_path, likewise
-	maxFilter        = 64  // the longest CIDR has 50 characters
-	maxTableName     = 255 // nftables' own limit
+	maxSocketPath = 107 // the kernel's sun_path without the final zero byte
+	maxFilter     = 64  // the longest CIDR has 50 characters
 )
 
 // optionalBool is a boolean whose absence means something.
@@ -73,13 +70,8 @@ func parseNumber[T int | uint32](s string) (T, error) {
 	return T(n), nil
 }
 
-// parseTableName leaves all but an absurd length to [firewall.Numbers.Check].
-func parseTableName(s string) (string, error) {
-	if len(s) > maxTableName {
-		return "", fmt.Errorf("%.100q is too long", s)
-	}
-	return s, nil
-}
+// parseTableName takes any text; [firewall.Numbers.Check] checks it.
+func parseTableName(s string) (string, error) { return s, nil }
 
 // oneOf reads one of a few words.
 func oneOf[T ~string](values ...T) func(string) (T, error) {
@@ -95,19 +87,7 @@ func oneOf[T ~string](values ...T) func(string) (T, error) {
 	}
 }
 
-// parseInterfaceName accepts what the kernel does, in printable characters.
-func parseInterfaceName(s string) (string, error) {
-	bad := func(r rune) bool {
-		return r == '/' || r == ':' || r == '%' || unicode.IsSpace(r) || !unicode.IsPrint(r)
-	}
-	switch {
-	case s == "" || len(s) > maxInterfaceName:
-		return "", fmt.Errorf("%.100q is not 1 to %d characters long", s, maxInterfaceName)
-	case s == "." || s == ".." || strings.ContainsFunc(s, bad):
-		return "", fmt.Errorf("%q is not an interface name", s)
-	}
-	return s, nil
-}
+func parseInterfaceName(s string) (string, error) { return s, mesh.CheckInterfaceName(s) }
 
 func parsePath(s string) (string, error) {
 	if s == "" || strings.ContainsRune(s, 0) {

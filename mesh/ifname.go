@@ -1,0 +1,38 @@
+package mesh
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+)
+
+// MaxInterfaceName is the length of the longest interface name in bytes: the
+// kernel's IFNAMSIZ without the final zero byte.
+const MaxInterfaceName = 15
+
+// CheckInterfaceName reports why a network interface of ours can't have that
+// name. Names are printable ASCII that the kernel takes as it is and nftables
+// takes literally: '%' makes a name a pattern to the kernel, '*' to nftables,
+// whose text form also gives '"' and '\' a meaning.
+func CheckInterfaceName(name string) error {
+	reason := ""
+	switch bad := strings.IndexFunc(name, func(r rune) bool { return r > '~' || notInLinkName(r) || strings.ContainsRune(`%*"\`, r) }); {
+	case name == "":
+		reason = "it is empty"
+	case len(name) > MaxInterfaceName:
+		reason = fmt.Sprintf("it is longer than %d bytes", MaxInterfaceName)
+	case name == "." || name == "..":
+		reason = "the kernel reserves it"
+	case bad >= 0:
+		reason = fmt.Sprintf("it contains %q", []rune(name[bad:])[0])
+	default:
+		return nil
+	}
+	return fmt.Errorf("%.100q is not an interface name: %s", name, reason)
+}
+
+// notInLinkName reports whether r is in no link name: the kernel refuses it, or
+// it is a control character.
+func notInLinkName(r rune) bool {
+	return r == '/' || r == ':' || unicode.IsSpace(r) || unicode.IsControl(r)
+}
