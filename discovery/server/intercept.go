@@ -9,6 +9,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/wirespan/wirespan/mesh"
 )
 
 // interceptor wraps every RPC, from the outside in: metrics and log, then
@@ -23,7 +25,7 @@ type interceptor struct {
 func (i *interceptor) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (resp any, err error) {
 	cluster := ""
 	if r, ok := req.(interface{ GetClusterId() string }); ok {
-		cluster = short(r.GetClusterId())
+		cluster = mesh.ShortClusterID(r.GetClusterId())
 	}
 	err = i.around(ctx, call{info.FullMethod, "unary", cluster}, func() error {
 		resp, err = handle(ctx, req)

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/wirespan/wirespan/mesh"
 )
 
 // memory is the default Store. One mutex is enough: every operation on it
@@ -37,7 +39,7 @@ func newMemory(only string, log hclog.Logger) *memory {
 func (m *memory) Update(_ context.Context, u Update, now time.Time) error {
 	joined, err := m.update(u, now)
 	if joined {
-		m.log.Log(m.level, "affiliate joined", "cluster", short(u.Cluster), "affiliate", short(u.Affiliate))
+		m.log.Log(m.level, "affiliate joined", "cluster", mesh.ShortClusterID(u.Cluster), "affiliate", shortAffiliateID(u.Affiliate))
 	}
 	return err
 }
@@ -73,7 +75,7 @@ func (m *memory) Delete(_ context.Context, cluster, affiliate string) error {
 	}
 	m.mu.Unlock()
 	if removed {
-		m.log.Log(m.level, "affiliate left", "cluster", short(cluster), "affiliate", short(affiliate))
+		m.log.Log(m.level, "affiliate left", "cluster", mesh.ShortClusterID(cluster), "affiliate", shortAffiliateID(affiliate))
 	}
 	return nil
 }
@@ -140,7 +142,7 @@ func (m *memory) expire(now time.Time) (clusters, affiliates int) {
 	m.affiliates -= len(log)
 	m.mu.Unlock()
 	for _, g := range log {
-		m.log.Log(m.level, "affiliate expired", "cluster", short(g.cluster), "affiliate", short(g.affiliate))
+		m.log.Log(m.level, "affiliate expired", "cluster", mesh.ShortClusterID(g.cluster), "affiliate", shortAffiliateID(g.affiliate))
 	}
 	return clusters, len(log)
 }

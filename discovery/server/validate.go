@@ -1,13 +1,12 @@
 package server
 
 import (
-	"strings"
-
 	"github.com/siderolabs/discovery-api/api/v1alpha1/server/pb"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/wirespan/wirespan/discovery"
+	"github.com/wirespan/wirespan/mesh"
 )
 
 // The texts are part of the protocol.
@@ -47,12 +46,6 @@ func validateUpdate(req *pb.AffiliateUpdateRequest) error {
 	return nil
 }
 
-// short is the part of an id that may be logged, safe to print.
-func short(id string) string {
-	return strings.Map(func(r rune) rune {
-		if r < '!' || r > '~' {
-			return '?'
-		}
-		return r
-	}, id[:min(len(id), 8)])
-}
+// shortAffiliateID returns the beginning of an affiliate id, cut like a cluster
+// id and safe to print.
+func shortAffiliateID(id string) string { return mesh.ShortClusterID(id) }

@@ -85,7 +85,7 @@ func New(c Config) (*Client, error) {
 	c.Endpoints = slices.Clone(c.Endpoints)
 	return &Client{
 		cfg:      c,
-		log:      c.Log.With("service", c.Name, "cluster", c.ClusterID[:min(len(c.ClusterID), 8)]),
+		log:      c.Log.With("service", c.Name, "cluster", mesh.ShortClusterID(c.ClusterID)),
 		dial:     newDialer(c.Control, connectTimeout(len(c.Endpoints))),
 		changed:  mesh.NewSignal(),
 		wake:     mesh.NewSignal(),

@@ -272,7 +272,7 @@ func (a *Agent) identify() error {
 		return err
 	}
 	if self.Address != a.self.Address {
-		a.log.Info("identity", "node", self.NodeID, "address", self.Address, "publicKey", self.PublicKey, "cluster", ShortID(a.config.ClusterID))
+		a.log.Info("identity", "node", self.NodeID, "address", self.Address, "publicKey", self.PublicKey, "cluster", mesh.ShortClusterID(a.config.ClusterID))
 		a.configured = false
 	}
 	a.self, a.selfMAC = self, a.config.MAC

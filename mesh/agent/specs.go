@@ -184,7 +184,7 @@ func (a *Agent) identityEntries() []entry {
 func (a *Agent) configEntry() entry {
 	c, m := a.config, a.config.mesh(a.links)
 	spec := configSpec{
-		Enabled: m.Enabled, ClusterID: ShortID(c.ClusterID), ForceRouting: m.ForceRouting,
+		Enabled: m.Enabled, ClusterID: mesh.ShortClusterID(c.ClusterID), ForceRouting: m.ForceRouting,
 		AdvertiseKubernetesNetworks: c.KubeSpan.AdvertiseKubernetesNetworks, MTU: m.MTU,
 		HarvestExtraEndpoints: m.HarvestExtraEndpoints, ExtraEndpoints: m.ExtraAnnouncedEndpoints,
 		ExcludeAdvertisedNetworks: m.ExcludeAdvertisedNetworks,
@@ -222,12 +222,4 @@ func entries[T any](items []T, f func(T) entry) []entry {
 		out[i] = f(item)
 	}
 	return out
-}
-
-// ShortID is a cluster id as logs and status may show it: it is a credential.
-func ShortID(clusterID string) string {
-	if len(clusterID) <= 8 {
-		return clusterID
-	}
-	return clusterID[:8]
 }

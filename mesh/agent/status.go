@@ -101,7 +101,7 @@ func (a *Agent) storeStatus(p mesh.Plan, now time.Time) {
 	m := a.config.mesh(a.links)
 	s := &Status{
 		Version: a.cfg.Version, Started: a.started, Updated: now,
-		Cluster: ShortID(a.config.ClusterID), Enabled: m.Enabled,
+		Cluster: mesh.ShortClusterID(a.config.ClusterID), Enabled: m.Enabled,
 		Backend: a.cfg.Backend.String(), BackendReason: a.cfg.Backend.Reason,
 		Node: NodeStatus{
 			ID: a.self.NodeID, Nodename: p.Local.Nodename, Hostname: p.Local.Hostname,
