@@ -48,8 +48,9 @@ func ExampleNodeAddress() {
 	// Output: fd7f:175a:b97c:5602::/64 fd7f:175a:b97c:5602:2c1a:b6ff:fe53:8169 <nil>
 }
 
-func ExampleMachineID() {
-	fmt.Println(mesh.MachineID("sou7yy34ykX3n373Zw1DXKb8zD7UnyKT6HT3QDsGH6L"))
+func ExampleDecodeNodeID() {
+	id, err := mesh.DecodeNodeID("sou7yy34ykX3n373Zw1DXKb8zD7UnyKT6HT3QDsGH6L")
+	fmt.Printf("%x %v\n", id[:16], err) // the machine id in Talos
 	// Output: be871ac0d0dd31fa4caca753b0f3f1b2 <nil>
 }
 

@@ -1,9 +1,6 @@
 package mesh
 
-import (
-	"encoding/hex"
-	"fmt"
-)
+import "fmt"
 
 // NodeIDSize is the length of a node id before encoding, in bytes.
 const NodeIDSize = 32
@@ -33,13 +30,4 @@ func DecodeNodeID(nodeID string) ([NodeIDSize]byte, error) {
 		return [NodeIDSize]byte{}, fmt.Errorf("node id %q: not the canonical form %q", nodeID, canonical)
 	}
 	return id, nil
-}
-
-// MachineID derives the machine id of a node, 32 lower-case hex characters.
-func MachineID(nodeID string) (string, error) {
-	id, err := DecodeNodeID(nodeID)
-	if err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(id[:16]), nil
 }

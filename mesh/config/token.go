@@ -43,7 +43,9 @@ type tokenContents struct {
 	Pin       []byte   `json:"p"`
 }
 
-// Format prints a placeholder for every verb.
+var _ fmt.Formatter = Token{}
+
+// Format prints a placeholder for every verb: fmt calls it for any Token.
 func (Token) Format(w fmt.State, _ rune) { _, _ = io.WriteString(w, "(join token)") }
 
 // Encode writes the token as one word that survives terminals and mail. It
