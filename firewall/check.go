@@ -87,9 +87,12 @@ func (p Policy) Check() error {
 	if err := checkNetworks("routed networks", p.Routed); err != nil {
 		return err
 	}
-	for _, n := range append([]netip.Prefix{p.Subnet}, onLink...) {
-		if i := slices.IndexFunc(p.Routed, n.Overlaps); n.IsValid() && i >= 0 {
-			return fmt.Errorf("routed networks: %v overlaps %v, which has its place on the link", p.Routed[i], n)
+	if i := slices.IndexFunc(p.Routed, p.Subnet.Overlaps); p.Subnet.IsValid() && i >= 0 {
+		return fmt.Errorf("routed networks: %v overlaps %v, which is on the link", p.Routed[i], p.Subnet)
+	}
+	for _, special := range mesh.SpecialPrefixes() {
+		if i := slices.IndexFunc(p.Routed, special.Prefix.Overlaps); i >= 0 {
+			return fmt.Errorf("routed networks: %v overlaps %v (%s), which is never routed", p.Routed[i], special.Prefix, special.Purpose)
 		}
 	}
 	if err := checkNetworks("advertised networks", p.Forwarded); err != nil {
@@ -99,13 +102,6 @@ func (p Policy) Check() error {
 		return err
 	}
 	return p.Ingress.Check()
-}
-
-// onLink are addresses that mean something only on their link: no route may
-// draw them away from it.
-var onLink = []netip.Prefix{
-	netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("224.0.0.0/4"), netip.MustParsePrefix("255.255.255.255/32"),
-	netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("ff00::/8"),
 }
 
 // Check says what is wrong with the rules.

@@ -8,26 +8,12 @@ import (
 	"strings"
 )
 
-// neverRouted are addresses that mean something only on a link or inside a
-// host. A peer may announce a default route; it must not get our neighbour
-// discovery, DHCP, or a cloud's metadata service with it.
-var neverRouted = []netip.Prefix{
-	netip.MustParsePrefix("0.0.0.0/8"),
-	netip.MustParsePrefix("127.0.0.0/8"),
-	netip.MustParsePrefix("169.254.0.0/16"),
-	netip.MustParsePrefix("224.0.0.0/4"),
-	netip.MustParsePrefix("255.255.255.255/32"),
-	netip.MustParsePrefix("::/16"), // unspecified, loopback, IPv4-mapped
-	netip.MustParsePrefix("fe80::/10"),
-	netip.MustParsePrefix("ff00::/8"),
-}
-
 // reserved is what no peer may have beyond its own KubeSpan address: the
-// cluster's /64, every address of this host, and what is never routed.
+// cluster's /64, every address of this host, and special prefixes.
 func reserved(in *Input) []span {
 	var out []span
-	for _, p := range neverRouted {
-		out = append(out, spanOf(p, nobody))
+	for _, s := range specialPrefixes {
+		out = append(out, spanOf(s.Prefix, nobody))
 	}
 	if in.Self.Subnet.IsValid() {
 		out = append(out, spanOf(in.Self.Subnet, nobody))

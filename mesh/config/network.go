@@ -15,22 +15,6 @@ const (
 	minSiteBits           = 8  // a broader network is no site
 )
 
-// localRanges mean something else on every host.
-var localRanges = []struct {
-	prefix netip.Prefix
-	what   string
-}{
-	{netip.MustParsePrefix("0.0.0.0/8"), "unspecified"},
-	{netip.MustParsePrefix("127.0.0.0/8"), "loopback"},
-	{netip.MustParsePrefix("169.254.0.0/16"), "link-local"},
-	{netip.MustParsePrefix("224.0.0.0/4"), "multicast"},
-	{netip.MustParsePrefix("255.255.255.255/32"), "broadcast"},
-	{netip.MustParsePrefix("::/128"), "unspecified"},
-	{netip.MustParsePrefix("::1/128"), "loopback"},
-	{netip.MustParsePrefix("fe80::/10"), "link-local"},
-	{netip.MustParsePrefix("ff00::/8"), "multicast"},
-}
-
 // parsePrefix reads a network in CIDR form, whatever its host bits.
 func parsePrefix(s string) (netip.Prefix, error) {
 	var p netip.Prefix
@@ -66,9 +50,9 @@ func parseLocatedNetwork(s string) (netip.Prefix, error) {
 	if err != nil {
 		return p, err
 	}
-	for _, r := range localRanges {
-		if contains(r.prefix, p) {
-			return p, fmt.Errorf("%v is in %v, which is %s", p, r.prefix, r.what)
+	for _, special := range mesh.SpecialPrefixes() {
+		if contains(special.Prefix, p) {
+			return p, fmt.Errorf("%v is in %v, which is %s", p, special.Prefix, special.Purpose)
 		}
 	}
 	if p.Bits() >= 64 && mesh.IsKubeSpanULA(p.Addr()) {

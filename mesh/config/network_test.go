@@ -37,6 +37,7 @@ func TestNetworkErrors(t *testing.T) {
 		{"advertisedNetworks", "255.255.255.255/32", "255.255.255.255/32 is in 255.255.255.255/32, which is broadcast"},
 		{"advertisedNetworks", "::/128", "::/128 is in ::/128, which is unspecified"},
 		{"advertisedNetworks", "::1/128", "::1/128 is in ::1/128, which is loopback"},
+		{"advertisedNetworks", "::5/128", "::5/128 is in ::/16, which is reserved"},
 		{"advertisedNetworks", "fe80::/64", "fe80::/64 is in fe80::/10, which is link-local"},
 		{"advertisedNetworks", "ff02::/16", "ff02::/16 is in ff00::/8, which is multicast"},
 		{"advertisedNetworks", strings.Join(many, ","), "129 networks, at most 128"},
