@@ -19,16 +19,16 @@ const (
 
 func encodeBase62(src []byte) string {
 	var out strings.Builder
-	var window, held uint // the next bits, lowest first, and how many there are
-	for left := len(src); left > 0 || held > 0; {
-		for held < 6 && left > 0 {
+	var window, filled uint // the next bits, lowest first, and their number
+	for left := len(src); left > 0 || filled > 0; {
+		for filled < 6 && left > 0 {
 			left--
-			window |= uint(src[left]) << held
-			held += 8
+			window |= uint(src[left]) << filled
+			filled += 8
 		}
 		group, size := window&base62SixBits, uint(6)
 		if group&base62Compact == base62Compact {
-			last := left == 0 && held <= 6
+			last := left == 0 && filled <= 6
 			if !last || group > base62FiveBits {
 				size = 5
 			}
@@ -36,7 +36,7 @@ func encodeBase62(src []byte) string {
 		}
 		out.WriteByte(base62Alphabet[group])
 		window >>= size
-		held -= min(size, held)
+		filled -= min(size, filled)
 	}
 	return out.String()
 }
@@ -44,7 +44,7 @@ func encodeBase62(src []byte) string {
 func decodeBase62(s string) ([]byte, error) {
 	out := make([]byte, len(s)*6/8+1)
 	start := len(out)
-	var window, held uint
+	var window, filled uint
 	for i := range len(s) {
 		v := strings.IndexByte(base62Alphabet, s[i])
 		if v < 0 {
@@ -57,16 +57,16 @@ func decodeBase62(s string) ([]byte, error) {
 		case v&base62Compact == base62Compact:
 			size = 5
 		}
-		window |= uint(v) << held
-		held += size
-		if held >= 8 {
+		window |= uint(v) << filled
+		filled += size
+		if filled >= 8 {
 			start--
 			out[start] = byte(window)
 			window >>= 8
-			held -= 8
+			filled -= 8
 		}
 	}
-	if held > 0 {
+	if filled > 0 {
 		start--
 		out[start] = byte(window)
 	}

@@ -19,14 +19,14 @@ func Decide(in Input, now time.Time) Plan {
 	)
 	plan.Local = localAffiliate(&in, addrs, &cs)
 	known.local = &plan.Local
-	known.others, known.held, plan.Pins = pin(&in, others(&in), now, &cs)
+	known.others, known.quarantined, plan.Pins = pin(&in, others(&in), now, &cs)
 	known.names = nameOwners(known.local, known.others, plan.Pins, &cs)
 	plan.Members = members(known.names)
 	if in.meshing() {
 		plan.Specs = peerSpecs(&in, &known, addrs, &cs)
 		plan.Statuses, plan.Peers = observe(&in, plan.Specs, now)
 		plan.Routes = routes(&in, plan.Specs, plan.Statuses)
-		plan.Routed = routed(plan.Routes, heldNetworks(&in, &known, plan.Pins, plan.Routes))
+		plan.Routed = routed(plan.Routes, quarantinedNetworks(&in, &known, plan.Pins, plan.Routes))
 		plan.ReturnByTunnel = returnByTunnel(&in.Config, plan.Routes)
 		plan.Endpoints = harvest(&in.Config, plan.Specs, plan.Statuses)
 		for i := range plan.Statuses {
@@ -37,12 +37,12 @@ func Decide(in Input, now time.Time) Plan {
 	return plan
 }
 
-// nodes are this one and those that are believed to be what they say.
+// nodes are the nodes of the mesh, this one included.
 type nodes struct {
-	local  *Affiliate
-	others []*Affiliate          // by node id
-	held   []*Affiliate          // those that are not, likewise
-	names  map[string]*Affiliate // whose a nodename is
+	local       *Affiliate
+	others      []*Affiliate          // sorted by node id
+	quarantined []*Affiliate          // those that differ from their pins, sorted likewise
+	names       map[string]*Affiliate // the owner of each nodename
 }
 
 // meshing reports whether this node takes part in the mesh: it is enabled and

@@ -96,7 +96,7 @@ func checkInvariants(t *testing.T, in Input, plan Plan) {
 	}
 	for i := range in.Affiliates { // what is routed without a peer
 		a := &in.Affiliates[i]
-		if slices.ContainsFunc(in.Pins, func(p Pin) bool { return p.NodeID == a.NodeID && p.holdsBack(a) }) {
+		if slices.ContainsFunc(in.Pins, func(p Pin) bool { return p.NodeID == a.NodeID && p.conflictsWith(a) }) {
 			for _, n := range a.AdditionalAddresses {
 				if n = unmapPrefix(n); n.IsValid() {
 					all.AddPrefix(n.Masked())

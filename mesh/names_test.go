@@ -75,9 +75,9 @@ func TestFragmentsAreBounded(t *testing.T) {
 	if len(spec.AllowedIPs) != 2 || conditions == "" {
 		t.Errorf("%d allowed IPs; conditions: %s", len(spec.AllowedIPs), conditions)
 	}
-	r := newRefusals(&in, 1)
-	all := []span{spanOf(netip.MustParsePrefix("10.0.0.0/8"), 0)}
-	for n := 0; r.hasRoom(all, 0); n++ {
+	rules := newClaimRules(&in)
+	all := []span{spanOf(netip.MustParsePrefix("10.0.0.0/8"), ownerOf(0))}
+	for n := 0; rules.takeRoom(all, 0); n++ {
 		if n > maxPrefixes {
 			t.Fatal("there is room without end")
 		}

@@ -2,7 +2,6 @@ package mesh
 
 import (
 	"net/netip"
-	"slices"
 	"sort"
 
 	"go4.org/netipx"
@@ -33,17 +32,15 @@ func peerSpecs(in *Input, known *nodes, addrs []hostAddress, cs *conditions) []P
 	if !in.Host.Netstack { // its stack holds none of them; a neighbour on this host may
 		reportOwnAddresses(peers, addrs, cs)
 	}
-	refuse := newRefusals(in, len(peers))
-	want := reserved(in)
+	rules := newClaimRules(in)
+	claims := reserved(in)
 	for i := range peers {
-		want = peers[i].appendWanted(want, i, &refuse, cs)
+		claims = peers[i].appendClaims(claims, i, &rules, cs)
 	}
-	had, contested := settle(want, len(peers))
-	for _, c := range contested {
-		reportOverlaps(peers, had, c, cs)
-	}
+	shares, contested := divide(claims)
+	reportOverlaps(peers, shares, contested, cs)
 
-	allowed := allowedIPs(peers, had)
+	allowed := allowedIPs(peers, shares)
 	specs := make([]PeerSpec, len(peers))
 	for i := range peers {
 		p := &peers[i]
@@ -61,12 +58,12 @@ func peerSpecs(in *Input, known *nodes, addrs []hostAddress, cs *conditions) []P
 	return specs
 }
 
-// allowedIPs lists per peer, in order, its KubeSpan address and what it has.
-func allowedIPs(peers []candidate, had []span) [][]netip.Prefix {
+// allowedIPs lists per peer, sorted, its KubeSpan address and its shares.
+func allowedIPs(peers []candidate, shares []span) [][]netip.Prefix {
 	size := make([]int, len(peers))
-	for _, s := range had {
-		if s.owner != nobody {
-			size[s.owner]++
+	for _, s := range shares {
+		if s.owner != noOwner {
+			size[s.owner.index]++
 		}
 	}
 	allowed := make([][]netip.Prefix, len(peers))
@@ -76,13 +73,16 @@ func allowedIPs(peers []candidate, had []span) [][]netip.Prefix {
 			allowed[i] = append(allowed[i], hostPrefix(p.address))
 		}
 	}
-	for _, s := range had {
-		if s.owner != nobody {
-			allowed[s.owner] = netipx.IPRangeFrom(s.from, s.to).AppendPrefixes(allowed[s.owner])
+	for _, s := range shares {
+		if s.owner != noOwner {
+			i := s.owner.index
+			allowed[i] = netipx.IPRangeFrom(s.from, s.to).AppendPrefixes(allowed[i])
 		}
 	}
-	for i := range allowed {
-		slices.SortFunc(allowed[i], compareDisjoint)
+	for i, list := range allowed {
+		if len(list) > 1 { // a broad share may be adjacent to others of the peer
+			allowed[i] = aggregate(list)
+		}
 	}
 	return allowed
 }

@@ -223,7 +223,7 @@ func TestPeerConflicts(t *testing.T) {
 					a.Addresses = append(a.Addresses, netip.AddrFrom4([4]byte{10, byte(i / 128), 0, byte(i)}))
 				}
 			},
-			"10.0.0.0/16", "", []string{"AffiliateTruncated n1: \"n1\" (node n1) announces 129 addresses, 1 additional and 0 excluded networks; the first 128 of each count"},
+			"10.0.0.0/16", "", []string{"AffiliateTruncated n1: \"n1\" (node n1) announces 129 addresses, 1 additional and 0 excluded networks; only the first 128 of each are used"},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {

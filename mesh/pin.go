@@ -9,17 +9,18 @@ import (
 	"time"
 )
 
-// Bounds on what is remembered of nodes: anyone who knows the cluster's secret
+// Bounds on pins. They are needed because anyone who knows the cluster's secret
 // can make up node ids.
 const (
 	maxPins     = 4096
 	pinLifetime = 30 * 24 * time.Hour // after a node was last seen
-	pinStep     = 24 * time.Hour      // how exact LastSeen is, so that pins seldom change
+	pinStep     = 24 * time.Hour      // precision of LastSeen, so that pins seldom change
 )
 
-// Pin is what was first seen under a node id. Discovery's word for a key is as
-// good as the cluster's secret, which all nodes share; with it, a node that
-// turns up with another key is noticed instead of believed.
+// Pin records the key and address that a node id was first seen with. Discovery
+// vouches for a key no better than the cluster's secret does, which all nodes
+// share. With a pin, a node that returns with another key is quarantined: it is
+// no peer until the user accepts it.
 type Pin struct {
 	NodeID    string
 	PublicKey Key        // zero: it had no KubeSpan part yet
@@ -28,13 +29,13 @@ type Pin struct {
 	LastSeen  time.Time // to the day
 
 	Nodename   string
-	NamedSince time.Time // when it was first seen by that name
+	NamedSince time.Time // when it was first seen with that nodename
 }
 
-// pin compares affiliates, sorted by node id, with what was pinned. It returns
-// those that are as known or new, those that are held back, and the pins from now
-// on, sorted by node id.
-func pin(in *Input, affiliates []*Affiliate, now time.Time, cs *conditions) (known, held []*Affiliate, pins []Pin) {
+// pin compares affiliates, sorted by node id, with their pins. It returns those
+// that match or are new, those that are quarantined, and the updated pins, sorted
+// by node id.
+func pin(in *Input, affiliates []*Affiliate, now time.Time, cs *conditions) (known, quarantined []*Affiliate, pins []Pin) {
 	pins = slices.Clone(in.Pins)
 	sort.Slice(pins, func(i, j int) bool { return pins[i].NodeID < pins[j].NodeID })
 	old := len(pins)
@@ -51,11 +52,11 @@ func pin(in *Input, affiliates []*Affiliate, now time.Time, cs *conditions) (kno
 		if now.Sub(p.LastSeen) >= pinStep {
 			p.LastSeen = now.UTC().Truncate(time.Second)
 		}
-		if p.holdsBack(a) {
+		if p.conflictsWith(a) {
 			cs.add(ConditionIdentityChanged, a.displayName(),
-				"%q (node %s) has %s; it is no peer until you know that this is right and run: wirespan accept %s",
+				"%q (node %s) has %s; it is quarantined; if this change is expected, run: wirespan accept %s",
 				a.displayName(), a.NodeID, p.difference(a), a.NodeID)
-			held = append(held, a)
+			quarantined = append(quarantined, a)
 			continue
 		}
 		if p.Nodename != a.Nodename {
@@ -69,12 +70,12 @@ func pin(in *Input, affiliates []*Affiliate, now time.Time, cs *conditions) (kno
 		}
 		known = append(known, a)
 	}
-	return known, held, prune(pins, now)
+	return known, quarantined, prune(pins, now)
 }
 
-// holdsBack reports whether a is not what was pinned. A part that is missing on
-// either side is no change.
-func (p *Pin) holdsBack(a *Affiliate) bool {
+// conflictsWith reports whether a has another key or address than p. What is
+// missing on either side is no conflict.
+func (p *Pin) conflictsWith(a *Affiliate) bool {
 	return p.changedKey(a) || p.Address.IsValid() && a.Address.IsValid() && p.Address != a.Address
 }
 
@@ -84,13 +85,13 @@ func (p *Pin) changedKey(a *Affiliate) bool {
 
 func (p *Pin) difference(a *Affiliate) string {
 	if p.changedKey(a) {
-		return "the public key " + a.PublicKey.String() + ", which was " + p.PublicKey.String() + " when it was first seen"
+		return "the public key " + a.PublicKey.String() + " instead of " + p.PublicKey.String() + ", with which it was first seen"
 	}
-	return "the KubeSpan address " + a.Address.String() + ", which was " + p.Address.String() + " when it was first seen"
+	return "the KubeSpan address " + a.Address.String() + " instead of " + p.Address.String() + ", with which it was first seen"
 }
 
-// prune forgets nodes that were not seen for long and, beyond the bound, the
-// newest: nobody may push out others by making up nodes.
+// prune removes pins of nodes that were not seen for pinLifetime and, beyond
+// maxPins, the newest ones: made-up nodes must not displace the pins of real ones.
 func prune(pins []Pin, now time.Time) []Pin {
 	pins = slices.DeleteFunc(pins, func(p Pin) bool { return now.Sub(p.LastSeen) >= pinLifetime })
 	if len(pins) > maxPins {
@@ -101,30 +102,30 @@ func prune(pins []Pin, now time.Time) []Pin {
 	return slices.Clip(pins)
 }
 
-// Accept returns pins without those of the node, called by its id or name, that
-// are held back: it is pinned anew as it is now.
+// Accept returns pins without that of a quarantined node, which is given by node
+// id or nodename. The next decision pins the node anew, as it is then.
 func Accept(pins []Pin, affiliates []Affiliate, node string) ([]Pin, error) {
-	var held []string
+	var quarantined []string
 	for i := range affiliates {
 		a := &affiliates[i]
 		if a.NodeID != node && a.Nodename != node {
 			continue
 		}
-		if slices.ContainsFunc(pins, func(p Pin) bool { return p.NodeID == a.NodeID && p.holdsBack(a) }) {
-			held = append(held, a.NodeID)
+		if slices.ContainsFunc(pins, func(p Pin) bool { return p.NodeID == a.NodeID && p.conflictsWith(a) }) {
+			quarantined = append(quarantined, a.NodeID)
 		}
 	}
-	switch len(held) {
+	switch len(quarantined) {
 	case 0:
-		return nil, fmt.Errorf("no node %q is held back", node)
+		return nil, fmt.Errorf("no node %q is quarantined", node)
 	case 1:
-		return slices.DeleteFunc(slices.Clone(pins), func(p Pin) bool { return p.NodeID == held[0] }), nil
+		return slices.DeleteFunc(slices.Clone(pins), func(p Pin) bool { return p.NodeID == quarantined[0] }), nil
 	}
-	slices.Sort(held)
-	return nil, fmt.Errorf("several nodes named %q are held back; name one by its node id: %s", node, strings.Join(held, ", "))
+	slices.Sort(quarantined)
+	return nil, fmt.Errorf("several nodes named %q are quarantined; give one by its node id: %s", node, strings.Join(quarantined, ", "))
 }
 
-// pinOf finds a node's in a sorted list; nil if there is none.
+// pinOf returns the pin of a node from a sorted list, or nil.
 func pinOf(pins []Pin, nodeID string) *Pin {
 	i, found := slices.BinarySearchFunc(pins, nodeID, func(p Pin, id string) int { return strings.Compare(p.NodeID, id) })
 	if !found {

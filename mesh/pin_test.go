@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A node is held back until its pin is gone, and pinned anew then.
+// A node is quarantined until its pin is gone, and pinned anew then.
 func TestPinHeldAndAccepted(t *testing.T) {
 	in := testInput()
 	peer := testPeer("n1", "11")
@@ -24,7 +24,7 @@ func TestPinHeldAndAccepted(t *testing.T) {
 		t.Errorf("pins %v, want %v", plan.Pins, in.Pins)
 	}
 	if _, err := Accept(in.Pins, in.Affiliates, "n2"); err == nil {
-		t.Error("a node was accepted that is not held back")
+		t.Error("a node was accepted that is not quarantined")
 	}
 	var err error
 	if in.Pins, err = Accept(in.Pins, in.Affiliates, peer.Nodename); err != nil {
@@ -36,7 +36,7 @@ func TestPinHeldAndAccepted(t *testing.T) {
 	}
 }
 
-// What a node has that is held back stays in the tunnel, as far as nobody else has
+// What a quarantined node has stays in the tunnel, as far as nobody else has
 // it, and as it would if the node were down.
 func TestHeldNetworks(t *testing.T) {
 	in := testInput()
@@ -67,11 +67,11 @@ func TestHeldNetworks(t *testing.T) {
 	in.Affiliates[0] = peer
 	in.Affiliates[2].AdditionalAddresses, in.Affiliates[2].PublicKey = prefixes("0.0.0.0/0"), testKey("another")
 	if plan = Decide(in, testNow); !within("203.0.113.0/24") {
-		t.Error("the exit node is held back, and what went by it goes past the tunnel")
+		t.Error("the exit node is quarantined, and what went by it goes past the tunnel")
 	}
 	in.Config.ForceRouting = false
 	if plan = Decide(in, testNow); within("203.0.113.0/24") {
-		t.Error("peers that are down are passed by, and one that is held back is not")
+		t.Error("peers that are down are passed by, and one that is quarantined is not")
 	}
 }
 

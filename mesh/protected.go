@@ -8,26 +8,26 @@ import (
 )
 
 // broadBits is the prefix length below which a network is as good as a default
-// route: two halves of everything are one, too.
+// route: so are two halves of the address space.
 const broadBits = 8
 
-// protected is an address of the underlay that this node depends on, and what
-// it is to this node.
-type protected struct {
-	address netip.Addr
-	what    string
-	peers   bool // it may be a peer's own address: the founder of a mesh is its discovery server
+func isBroad(n netip.Prefix) bool { return n.Bits() < broadBits }
+
+// protectedAddress is an address of the underlay that this node depends on. A
+// peer that drew it into the tunnel could listen or answer in its place.
+type protectedAddress struct {
+	address   netip.Addr
+	role      string // "this node's gateway"
+	mayBePeer bool   // it may be a peer's own address: the founder of a mesh is its discovery server
 }
 
-// protectedAddresses are those that a peer must not draw into the tunnel, where
-// it could listen or answer in their place.
-func protectedAddresses(h *Host) []protected {
-	var out []protected
-	add := func(what string, list []netip.Addr, peers bool) {
+func protectedAddresses(h *Host) []protectedAddress {
+	var out []protectedAddress
+	add := func(role string, list []netip.Addr, mayBePeer bool) {
 		for _, a := range list {
 			a = a.Unmap().WithZone("")
-			if a.IsValid() && !slices.ContainsFunc(out, func(p protected) bool { return p.address == a }) {
-				out = append(out, protected{a, what, peers})
+			if a.IsValid() && !slices.ContainsFunc(out, func(p protectedAddress) bool { return p.address == a }) {
+				out = append(out, protectedAddress{a, role, mayBePeer})
 			}
 		}
 	}
@@ -37,13 +37,11 @@ func protectedAddresses(h *Host) []protected {
 	return out
 }
 
-// refusals are what peers may not have, but for those that allowances name.
-type refusals struct {
-	guarded    []protected
-	allowances []Allowance
-	own        []netip.Prefix // networks that this node itself leads to
-	last       int            // added to the owner of a broad network: see settle
-	room       int            // how many more prefixes fit
+func addressesOf(list []protectedAddress) (out []netip.Prefix) {
+	for _, p := range list {
+		out = append(out, hostPrefix(p.address))
+	}
+	return out
 }
 
 // Bounds on prefixes. What one node excludes can cut its networks into thousands.
@@ -52,13 +50,32 @@ const (
 	maxPrefixes     = 1 << 16
 )
 
-func newRefusals(in *Input, peers int) refusals {
-	return refusals{protectedAddresses(&in.Host), in.Config.AllowedNetworks, ownNetworks(in), peers, maxPrefixes}
+// claimRules say which claims of peers are refused, apart from what is reserved.
+type claimRules struct {
+	protected  []protectedAddress
+	allowances []Allowance    // exceptions for named peers
+	own        []netip.Prefix // networks behind this node
+	room       int            // prefixes that still fit into the plan
 }
 
-// hasRoom reports whether a node may have these networks, and takes their room,
-// beside its addresses'.
-func (r *refusals) hasRoom(networks []span, addresses int) bool {
+func newClaimRules(in *Input) claimRules {
+	return claimRules{protectedAddresses(&in.Host), in.Config.AllowedNetworks, ownNetworks(in), maxPrefixes}
+}
+
+// ownNetworks returns the networks behind this node, which no peer gets. They may
+// contain a peer's own addresses, which that peer keeps.
+func ownNetworks(in *Input) (out []netip.Prefix) {
+	for _, n := range in.Config.AdvertisedNetworks {
+		if !in.Host.Netstack && !isBroad(n) { // a broad one yields to the networks of peers
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// takeRoom reports whether a node's networks fit, and if so takes the room for
+// them. Its addresses always get theirs.
+func (r *claimRules) takeRoom(networks []span, addresses int) bool {
 	n := 0
 	for i := 0; i < len(networks) && n <= maxPeerPrefixes; i++ {
 		n += len(networks[i].prefixes())
@@ -71,43 +88,33 @@ func (r *refusals) hasRoom(networks []span, addresses int) bool {
 	return true
 }
 
-func addressesOf(list []protected) (out []netip.Prefix) {
-	for _, g := range list {
-		out = append(out, hostPrefix(g.address))
-	}
-	return out
-}
-
-// allowed reports whether the node of that name may have n all the same.
-func (r *refusals) allowed(name string, n netip.Prefix) bool {
+// allowed reports whether the configuration lets the node of that name have n,
+// which is refused otherwise.
+func (r *claimRules) allowed(name string, n netip.Prefix) bool {
 	return name != "" && slices.ContainsFunc(r.allowances, func(a Allowance) bool {
 		return a.Nodename == name && a.Prefix.Bits() <= n.Bits() && a.Prefix.Contains(n.Addr())
 	})
 }
 
-// broad reports whether n is too broad for the node of that name.
-func (r *refusals) broad(name string, n netip.Prefix) bool {
-	return n.Bits() < broadBits && !r.allowed(name, n.Masked())
-}
-
-// covered lists the protected addresses in want that the node of that name may
-// not have. Own says that want are its own addresses, not networks.
-func (r *refusals) covered(name string, want []span, own bool) []protected {
-	var out []protected
-	for _, g := range r.guarded {
-		if own && g.peers {
+// protectedIn lists the protected addresses in claims that the node of that name
+// may not have. Own: the claims are the node's own addresses, not networks.
+func (r *claimRules) protectedIn(claims []span, name string, own bool) []protectedAddress {
+	var out []protectedAddress
+	for _, p := range r.protected {
+		if own && p.mayBePeer {
 			continue
 		}
-		covers := func(s span) bool { return s.from.Compare(g.address) <= 0 && g.address.Compare(s.to) <= 0 }
-		if slices.ContainsFunc(want, covers) && !r.allowed(name, hostPrefix(g.address)) {
-			out = append(out, g)
+		covers := func(s span) bool { return s.from.Compare(p.address) <= 0 && p.address.Compare(s.to) <= 0 }
+		if slices.ContainsFunc(claims, covers) && !r.allowed(name, hostPrefix(p.address)) {
+			out = append(out, p)
 		}
 	}
 	return out
 }
 
-// reportRefused says what p does not get, and how it could.
-func (p *candidate) reportRefused(broad []netip.Prefix, guarded []protected, cs *conditions) {
+// reportRefused adds a condition that names what p is refused, and the setting
+// that would allow it.
+func (p *candidate) reportRefused(broad []netip.Prefix, protected []protectedAddress, cs *conditions) {
 	const named = 3
 	var parts []string
 	var first netip.Prefix
@@ -115,10 +122,10 @@ func (p *candidate) reportRefused(broad []netip.Prefix, guarded []protected, cs 
 		parts = append(parts, fmt.Sprintf("%v, as broad as a default route", n.Masked()))
 		first = broad[0].Masked()
 	}
-	for _, g := range guarded {
-		parts = append(parts, fmt.Sprintf("%v, %s", g.address, g.what))
+	for _, a := range protected {
+		parts = append(parts, fmt.Sprintf("%v, %s", a.address, a.role))
 		if !first.IsValid() {
-			first = hostPrefix(g.address)
+			first = hostPrefix(a.address)
 		}
 	}
 	if len(parts) == 0 {
@@ -133,67 +140,4 @@ func (p *candidate) reportRefused(broad []netip.Prefix, guarded []protected, cs 
 	}
 	cs.add(ConditionRouteRefused, p.displayName(),
 		"%q (node %s) announces %s: that is not routed to it; %s", p.displayName(), p.NodeID, strings.Join(parts, "; "), remedy)
-}
-
-// reportOwnNetworks names the peers that announce what this node itself leads
-// to, and so keeps.
-func reportOwnNetworks(in *Input, peers []candidate, cs *conditions) {
-	owned := ownNetworks(in)
-	for i := range peers {
-		p := &peers[i]
-		for _, n := range bounded(p.AdditionalAddresses, maxPeerAddresses) {
-			n = unmapPrefix(n)
-			own := slices.IndexFunc(owned, func(o netip.Prefix) bool { return n.IsValid() && o.Overlaps(n) })
-			if own >= 0 && n.Bits() >= broadBits {
-				cs.add(ConditionNetworkOverlap, p.displayName(),
-					"%q (node %s) announces %v, and this node (%s) advertises %v: here it is not routed to the peer; advertise it on one node only",
-					p.displayName(), p.NodeID, n.Masked(), in.Self.NodeID, owned[own])
-			}
-		}
-	}
-}
-
-// reportAsymmetry names networks that one side keeps out of the tunnel and the
-// other doesn't: packets then go one way and come back another.
-func reportAsymmetry(in *Input, peers []candidate, local *Affiliate, cs *conditions) {
-	ours := in.Config.ExcludeAdvertisedNetworks
-	for i := range peers {
-		p := &peers[i]
-		theirs := bounded(p.ExcludeAdvertisedNetworks, maxPeerAddresses)
-		if x, ok := lopsided(ours, theirs, p.Affiliate); ok {
-			cs.add(ConditionAsymmetricExclusion, p.displayName(),
-				"this node excludes %v and %q (node %s), which has addresses there, does not: set filters.excludeAdvertisedNetworks alike on both", x, p.displayName(), p.NodeID)
-		}
-		if x, ok := lopsided(theirs, ours, local); ok {
-			cs.add(ConditionAsymmetricExclusion, p.displayName(),
-				"%q (node %s) excludes %v and this node, which has addresses there, does not: set filters.excludeAdvertisedNetworks alike on both", p.displayName(), p.NodeID, x)
-		}
-	}
-}
-
-// lopsided finds a network that one side excludes, in which the other side
-// announces something that it does not exclude.
-func lopsided(one, other []netip.Prefix, side *Affiliate) (netip.Prefix, bool) {
-	for _, x := range one {
-		x = unmapPrefix(x)
-		if !x.IsValid() {
-			continue
-		}
-		inside := func(n netip.Prefix) bool {
-			n = unmapPrefix(n)
-			return n.IsValid() && n.Overlaps(x) && !slices.ContainsFunc(other, func(o netip.Prefix) bool {
-				o = unmapPrefix(o)
-				return o.IsValid() && o.Overlaps(n)
-			})
-		}
-		if slices.ContainsFunc(bounded(side.AdditionalAddresses, maxPeerAddresses), inside) {
-			return x, true
-		}
-		for _, a := range bounded(side.Addresses, maxPeerAddresses) {
-			if a.IsValid() && a != side.Address && inside(hostPrefix(a.Unmap())) {
-				return x, true
-			}
-		}
-	}
-	return netip.Prefix{}, false
 }

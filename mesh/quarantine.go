@@ -2,36 +2,36 @@ package mesh
 
 import "net/netip"
 
-// heldNetworks are what nodes that are held back announce and no peer has. Until
-// somebody has decided about the node, packets for that go into the tunnel, where
-// they are dropped: past it they would leave in the clear.
-func heldNetworks(in *Input, known *nodes, pins []Pin, routes []Route) []netip.Prefix {
-	if len(known.held) == 0 || !in.Config.ForceRouting || in.Config.NoRouting {
+// quarantinedNetworks returns what quarantined nodes announce and no peer has.
+// Until the user decides about the node, packets for these networks go into the
+// tunnel, where they are dropped; past it they would leave in the clear.
+func quarantinedNetworks(in *Input, known *nodes, pins []Pin, routes []Route) []netip.Prefix {
+	if len(known.quarantined) == 0 || !in.Config.ForceRouting || in.Config.NoRouting {
 		return nil
 	}
 	var (
-		refuse = newRefusals(in, len(known.held))
-		want   = reserved(in)
-		silent conditions // the one of the node says it all
+		rules  = newClaimRules(in)
+		claims = reserved(in)
+		unused conditions // the node has ConditionIdentityChanged, which is enough
 	)
 	for i := range routes {
-		want = append(want, spanOf(routes[i].Prefix, nobody))
+		claims = append(claims, spanOf(routes[i].Prefix, noOwner))
 	}
 	for _, b := range bypasses(in) {
-		want = append(want, spanOf(b.prefix, nobody))
+		claims = append(claims, spanOf(b.prefix, noOwner))
 	}
-	for i, a := range known.held {
+	for i, a := range known.quarantined {
 		c := candidate{Affiliate: a}
-		// Its name is what it was before, unless somebody else is called so now.
+		// It keeps the name that it was pinned with, unless another node has it now.
 		if p := pinOf(pins, a.NodeID); p != nil && known.names[p.Nodename] == nil {
 			c.name = p.Nodename
 		}
-		want = c.appendWanted(want, i, &refuse, &silent)
+		claims = c.appendClaims(claims, i, &rules, &unused)
 	}
-	had, _ := settle(want, len(known.held))
+	shares, _ := divide(claims)
 	var out []netip.Prefix
-	for _, s := range had {
-		if s.owner != nobody {
+	for _, s := range shares {
+		if s.owner != noOwner {
 			out = append(out, s.prefixes()...)
 		}
 	}

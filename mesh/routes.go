@@ -64,23 +64,25 @@ func routes(in *Input, specs []PeerSpec, statuses []PeerStatus) []Route {
 	return out
 }
 
-// appendParts divides a route along bypasses, the first of which wins.
+// appendParts divides a route along the bypasses that overlap it. Where several
+// do, the first wins.
 func appendParts(out []Route, whole Route, around []bypass) []Route {
-	want := []span{spanOf(whole.Prefix, len(around))}
+	rest := ownerOf(len(around))
+	claims := []span{spanOf(whole.Prefix, rest)}
 	for i, b := range around {
 		if b.prefix.Overlaps(whole.Prefix) {
 			part := b.prefix
 			if part.Bits() < whole.Prefix.Bits() {
 				part = whole.Prefix
 			}
-			want = append(want, spanOf(part, i))
+			claims = append(claims, spanOf(part, ownerOf(i)))
 		}
 	}
-	parts, _ := divide(want)
+	parts, _ := divide(claims)
 	for _, s := range parts {
 		r := whole
-		if s.owner < len(around) {
-			r.Path = around[s.owner].path
+		if s.owner != rest {
+			r.Path = around[s.owner.index].path
 		}
 		for _, p := range s.prefixes() {
 			r.Prefix = p
@@ -126,10 +128,10 @@ func onLink(links []Link, a netip.Addr) bool {
 	})
 }
 
-// routed is what the firewall sends into the tunnel: networks of peers, and held
-// ones, which no peer has.
-func routed(routes []Route, held []netip.Prefix) []netip.Prefix {
-	all := slices.Grow(held, len(routes))
+// routed returns what the firewall sends into the tunnel: networks of peers, and
+// those of quarantined nodes, which no peer has.
+func routed(routes []Route, quarantined []netip.Prefix) []netip.Prefix {
+	all := slices.Grow(quarantined, len(routes))
 	for i := range routes {
 		if routes[i].Path == PathTunnel {
 			all = append(all, routes[i].Prefix)

@@ -1,7 +1,6 @@
 package mesh
 
 import (
-	"cmp"
 	"container/heap"
 	"net/netip"
 	"slices"
@@ -11,47 +10,73 @@ import (
 )
 
 // span is a range of addresses of one family, both ends included, that an owner
-// wants or has.
+// claims or has.
 type span struct {
 	from, to netip.Addr
-	owner    int
+	owner    owner
 }
 
-// prefixes are the fewest that make up s.
+// owner says who claims a span and how strongly. The zero owner is noOwner.
+type owner struct {
+	rank  rank
+	index int32 // of the peer; 0 for noOwner
+}
+
+// rank orders claims to one address: the lowest rank wins, and within a rank
+// the lowest index.
+type rank uint8
+
+const (
+	rankReserved rank = iota // no peer may have it
+	rankNetwork              // an address or a network of a peer
+	rankBroad                // a broad network of a peer: what no other claim covers
+)
+
+// noOwner marks a span that no peer may have.
+var noOwner = owner{}
+
+// ownerOf returns an ordinary owner.
+func ownerOf(index int) owner { return owner{rankNetwork, int32(index)} }
+
+// before reports whether o's claim to an address wins over p's.
+func (o owner) before(p owner) bool {
+	return o.rank < p.rank || o.rank == p.rank && o.index < p.index
+}
+
+// prefixes returns the shortest list of prefixes that covers s.
 func (s span) prefixes() []netip.Prefix { return netipx.IPRangeFrom(s.from, s.to).Prefixes() }
 
-// nobody owns what isn't to be had. It comes before every owner.
-const nobody = -1
-
-func spanOf(p netip.Prefix, owner int) span {
+func spanOf(p netip.Prefix, o owner) span {
 	r := netipx.RangeOfPrefix(p)
-	return span{r.From(), r.To(), owner}
+	return span{r.From(), r.To(), o}
 }
 
-// divide gives every address to the lowest-numbered owner that wants it. The
-// result is sorted and disjoint, adjacent spans of one owner are joined.
-// Contested is the part of want, sorted, where several owners met. Want is
-// reordered.
+// divide gives every address to the owner with the strongest claim. Shares are
+// sorted and disjoint, and adjacent ones of an owner are joined. Contested are
+// the claims, sorted, that overlap one of another owner. Claims are reordered.
 //
 // One sweep over all spans costs O(n log n); cutting each owner's set by all
 // earlier ones would be quadratic in the number of peers.
-func divide(want []span) (had, contested []span) {
-	sort.Slice(want, func(i, j int) bool {
-		return cmp.Or(want[i].from.Compare(want[j].from), cmp.Compare(want[i].owner, want[j].owner)) < 0
-	})
-	out := make(spans, 0, len(want))
-	for start := 0; start < len(want); {
-		last, end, several := want[start].to, start+1, false
-		for ; end < len(want) && want[end].from.Compare(last) <= 0; end++ {
-			several = several || want[end].owner != want[start].owner
-			last = later(last, want[end].to)
+func divide(claims []span) (shares, contested []span) {
+	sort.Slice(claims, func(i, j int) bool {
+		if c := claims[i].from.Compare(claims[j].from); c != 0 {
+			return c < 0
 		}
-		switch cluster := want[start:end]; {
+		return claims[i].owner.before(claims[j].owner)
+	})
+	out := make(spans, 0, len(claims))
+	for start := 0; start < len(claims); {
+		last, end, several := claims[start].to, start+1, false
+		for ; end < len(claims) && claims[end].from.Compare(last) <= 0; end++ {
+			several = several || claims[end].owner != claims[start].owner
+			last = later(last, claims[end].to)
+		}
+		switch cluster := claims[start:end]; {
 		case several:
 			out.sweep(cluster)
 			contested = append(contested, cluster...)
 		default:
-			out.push(span{want[start].from, last, want[start].owner})
+			out.push(span{claims[start].from, last, claims[start].owner})
 		}
 		start = end
 	}
@@ -60,7 +85,7 @@ func divide(want []span) (had, contested []span) {
 
 type spans []span
 
-// push appends s, joining it to the last span if that is its owner's and adjacent.
+// push appends s, or extends the last span if s is adjacent and has its owner.
 func (out *spans) push(s span) {
 	if n := len(*out); n > 0 {
 		if last := &(*out)[n-1]; last.owner == s.owner && last.to.Next() == s.from {
@@ -71,8 +96,8 @@ func (out *spans) push(s span) {
 	*out = append(*out, s)
 }
 
-// sweep divides a cluster: sorted spans that leave no address between them
-// unclaimed, so all of one family.
+// sweep divides a cluster: sorted claims without a gap between them, so all of
+// one family.
 func (out *spans) sweep(cluster []span) {
 	var active byOwner
 	next := 0
@@ -96,11 +121,11 @@ func (out *spans) sweep(cluster []span) {
 	}
 }
 
-// byOwner is a heap of spans, the lowest owner on top.
+// byOwner is a heap of claims, the strongest on top.
 type byOwner []span
 
 func (h byOwner) Len() int           { return len(h) }
-func (h byOwner) Less(i, j int) bool { return h[i].owner < h[j].owner }
+func (h byOwner) Less(i, j int) bool { return h[i].owner.before(h[j].owner) }
 func (h byOwner) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
 func (h *byOwner) Push(x any)        { *h = append(*h, x.(span)) }
 func (h *byOwner) Pop() any {
@@ -110,24 +135,25 @@ func (h *byOwner) Pop() any {
 	return s
 }
 
-// loss is a part of what an owner wanted that another one has.
+// loss is a part of an owner's claims that another owner has.
 type loss struct {
 	prefix netip.Prefix // the first of the part
-	winner int
+	winner int          // index of the other owner
 }
 
-// losses lists what other owners have of spans wanted by one, in address order
-// and at most one per winner.
-func losses(want, had []span) []loss {
+// losses lists what other owners of the same rank have of one owner's claims, in
+// address order and at most one per winner.
+func losses(claims, shares []span) []loss {
 	var out []loss
-	seen := map[int]bool{want[0].owner: true, nobody: true}
-	for _, w := range want {
-		i, _ := slices.BinarySearchFunc(had, w.from, func(s span, a netip.Addr) int { return s.to.Compare(a) })
-		for ; i < len(had) && had[i].from.Compare(w.to) <= 0; i++ {
-			if s := had[i]; !seen[s.owner] {
-				seen[s.owner] = true
-				part := netipx.IPRangeFrom(later(s.from, w.from), earlier(s.to, w.to))
-				out = append(out, loss{part.Prefixes()[0], s.owner})
+	loser := claims[0].owner
+	seen := map[int32]bool{loser.index: true}
+	for _, c := range claims {
+		i, _ := slices.BinarySearchFunc(shares, c.from, func(s span, a netip.Addr) int { return s.to.Compare(a) })
+		for ; i < len(shares) && shares[i].from.Compare(c.to) <= 0; i++ {
+			if s := shares[i]; s.owner.rank == loser.rank && !seen[s.owner.index] {
+				seen[s.owner.index] = true
+				part := netipx.IPRangeFrom(later(s.from, c.from), earlier(s.to, c.to))
+				out = append(out, loss{part.Prefixes()[0], int(s.owner.index)})
 			}
 		}
 	}

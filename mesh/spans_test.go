@@ -21,7 +21,7 @@ func TestDivide(t *testing.T) {
 			for range rng.IntN(6) {
 				p := randomPrefix(rng)
 				b.AddPrefix(p)
-				want = append(want, spanOf(p, o))
+				want = append(want, spanOf(p, ownerOf(o)))
 			}
 			set, err := b.IPSet()
 			if err != nil {
@@ -40,7 +40,7 @@ func TestDivide(t *testing.T) {
 			if before.to.IsValid() && !before.to.Less(s.from) || before.owner == s.owner && before.to.Next() == s.from {
 				t.Fatalf("%v after %v: not sorted, disjoint and joined", s, before)
 			}
-			got[s.owner].AddRange(netipx.IPRangeFrom(s.from, s.to))
+			got[s.owner.index].AddRange(netipx.IPRangeFrom(s.from, s.to))
 			before = s
 		}
 		for o := range owners {

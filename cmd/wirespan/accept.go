@@ -12,8 +12,8 @@ func (c *cli) accept() *cobra.Command {
 		Short: "Accept the changed key or address of a known node",
 		Long: "Accept the changed key or address of a known node.\n\n" +
 			"A node id is pinned to the public key and mesh address with which it was first\n" +
-			"seen. A node that turns up with others is held back and shows as the condition\n" +
-			"IdentityChanged: somebody may pose as it. Once you know that it was really set up\n" +
+			"seen. A node that turns up with others is quarantined and shows as the condition\n" +
+			"IdentityChanged: another host may pose as it. Once you know that it was really set up\n" +
 			"anew, accept it. NODE is its node id or its nodename.",
 		Example: "  wirespan get conflicts\n  wirespan accept box2",
 		Args:    arguments(cobra.ExactArgs(1)),

@@ -11,7 +11,7 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// netnsPins: a node that comes back with another key is held back by the others,
+// netnsPins: a node that comes back with another key is quarantined by the others,
 // over restarts, until it is accepted.
 func netnsPins(l *lab) {
 	server := l.host("d").discovery()
@@ -48,9 +48,9 @@ func netnsPins(l *lab) {
 	l.allUp(a, c)
 	a.holdsBack("b", was.ID)
 	traffic.goesOn(10)
-	detector.clean("while b was held back")
+	detector.clean("while b was quarantined")
 
-	if out, err := a.cli("accept", "nobody"); err == nil || !strings.Contains(out, `no node "nobody" is held back`) {
+	if out, err := a.cli("accept", "nobody"); err == nil || !strings.Contains(out, `no node "nobody" is quarantined`) {
 		l.Errorf("accept of a node that is not there: %v: %s", err, out)
 	}
 	a.mustCLI("accept", "b")

@@ -240,7 +240,7 @@ func TestFirewallDisabled(t *testing.T) {
 	})
 }
 
-// A node with another key is held back over restarts, until it is accepted.
+// A node with another key is quarantined over restarts, until it is accepted.
 func TestAccept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, meshDocument)
@@ -261,7 +261,7 @@ func TestAccept(t *testing.T) {
 			t.Fatalf("%d peers, condition %q", n, h.condition(mesh.ConditionIdentityChanged))
 		}
 		if err := h.agent.Accept(h.ctx, "node-2"); err == nil {
-			t.Error("a node that is not held back was accepted")
+			t.Error("a node that is not quarantined was accepted")
 		}
 		if err := h.agent.Accept(h.ctx, "node-1"); err != nil {
 			t.Fatal(err)

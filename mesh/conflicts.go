@@ -1,0 +1,121 @@
+package mesh
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"sort"
+	"strings"
+)
+
+// reportOverlaps adds one condition per peer that announces what other peers have,
+// with the names of both sides. Claims of different ranks don't conflict: a broad
+// network is meant for what is left.
+func reportOverlaps(peers []candidate, shares, contested []span, cs *conditions) {
+	const named = 3
+	hasShare := make([]bool, len(peers))
+	var broad []span
+	for _, s := range shares {
+		if s.owner != noOwner {
+			hasShare[s.owner.index] = true
+		}
+		if s.owner.rank == rankBroad {
+			broad = append(broad, s)
+		}
+	}
+	sort.SliceStable(contested, func(i, j int) bool { return contested[i].owner.before(contested[j].owner) })
+	for start, end := 0, 0; start < len(contested); start = end {
+		loser := contested[start].owner
+		for end = start; end < len(contested) && contested[end].owner == loser; end++ {
+		}
+		if loser == noOwner {
+			continue
+		}
+		rivals := shares
+		if loser.rank == rankBroad { // it covers nearly all shares, most of them of no interest
+			rivals = broad
+		}
+		lost := losses(contested[start:end], rivals)
+		if len(lost) == 0 {
+			continue
+		}
+		var parts []string
+		for _, l := range bounded(lost, named) {
+			winner := &peers[l.winner]
+			parts = append(parts, fmt.Sprintf("%v, which %q (node %s) keeps", l.prefix, winner.displayName(), winner.NodeID))
+		}
+		if more := len(lost) - named; more > 0 {
+			parts = append(parts, fmt.Sprintf("and networks of %d more nodes", more))
+		}
+		if !hasShare[loser.index] {
+			parts = append(parts, "nothing else is left to it")
+		}
+		p := &peers[loser.index]
+		cs.add(ConditionNetworkOverlap, p.displayName(),
+			"%q (node %s) announces %s; the lower node id wins; exclude it on one side with filters.excludeAdvertisedNetworks",
+			p.displayName(), p.NodeID, strings.Join(parts, "; "))
+	}
+}
+
+// reportOwnNetworks names the peers that announce what this node itself leads
+// to, and so keeps.
+func reportOwnNetworks(in *Input, peers []candidate, cs *conditions) {
+	owned := ownNetworks(in)
+	for i := range peers {
+		p := &peers[i]
+		for _, n := range bounded(p.AdditionalAddresses, maxPeerAddresses) {
+			n = unmapPrefix(n)
+			own := slices.IndexFunc(owned, func(o netip.Prefix) bool { return n.IsValid() && o.Overlaps(n) })
+			if own >= 0 && !isBroad(n) {
+				cs.add(ConditionNetworkOverlap, p.displayName(),
+					"%q (node %s) announces %v, and this node (%s) advertises %v: here it is not routed to the peer; advertise it on one node only",
+					p.displayName(), p.NodeID, n.Masked(), in.Self.NodeID, owned[own])
+			}
+		}
+	}
+}
+
+// reportAsymmetry names networks that one side keeps out of the tunnel and the
+// other doesn't: packets then go one way and come back another.
+func reportAsymmetry(in *Input, peers []candidate, local *Affiliate, cs *conditions) {
+	ours := in.Config.ExcludeAdvertisedNetworks
+	for i := range peers {
+		p := &peers[i]
+		theirs := bounded(p.ExcludeAdvertisedNetworks, maxPeerAddresses)
+		if x, ok := lopsided(ours, theirs, p.Affiliate); ok {
+			cs.add(ConditionAsymmetricExclusion, p.displayName(),
+				"this node excludes %v and %q (node %s), which has addresses there, does not: set filters.excludeAdvertisedNetworks alike on both", x, p.displayName(), p.NodeID)
+		}
+		if x, ok := lopsided(theirs, ours, local); ok {
+			cs.add(ConditionAsymmetricExclusion, p.displayName(),
+				"%q (node %s) excludes %v and this node, which has addresses there, does not: set filters.excludeAdvertisedNetworks alike on both", p.displayName(), p.NodeID, x)
+		}
+	}
+}
+
+// lopsided finds a network that one side excludes, in which the other side
+// announces something that it does not exclude.
+func lopsided(one, other []netip.Prefix, side *Affiliate) (netip.Prefix, bool) {
+	for _, x := range one {
+		x = unmapPrefix(x)
+		if !x.IsValid() {
+			continue
+		}
+		inside := func(n netip.Prefix) bool {
+			n = unmapPrefix(n)
+			return n.IsValid() && n.Overlaps(x) && !slices.ContainsFunc(other, func(o netip.Prefix) bool {
+				o = unmapPrefix(o)
+				return o.IsValid() && o.Overlaps(n)
+			})
+		}
+		if slices.ContainsFunc(bounded(side.AdditionalAddresses, maxPeerAddresses), inside) {
+			return x, true
+		}
+		for _, a := range bounded(side.Addresses, maxPeerAddresses) {
+			if a.IsValid() && a != side.Address && inside(hostPrefix(a.Unmap())) {
+				return x, true
+			}
+		}
+	}
+	return netip.Prefix{}, false
+}
