@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// The node id encoding of Talos (jxskiss/base62). It is not base 62 as a
-// number: bits are taken from the end of the input, six at a time, and the
-// four values that six bits have beyond 62 symbols are avoided by taking only
-// five bits whenever bits 1 to 4 are all ones.
+// The node id encoding of Talos (jxskiss/base62). It does not write a number in
+// base 62: it takes bits from the end of the input, six at a time, for 62
+// symbols. If bits 1 to 4 of a group are all ones, it takes only five bits, which
+// avoids the two values that have no symbol.
 const (
 	base62Alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 	base62Compact  = 0b011110 // a group with all of these set is five bits long

@@ -11,7 +11,7 @@ import (
 const (
 	// ConditionEndpointsTruncated: more endpoints than MaxEndpoints; Subject is this node.
 	ConditionEndpointsTruncated ConditionType = "EndpointsTruncated"
-	// ConditionAffiliateTruncated: an affiliate announces more than is considered.
+	// ConditionAffiliateTruncated: an affiliate announces more than the limits allow.
 	ConditionAffiliateTruncated ConditionType = "AffiliateTruncated"
 	// ConditionDuplicatePublicKey: two nodes, this one included, have one public key.
 	ConditionDuplicatePublicKey ConditionType = "DuplicatePublicKey"
@@ -21,11 +21,11 @@ const (
 	ConditionDuplicateNodename ConditionType = "DuplicateNodename"
 	// ConditionAddressUnusable: a node's KubeSpan address isn't in the cluster's /64.
 	ConditionAddressUnusable ConditionType = "AddressUnusable"
-	// ConditionNetworkOverlap: a node announces what an earlier one keeps.
+	// ConditionNetworkOverlap: a node announces a network that another one keeps.
 	ConditionNetworkOverlap ConditionType = "NetworkOverlap"
-	// ConditionRouteRefused: a node announces what no peer may have unasked.
+	// ConditionRouteRefused: a node announces what no peer gets without an Allowance.
 	ConditionRouteRefused ConditionType = "RouteRefused"
-	// ConditionIdentityChanged: a known node id has another key or address.
+	// ConditionIdentityChanged: a known node id has another key or address; it is quarantined.
 	ConditionIdentityChanged ConditionType = "IdentityChanged"
 	// ConditionEndpointInMesh: a node announces an endpoint inside a mesh's /64.
 	ConditionEndpointInMesh ConditionType = "EndpointInMesh"
@@ -35,8 +35,8 @@ const (
 	ConditionNetworksNotAdvertised ConditionType = "NetworksNotAdvertised"
 )
 
-// Conflict reports whether a condition is about what several nodes claim, or
-// one may not have.
+// Conflict reports whether a condition is about something that several nodes
+// claim, or that a node may not claim.
 func (t ConditionType) Conflict() bool {
 	switch t {
 	case ConditionDuplicatePublicKey, ConditionDuplicateAddress, ConditionDuplicateNodename, ConditionAddressUnusable,
@@ -46,14 +46,14 @@ func (t ConditionType) Conflict() bool {
 	return false
 }
 
-// conditions collects problems while a plan is made.
+// conditions collects the problems found while a plan is made.
 type conditions []Condition
 
 func (c *conditions) add(t ConditionType, subject, format string, args ...any) {
 	*c = append(*c, Condition{Type: t, Subject: subject, Message: fmt.Sprintf(format, args...)})
 }
 
-// sorted is the collection in its final order, each problem once.
+// sorted returns the conditions in their final order, without duplicates.
 func (c conditions) sorted() []Condition {
 	sort.Slice(c, func(i, j int) bool {
 		return cmp.Or(
@@ -64,5 +64,5 @@ func (c conditions) sorted() []Condition {
 	return slices.Compact(c)
 }
 
-// displayName is what a person calls the node.
+// displayName returns the name of the node in messages.
 func (a *Affiliate) displayName() string { return cmp.Or(a.Nodename, a.NodeID) }

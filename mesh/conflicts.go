@@ -48,7 +48,7 @@ func reportOverlaps(peers []candidate, shares, contested []span, cs *conditions)
 			parts = append(parts, fmt.Sprintf("and networks of %d more nodes", more))
 		}
 		if !hasShare[loser.index] {
-			parts = append(parts, "nothing else is left to it")
+			parts = append(parts, "nothing else is routed to it")
 		}
 		p := &peers[loser.index]
 		cs.add(ConditionNetworkOverlap, p.displayName(),
@@ -57,8 +57,8 @@ func reportOverlaps(peers []candidate, shares, contested []span, cs *conditions)
 	}
 }
 
-// reportOwnNetworks names the peers that announce what this node itself leads
-// to, and so keeps.
+// reportOwnNetworks adds a condition for each network of a peer that overlaps one
+// behind this node, which keeps it.
 func reportOwnNetworks(in *Input, peers []candidate, cs *conditions) {
 	owned := ownNetworks(in)
 	for i := range peers {
@@ -68,15 +68,15 @@ func reportOwnNetworks(in *Input, peers []candidate, cs *conditions) {
 			own := slices.IndexFunc(owned, func(o netip.Prefix) bool { return n.IsValid() && o.Overlaps(n) })
 			if own >= 0 && !isBroad(n) {
 				cs.add(ConditionNetworkOverlap, p.displayName(),
-					"%q (node %s) announces %v, and this node (%s) advertises %v: here it is not routed to the peer; advertise it on one node only",
-					p.displayName(), p.NodeID, n.Masked(), in.Self.NodeID, owned[own])
+					"%q (node %s) announces %v, which overlaps %v of this node (%s); here it is not routed to the peer; advertise it on one node only",
+					p.displayName(), p.NodeID, n.Masked(), owned[own], in.Self.NodeID)
 			}
 		}
 	}
 }
 
-// reportAsymmetry names networks that one side keeps out of the tunnel and the
-// other doesn't: packets then go one way and come back another.
+// reportAsymmetry adds a condition for each network that only one side keeps out
+// of the tunnel: replies then take another way than the packets.
 func reportAsymmetry(in *Input, peers []candidate, local *Affiliate, cs *conditions) {
 	ours := in.Config.ExcludeAdvertisedNetworks
 	for i := range peers {
@@ -84,17 +84,17 @@ func reportAsymmetry(in *Input, peers []candidate, local *Affiliate, cs *conditi
 		theirs := bounded(p.ExcludeAdvertisedNetworks, maxPeerAddresses)
 		if x, ok := lopsided(ours, theirs, p.Affiliate); ok {
 			cs.add(ConditionAsymmetricExclusion, p.displayName(),
-				"this node excludes %v and %q (node %s), which has addresses there, does not: set filters.excludeAdvertisedNetworks alike on both", x, p.displayName(), p.NodeID)
+				"this node excludes %v, but %q (node %s), which has addresses there, does not; set the same filters.excludeAdvertisedNetworks on both", x, p.displayName(), p.NodeID)
 		}
 		if x, ok := lopsided(theirs, ours, local); ok {
 			cs.add(ConditionAsymmetricExclusion, p.displayName(),
-				"%q (node %s) excludes %v and this node, which has addresses there, does not: set filters.excludeAdvertisedNetworks alike on both", p.displayName(), p.NodeID, x)
+				"%q (node %s) excludes %v, but this node, which has addresses there, does not; set the same filters.excludeAdvertisedNetworks on both", p.displayName(), p.NodeID, x)
 		}
 	}
 }
 
-// lopsided finds a network that one side excludes, in which the other side
-// announces something that it does not exclude.
+// lopsided returns a network among the exclusions of one side in which the other
+// side announces something that its own exclusions don't cover.
 func lopsided(one, other []netip.Prefix, side *Affiliate) (netip.Prefix, bool) {
 	for _, x := range one {
 		x = unmapPrefix(x)

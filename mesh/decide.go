@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// Decide maps what is known at moment now to what should be true. It is the
-// whole policy of the mesh; equal inputs give equal plans, and the order of
-// in.Affiliates, whose node ids must differ, doesn't matter.
+// Decide maps what is known at the time now to what should be true. It is the
+// whole policy of the mesh. Equal inputs give equal plans; the order of
+// in.Affiliates doesn't matter, but their node ids must differ.
 func Decide(in Input, now time.Time) Plan {
 	var (
 		plan  Plan
@@ -45,13 +45,13 @@ type nodes struct {
 	names       map[string]*Affiliate // the owner of each nodename
 }
 
-// meshing reports whether this node takes part in the mesh: it is enabled and
-// its identity is established.
+// meshing reports whether this node takes part in the mesh: KubeSpan is enabled,
+// and the node has its key and address.
 func (in *Input) meshing() bool {
 	return in.Config.Enabled && !in.Self.PublicKey.IsZero() && in.Self.Address.IsValid()
 }
 
-// others returns the affiliates but this node's own entry, by node id.
+// others returns the affiliates without this node's own entry, sorted by node id.
 func others(in *Input) []*Affiliate {
 	out := make([]*Affiliate, 0, len(in.Affiliates))
 	for i := range in.Affiliates {
@@ -63,8 +63,8 @@ func others(in *Input) []*Affiliate {
 	return out
 }
 
-// aggregate sorts disjoint prefixes and joins the halves of a larger one, which
-// makes the list minimal. It works in place.
+// aggregate sorts disjoint prefixes and merges pairs that are the halves of a
+// larger one, until the list is minimal. It works in place.
 func aggregate(prefixes []netip.Prefix) []netip.Prefix {
 	if len(prefixes) == 0 {
 		return nil
@@ -88,7 +88,7 @@ func aggregate(prefixes []netip.Prefix) []netip.Prefix {
 // first, by address. It is several times as fast as Prefix.Compare.
 func compareDisjoint(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) }
 
-// harvest lists where peers were seen to work, for others to try.
+// harvest lists the endpoints of peers that are up, for other nodes to try.
 func harvest(cfg *Config, specs []PeerSpec, statuses []PeerStatus) []Endpoint {
 	if !cfg.HarvestExtraEndpoints {
 		return nil

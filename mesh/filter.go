@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Filter admits or refuses addresses inside Prefix.
+// Filter admits or refuses the addresses inside Prefix.
 type Filter struct {
 	Refuse bool // written as a leading "!"
 	Prefix netip.Prefix
@@ -23,24 +23,24 @@ func ParseFilter(s string) (Filter, error) {
 	return Filter{Refuse: refuse, Prefix: p}, nil
 }
 
-// String is the form that [ParseFilter] reads; a bare IP address shows as a CIDR.
+// String returns the form that [ParseFilter] reads, a bare IP address as a CIDR.
 func (f Filter) String() string { return bang(f.Refuse) + f.Prefix.String() }
 
-// MarshalText is String.
+// MarshalText returns String.
 func (f Filter) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
 
-// UnmarshalText is [ParseFilter].
+// UnmarshalText reads what [ParseFilter] reads.
 func (f *Filter) UnmarshalText(b []byte) (err error) {
 	*f, err = ParseFilter(string(b))
 	return err
 }
 
-// FilterAddrs applies filters in order to a result that starts empty: an
-// admitting filter appends the addresses that match and aren't in the result
-// yet, a refusing one removes those that match. The result is therefore ordered
-// by filter first, a list with only refusing filters gives nothing, and a later
-// filter can admit again what an earlier one refused. An IPv4 prefix never
-// matches an IPv6 address.
+// FilterAddrs applies filters in order to a result that starts empty. An
+// admitting filter appends the matching addresses that the result lacks; a
+// refusing filter removes the matching addresses. Therefore the result is ordered
+// by filter first, only refusing filters give an empty result, and a later filter
+// can admit what an earlier one refused. An IPv4 prefix never matches an IPv6
+// address.
 func FilterAddrs(addrs []netip.Addr, filters []Filter) []netip.Addr {
 	var out []netip.Addr
 	for _, f := range filters {
@@ -57,12 +57,12 @@ func FilterAddrs(addrs []netip.Addr, filters []Filter) []netip.Addr {
 	return out
 }
 
-// AddressFilter overrides which addresses of this host are announced: it names
-// addresses by CIDR, or links by name.
+// AddressFilter overrides whether addresses of this host are announced. It selects
+// them by CIDR or by the name of their link.
 type AddressFilter struct {
 	Refuse bool         // written as a leading "!"
-	Prefix netip.Prefix // addresses inside it, on any link; or else
-	Link   string       // a link name, or its beginning with a trailing "*"
+	Prefix netip.Prefix // selects the addresses inside it on any link, if Link is empty
+	Link   string       // a link name, or the beginning of one with a trailing "*"
 }
 
 // ParseAddressFilter reads a CIDR, a bare IP address, or a link name with an
@@ -84,7 +84,7 @@ func ParseAddressFilter(s string) (AddressFilter, error) {
 	return AddressFilter{Refuse: refuse, Link: rest}, nil
 }
 
-// String is the form that [ParseAddressFilter] reads.
+// String returns the form that [ParseAddressFilter] reads.
 func (f AddressFilter) String() string {
 	if f.Link != "" {
 		return bang(f.Refuse) + f.Link
@@ -92,16 +92,16 @@ func (f AddressFilter) String() string {
 	return bang(f.Refuse) + f.Prefix.String()
 }
 
-// MarshalText is String.
+// MarshalText returns String.
 func (f AddressFilter) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
 
-// UnmarshalText is [ParseAddressFilter].
+// UnmarshalText reads what [ParseAddressFilter] reads.
 func (f *AddressFilter) UnmarshalText(b []byte) (err error) {
 	*f, err = ParseAddressFilter(string(b))
 	return err
 }
 
-// Matches reports whether f speaks of address addr on the link of that name.
+// Matches reports whether f selects addr on the link of that name.
 func (f AddressFilter) Matches(link string, addr netip.Addr) bool {
 	if f.Link == "" {
 		return f.Prefix.Contains(addr)

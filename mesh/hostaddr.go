@@ -7,31 +7,31 @@ import (
 	"sort"
 )
 
-// hostDNS is the address of Talos' host DNS, the same on every node.
+// hostDNS is the address of the host DNS of Talos, the same on every node.
 var hostDNS = netip.MustParseAddr("fd54:616c:6f73:0:204f:5320:444e:531")
 
-// plumbingKinds are the rtnetlink kinds of links that join containers and
-// overlays to the host. Their addresses are the same on many hosts (docker0 is
-// 172.17.0.1 everywhere) or belong to another overlay, so they say nothing to
-// other nodes. Kinds that carry a host's own address (bond, vlan, macvlan,
-// ipvlan, dummy and the like) are not among them.
+// plumbingKinds are the rtnetlink kinds of links that connect containers and
+// overlays to the host. Their addresses are of no use to other nodes: they are
+// the same on many hosts (docker0 is 172.17.0.1 everywhere), or belong to another
+// overlay. Kinds that carry a host's own address (bond, vlan, macvlan, ipvlan,
+// dummy and the like) are not among them.
 var plumbingKinds = []string{"bridge", "veth", "tun", "vxlan", "wireguard"}
 
-// hostAddress is an address of this host that others may know.
+// hostAddress is an address of this host that is announced to other nodes.
 type hostAddress struct {
 	prefix       netip.Prefix
-	defaultRoute bool // its link holds a default route
+	defaultRoute bool // a default route leaves by its link
 }
 
-// announcedByDefault is the verdict on a link's addresses without filters. A
-// default route outweighs the kind: that link is how a container (veth) or a
-// bridged host reaches the world.
+// announcedByDefault reports whether a link's addresses are announced if no filter
+// matches. A default route counts more than the kind: by that link a container
+// (veth) or a bridged host reaches the world.
 func (l *Link) announcedByDefault() bool {
 	return !l.Loopback && (l.DefaultRoute || !slices.Contains(plumbingKinds, l.Kind))
 }
 
-// announced returns whether others may know addr on l: the last filter that
-// matches decides, else the kind of the link.
+// announced reports whether addr on l is announced: the last filter that matches
+// decides, or else the link.
 func announced(l *Link, addr netip.Addr, filters []AddressFilter) bool {
 	verdict := l.announcedByDefault()
 	for _, f := range filters {
@@ -42,9 +42,9 @@ func announced(l *Link, addr netip.Addr, filters []AddressFilter) bool {
 	return verdict
 }
 
-// hostAddresses returns the addresses of this host that others may know, each
-// once and in Talos' order, without the node's own KubeSpan address. Links that
-// are down and addresses that can't work elsewhere stay out whatever the
+// hostAddresses returns the announced addresses of this host, each once and in
+// the order of Talos, without the node's own KubeSpan address. Addresses of links
+// that are down, and those that can't work elsewhere, are left out whatever the
 // filters say.
 func hostAddresses(in *Input) []hostAddress {
 	var out []hostAddress
@@ -63,9 +63,9 @@ func hostAddresses(in *Input) []hostAddress {
 	return sortHostAddresses(out)
 }
 
-// HostAddresses are the addresses of a host that others may know, those of
-// links with a default route first; see [Config].AddressFilters. A join token
-// names them as addresses of the discovery server.
+// HostAddresses returns the announced addresses of a host, those of links with a
+// default route first; see [Config].AddressFilters. A join token names them as
+// addresses of the discovery server.
 func HostAddresses(links []Link, filters []AddressFilter) []netip.Addr {
 	all := hostAddresses(&Input{Host: Host{Links: links}, Config: Config{AddressFilters: filters}})
 	var routed, others []netip.Addr
@@ -81,15 +81,15 @@ func HostAddresses(links []Link, filters []AddressFilter) []netip.Addr {
 	return append(routed, others...)
 }
 
-// reachable reports whether another host could have a use for a.
+// reachable reports whether another host could reach a.
 func reachable(a netip.Addr) bool {
 	return a.IsValid() && !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast() &&
 		!a.IsLinkLocalUnicast() && a != hostDNS
 }
 
 func sortHostAddresses(list []hostAddress) []hostAddress {
-	// Talos' order isn't transitive, so equal sets must first be brought into
-	// one total order to give equal results.
+	// The order of Talos isn't transitive: equal sets give equal results only if
+	// they are first brought into one total order.
 	sort.Slice(list, func(i, j int) bool {
 		a, b := &list[i], &list[j]
 		return cmp.Or(a.prefix.Addr().Compare(b.prefix.Addr()), b.prefix.Bits()-a.prefix.Bits(), falseLast(a.defaultRoute, b.defaultRoute)) < 0
@@ -99,9 +99,9 @@ func sortHostAddresses(list []hostAddress) []hostAddress {
 	return list
 }
 
-// compareNodeAddresses is Talos' address order, version 2: IPv4 first; of one
-// address, the longer prefix first; if just one of the two networks contains
-// the other address, the more specific network first; else by address.
+// compareNodeAddresses is the address order of Talos, version 2: IPv4 first; for
+// equal addresses, the longer prefix first; if just one of the two networks
+// contains the other address, the more specific network first; else by address.
 func compareNodeAddresses(a, b netip.Prefix) int {
 	if c := cmp.Compare(a.Addr().BitLen(), b.Addr().BitLen()); c != 0 {
 		return c
@@ -128,8 +128,8 @@ func falseLast(a, b bool) int {
 	return 1
 }
 
-// unmapPrefix turns an IPv4-mapped IPv6 prefix into the IPv4 one; anything
-// that isn't inside ::ffff:0:0/96 stays as it is.
+// unmapPrefix converts a prefix inside ::ffff:0:0/96 to IPv4 and returns any
+// other as it is.
 func unmapPrefix(p netip.Prefix) netip.Prefix {
 	if a := p.Addr(); a.Is4In6() && p.Bits() >= 96 {
 		return netip.PrefixFrom(a.Unmap(), p.Bits()-96)
@@ -137,8 +137,8 @@ func unmapPrefix(p netip.Prefix) netip.Prefix {
 	return p
 }
 
-// appendNew appends the values that list doesn't hold yet, in order. Lists here
-// are a handful long.
+// appendNew appends, in order, the values that list lacks. Lists here have a
+// handful of items.
 func appendNew[T comparable](list []T, values ...T) []T {
 	for _, v := range values {
 		if !slices.Contains(list, v) {

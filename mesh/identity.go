@@ -11,18 +11,18 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Names of the identity files, as Talos has them.
+// Names of the identity files, which are those of Talos.
 const (
 	KubeSpanIdentityFile = "kubespan-identity.yaml"
 	NodeIdentityFile     = "node-identity.yaml"
 )
 
-// EncodeKubeSpanIdentity is the content of [KubeSpanIdentityFile]: the keys,
+// EncodeKubeSpanIdentity returns the content of [KubeSpanIdentityFile]: the keys,
 // and address and subnet if they are set. It reveals the private key.
 func EncodeKubeSpanIdentity(id Identity) []byte {
 	text := func(valid bool, s fmt.Stringer) string {
 		if !valid {
-			return `""` // as Talos first writes the file; recomputed at every start
+			return `""` // as Talos first writes the file; both are recomputed at every start
 		}
 		return s.String()
 	}
@@ -35,9 +35,9 @@ func EncodeKubeSpanIdentity(id Identity) []byte {
 // ParseKubeSpanIdentity reads what [EncodeKubeSpanIdentity] or Talos wrote. The
 // result has no NodeID.
 //
-// Talos takes any file that decodes and trusts its publicKey. We check more: a
-// node whose announced public key isn't its private key's shows as healthy and
-// never gets a handshake, and a damaged file must not be taken for a new one.
+// Talos accepts any file that decodes and trusts its publicKey. This checks more:
+// a node that announces another key than that of its private key looks healthy but
+// never completes a handshake, and a damaged file must not pass for a new one.
 // Errors never quote values, since any of them may be the private key.
 func ParseKubeSpanIdentity(data []byte) (Identity, error) {
 	id, err := parseKubeSpanIdentity(data)
@@ -80,7 +80,7 @@ func parseKubeSpanIdentity(data []byte) (id Identity, err error) {
 	return id, nil
 }
 
-// EncodeNodeIdentity is the content of [NodeIdentityFile].
+// EncodeNodeIdentity returns the content of [NodeIdentityFile].
 func EncodeNodeIdentity(nodeID string) []byte {
 	return fmt.Appendf(nil, "nodeId: %s\n", nodeID)
 }
@@ -107,8 +107,8 @@ func wrapIdentityError(name string, err error) error {
 	return fmt.Errorf("error unmarshaling %q: %w", name, err)
 }
 
-// identityFields reads one YAML mapping of strings with no key but the known.
-// It walks the nodes itself because errors of the decoder quote values.
+// identityFields reads one YAML mapping of strings and accepts only known keys.
+// It walks the nodes itself because the decoder's errors quote values.
 func identityFields(data []byte, known ...string) (map[string]string, error) {
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var doc, rest yaml.Node

@@ -24,14 +24,14 @@ func ParseKey(s string) (Key, error) {
 	return Key(b), nil
 }
 
-// String is the standard base64 form.
+// String returns the standard base64 form.
 func (k Key) String() string { return base64.StdEncoding.EncodeToString(k[:]) }
 
 // IsZero reports whether k is the zero Key.
 func (k Key) IsZero() bool { return k == Key{} }
 
-// Compare orders keys by their base64 form, as Talos sorts peers. It encodes no
-// more than the first three bytes that differ.
+// Compare orders keys by their base64 form, as Talos sorts peers. It encodes only
+// the first group of three bytes that differs.
 func (k Key) Compare(o Key) int {
 	for i := 0; i < KeySize; i += 3 {
 		end := min(i+3, KeySize)
@@ -45,7 +45,7 @@ func (k Key) Compare(o Key) int {
 	return 0
 }
 
-// MarshalText is the base64 form; the zero Key is empty.
+// MarshalText returns the base64 form; the zero Key is empty.
 func (k Key) MarshalText() ([]byte, error) {
 	if k.IsZero() {
 		return nil, nil
@@ -66,8 +66,9 @@ func (k *Key) UnmarshalText(b []byte) error {
 	return err
 }
 
-// Secret is 32 bytes that must never be seen: it does not print, log or encode.
-// Reveal is the only way out, findable by name. The zero Secret means "none".
+// Secret holds 32 bytes that must never be seen: it does not print, log or encode.
+// Only Reveal and RevealBase64 return them, so every use is found by name. The
+// zero Secret means "none".
 type Secret struct{ b [KeySize]byte }
 
 // NewSecret wraps b.
@@ -82,7 +83,7 @@ func ParseSecret(s string) (Secret, error) {
 // Format prints a placeholder for every verb.
 func (Secret) Format(w fmt.State, _ rune) { _, _ = io.WriteString(w, "(secret)") }
 
-// MarshalText refuses: encoding a secret is always deliberate, through Reveal.
+// MarshalText returns an error: to encode a secret, call Reveal.
 func (Secret) MarshalText() ([]byte, error) { return nil, errors.New("secret: use Reveal") }
 
 // IsZero reports whether the secret is unset.
@@ -113,7 +114,7 @@ func ParsePrivateKey(s string) (PrivateKey, error) {
 // Public derives the public key.
 func (p PrivateKey) Public() Key {
 	k, err := ecdh.X25519().NewPrivateKey(p.b[:])
-	if err != nil { // only a wrong length fails, and the type rules it out
+	if err != nil { // only for a wrong length, which the type rules out
 		panic(err)
 	}
 	return Key(k.PublicKey().Bytes())

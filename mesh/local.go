@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// localAffiliate is what to publish of this node. addrs are its announced
-// addresses. It never has a control plane part and its machine type is worker
-// or unknown, whatever the configuration says: Talos feeds control-plane load
-// balancing from both.
+// localAffiliate returns what to publish about this node, whose announced
+// addresses are addrs. It never has a control plane part, and its machine type is
+// worker or unknown whatever the configuration says: Talos uses both to balance
+// the load on the control plane.
 func localAffiliate(in *Input, addrs []hostAddress, cs *conditions) Affiliate {
 	a := Affiliate{
 		NodeID:          in.Self.NodeID,
@@ -34,7 +34,8 @@ func localAffiliate(in *Input, addrs []hostAddress, cs *conditions) Affiliate {
 	return a
 }
 
-// localNetworks are those that this node leads to. A netstack forwards nothing.
+// localNetworks returns the networks behind this node: none with a netstack, which
+// can't forward.
 func localNetworks(in *Input, cs *conditions) []netip.Prefix {
 	if in.Host.Netstack && len(in.Config.AdvertisedNetworks) > 0 {
 		cs.add(ConditionNetworksNotAdvertised, in.Self.NodeID,
@@ -44,8 +45,8 @@ func localNetworks(in *Input, cs *conditions) []netip.Prefix {
 	return slices.Clone(in.Config.AdvertisedNetworks)
 }
 
-// localAddresses lists the addresses under which others reach this node through
-// the mesh. The stack of a netstack node holds none of its host's.
+// localAddresses lists the addresses at which others reach this node through the
+// mesh. A netstack has none of its host's.
 func localAddresses(in *Input, addrs []hostAddress) []netip.Addr {
 	list := addrs
 	if in.Host.Netstack {
@@ -62,10 +63,10 @@ func localAddresses(in *Input, addrs []hostAddress) []netip.Addr {
 	return out
 }
 
-// localEndpoints lists where others may send encrypted packets to, the most
-// promising first, since Talos tries one in 15 to 30 s: what the operator said,
-// then the addresses next to a default route, then those that discovery saw us
-// come from, then the rest. Filters spare only what the operator said.
+// localEndpoints lists where others may send encrypted packets to. The most
+// promising come first, since Talos tries one in 15 to 30 s: configured endpoints,
+// addresses of links with a default route, addresses that discovery services saw,
+// and the rest. Filters apply to all but configured endpoints.
 func localEndpoints(in *Input, addrs []hostAddress, cs *conditions) []netip.AddrPort {
 	var out []netip.AddrPort
 	for _, ep := range in.Config.ExtraAnnouncedEndpoints {
@@ -108,21 +109,22 @@ func endpointAddresses(in *Input, addrs []hostAddress) []netip.Addr {
 	return appendNew(appendNew(first, publicAddresses(in)...), rest...)
 }
 
-// publicAddresses are those that discovery services saw us come from. One that
-// a link of this host holds is left to the rules for that link: a service in a
-// container here sees us come from docker0, one in the mesh from our ULA.
+// publicAddresses returns the addresses from which discovery services saw this
+// node connect. Those that a link of this host has are left to the rules for that
+// link: a service in a container here sees the address of docker0, and a service
+// in the mesh sees this node's ULA.
 func publicAddresses(in *Input) []netip.Addr {
 	var out []netip.Addr
 	for _, a := range in.Host.PublicAddresses {
 		a = a.Unmap().WithZone("")
-		if reachable(a) && !in.Self.Subnet.Contains(a) && !heldBy(in.Host.Links, a) {
+		if reachable(a) && !in.Self.Subnet.Contains(a) && !hasAddress(in.Host.Links, a) {
 			out = appendNew(out, a)
 		}
 	}
 	return out
 }
 
-func heldBy(links []Link, a netip.Addr) bool {
+func hasAddress(links []Link, a netip.Addr) bool {
 	return slices.ContainsFunc(links, func(l Link) bool {
 		return slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return p.Addr().Unmap() == a })
 	})

@@ -6,15 +6,14 @@ import (
 	"sort"
 )
 
-// nameOwners settles who may be called by a nodename: this node by its own,
-// else whoever was seen first by that name; of those seen together, the lower
-// node id. Talos
-// shows the higher node id; here a newcomer can't take a name over, since rules
-// may be about it.
+// nameOwners returns the owner of each nodename: this node for its own, else the
+// node that was seen with it first; of nodes seen at the same time, the lower node
+// id. Talos prefers the higher node id; here a new node can't take over a name,
+// because rules may depend on it.
 func nameOwners(local *Affiliate, others []*Affiliate, pins []Pin, cs *conditions) map[string]*Affiliate {
 	owners := make(map[string]*Affiliate, len(others)+1)
-	// before reports whether a was seen under the name earlier than b. One beyond
-	// the bound on pins is the latest.
+	// before reports whether a was seen with the name earlier than b. A node without
+	// a pin, for which there was no room, is the latest.
 	before := func(a, b *Affiliate) bool {
 		p, q := pinOf(pins, a.NodeID), pinOf(pins, b.NodeID)
 		return p != nil && (q == nil || p.NamedSince.Before(q.NamedSince))
@@ -38,7 +37,7 @@ func nameOwners(local *Affiliate, others []*Affiliate, pins []Pin, cs *condition
 	return owners
 }
 
-// reportName gives both nodes that have one name a condition.
+// reportName adds a condition for each of two nodes with the same name.
 func reportName(loser, owner *Affiliate, cs *conditions) {
 	const rename = "rename one of them"
 	cs.add(ConditionDuplicateNodename, owner.Nodename,
@@ -47,7 +46,7 @@ func reportName(loser, owner *Affiliate, cs *conditions) {
 		"node %s is named %q like node %s, which was seen first; it goes by its node id; "+rename, loser.NodeID, loser.Nodename, owner.NodeID)
 }
 
-// name is the nodename of a, if it is this node's. Rules go by it.
+// name returns the nodename of a if a owns it, else "". Rules use it.
 func (a *Affiliate) name(owners map[string]*Affiliate) string {
 	if owners[a.Nodename] != a {
 		return ""
@@ -55,8 +54,8 @@ func (a *Affiliate) name(owners map[string]*Affiliate) string {
 	return a.Nodename
 }
 
-// label is what people see of a. A node chooses its id itself, so that this is no
-// name to go by.
+// label returns what people see of a: its name or node id, or "" without a
+// nodename. Rules must not use it, since a node chooses its id itself.
 func (a *Affiliate) label(owners map[string]*Affiliate) string {
 	if a.Nodename == "" {
 		return ""
@@ -64,7 +63,7 @@ func (a *Affiliate) label(owners map[string]*Affiliate) string {
 	return cmp.Or(a.name(owners), a.NodeID)
 }
 
-// members lists every affiliate that has its nodename, this node included.
+// members lists the affiliates that own a nodename, this node included.
 func members(owners map[string]*Affiliate) []Member {
 	var out []Member
 	for _, a := range owners {

@@ -5,15 +5,15 @@ import "fmt"
 // NodeIDSize is the length of a node id before encoding, in bytes.
 const NodeIDSize = 32
 
-// maxNodeIDLength is the longest encoding of 32 bytes: every group five bits.
+// maxNodeIDLength is the length of the longest encoding, in which every group has
+// five bits.
 const maxNodeIDLength = NodeIDSize*8/5 + 1
 
 // NodeIDFromBytes encodes 32 random bytes as a node id, as Talos does.
 func NodeIDFromBytes(random [NodeIDSize]byte) string { return encodeBase62(random[:]) }
 
-// DecodeNodeID returns the bytes that [NodeIDFromBytes] encoded. It refuses
-// anything that NodeIDFromBytes would not have written, so that a truncated or
-// edited id is noticed.
+// DecodeNodeID returns the bytes that [NodeIDFromBytes] encoded. It accepts only
+// what NodeIDFromBytes writes, so that a truncated or edited id is noticed.
 func DecodeNodeID(nodeID string) ([NodeIDSize]byte, error) {
 	if len(nodeID) > maxNodeIDLength {
 		return [NodeIDSize]byte{}, fmt.Errorf("node id of %d characters: at most %d", len(nodeID), maxNodeIDLength)

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// Nodename turns a hostname into the form of a Kubernetes node name, as Talos
-// does: lower case, "_" becomes "-", every other character outside [a-z0-9.-]
-// is dropped, and so are leading and trailing "-" and ".".
+// Nodename converts a hostname to a Kubernetes node name, as Talos does: lower
+// case, "_" becomes "-", and every other character outside [a-z0-9.-] is dropped,
+// as are leading and trailing "-" and ".".
 func Nodename(hostname string) (string, error) {
 	name := strings.Map(func(r rune) rune {
 		switch {

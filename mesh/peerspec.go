@@ -7,29 +7,29 @@ import (
 	"go4.org/netipx"
 )
 
-// Bounds on what is considered of one affiliate. The discovery protocol fits
-// far less into one message; other registries may not.
+// Limits on what is used of one affiliate. A message of the discovery protocol has
+// room for far less; other registries may have no such bound.
 const (
 	maxPeerEndpoints = 64
 	maxPeerAddresses = 128 // and as many additional prefixes
 )
 
-// candidate is an affiliate on its way to become a peer.
+// candidate is an affiliate that may become a peer.
 type candidate struct {
 	*Affiliate
-	name    string     // nodename if it is this node's
-	label   string     // that, or else node id; may be empty
+	name    string     // the nodename, if it owns it
+	label   string     // the name, or else the node id; may be empty
 	address netip.Addr // the KubeSpan address to route to it; zero if none is safe
 }
 
-// peerSpecs turns affiliates, sorted by node id, into peers: the earlier node
-// keeps what two announce.
+// peerSpecs turns affiliates, sorted by node id, into peers. Of two that claim an
+// address the earlier one gets it.
 func peerSpecs(in *Input, known *nodes, addrs []hostAddress, cs *conditions) []PeerSpec {
 	peers := admit(in, known, cs)
 	claimAddresses(in, peers, cs)
 	reportOwnNetworks(in, peers, cs)
 	reportAsymmetry(in, peers, known.local, cs)
-	if !in.Host.Netstack { // its stack holds none of them; a neighbour on this host may
+	if !in.Host.Netstack { // a netstack has none of them, but another agent on this host may
 		reportOwnAddresses(peers, addrs, cs)
 	}
 	rules := newClaimRules(in)
@@ -87,8 +87,8 @@ func allowedIPs(peers []candidate, shares []span) [][]netip.Prefix {
 	return allowed
 }
 
-// admit leaves out affiliates that can't be peers: no public key, our own, or
-// that of an earlier node.
+// admit returns the affiliates that can be peers. Those without a public key, with
+// this node's key or with that of an earlier node can't.
 func admit(in *Input, known *nodes, cs *conditions) []candidate {
 	peers := make([]candidate, 0, len(known.others))
 	owner := make(map[Key]*Affiliate, len(known.others))
@@ -97,11 +97,11 @@ func admit(in *Input, known *nodes, cs *conditions) []candidate {
 		case a.PublicKey.IsZero():
 		case a.PublicKey == in.Self.PublicKey:
 			cs.add(ConditionDuplicatePublicKey, a.displayName(),
-				"%q (node %s) announces this node's public key and can't be a peer; delete %s on a host that is a copy of the other",
+				"%q (node %s) announces this node's public key and can't be a peer; if one host is a copy of the other, delete %s on the copy",
 				a.displayName(), a.NodeID, KubeSpanIdentityFile)
 		case first != nil:
 			cs.add(ConditionDuplicatePublicKey, a.displayName(),
-				"%q (node %s) announces the public key of %q (node %s), which keeps it; delete %s on a host that is a copy of the other",
+				"%q (node %s) announces the public key of %q (node %s), which keeps it; if one host is a copy of the other, delete %s on the copy",
 				a.displayName(), a.NodeID, first.displayName(), first.NodeID, KubeSpanIdentityFile)
 		default:
 			owner[a.PublicKey] = a
@@ -111,11 +111,11 @@ func admit(in *Input, known *nodes, cs *conditions) []candidate {
 	return peers
 }
 
-// claimAddresses settles each peer's KubeSpan address. Talos routes whatever is
-// announced; here it must be in the cluster's /64 and nobody else's, and nothing
-// but these addresses is routed out of the /64, so that no node can take over
-// another's. An address that a link of this host holds may be a peer's all the
-// same: several agents can share one host.
+// claimAddresses sets each peer's KubeSpan address. Talos routes whatever is
+// announced. Here the address must be in the cluster's /64 and no other node's, and
+// nothing else inside the /64 is routed to a peer, so that no node can take over
+// another's address. A peer may have an address of a link of this host, since
+// several agents can share one host.
 func claimAddresses(in *Input, peers []candidate, cs *conditions) {
 	owner := make(map[netip.Addr]*Affiliate, len(peers))
 	for i := range peers {
@@ -130,11 +130,11 @@ func claimAddresses(in *Input, peers []candidate, cs *conditions) {
 				p.displayName(), p.NodeID, p.Address, in.Self.Subnet)
 		case p.Address == in.Self.Address:
 			cs.add(ConditionDuplicateAddress, p.displayName(),
-				"%q (node %s) has this node's KubeSpan address %v: their MAC addresses are the same; set mac on one of them",
+				"%q (node %s) has this node's KubeSpan address %v: the two have the same MAC address; set mac on one of them",
 				p.displayName(), p.NodeID, p.Address)
 		case first != nil:
 			cs.add(ConditionDuplicateAddress, p.displayName(),
-				"%q (node %s) has the KubeSpan address %v of %q (node %s), which keeps it: their MAC addresses are the same; set mac on one of them",
+				"%q (node %s) has the KubeSpan address %v of %q (node %s), which keeps it: the two have the same MAC address; set mac on one of them",
 				p.displayName(), p.NodeID, p.Address, first.displayName(), first.NodeID)
 		default:
 			owner[p.Address] = p.Affiliate
@@ -143,9 +143,9 @@ func claimAddresses(in *Input, peers []candidate, cs *conditions) {
 	}
 }
 
-// reportOwnAddresses names the peers that announce an address which this node
-// announces too. It is never routed to them; addresses on links that aren't
-// announced (docker0) may well be the same everywhere.
+// reportOwnAddresses adds a condition for each address that a peer and this node
+// both announce. It is never routed to the peer. Addresses that this node doesn't
+// announce are ignored: that of docker0 is the same on many hosts.
 func reportOwnAddresses(peers []candidate, addrs []hostAddress, cs *conditions) {
 	own := make(map[netip.Addr]bool, len(addrs))
 	for _, h := range addrs {
@@ -155,20 +155,21 @@ func reportOwnAddresses(peers []candidate, addrs []hostAddress, cs *conditions) 
 		for _, a := range bounded(p.Addresses, maxPeerAddresses) {
 			if a = a.Unmap(); own[a] {
 				cs.add(ConditionDuplicateAddress, p.displayName(),
-					"%q (node %s) announces %v, an address of this host; it is not routed (an earlier identity of this host goes away within 30 minutes)",
+					"%q (node %s) announces %v, an address of this host; it is not routed (an earlier identity of this host expires within 30 minutes)",
 					p.displayName(), p.NodeID, a)
 			}
 		}
 	}
 }
 
-// peerEndpoints are the usable endpoints of a, in its order. One inside a mesh's
-// own /64 would send encrypted packets into a tunnel. One that is merely routed
-// to a peer is fine, since encrypted packets carry a mark that keeps them out.
+// peerEndpoints returns the usable endpoints of a, in the order of a. An endpoint
+// inside the /64 of a mesh would send encrypted packets into a tunnel. One in a
+// network that is routed to a peer is fine: the mark of encrypted packets keeps
+// them out of the tunnel.
 func peerEndpoints(in *Input, a *Affiliate, cs *conditions) []netip.AddrPort {
 	if len(a.Endpoints) > maxPeerEndpoints {
 		cs.add(ConditionAffiliateTruncated, a.displayName(),
-			"%q (node %s) announces %d endpoints; the first %d count", a.displayName(), a.NodeID, len(a.Endpoints), maxPeerEndpoints)
+			"%q (node %s) announces %d endpoints; only the first %d are used", a.displayName(), a.NodeID, len(a.Endpoints), maxPeerEndpoints)
 	}
 	var out []netip.AddrPort
 	for _, ep := range bounded(a.Endpoints, maxPeerEndpoints) {

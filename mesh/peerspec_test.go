@@ -159,7 +159,7 @@ func TestPeerConflicts(t *testing.T) {
 			"later inside earlier", func(_ *Input, a, b *Affiliate) {
 				a.AdditionalAddresses, b.AdditionalAddresses = prefixes("10.0.0.0/8"), prefixes("10.1.0.0/16")
 			},
-			"10.0.0.0/8", "", []string{`NetworkOverlap n2: "n2" (node n2) announces 10.1.0.0/16, which "n1" (node n1) keeps; nothing else is left to it;`},
+			"10.0.0.0/8", "", []string{`NetworkOverlap n2: "n2" (node n2) announces 10.1.0.0/16, which "n1" (node n1) keeps; nothing else is routed to it;`},
 		},
 		{
 			"earlier inside later", func(_ *Input, a, b *Affiliate) {
@@ -290,7 +290,7 @@ func TestPeerEndpoints(t *testing.T) {
 	}
 	in.Affiliates = []Affiliate{p}
 	spec, conditions := specOf(t, in, "n1")
-	if len(spec.Endpoints) != maxPeerEndpoints || !strings.Contains(conditions, "announces 65 endpoints; the first 64 count") {
+	if len(spec.Endpoints) != maxPeerEndpoints || !strings.Contains(conditions, "announces 65 endpoints; only the first 64 are used") {
 		t.Errorf("%d endpoints, conditions:\n%s", len(spec.Endpoints), conditions)
 	}
 }

@@ -11,7 +11,7 @@ var peerStateNames = []string{
 	PeerStateDown:    "down",
 }
 
-// String is the name that Talos shows.
+// String returns the name that Talos shows.
 func (s PeerState) String() string {
 	if s < 0 || int(s) >= len(peerStateNames) {
 		return fmt.Sprintf("PeerState(%d)", int(s))
@@ -19,7 +19,7 @@ func (s PeerState) String() string {
 	return peerStateNames[s]
 }
 
-// MarshalText is String for a state that exists.
+// MarshalText returns String, or an error for an undefined state.
 func (s PeerState) MarshalText() ([]byte, error) {
 	if s < 0 || int(s) >= len(peerStateNames) {
 		return nil, fmt.Errorf("peer state %d: no such state", int(s))

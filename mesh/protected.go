@@ -119,11 +119,11 @@ func (p *candidate) reportRefused(broad []netip.Prefix, protected []protectedAdd
 	var parts []string
 	var first netip.Prefix
 	for _, n := range broad {
-		parts = append(parts, fmt.Sprintf("%v, as broad as a default route", n.Masked()))
+		parts = append(parts, fmt.Sprintf("%v (as broad as a default route)", n.Masked()))
 		first = broad[0].Masked()
 	}
 	for _, a := range protected {
-		parts = append(parts, fmt.Sprintf("%v, %s", a.address, a.role))
+		parts = append(parts, fmt.Sprintf("%v (%s)", a.address, a.role))
 		if !first.IsValid() {
 			first = hostPrefix(a.address)
 		}
@@ -134,10 +134,14 @@ func (p *candidate) reportRefused(broad []netip.Prefix, protected []protectedAdd
 	if more := len(parts) - named; more > 0 {
 		parts = append(parts[:named], fmt.Sprintf("and %d more", more))
 	}
-	remedy := fmt.Sprintf("allowedNetworks: [%s=%v] would allow it", p.name, first)
+	allows := "it"
+	if len(parts) > 1 {
+		allows = "the first"
+	}
+	remedy := fmt.Sprintf("allowedNetworks: [%s=%v] would allow %s", p.name, first, allows)
 	if p.name == "" {
-		remedy = "it has no nodename of its own, by which allowedNetworks could allow it"
+		remedy = "allowedNetworks can't allow it, since the node has no nodename of its own"
 	}
 	cs.add(ConditionRouteRefused, p.displayName(),
-		"%q (node %s) announces %s: that is not routed to it; %s", p.displayName(), p.NodeID, strings.Join(parts, "; "), remedy)
+		"%q (node %s) announces %s: not routed to it; %s", p.displayName(), p.NodeID, strings.Join(parts, ", "), remedy)
 }

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// Path is where packets for a network go, and why.
+// Path says where packets for a network go, and why.
 type Path string
 
 // Paths.
@@ -18,22 +18,22 @@ const (
 	PathUnrouted Path = "unrouted" // past the tunnel: this node routes nothing (firewall.enabled is false)
 )
 
-// Route is a network of a peer. Where part of it takes another path, the parts
-// are routes of their own.
+// Route is a network of a peer, all of which takes one path: a network whose parts
+// take different paths is several routes.
 type Route struct {
 	Prefix netip.Prefix
 	Peer   int // index into Plan.Specs
 	Path   Path
 }
 
-// bypass is what goes past the tunnel even though a peer has it.
+// bypass is a network that goes past the tunnel although a peer has it.
 type bypass struct {
 	prefix netip.Prefix
 	path   Path
 }
 
-// routes says for everything that peers have where it goes. What goes by the
-// tunnel may never go any other way.
+// routes returns the path of every network that peers have. Packets for a network
+// whose path is the tunnel must never take another way.
 func routes(in *Input, specs []PeerSpec, statuses []PeerStatus) []Route {
 	common := bypasses(in)
 	size := 0
@@ -92,7 +92,8 @@ func appendParts(out []Route, whole Route, around []bypass) []Route {
 	return out
 }
 
-// bypasses are what this node excludes, and site networks that it is in.
+// bypasses returns the networks that this node excludes, and the site networks in
+// which it has an address.
 func bypasses(in *Input) []bypass {
 	var out []bypass
 	for _, n := range in.Config.ExcludeAdvertisedNetworks {
@@ -110,9 +111,9 @@ func bypasses(in *Input) []bypass {
 	return slices.Clip(out)
 }
 
-// appendNeighbour appends the address of a peer whose tunnel runs over a subnet
-// that is on-link here. Handshakes have proved that the peer is there, so that
-// nobody at another site with the same addresses gets its packets.
+// appendNeighbour appends the address of a peer whose tunnel runs over an on-link
+// subnet. The handshakes prove that the peer is there, so its packets can't reach
+// another host with that address at another site.
 func appendNeighbour(around []bypass, in *Input, s *PeerStatus) []bypass {
 	a := s.Endpoint.Addr()
 	if in.Config.SiteOnLink && s.State == PeerStateUp && a.IsValid() && onLink(in.Host.Links, a) {
@@ -121,7 +122,7 @@ func appendNeighbour(around []bypass, in *Input, s *PeerStatus) []bypass {
 	return around
 }
 
-// onLink reports whether a is a neighbour on a link that others may know of.
+// onLink reports whether a is in the subnet of a link that is announced by default.
 func onLink(links []Link, a netip.Addr) bool {
 	return slices.ContainsFunc(links, func(l Link) bool {
 		return l.Up && l.announcedByDefault() && slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return unmapPrefix(p).Contains(a) })
@@ -140,7 +141,8 @@ func routed(routes []Route, quarantined []netip.Prefix) []netip.Prefix {
 	return aggregate(all)
 }
 
-// returnByTunnel reports whether a peer may send from what is not routed.
+// returnByTunnel reports whether packets from a peer may have a source address
+// that is not routed into the tunnel.
 func returnByTunnel(cfg *Config, routes []Route) bool {
 	return !cfg.ForceRouting || slices.ContainsFunc(routes, func(r Route) bool { return r.Path == PathExcluded || r.Path == PathSite })
 }

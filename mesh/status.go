@@ -6,15 +6,16 @@ import (
 	"time"
 )
 
-// connectionState is what the last handshake says of a peer at moment now.
+// connectionState returns the state of a peer at the time now, by its last
+// handshake and its last change of endpoint.
 //
 //	endpoint change        +15 s                      +275 s
 //	       |  unknown        |  down                     |  down
 //	       |  up, if a handshake came after the change   |  up, if one came
 //	       |                                             |  in the last 275 s
 //
-// A peer that was never given an endpoint counts as changed long ago: it is up
-// while handshakes come from outside, else unknown rather than down.
+// A peer that was never given an endpoint counts as changed long ago: it is up as
+// long as the peer starts handshakes, else unknown rather than down.
 func (s *PeerStatus) connectionState(now time.Time) PeerState {
 	sinceHandshake := now.Sub(s.LastHandshakeTime)
 	sinceChange := now.Sub(s.LastEndpointChange)
@@ -36,10 +37,10 @@ func (s *PeerStatus) connectionState(now time.Time) PeerState {
 	return state
 }
 
-// nextEndpoint picks what to try next for a peer that is down or has never been
-// given an endpoint: the one after the last used in the list, from the start
-// again after the end. There is nothing to pick if the only endpoint is in use
-// already; if the peer roamed away from it, it is tried again.
+// nextEndpoint returns the endpoint to try next for a peer that is down or was
+// never given one: the endpoint after the last used one in the list, which starts
+// over at its end. If the only endpoint is already in use there is none; if the
+// peer roamed away from it, it is tried again.
 func (s *PeerStatus) nextEndpoint(list []netip.AddrPort) (netip.AddrPort, bool) {
 	if s.State != PeerStateDown && s.LastUsedEndpoint.IsValid() || len(list) == 0 {
 		return netip.AddrPort{}, false
@@ -50,17 +51,17 @@ func (s *PeerStatus) nextEndpoint(list []netip.AddrPort) (netip.AddrPort, bool) 
 	if len(list) == 1 && list[0] == s.LastUsedEndpoint && list[0] == s.Endpoint {
 		return netip.AddrPort{}, false
 	}
-	next := slices.Index(list, s.LastUsedEndpoint) + 1 // 0 if it is gone
+	next := slices.Index(list, s.LastUsedEndpoint) + 1 // 0 if the list lacks it
 	return list[next%len(list)], true
 }
 
-// wake is the first moment after now at which the state differs from the one
-// now by the mere passing of time; zero if there is none.
+// wake returns the first time after now at which the state changes without any
+// event; zero if there is none.
 func (s *PeerStatus) wake(now time.Time) time.Time {
-	const strictly = time.Nanosecond // past a boundary that belongs to the earlier state
+	const past = time.Nanosecond // beyond a boundary that belongs to the earlier state
 	boundaries := [...]time.Time{
 		s.LastEndpointChange.Add(EndpointTimeout),
-		s.LastEndpointChange.Add(PeerDownInterval + strictly),
+		s.LastEndpointChange.Add(PeerDownInterval + past),
 		s.LastHandshakeTime.Add(PeerDownInterval),
 	}
 	var first time.Time
@@ -72,7 +73,7 @@ func (s *PeerStatus) wake(now time.Time) time.Time {
 	return first
 }
 
-// sooner is the earlier of two moments, of which the zero one means never.
+// sooner returns the earlier of two times; a zero time means never.
 func sooner(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b
@@ -80,9 +81,9 @@ func sooner(a, b time.Time) time.Time {
 	return a
 }
 
-// observe follows up on every peer: what the device says, the state that this
-// means, and a new endpoint where one is due. The results are in the order of
-// specs.
+// observe returns the status and the device configuration of every peer, in the
+// order of specs: it takes over the device's counters, derives the state, and
+// chooses a new endpoint where one is due.
 func observe(in *Input, specs []PeerSpec, now time.Time) ([]PeerStatus, []PeerConfig) {
 	previous := make(map[Key]*PeerStatus, len(in.Previous))
 	for i := range in.Previous {
@@ -114,8 +115,8 @@ func observe(in *Input, specs []PeerSpec, now time.Time) ([]PeerStatus, []PeerCo
 	return statuses, peers
 }
 
-// update takes over what the device says. A peer that it doesn't have yet, or
-// has lost, keeps its past but has no endpoint.
+// update takes over what the device reports. For a peer that the device lacks,
+// stats is nil: it keeps its history but has no endpoint.
 func (s *PeerStatus) update(stats *PeerStats) {
 	if stats == nil {
 		s.Endpoint = netip.AddrPort{}
@@ -126,10 +127,10 @@ func (s *PeerStatus) update(stats *PeerStats) {
 	s.LastHandshakeTime = stats.LastHandshakeTime
 }
 
-// direct returns the endpoint that the device must be given: a new one, or the
-// last used if the device has none (it was opened anew). Otherwise zero: the
-// device's is right or the peer has roamed. Talos also gives it the one it has,
-// and so rewrites its configuration at every tick.
+// direct returns the endpoint to give to the device: the next one to try, or the
+// last used if the device has none, as after it was reopened. Otherwise it is zero:
+// the device has the right endpoint, or the peer has roamed. Talos also sends the
+// endpoint that the device has, and so rewrites its configuration at every tick.
 func (s *PeerStatus) direct(list []netip.AddrPort, now time.Time) netip.AddrPort {
 	if next, ok := s.nextEndpoint(list); ok {
 		s.Endpoint, s.LastUsedEndpoint = next, next

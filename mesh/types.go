@@ -18,8 +18,8 @@ const (
 	MaxEndpoints        = 8 // announced per node: Talos tries one per 15–30 s
 )
 
-// Identity is this node's: keys and node id are stored on disk, the address is
-// computed from cluster id and hardware address.
+// Identity is the identity of this node. Keys and node id are stored on disk; the
+// address is computed from the cluster id and the hardware address.
 type Identity struct {
 	NodeID     string       // base62 of 32 random bytes; the affiliate id
 	Address    netip.Addr   // KubeSpan ULA of this node
@@ -39,8 +39,8 @@ const (
 	MachineUnknown      MachineType = "unknown"
 )
 
-// Affiliate is one node as discovery found it; untrusted. A zero PublicKey
-// means that it has no KubeSpan part, and then the fields after it are empty.
+// Affiliate is a node as discovery found it; untrusted. Without a PublicKey it has
+// no KubeSpan part, and the fields after that are empty.
 type Affiliate struct {
 	NodeID           string
 	Addresses        []netip.Addr
@@ -48,7 +48,7 @@ type Affiliate struct {
 	Nodename         string
 	OperatingSystem  string
 	MachineType      MachineType
-	ControlPlanePort uint16 // 0: no control plane part. Read, never published.
+	ControlPlanePort uint16 // 0: no control plane part; read, never published
 
 	PublicKey                 Key
 	Address                   netip.Addr // KubeSpan ULA
@@ -68,18 +68,18 @@ type Member struct {
 	ControlPlanePort uint16
 }
 
-// PeerSpec is what a peer should be.
+// PeerSpec is the desired state of a peer.
 type PeerSpec struct {
 	PublicKey  Key
 	NodeID     string
-	Name       string         // nodename, if it is this node's; rules are about it
+	Name       string         // the nodename, if it owns it; rules use this name
 	Label      string         // what people see: nodename or node id; may be empty
 	Address    netip.Addr     // KubeSpan ULA; zero if it has none that may be routed
 	AllowedIPs []netip.Prefix // minimal, sorted, IPv4 first
 	Endpoints  []netip.AddrPort
 }
 
-// PeerState is what we believe of a peer. The numbers are Talos'.
+// PeerState is the believed state of a peer, with the numbers of Talos.
 type PeerState int
 
 // Peer states.
@@ -89,7 +89,8 @@ const (
 	PeerStateDown
 )
 
-// PeerStatus is what we believe of a peer, from the device's counters and time.
+// PeerStatus is the believed condition of a peer, by the device's counters and the
+// time.
 type PeerStatus struct {
 	PublicKey          Key
 	Label              string
@@ -98,11 +99,11 @@ type PeerStatus struct {
 	ReceiveBytes       uint64
 	TransmitBytes      uint64
 	LastHandshakeTime  time.Time
-	LastUsedEndpoint   netip.AddrPort // what we last told the device
+	LastUsedEndpoint   netip.AddrPort // the last one given to the device
 	LastEndpointChange time.Time
 }
 
-// PeerStats is what the device says of a peer.
+// PeerStats is what the device reports about a peer.
 type PeerStats struct {
 	PublicKey         Key
 	Endpoint          netip.AddrPort
@@ -111,32 +112,33 @@ type PeerStats struct {
 	LastHandshakeTime time.Time
 }
 
-// PeerConfig is what the device should hold for a peer.
+// PeerConfig is the configuration of a peer in the device.
 type PeerConfig struct {
 	PublicKey           Key
 	PresharedKey        Secret
 	AllowedIPs          []netip.Prefix
-	Endpoint            netip.AddrPort // zero: leave the device's as it is
+	Endpoint            netip.AddrPort // zero: the device keeps the one it has
 	PersistentKeepalive time.Duration
 }
 
-// Endpoint is a harvested one: an address at which a peer was seen to work.
-// It is keyed by PublicKey.
+// Endpoint is a harvested endpoint: an address at which a peer was reached. There
+// is at most one per PublicKey.
 type Endpoint struct {
 	PublicKey   Key
 	AffiliateID string
 	Endpoint    netip.AddrPort
 }
 
-// Link is a network interface of this host, as far as decisions need it.
+// Link is a network interface of this host, with the properties that decisions
+// depend on.
 type Link struct {
 	Name         string
 	Kind         string // rtnetlink kind; empty for physical links and lo
-	Up           bool   // operstate up or unknown, and carrier if physical
+	Up           bool   // operstate up or unknown, and a carrier if physical
 	Loopback     bool
 	DefaultRoute bool           // a default route of the main table leaves by it
 	MTU          int            // bytes
-	Addresses    []netip.Prefix // as configured; scope wider than link
+	Addresses    []netip.Prefix // as configured, of a scope wider than link
 }
 
 // Host is this machine as observed at one moment.
@@ -145,18 +147,19 @@ type Host struct {
 	Nodename        string // RFC 1123 form of the hostname, or configured
 	OperatingSystem string // "NAME (VERSION)"
 	Links           []Link
-	PublicAddresses []netip.Addr // from discovery's Hello, one per service
-	ListenPort      uint16       // the device's real UDP port
-	Netstack        bool         // announces only its ULA as an address
+	PublicAddresses []netip.Addr // as discovery services see this node, one each
+	ListenPort      uint16       // the UDP port on which the device listens
+	Netstack        bool         // its only announced address is the ULA
 
-	// What this node depends on outside of the mesh.
+	// Addresses outside the mesh that this node depends on.
 	Gateways         []netip.Addr // next hops of default routes
 	DNSServers       []netip.Addr
-	DiscoveryServers []netip.Addr // as far as they are known by address
+	DiscoveryServers []netip.Addr // those whose address is known
 	PeerDiscovery    bool         // the discovery server may be a peer
 }
 
-// Config is the part of the configuration that decisions depend on.
+// Config is the part of the configuration that decisions depend on. Package
+// mesh/config reads and checks the whole configuration.
 type Config struct {
 	Enabled                   bool
 	ClusterSecret             Secret // preshared key of every peer
@@ -171,13 +174,14 @@ type Config struct {
 	AnnounceAsMember          bool
 	AdvertisedNetworks        []netip.Prefix // behind this node; disjoint
 	AllowedNetworks           []Allowance
-	SiteNetworks              []netip.Prefix // peers there keep their LAN path
-	SiteOnLink                bool           // so do peers whose tunnel runs over a subnet on-link here
-	NoRouting                 bool           // nothing but mesh addresses goes by the tunnel
+	SiteNetworks              []netip.Prefix // peers in these keep their LAN path
+	SiteOnLink                bool           // as do peers whose tunnel runs over an on-link subnet
+	NoRouting                 bool           // only mesh addresses are routed into the tunnel
 }
 
-// Allowance lets the peer of a nodename have what is refused to peers: a very
-// broad network, this node's gateway, a DNS server, a discovery server.
+// Allowance lets the peer with a nodename have a network that peers are refused
+// otherwise: a very broad one, or one that contains this node's gateway, a DNS
+// server or a discovery server.
 type Allowance struct {
 	Nodename string
 	Prefix   netip.Prefix
@@ -188,38 +192,38 @@ type Input struct {
 	Config     Config
 	Self       Identity
 	Host       Host
-	Affiliates []Affiliate  // merged over registries, by node id; own entry is ignored
-	Stats      []PeerStats  // what the device holds; a peer not here is not in the device
+	Affiliates []Affiliate  // merged over registries, one per node id; that of this node is ignored
+	Stats      []PeerStats  // of every peer that the device has
 	Previous   []PeerStatus // Plan.Statuses of the last decision
-	Pins       []Pin        // Plan.Pins of the last decision, but for those that the user has accepted anew
+	Pins       []Pin        // Plan.Pins of the last decision, less those removed by Accept
 }
 
 // Plan is everything that should be true.
 type Plan struct {
-	Local    Affiliate      // what to publish of this node
+	Local    Affiliate      // what to publish about this node
 	Specs    []PeerSpec     // sorted by public key
 	Peers    []PeerConfig   // for the device; sorted by public key
 	Statuses []PeerStatus   // sorted by public key
-	Routed   []netip.Prefix // into the tunnel, and never in the clear; minimal, sorted
-	Routes   []Route        // all that peers have, sorted
-	// ReturnByTunnel: peers may send what is not routed back to them, so replies
-	// must go the way that the packets came.
+	Routed   []netip.Prefix // into the tunnel, never in the clear; minimal, sorted
+	Routes   []Route        // of every network that peers have; sorted
+	// ReturnByTunnel says that peers may send from addresses that are not routed
+	// into the tunnel, so that replies must follow the way of the packets.
 	ReturnByTunnel bool
 	Pins           []Pin       // to remember; sorted by node id
 	Endpoints      []Endpoint  // harvested, to publish for others; sorted by public key
 	Members        []Member    // sorted by nodename
 	Conditions     []Condition // sorted
-	// Wake is when a state may change by the mere passing of time (15 s and
-	// 275 s boundaries); zero if none will. The loop decides again then.
+	// Wake is the next time at which a state changes without an event (at the 15 s
+	// and 275 s boundaries); zero if there is none. The loop decides again then.
 	Wake time.Time
 }
 
-// Condition is a problem that a person should know of. It is a result, not a
-// log line: the loop logs those that are new.
+// Condition is a problem that a person should know about. It is a result, not a
+// log line: the loop logs new ones.
 type Condition struct {
 	Type    ConditionType
 	Subject string // what it is about: a nodename, node id, prefix or key
-	Message string // one sentence, with how to mend it where the user can
+	Message string // one sentence, with the remedy if the user has one
 }
 
 // ConditionType names a kind of condition; stable, for scripts.

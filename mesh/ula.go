@@ -6,7 +6,7 @@ import (
 	"net/netip"
 )
 
-// Every address of a Talos ULA carries its purpose in byte 7.
+// Byte 7 of every ULA of Talos says what the address is for.
 const (
 	ulaFirstByte       = 0xfd
 	ulaPurposeByte     = 7
@@ -14,8 +14,8 @@ const (
 	ulaBits            = 64
 )
 
-// ULA is the /64 that a cluster's nodes take their KubeSpan addresses from. It
-// depends on the cluster id alone, taken as the string it is.
+// ULA returns the /64 of a cluster's KubeSpan addresses. It depends only on the
+// cluster id, which is hashed as it is written.
 func ULA(clusterID string) netip.Prefix {
 	digest := sha256.Sum256([]byte(clusterID))
 	var a [16]byte
@@ -26,7 +26,7 @@ func ULA(clusterID string) netip.Prefix {
 }
 
 // IsKubeSpanULA reports whether addr looks like a KubeSpan address of any
-// cluster: nothing but the first byte and the purpose is compared.
+// cluster. It compares only the first byte and the purpose.
 func IsKubeSpanULA(addr netip.Addr) bool {
 	if !addr.Is6() {
 		return false
@@ -35,7 +35,7 @@ func IsKubeSpanULA(addr netip.Addr) bool {
 	return a[0] == ulaFirstByte && a[ulaPurposeByte] == ulaPurposeKubeSpan
 }
 
-// NodeAddress is the KubeSpan address of the node with hardware address mac:
+// NodeAddress returns the KubeSpan address of the node with hardware address mac:
 // subnet and the modified EUI-64 of mac (RFC 4291, appendix A). mac has 6 or 8
 // bytes, subnet is the /64 that [ULA] returns.
 func NodeAddress(subnet netip.Prefix, mac []byte) (netip.Addr, error) {
@@ -57,9 +57,9 @@ func NodeAddress(subnet netip.Prefix, mac []byte) (netip.Addr, error) {
 	return netip.AddrFrom16(a), nil
 }
 
-// DerivedMAC is a stable, locally administered unicast MAC for a node without a
-// physical one of its own: a container, or a netstack node, several of which
-// can share one host.
+// DerivedMAC returns a stable, locally administered unicast MAC address for a node
+// without a physical one of its own: a container, or a netstack node, since several
+// of them can share a host.
 func DerivedMAC(nodeID string) [6]byte {
 	digest := sha256.Sum256([]byte(nodeID))
 	mac := [6]byte(digest[:6])

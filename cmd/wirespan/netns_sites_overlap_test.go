@@ -41,7 +41,7 @@ func netnsOverlap(l *lab) {
 	a.leads(shared, winner.name, mesh.PathTunnel)
 	a.conflict(mesh.ConditionNetworkOverlap, loser, shared, loser.mustStatus().Node.ID, winner.mustStatus().Node.ID)
 	a.conflict(mesh.ConditionRouteRefused, b, "0.0.0.0/0", "allowedNetworks: [b=0.0.0.0/0]")
-	a.conflict(mesh.ConditionRouteRefused, d, "10.90.0.254, this node's gateway", "10.55.0.53, this node's DNS server")
+	a.conflict(mesh.ConditionRouteRefused, d, "10.90.0.254 (this node's gateway)", "10.55.0.53 (this node's DNS server)")
 	for _, to := range []string{internet.address, "10.90.0.254", "10.55.0.53"} {
 		a.explains(to, firewall.PathBypass, "")
 	}
