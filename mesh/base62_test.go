@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// The encodings are worked out by hand from the rule: six bits from the end at
-// a time, five where bits 1 to 4 are ones.
+// The encodings are worked out by hand: six bits from the end at a time, five if
+// bits 1 to 4 are ones.
 func TestBase62(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -71,7 +71,7 @@ func TestBase62RoundTrip(t *testing.T) {
 	}
 }
 
-// The vector is Talos': the machine id of a node is the first half of its node id.
+// The vector is from Talos: the machine id of a node is the first half of its node id.
 func TestMachineID(t *testing.T) {
 	id, err := DecodeNodeID("sou7yy34ykX3n373Zw1DXKb8zD7UnyKT6HT3QDsGH6L")
 	if got, want := hex.EncodeToString(id[:16]), "be871ac0d0dd31fa4caca753b0f3f1b2"; err != nil || got != want {

@@ -54,8 +54,8 @@ func BenchmarkDecide1000(b *testing.B) {
 	}
 }
 
-// The worst that 1,000 peers can do: each announces the default routes and as
-// many networks as are considered.
+// The worst case of 1,000 peers: each announces the default routes and as many
+// networks as the limits allow.
 func BenchmarkDecideHostile1000(b *testing.B) {
 	in := largeInput(1000, false)
 	for i := range in.Affiliates {

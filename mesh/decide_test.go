@@ -130,7 +130,7 @@ func TestDisabled(t *testing.T) {
 	}
 }
 
-// What is gone from the affiliates is gone from the plan, and forgotten.
+// A node that is gone from the affiliates is gone from the plan and forgotten.
 func TestVanishedPeer(t *testing.T) {
 	in := meshOfThree()
 	in.Affiliates = in.Affiliates[1:]

@@ -14,7 +14,7 @@ import (
 )
 
 // FuzzDecide checks what must hold for any input. The fuzzer's bytes choose
-// from small sets of values, so that collisions are the rule.
+// from small sets of values, so that collisions are common.
 func FuzzDecide(f *testing.F) {
 	rng := rand.New(rand.NewPCG(7, 8))
 	f.Add([]byte{})
@@ -55,7 +55,7 @@ func checkInvariants(t *testing.T, in Input, plan Plan) {
 	own := []netip.Addr{in.Self.Address}
 	for _, l := range in.Host.Links {
 		for _, p := range l.Addresses {
-			// Another KubeSpan address here is another agent's, see claimAddresses.
+			// Another KubeSpan address on this host is that of another agent: see claimAddresses.
 			if a := p.Addr().Unmap().WithZone(""); !in.Self.Subnet.Contains(a) {
 				own = append(own, a)
 			}
@@ -135,7 +135,7 @@ func checkRouted(t *testing.T, plan Plan, allowed *netipx.IPSetBuilder) {
 	var routed netipx.IPSetBuilder
 	for _, p := range plan.Routed {
 		if !set.ContainsPrefix(p) {
-			t.Errorf("%v is routed, but nobody announces it", p)
+			t.Errorf("%v is routed, but no node announces it", p)
 		}
 		routed.AddPrefix(p)
 	}

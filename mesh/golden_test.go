@@ -19,7 +19,7 @@ var update = flag.Bool("update", false, "rewrite the plans in testdata")
 
 // TestPlans compares whole plans with ../testdata/plan/*.txtar. Each has an
 // Input as YAML, in which <name> stands for a public key, and the plan as text.
-// What an input leaves out is as testInput has it.
+// What an input leaves out is taken from testInput.
 func TestPlans(t *testing.T) {
 	names, err := filepath.Glob("../testdata/plan/*.txtar")
 	if err != nil || len(names) == 0 {

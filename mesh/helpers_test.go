@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Every test's mesh: fd00:0:0:2::/64, this node is ::1.
+// The mesh of every test is fd00:0:0:2::/64, and this node is ::1.
 var (
 	testNow    = time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC)
 	testSubnet = netip.MustParsePrefix("fd00:0:0:2::/64")

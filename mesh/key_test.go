@@ -75,7 +75,7 @@ func TestKeyText(t *testing.T) {
 	}
 }
 
-// A secret shows nowhere by accident, alone or inside a larger value.
+// A secret is never printed by accident, neither alone nor inside another value.
 func TestSecretsDoNotPrint(t *testing.T) {
 	id := testIdentity()
 	in := testInput()

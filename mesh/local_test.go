@@ -88,7 +88,7 @@ func TestLocalAddresses(t *testing.T) {
 	}
 }
 
-// Talos' order isn't transitive; equal sets must come out equal all the same.
+// The order of Talos isn't transitive; equal sets must still give equal results.
 func TestAddressOrderIgnoresInputOrder(t *testing.T) {
 	list := prefixes("10.0.0.5/8 10.0.0.9/24 10.0.1.1/24 10.0.0.9/16 10.0.0.7/25 10.0.1.2/32 2001:db8::1/64 2001:db8::2/32")
 	rng := rand.New(rand.NewPCG(5, 6))
@@ -191,7 +191,7 @@ func TestAtMostEightEndpoints(t *testing.T) {
 	}
 }
 
-// Harmless to a Talos cluster whatever the configuration says.
+// Whatever the configuration says, the affiliate does no harm to a Talos cluster.
 func TestLocalIsNeverControlPlane(t *testing.T) {
 	for configured, want := range map[MachineType]MachineType{
 		MachineWorker: MachineWorker, MachineUnknown: MachineUnknown,

@@ -8,7 +8,7 @@ import (
 	"go4.org/netipx"
 )
 
-// divide against the plain rule: cut every set by all earlier ones.
+// divide must agree with the plain rule: subtract all earlier sets from each.
 func TestDivide(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	for range 300 {

@@ -107,7 +107,7 @@ func TestNextEndpoint(t *testing.T) {
 	}
 }
 
-// What the device is given: only what must change.
+// The device is given only an endpoint that must change.
 func TestEndpointForDevice(t *testing.T) {
 	const a, b, roamed = "192.0.2.1:1", "192.0.2.2:2", "198.51.100.1:9"
 	for _, c := range []struct {
