@@ -16,24 +16,6 @@ const (
 	maxFilter     = 64  // the longest CIDR has 50 characters
 )
 
-// optionalBool is a boolean whose absence means something.
-type optionalBool struct{ field **bool }
-
-func (o optionalBool) set(parts []string) error {
-	v, err := parseBool(parts[0])
-	if err == nil {
-		*o.field = &v
-	}
-	return err
-}
-
-func (o optionalBool) text() string {
-	if *o.field == nil {
-		return ""
-	}
-	return strconv.FormatBool(**o.field)
-}
-
 func parseBool(s string) (bool, error) {
 	v, err := strconv.ParseBool(s)
 	if err != nil {

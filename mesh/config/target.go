@@ -1,0 +1,88 @@
+package config
+
+import (
+	"fmt"
+	"strconv"
+)
+
+// target is a setting's field in a Wirespan.
+type target interface {
+	set(parts []string) error // one part, or any number for a list
+	text() string             // equal texts mean equal values
+}
+
+// scalar is a field of type T that is read by parse.
+type scalar[T any] struct {
+	field *T
+	parse func(string) (T, error)
+}
+
+func (s scalar[T]) set(parts []string) error {
+	v, err := s.parse(parts[0])
+	if err == nil {
+		*s.field = v
+	}
+	return err
+}
+
+func (s scalar[T]) text() string { return fmt.Sprint(*s.field) }
+
+// list is a field of type []T; setting it replaces what was there.
+type list[T any] struct {
+	field *[]T
+	parse func(string) (T, error)
+}
+
+func (l list[T]) set(parts []string) error {
+	if len(parts) > maxListItems {
+		return fmt.Errorf("more than %d items", maxListItems)
+	}
+	items := make([]T, 0, len(parts))
+	for _, part := range parts {
+		item, err := l.parse(part)
+		if err != nil {
+			return err
+		}
+		items = append(items, item)
+	}
+	*l.field = items
+	return nil
+}
+
+func (l list[T]) text() string { return fmt.Sprint(*l.field) }
+
+// checkedList is a list whose items must fit together.
+type checkedList[T any] struct {
+	list[T]
+	check func([]T) error
+}
+
+func (c checkedList[T]) set(parts []string) error {
+	var items []T
+	err := list[T]{&items, c.parse}.set(parts)
+	if err == nil {
+		err = c.check(items)
+	}
+	if err == nil {
+		*c.field = items
+	}
+	return err
+}
+
+// optionalBool is a boolean whose absence means something.
+type optionalBool struct{ field **bool }
+
+func (o optionalBool) set(parts []string) error {
+	v, err := parseBool(parts[0])
+	if err == nil {
+		*o.field = &v
+	}
+	return err
+}
+
+func (o optionalBool) text() string {
+	if *o.field == nil {
+		return ""
+	}
+	return strconv.FormatBool(**o.field)
+}
