@@ -103,7 +103,7 @@ func netnsRefused(l *lab) {
 // last one's.
 var badSettings = [][2]string{
 	{"advertisedNetworks: [10.0.0.0/8, 10.1.0.0/16]", "10.1.0.0/16 is inside 10.0.0.0/8"},
-	{"advertisedNetworks: [10.1.0.0/16, 10.1.0.0/16]", "10.1.0.0/16 is there twice"},
+	{"advertisedNetworks: [10.1.0.0/16, 10.1.0.0/16]", "duplicate network 10.1.0.0/16"},
 	{"advertisedNetworks: [10.1.0.1/16]", "10.1.0.1/16"},
 	{"advertisedNetworks: [10.1.0.0/33]", "10.1.0.0/33"},
 	{"advertisedNetworks: [fe80::/64]", "fe80::/64"},
@@ -112,7 +112,7 @@ var badSettings = [][2]string{
 	{"masquerade: perhaps", "true or false"},
 	{"siteNetworks: [0.0.0.0/0]", "too broad"},
 	{"allowedNetworks: [exit]", "NODENAME=CIDR"},
-	{"allowedNetworks: [b=0.0.0.0/0, b=0.0.0.0/0]", "is there twice"},
+	{"allowedNetworks: [b=0.0.0.0/0, b=0.0.0.0/0]", "duplicate b=0.0.0.0/0"},
 	{"firewall: {table: add}", "keyword"},
 	{"firewall: {routingTable: 254}", "254"},
 	{"firewall: {rulePriority: 32767}", "32767"},

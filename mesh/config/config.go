@@ -8,25 +8,25 @@ import (
 )
 
 // Config is the whole configuration, validated. The fields of [Wirespan] are
-// this agent's own; the rest is what the Talos documents say.
+// this agent's own; the rest comes from the Talos documents.
 type Config struct {
 	Wirespan
 	KubeSpan KubeSpan
 
-	// Services are the discovery services that the files name.
+	// Services are the discovery services in the files.
 	Services []Service
-	// KubernetesRegistry says that the files enable discovery through Kubernetes.
+	// KubernetesRegistry is set if the files enable discovery through Kubernetes.
 	KubernetesRegistry bool
-	// HasIdentity says that the files hold a cluster identity.
+	// HasIdentity is set if the files hold a cluster identity.
 	HasIdentity bool
-	// ClusterID is a credential: shorten it wherever it is shown.
+	// ClusterID is a credential: show it only through [mesh.ShortClusterID].
 	ClusterID     string
 	ClusterSecret mesh.Secret
 
-	// HostRules says that the files hold Talos' NetworkDefaultActionConfig or
-	// NetworkRuleConfig. They are checked, but do not apply to the mesh.
+	// HostRules is set if the files hold a NetworkDefaultActionConfig or a
+	// NetworkRuleConfig of Talos. These are checked but do not apply to the mesh.
 	HostRules bool
-	// Ignored are the documents of kinds that are not ours.
+	// Ignored lists the documents of other kinds.
 	Ignored []Ignored
 }
 
@@ -50,19 +50,19 @@ type Service struct {
 	Insecure bool   // plaintext instead of TLS
 }
 
-// Ignored is a document that was skipped, and where it stands.
+// Ignored is the kind and the position of a document that was skipped.
 type Ignored struct {
 	Kind string
 	File string
 	Line int
 }
 
-// Standalone reports that the files name no cluster: the agent makes its own or
-// joins one by token.
+// Standalone reports whether the files hold no cluster identity: the agent then
+// founds a cluster or joins one by token.
 func (c *Config) Standalone() bool { return !c.HasIdentity }
 
-// Mesh is the part that decisions depend on. The MTU is Talos' default if none
-// is configured; KubeSpan.MTU tells.
+// Mesh returns the part of the configuration that decisions depend on. Its MTU is
+// Talos' default if KubeSpan.MTU is 0.
 func (c *Config) Mesh() mesh.Config {
 	return mesh.Config{
 		Enabled:                   c.KubeSpan.Enabled,
@@ -83,8 +83,8 @@ func (c *Config) Mesh() mesh.Config {
 	}
 }
 
-// Diff names the changed settings that apply only after a restart, in the order
-// of [Settings]; every other change can be applied live.
+// Diff lists the keys of changed settings that apply only after a restart, in the
+// order of [Settings]. Every other change can be applied live.
 func Diff(old, new *Config) (restart []string) {
 	for _, s := range Settings() {
 		if s.Restart && s.at(&old.Wirespan).text() != s.at(&new.Wirespan).text() {

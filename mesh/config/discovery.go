@@ -9,10 +9,10 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// maxClusterID is the discovery protocol's bound, in bytes.
+// maxClusterID is the limit of the discovery protocol, in bytes.
 const maxClusterID = 256
 
-// service is a DiscoveryServiceConfig as read.
+// service is a DiscoveryServiceConfig before validation.
 type service struct {
 	at       pos
 	name     text
@@ -23,7 +23,8 @@ func (l *loader) readService(o *object, name text) {
 	l.services = append(l.services, service{o.at, name, o.text("endpoint")})
 }
 
-// identity is a cluster's id and secret as read, from either kind of document.
+// identity is a cluster's id and secret before validation, from either kind of
+// document.
 type identity struct {
 	at     pos
 	id     text
@@ -36,8 +37,8 @@ func (l *loader) readIdentity(o *object) {
 	l.identityDocument = &identity{o.at, o.text("clusterID"), o.text("clusterSecret")}
 }
 
-// validateDiscovery checks the dedicated documents and takes them over. A machine
-// configuration wins where it yields something, as in Talos.
+// validateDiscovery checks the discovery documents and applies them. As in Talos,
+// services and identity of a machine configuration take precedence.
 func (l *loader) validateDiscovery() {
 	legacyServices := len(l.cfg.Services) > 0
 	for _, s := range l.services {
@@ -86,8 +87,8 @@ func (l *loader) checkService(s service) (Service, bool) {
 	return parsed, err == nil && s.name.value != ""
 }
 
-// parseService normalises a service's URL to host:port; path and query count for
-// nothing. Errors leave the URL out: it may hold a password.
+// parseService normalizes a service's URL to host:port and ignores path and query.
+// Errors don't quote the URL, which may hold a password.
 func parseService(name, endpoint string) (Service, *url.URL, error) {
 	u, err := url.Parse(endpoint)
 	if err != nil {
@@ -123,8 +124,8 @@ func parseService(name, endpoint string) (Service, *url.URL, error) {
 	return s, u, nil
 }
 
-// takeIdentity makes i the effective identity. Where Talos' error texts quote the
-// secret, ours say "(redacted)": errors end up in logs and bug reports.
+// takeIdentity makes i the effective identity. Where the error texts of Talos quote
+// the secret, these say "(redacted)": errors end up in logs and bug reports.
 func (l *loader) takeIdentity(i *identity, prefix string) {
 	l.cfg.HasIdentity = i.isSet()
 	if n := len(i.id.value); n > maxClusterID {
@@ -142,7 +143,7 @@ func (l *loader) takeIdentity(i *identity, prefix string) {
 		l.add(i.secret.at, "%s: invalid clusterSecret: expected %d bytes, got %d: (redacted)", prefix, mesh.KeySize, len(b))
 	default:
 		l.cfg.ClusterSecret = mesh.NewSecret([mesh.KeySize]byte(b))
-		if l.cfg.ClusterSecret.IsZero() { // WireGuard takes it for "no preshared key"
+		if l.cfg.ClusterSecret.IsZero() { // to WireGuard this means "no preshared key"
 			l.add(i.secret.at, "%s: invalid clusterSecret: all bytes are zero", prefix)
 		}
 	}

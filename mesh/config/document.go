@@ -13,11 +13,11 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// apiVersion of every document, and the kind of a machine configuration, which
-// has none, in error texts.
+// apiVersion is that of every document. In error texts it is also the kind of a
+// machine configuration, which has none.
 const apiVersion = "v1alpha1"
 
-// Kinds of documents that are ours.
+// Kinds of documents that this package reads.
 const (
 	kindKubeSpan          = "KubeSpanConfig"
 	kindKubeSpanEndpoints = "KubeSpanEndpointsConfig"
@@ -32,26 +32,26 @@ const (
 type loader struct {
 	problems
 	documents
-	count int
-	seen  map[documentID]string // the file that holds it
+	count int                   // of documents
+	seen  map[documentID]string // the file of each
 }
 
-// documents is what was read and not yet validated.
+// documents holds what was read, before it is validated.
 type documents struct {
 	cfg        *Config
 	legacy     *legacy
 	services   []service      // DiscoveryServiceConfig
 	serviceAt  pos            // the first service, of either kind of document
-	settings   map[string]pos // where settings of this agent were given, by key
+	settings   map[string]pos // the position of each setting that was given, by key
 	wirespanAt pos            // WirespanConfig
 
-	kubespan, kubespanDocument *kubespan // the one in effect; KubeSpanConfig
-	identity, identityDocument *identity // the one in effect; DiscoveryIdentityConfig
+	kubespan, kubespanDocument *kubespan // the effective one; KubeSpanConfig
+	identity, identityDocument *identity // the effective one; DiscoveryIdentityConfig
 }
 
 type documentID struct{ kind, name string }
 
-// read takes in every document of a file.
+// read reads every document of a file.
 func (l *loader) read(f File) {
 	decoder := yaml.NewDecoder(bytes.NewReader(f.Data))
 	for {
@@ -73,14 +73,14 @@ func (l *loader) read(f File) {
 			switch {
 			case root.Kind == yaml.MappingNode:
 				l.document(newObject(&l.problems, root, at, ""))
-			case root.ShortTag() != "!!null": // an empty document is none
+			case root.ShortTag() != "!!null": // an empty document is skipped
 				l.add(at, "expected a YAML document at line %d", root.Line)
 			}
 		}
 	}
 }
 
-// syntaxError notes what the YAML parser says, with its line in our form.
+// syntaxError adds an error of the YAML parser, with its line as a position.
 func (l *loader) syntaxError(file string, err error) {
 	at, message := pos{file: file}, err.Error()
 	if rest, ok := strings.CutPrefix(message, "yaml: line "); ok {
@@ -92,7 +92,7 @@ func (l *loader) syntaxError(file string, err error) {
 	l.add(at, "%s", message)
 }
 
-// document reads one mapping as what its kind says.
+// document reads one mapping as a document of its kind.
 func (l *loader) document(o *object) {
 	if _, has := o.fields["kind"]; !has && isLegacy(o) {
 		if l.unique(o, documentID{kind: "", name: ""}) {
@@ -145,7 +145,7 @@ func (l *loader) kind(o *object, kind text) {
 	}
 }
 
-// foreign skips a document of another kind, unless its kind is a misspelling.
+// foreign skips a document of another kind, unless that looks like a misspelling.
 func (l *loader) foreign(o *object, kind text) {
 	ours := []string{
 		kindKubeSpan, kindKubeSpanEndpoints, kindDiscoveryService, kindDiscoveryIdentity, kindDefaultAction, kindRule, kindWirespan,
@@ -157,8 +157,8 @@ func (l *loader) foreign(o *object, kind text) {
 	l.cfg.Ignored = append(l.cfg.Ignored, Ignored{Kind: clip(kind.value), File: o.at.file, Line: o.at.line})
 }
 
-// unique refuses a second document of the same kind and name. Talos has one text
-// for duplicates within a file and another across files.
+// unique reports whether o is the first document with that id, and adds a problem
+// if not. Talos has one text for duplicates within a file and another across files.
 func (l *loader) unique(o *object, id documentID) bool {
 	if l.seen == nil {
 		l.seen = map[documentID]string{}
@@ -181,7 +181,7 @@ func (l *loader) unique(o *object, id documentID) bool {
 	return !duplicate
 }
 
-// clip makes a name from the input fit for a log line: short and printable.
+// clip makes a name from the input short and printable, for log lines.
 func clip(name string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

@@ -212,7 +212,7 @@ func TestInputTooLarge(t *testing.T) {
 func TestProblemsAreBounded(t *testing.T) {
 	yaml := kube("filters:\n  endpoints: [&a " + strings.Repeat("x", 100_000) + strings.Repeat(", *a", 1000) + "]\n")
 	_, err := load(yaml, config.Options{ClusterProvided: true})
-	if err == nil || !strings.HasPrefix(err.Error(), "1001 errors occurred:\n") || !strings.HasSuffix(err.Error(), "\n\t* and 969 more") {
+	if err == nil || !strings.HasPrefix(err.Error(), "1001 problems:\n") || !strings.HasSuffix(err.Error(), "\n  and 969 more") {
 		t.Fatalf("unexpected error: %.300v", err)
 	}
 	if n := len(err.Error()); n > 10_000 {

@@ -24,12 +24,11 @@ listenPort: 51821
 	c, err := config.Load(nil, config.Options{Overrides: []config.Override{flag}})
 	fmt.Println(c.ListenPort, c.Standalone(), err)
 	// Output:
-	// 1 error occurred:
-	// 	* node.yaml:4: KubeSpanConfig: kubespan link MTU must be at least 1280
+	// node.yaml:4: KubeSpanConfig: kubespan link MTU must be at least 1280
 	// 51900 true <nil>
 }
 
-// Rules for traffic from the mesh have Talos' schema, and peers by name.
+// Rules for traffic from the mesh have the schema of Talos, plus peers by name.
 func ExampleIngress() {
 	file := config.File{Name: "node.yaml", Data: []byte(`apiVersion: v1alpha1
 kind: WirespanConfig

@@ -32,9 +32,9 @@ type kubeSpanDocument struct {
 	Enabled bool `yaml:"enabled"`
 }
 
-// EncodeCluster writes the documents that let another host, or Talos, join a
-// cluster: its identity, its discovery services, and KubeSpan switched on. The
-// result holds the secret in clear.
+// EncodeCluster returns the documents with which another host, or Talos, joins a
+// cluster: its identity, its discovery services, and KubeSpan enabled. The result
+// holds the secret in clear.
 func EncodeCluster(clusterID string, secret mesh.Secret, services []Service) []byte {
 	documents := []any{identityDocument{
 		meta: meta{apiVersion, kindDiscoveryIdentity}, ClusterID: clusterID, ClusterSecret: secret.RevealBase64(),
@@ -54,20 +54,20 @@ func EncodeCluster(clusterID string, secret mesh.Secret, services []Service) []b
 	encoder := yaml.NewEncoder(&b)
 	encoder.SetIndent(4)
 	for _, d := range documents {
-		if err := encoder.Encode(d); err != nil { // only an unsupported type fails
+		if err := encoder.Encode(d); err != nil { // only for an unsupported type
 			panic(err)
 		}
 	}
-	_ = encoder.Close() // writes to memory
+	_ = encoder.Close() // can't fail: b is in memory
 	return b.Bytes()
 }
 
-// Template is a WirespanConfig with every setting, its help and its default;
-// settings without default, and an example of ingress rules, are commented out.
+// Template returns a WirespanConfig with every setting, its help and its default.
+// Settings without a default and an example of ingress rules are commented out.
 func Template() []byte {
 	var b strings.Builder
-	b.WriteString("# Settings of this agent. Each but ingress is also a flag and an environment\n" +
-		"# variable, which both override it (the flag wins). All are optional.\n" +
+	b.WriteString("# Settings of this agent, all optional. Each except ingress is also a flag and an\n" +
+		"# environment variable. A flag overrides the environment, and both override files.\n" +
 		"apiVersion: " + apiVersion + "\nkind: " + kindWirespan + "\n")
 	section, indent := "", ""
 	for _, s := range Settings() {
@@ -89,7 +89,7 @@ func Template() []byte {
 }
 
 const ingressTemplate = `
-# What the mesh may open connections to: on this node, and in advertised networks.
+# Connections that may come from the mesh, to this node and to advertised networks.
 # With defaultAction block a rule opens its ports to its sources, and nothing else
 # comes in; with accept a rule closes its ports to all but its sources.
 # ingress:

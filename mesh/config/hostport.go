@@ -9,7 +9,7 @@ import (
 )
 
 // splitHostPort reads "host", "host:port", ":port", an IP address, or an IPv6
-// address in brackets with or without port. A missing port is 0.
+// address in brackets with or without a port. A missing port is 0.
 func splitHostPort(s string) (host string, port uint16, err error) {
 	rest := ""
 	switch {
@@ -49,7 +49,7 @@ func joinHostPort(host string, port uint16) string {
 	return host + ":" + strconv.Itoa(int(port))
 }
 
-// parsePort reads a port number, 0 included.
+// parsePort reads a port number; 0 is valid.
 func parsePort(s string) (uint16, error) {
 	n, err := strconv.ParseUint(s, 10, 16)
 	if err != nil {
@@ -58,7 +58,7 @@ func parsePort(s string) (uint16, error) {
 	return uint16(n), nil
 }
 
-// checkHost accepts an IP address without zone, a DNS name, or nothing.
+// checkHost accepts an IP address without a zone, a DNS name, or an empty string.
 func checkHost(host string) error {
 	if host == "" {
 		return nil
@@ -76,7 +76,7 @@ func checkHost(host string) error {
 	return checkName(host)
 }
 
-// checkName accepts a DNS name (RFC 1123, underscores too) or an IPv4 address.
+// checkName accepts a DNS name (RFC 1123, also with underscores) or an IPv4 address.
 func checkName(name string) error {
 	if len(name) > 253 {
 		return errors.New("the name is longer than 253 characters")

@@ -6,28 +6,28 @@ import (
 	"github.com/wirespan/wirespan/firewall"
 )
 
-// Bounds of ingress rules; lists in them have at most maxListItems.
+// Limits of ingress rules. Each list in them has at most maxListItems.
 const (
 	maxRules    = 256
-	maxSources  = 4096 // subnets and peers of all rules
+	maxSources  = 4096 // subnets and peers of all rules together
 	maxRuleName = 64   // bytes
 )
 
-// Ingress says what the mesh may open connections to, with peers by name:
-// [firewall.Ingress] once they are resolved.
+// Ingress says which connections may come from the mesh. Peers are given by name;
+// with their addresses it becomes a [firewall.Ingress].
 type Ingress struct {
 	Default firewall.Action
 	Rules   []IngressRule
 }
 
-// IngressRule is one rule. Its sources are subnets and peers together; it may
-// have none.
+// IngressRule is one rule. Its sources are its subnets and its peers; it may have
+// none.
 type IngressRule struct {
 	Name     string // unique
 	Protocol firewall.Protocol
-	Ports    []firewall.PortRange // of TCP and UDP: sorted, disjoint, not empty
-	Subnets  []firewall.Subnet    // disjoint, each with its exception inside
-	Peers    []string             // nodenames, each once
+	Ports    []firewall.PortRange // sorted, disjoint; never empty for TCP and UDP
+	Subnets  []firewall.Subnet    // disjoint; each contains its exception
+	Peers    []string             // distinct nodenames
 }
 
 // readIngress reads the ingress section of WirespanConfig.
@@ -47,9 +47,9 @@ func (l *loader) readIngress(o *object) {
 		r := ruleReader{in: ruleObject, prefix: kindWirespan + ": ingress rule " + label + ": "}
 		switch line, duplicate := lines[name.value]; {
 		case duplicate && name.value != "":
-			r.add(name.at, "its name is not unique: the rule at line %d has it, too", line)
+			r.add(name.at, "duplicate name, also used at line %d", line)
 		case len(name.value) > maxRuleName || clip(name.value) != name.value:
-			r.add(name.at, "its name is not printable, or longer than %d bytes", maxRuleName)
+			r.add(name.at, "the name is not printable or longer than %d bytes", maxRuleName)
 		}
 		lines[name.value] = name.at.line
 		rule := r.read(name)
@@ -63,8 +63,8 @@ func (l *loader) readIngress(o *object) {
 	in.finish()
 }
 
-// readDefaultAction and readHostRule read Talos' rules for hosts. They are
-// checked, but Talos exempts the mesh from them.
+// readDefaultAction and readHostRule read the rules of Talos for hosts. They are
+// checked, but as in Talos do not apply to the mesh.
 func (l *loader) readDefaultAction(o *object) {
 	readAction(o, "ingress", kindDefaultAction)
 	l.cfg.HostRules = true

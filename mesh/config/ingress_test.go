@@ -80,13 +80,13 @@ func TestIngressErrors(t *testing.T) {
 			"a.yaml:5: WirespanConfig: ingress rule 1: portSelector.protocol is required",
 		}},
 		{"same name", wirespan("ingress:\n  rules:\n  - {name: a, portSelector: {protocol: icmp}}\n  - {name: a, portSelector: {protocol: icmp}}\n"), []string{
-			at + in + "its name is not unique: the rule at line 5 has it, too",
+			at + in + "duplicate name, also used at line 5",
 		}},
 		{"unprintable name", wirespan("ingress:\n  rules:\n  - {name: \"a\\e[31m\", portSelector: {protocol: icmp}}\n"), []string{
-			"a.yaml:5: WirespanConfig: ingress rule a?[31m: its name is not printable, or longer than 64 bytes",
+			"a.yaml:5: WirespanConfig: ingress rule a?[31m: the name is not printable or longer than 64 bytes",
 		}},
 		{"long name", wirespan("ingress:\n  rules:\n  - {name: " + strings.Repeat("a", 65) + ", portSelector: {protocol: icmp}}\n"), []string{
-			"a.yaml:5: WirespanConfig: ingress rule " + strings.Repeat("a", 65) + ": its name is not printable, or longer than 64 bytes",
+			"a.yaml:5: WirespanConfig: ingress rule " + strings.Repeat("a", 65) + ": the name is not printable or longer than 64 bytes",
 		}},
 		{"unknown keys", wirespan("ingres: {}\ningress:\n  default: block\n  rules:\n  - name: a\n    portSelector: {protocol: icmp, port: 1}\n" +
 			"    ingress: [{subnet: 10.0.0.0/8, exept: 10.1.0.0/16}]\n    peer: x\n"), []string{
@@ -102,7 +102,7 @@ func TestIngressErrors(t *testing.T) {
 		{"no ports", rule("portSelector: {protocol: udp}"), []string{at + in + "portSelector.ports is required"}},
 		{"empty ports", tcp(""), []string{at + in + "portSelector.ports is required"}},
 		{"ports of ICMP", rule("portSelector: {protocol: icmpv6, ports: [1]}"), []string{
-			at + in + "portSelector.ports means nothing for icmpv6; leave it out",
+			at + in + "portSelector.ports does not apply to icmpv6; remove it",
 		}},
 		{"port zero", tcp("0"), []string{at + in + "invalid port range: 0-0, ports are 1 to 65535"}},
 		{"port too high", tcp("65536"), []string{at + in + `invalid port range: "65536"`}},
@@ -137,7 +137,7 @@ func TestIngressErrors(t *testing.T) {
 		}},
 		{"peers", from("peers: [box2, Box_3, box2]"), []string{
 			"a.yaml:7: " + in + `invalid peer: "Box_3" is not a node name (lower-case letters, digits, - and .)`,
-			"a.yaml:7: " + in + "invalid peer: box2 is there twice",
+			"a.yaml:7: " + in + "invalid peer: duplicate nodename box2",
 		}},
 		{"too many subnets", from("ingress: [" + strings.Repeat("{},", 1025) + "]"), []string{
 			"a.yaml:7: ingress.rules[0].ingress: expected a list of at most 1024 mappings",

@@ -7,10 +7,10 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// maximumMTU is what an IP packet can be.
+// maximumMTU is the size of the largest IP packet.
 const maximumMTU = 65535
 
-// kubespan is a KubeSpan section as read, from either kind of document.
+// kubespan is a KubeSpan section before validation, from either kind of document.
 type kubespan struct {
 	at                          pos
 	enabled                     bool
@@ -39,8 +39,8 @@ func readKubeSpanKeys(o *object) *kubespan {
 	return k
 }
 
-// readKubeSpan reads KubeSpanConfig, whose excluded networks are typed: a bad one
-// is a decoding error.
+// readKubeSpan reads KubeSpanConfig. Its excluded networks are typed in Talos, so
+// that an invalid one is a decoding error.
 func (l *loader) readKubeSpan(o *object) {
 	l.kubespanDocument = readKubeSpanKeys(o)
 	for _, n := range l.kubespanDocument.excludeAdvertisedNetworks {
@@ -61,7 +61,7 @@ func (l *loader) readKubeSpanEndpoints(o *object) {
 	}
 }
 
-// validateKubeSpan checks KubeSpanConfig and takes it over.
+// validateKubeSpan checks KubeSpanConfig and applies it.
 func (l *loader) validateKubeSpan() {
 	k := l.kubespanDocument
 	if k == nil {
@@ -74,8 +74,9 @@ func (l *loader) validateKubeSpan() {
 	l.takeKubeSpan(k, kindKubeSpan)
 }
 
-// takeKubeSpan checks a section and makes it the effective one. Talos does not
-// check a disabled one in the machine configuration; what is wrong there is left out.
+// takeKubeSpan checks a section and makes it the effective one. As in Talos, a
+// disabled section of a machine configuration has no errors: invalid parts are
+// left out.
 func (l *loader) takeKubeSpan(k *kubespan, prefix string) {
 	note := func(at pos, format string, args ...any) {
 		if k.enabled || !k.legacy {

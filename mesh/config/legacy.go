@@ -1,6 +1,6 @@
 package config
 
-// legacy is a machine configuration (v1alpha1), as far as it is ours.
+// legacy holds the parts of a machine configuration (v1alpha1) that are used here.
 type legacy struct {
 	hostname  text
 	kubespan  *kubespan        // nil: no such section
@@ -16,11 +16,12 @@ type legacyDiscovery struct {
 	serviceEndpoint text
 }
 
-// defaultService is Talos': used only when a machine configuration enables
-// discovery and its service without naming another.
+// defaultService is the default of Talos. It is used only if a machine configuration
+// enables discovery and its service without an endpoint.
 const defaultService = "https://discovery.talos.dev/"
 
-// isLegacy tells a machine configuration, which has no kind, by Talos' keys.
+// isLegacy reports whether a document without a kind is a machine configuration, by
+// the keys that Talos uses for that.
 func isLegacy(o *object) bool {
 	for _, key := range []string{"machine", "cluster", "debug", "persist"} {
 		if _, has := o.fields[key]; has {
@@ -30,8 +31,8 @@ func isLegacy(o *object) bool {
 	return false
 }
 
-// readLegacy takes the sections that are ours. Other keys pass unseen, except
-// misspellings of the way there, which would silently lose a section.
+// readLegacy reads the sections that are used here and ignores other keys, except
+// misspelled ones on the path to a section, which would silently lose it.
 func (l *loader) readLegacy(o *object) {
 	l.legacy = &legacy{}
 	if machine := l.section(o, "machine"); machine != nil {
@@ -51,7 +52,8 @@ func (l *loader) readLegacy(o *object) {
 	}
 }
 
-// section reads a mapping below o; without it, keys that look like it are noted.
+// section reads a mapping below o. If there is none, keys that look like a
+// misspelling of it are problems.
 func (l *loader) section(o *object, key string) *object {
 	if s := o.object(key); s != nil {
 		return s
@@ -83,7 +85,8 @@ func readLegacyDiscovery(o *object) *legacyDiscovery {
 	return d
 }
 
-// legacyHostname is the machine configuration's, a default below all others.
+// legacyHostname returns the hostname of the machine configuration, which any other
+// hostname overrides.
 func (l *loader) legacyHostname() string {
 	if l.legacy == nil || l.legacy.hostname.value == "" {
 		return ""
@@ -94,8 +97,7 @@ func (l *loader) legacyHostname() string {
 	return l.legacy.hostname.value
 }
 
-// validateLegacy checks the machine configuration by itself and takes over what
-// it yields.
+// validateLegacy checks the machine configuration on its own and applies it.
 func (l *loader) validateLegacy() {
 	if l.legacy == nil {
 		return

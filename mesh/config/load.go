@@ -2,38 +2,36 @@ package config
 
 import "strings"
 
-// Bounds of the input.
+// Limits of the input.
 const (
 	maxBytes     = 4 << 20
 	maxDocuments = 256
 )
 
-// File is one input and the name that errors give it.
+// File is one input, with its name in errors.
 type File struct {
 	Name string
 	Data []byte
 }
 
-// Override is a setting from outside the files. Origin is what the user wrote
-// ("--listen-port", "WIRESPAN_LISTEN_PORT") and starts its errors; Key is one of
-// [Settings]; lists are separated by commas.
+// Override is the value of a setting that was given outside the files.
 type Override struct {
-	Origin string
-	Key    string
-	Value  string
+	Origin string // what the user wrote: "--listen-port", "WIRESPAN_LISTEN_PORT"; errors begin with it
+	Key    string // of one of [Settings]
+	Value  string // the items of a list are separated by commas
 }
 
 // Options are the inputs of [Load] that are not files.
 type Options struct {
 	// Overrides in rising precedence: environment first, then flags.
 	Overrides []Override
-	// ClusterProvided says that a cluster's identity and discovery service come
-	// from elsewhere (state directory, join token) if the files hold no identity.
+	// ClusterProvided says that, if the files hold no cluster identity, identity and
+	// discovery service come from elsewhere: the state directory or a join token.
 	ClusterProvided bool
 }
 
-// Load reads and validates everything. The error lists all problems found.
-// No files at all are a valid, standalone configuration.
+// Load reads and validates the whole configuration. The error lists all problems.
+// Without any file the configuration is valid and standalone.
 func Load(files []File, options Options) (*Config, error) {
 	l := &loader{documents: documents{cfg: &Config{Wirespan: defaults()}}}
 	total := 0
@@ -58,7 +56,7 @@ func Load(files []File, options Options) (*Config, error) {
 	return l.cfg, nil
 }
 
-// override applies settings from outside the files.
+// override applies the overrides in order.
 func (l *loader) override(overrides []Override) {
 	table := map[string]Setting{}
 	for _, s := range Settings() {
@@ -90,8 +88,8 @@ func splitList(s string) (items []string) {
 	return items
 }
 
-// validate checks documents one by one in Talos' order, then ours, then all of
-// them together, and fills the Config.
+// validate checks the documents one by one, those of Talos first and in its order,
+// then all of them together, and fills the Config.
 func (l *loader) validate(clusterProvided bool) {
 	l.validateLegacy()
 	l.validateKubeSpan()
@@ -107,8 +105,8 @@ func (l *loader) validate(clusterProvided bool) {
 	l.crossCheck(clusterProvided)
 }
 
-// crossCheck is Talos' check across documents. A provided cluster meets it only
-// if the files hold no identity of their own, whole or in part.
+// crossCheck makes the checks of Talos across documents. A provided cluster replaces
+// them only if the files hold no part of an identity.
 func (l *loader) crossCheck(clusterProvided bool) {
 	c := l.cfg
 	if clusterProvided && c.Standalone() {

@@ -2,8 +2,9 @@ package config
 
 import "strings"
 
-// nearMiss finds the name that s was probably meant to be: equal but for case,
-// or at most two edits away. It returns "" if s is one of the names, or none is near.
+// nearMiss returns the name of which s is probably a misspelling: one that differs
+// in case only, or by at most two edits. It returns "" if s is one of the names or
+// none is near.
 func nearMiss(s string, names ...string) string {
 	best, bestDistance := "", 3
 	for _, name := range names {
@@ -17,14 +18,14 @@ func nearMiss(s string, names ...string) string {
 			best, bestDistance = name, d
 		}
 	}
-	// In a short name two edits leave nothing in common.
+	// Two edits of a short name leave nothing in common with it.
 	if bestDistance >= (len(best)+1)/2 {
 		return ""
 	}
 	return best
 }
 
-// editDistance is Levenshtein's: insertions, deletions and substitutions of bytes.
+// editDistance returns the Levenshtein distance in bytes.
 func editDistance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

@@ -11,15 +11,15 @@ import (
 
 const (
 	maxAdvertisedNetworks = 128
-	maxNetwork            = 50 // characters of the longest CIDR
-	minSiteBits           = 8  // a broader network is no site
+	maxNetwork            = 50 // length of the longest CIDR
+	minSiteBits           = 8  // a broader network is not a site
 )
 
-// parsePrefix reads a network in CIDR form, whatever its host bits.
+// parsePrefix reads a network in CIDR form, with or without host bits.
 func parsePrefix(s string) (netip.Prefix, error) {
 	var p netip.Prefix
 	var err error
-	if len(s) <= maxNetwork { // keep long text away from a parser that quotes it
+	if len(s) <= maxNetwork { // the parser quotes what it gets
 		p, err = netip.ParsePrefix(s)
 	}
 	if err != nil || !p.IsValid() {
@@ -35,16 +35,15 @@ func parseNetwork(s string) (netip.Prefix, error) {
 	case err != nil:
 		return p, err
 	case p.Addr().Is4In6():
-		return p, fmt.Errorf("%v is IPv4 in IPv6; write it as an IPv4 network", p)
+		return p, fmt.Errorf("%v is an IPv4-mapped network; write it as an IPv4 network", p)
 	case p != p.Masked():
 		return p, fmt.Errorf("%v has host bits set; did you mean %v?", p, p.Masked())
 	}
 	return p, nil
 }
 
-// parseLocatedNetwork reads a network that can be at one place and reached from
-// another. Default routes and halves of them are such; nothing narrower may lie
-// in a range of other meaning.
+// parseLocatedNetwork reads a network that other nodes can reach: a default route,
+// half of one, or a network outside the special prefixes and the mesh's own range.
 func parseLocatedNetwork(s string) (netip.Prefix, error) {
 	p, err := parseNetwork(s)
 	if err != nil {
@@ -56,12 +55,13 @@ func parseLocatedNetwork(s string) (netip.Prefix, error) {
 		}
 	}
 	if p.Bits() >= 64 && mesh.IsKubeSpanULA(p.Addr()) {
-		return p, fmt.Errorf("%v is where a mesh has its own addresses", p)
+		return p, fmt.Errorf("%v is in the range of mesh addresses", p)
 	}
 	return p, nil
 }
 
-// parseSiteNetwork refuses what would take most traffic out of the tunnel.
+// parseSiteNetwork reads a network of a site. A broad one is an error: it would take
+// most traffic out of the tunnel.
 func parseSiteNetwork(s string) (netip.Prefix, error) {
 	p, err := parseLocatedNetwork(s)
 	if err == nil && p.Bits() < minSiteBits {
@@ -91,14 +91,14 @@ func checkAdvertisedNetworks(networks []netip.Prefix) error {
 	return checkDisjoint(networks)
 }
 
-// checkDisjoint refuses networks of which one is or contains another.
+// checkDisjoint reports the first network that equals or contains another.
 func checkDisjoint(networks []netip.Prefix) error {
 	sorted := slices.Clone(networks)
 	slices.SortFunc(sorted, netip.Prefix.Compare)
 	for i := 1; i < len(sorted); i++ { // networks nest: if any overlap, then two neighbours do
 		switch outer, inner := sorted[i-1], sorted[i]; {
 		case outer == inner:
-			return fmt.Errorf("%v is there twice", inner)
+			return fmt.Errorf("duplicate network %v", inner)
 		case contains(outer, inner):
 			return fmt.Errorf("%v is inside %v; leave one of them out", inner, outer)
 		}
@@ -110,14 +110,14 @@ func checkAllowances(allowances []mesh.Allowance) error {
 	seen := map[mesh.Allowance]bool{}
 	for _, a := range allowances {
 		if seen[a] {
-			return fmt.Errorf("%s=%v is there twice", a.Nodename, a.Prefix)
+			return fmt.Errorf("duplicate %s=%v", a.Nodename, a.Prefix)
 		}
 		seen[a] = true
 	}
 	return nil
 }
 
-// contains reports whether inner is a part of outer, or the same.
+// contains reports whether inner is a part of outer or equal to it.
 func contains(outer, inner netip.Prefix) bool {
 	return outer.Bits() <= inner.Bits() && outer.Contains(inner.Addr())
 }

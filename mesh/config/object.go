@@ -10,22 +10,22 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxListItems bounds every list of ours.
+// maxListItems is the limit of every list.
 const maxListItems = 1024
 
-// text is a scalar and where it stood.
+// text is a scalar and its position.
 type text struct {
 	value string
 	at    pos
 }
 
-// object is a YAML mapping of ours. Its readers return zero values for keys
-// that are absent or null and note a problem for values of the wrong type,
-// without quoting them: they may be secret.
+// object is a YAML mapping that is read key by key. Its methods return zero values
+// for keys that are absent or null, and add a problem for a value of the wrong
+// type without quoting it: it may be secret.
 type object struct {
 	problems *problems
 	at       pos
-	path     string // of this mapping, with a trailing dot; empty at the top
+	path     string // to this mapping, with a trailing dot; empty at the top
 	keys     []string
 	fields   map[string]field
 	taken    map[string]bool
@@ -36,15 +36,15 @@ type field struct {
 	value *yaml.Node
 }
 
-// newObject reads n as a mapping, or notes that it isn't one.
+// newObject reads n as a mapping, or adds a problem if it isn't one.
 func newObject(p *problems, n *yaml.Node, at pos, path string) *object {
 	o := &object{problems: p, at: at, path: path, fields: map[string]field{}, taken: map[string]bool{}}
 	if n = resolve(n); n.Kind != yaml.MappingNode {
 		p.add(at, "%s: expected a mapping", strings.TrimSuffix(path, "."))
 		return o
 	}
-	// Merge keys (<<) add what is not there yet. A mapping reached twice adds
-	// nothing the second time, so neither cycles nor repeated aliases cost.
+	// Merge keys (<<) add the keys that are missing. A mapping that is reached again
+	// adds nothing, so cycles and repeated aliases are harmless.
 	seen := map[*yaml.Node]bool{}
 	for stack := []*yaml.Node{n}; len(stack) > 0; {
 		m := stack[len(stack)-1]
@@ -52,14 +52,14 @@ func newObject(p *problems, n *yaml.Node, at pos, path string) *object {
 		if !seen[m] {
 			seen[m] = true
 			merges := o.addPairs(m, m == n)
-			slices.Reverse(merges) // the first comes off the stack first
+			slices.Reverse(merges) // the first is popped first
 			stack = append(stack, merges...)
 		}
 	}
 	return o
 }
 
-// addPairs takes over the pairs of m and returns the mappings it merges.
+// addPairs adds the pairs of m and returns the mappings that m merges.
 func (o *object) addPairs(m *yaml.Node, own bool) (merges []*yaml.Node) {
 	for i := 0; i+1 < len(m.Content); i += 2 {
 		key, value := resolve(m.Content[i]), m.Content[i+1]
@@ -100,7 +100,7 @@ func mergeSources(n *yaml.Node) (sources []*yaml.Node) {
 	return sources
 }
 
-// resolve follows an alias; an anchor can't be an alias itself.
+// resolve follows an alias. An anchor can't be an alias itself.
 func resolve(n *yaml.Node) *yaml.Node {
 	if n.Kind == yaml.AliasNode {
 		return n.Alias
@@ -115,7 +115,7 @@ func (o *object) prefix() string {
 	return strings.TrimSuffix(o.path, ".") + ": "
 }
 
-// take returns the value of a key, nil if it is absent or null.
+// take returns the value of a key, or nil if it is absent or null.
 func (o *object) take(key string) (*yaml.Node, pos) {
 	f, exists := o.fields[key]
 	o.taken[key] = true
@@ -129,7 +129,7 @@ func (o *object) take(key string) (*yaml.Node, pos) {
 	return n, f.at
 }
 
-// object reads a mapping below key; nil if it is absent.
+// object reads the mapping of a key, or returns nil if it is absent.
 func (o *object) object(key string) *object {
 	n, at := o.take(key)
 	if n == nil {
@@ -138,7 +138,7 @@ func (o *object) object(key string) *object {
 	return newObject(o.problems, n, at, o.path+key+".")
 }
 
-// scalar decodes into a pointer to a plain Go type.
+// scalar decodes the value of a key into a pointer to a plain Go type.
 func (o *object) scalar(key, kind string, into any) pos {
 	n, at := o.take(key)
 	if n == nil {
@@ -160,7 +160,8 @@ func (o *object) text(key string) (v text) {
 	return v
 }
 
-// list reads a list of strings: nil if absent, never nil if there.
+// list reads a list of strings. It returns nil only if the key is absent or the
+// value is invalid.
 func (o *object) list(key string) []text {
 	n, at := o.take(key)
 	if n == nil {
@@ -182,7 +183,7 @@ func (o *object) list(key string) []text {
 	return items
 }
 
-// objects reads a list of mappings; without those items that are none.
+// objects reads a list of mappings, without the items that are not mappings.
 func (o *object) objects(key string, limit int) (objects []*object) {
 	n, at := o.take(key)
 	if n == nil {
@@ -202,7 +203,8 @@ func (o *object) objects(key string, limit int) (objects []*object) {
 	return objects
 }
 
-// setting reads a value of the given kind in its text form; nil if it is absent or empty.
+// setting reads a value of the given kind as text. Parts are nil if it is absent or
+// empty.
 func (o *object) setting(key string, kind Kind) (parts []string, at pos, err error) {
 	n, at := o.take(key)
 	if n == nil {
@@ -239,7 +241,8 @@ func (o *object) setting(key string, kind Kind) (parts []string, at pos, err err
 	return []string{asString}, at, nil
 }
 
-// finish notes every key that nothing asked for, in the order of the file.
+// finish adds a problem that lists all keys that were not read, in the order of the
+// file.
 func (o *object) finish() {
 	var known []string
 	for key := range o.taken {

@@ -5,16 +5,16 @@ import (
 	"strings"
 )
 
-// maxProblems is how many problems are kept; the rest are only counted.
+// maxProblems is the number of problems that are kept; the rest are counted.
 const maxProblems = 32
 
-// pos is a place in the input; a zero line means the file as a whole.
+// pos is a position in the input; line 0 means the file as a whole.
 type pos struct {
 	file string
 	line int
 }
 
-// String is the prefix of an error: FILE:LINE, FILE, or empty.
+// String returns the prefix of an error: FILE:LINE, FILE, or "".
 func (p pos) String() string {
 	if p.line == 0 {
 		return p.file
@@ -22,13 +22,13 @@ func (p pos) String() string {
 	return fmt.Sprintf("%s:%d", p.file, p.line)
 }
 
-// problems collects everything that is wrong with the input.
+// problems collects all errors in the input.
 type problems struct {
 	texts []string
 	count int
 }
 
-// add notes one problem, with its place in front.
+// add adds one problem, preceded by its position.
 func (p *problems) add(at pos, format string, args ...any) {
 	if p.count++; p.count > maxProblems {
 		return
@@ -40,7 +40,7 @@ func (p *problems) add(at pos, format string, args ...any) {
 	p.texts = append(p.texts, text)
 }
 
-// err is nil without problems, else one error in the form that Talos prints.
+// err returns nil if there are no problems, else one error that lists them.
 func (p *problems) err() error {
 	if p.count == 0 {
 		return nil
@@ -48,19 +48,18 @@ func (p *problems) err() error {
 	return p
 }
 
-// Error lists the problems, one per line.
+// Error returns the only problem, or the number of problems and then one per line.
 func (p *problems) Error() string {
-	var b strings.Builder
-	b.WriteString("1 error occurred:")
-	if p.count > 1 {
-		b.Reset()
-		fmt.Fprintf(&b, "%d errors occurred:", p.count)
+	if p.count == 1 {
+		return p.texts[0]
 	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d problems:", p.count)
 	for _, text := range p.texts {
-		b.WriteString("\n\t* " + text)
+		b.WriteString("\n  " + text)
 	}
 	if more := p.count - len(p.texts); more > 0 {
-		fmt.Fprintf(&b, "\n\t* and %d more", more)
+		fmt.Fprintf(&b, "\n  and %d more", more)
 	}
 	return b.String()
 }

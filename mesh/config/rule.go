@@ -13,20 +13,20 @@ import (
 	"github.com/wirespan/wirespan/firewall"
 )
 
-// ruleReader reads one ingress rule, in Talos' schema and with Talos' texts.
-// Talos' own documents get no more than Talos' checks; where rules apply, in
-// WirespanConfig, whatever can't be meant is refused, and there may be peers.
+// ruleReader reads one ingress rule, with the schema and the error texts of Talos.
+// A Talos document gets only the checks of Talos. In WirespanConfig, where rules
+// apply, a rule may also name peers, and a rule that makes no sense is an error.
 type ruleReader struct {
 	in     *object
-	prefix string // of problems
-	talos  bool
+	prefix string // of each problem
+	talos  bool   // it is a Talos document
 }
 
 func (r *ruleReader) add(at pos, format string, args ...any) {
 	r.in.problems.add(at, "%s"+format, append([]any{r.prefix}, args...)...)
 }
 
-// read reads all of the rule but its name, and leaves it to the caller to finish.
+// read reads the rule, except its name. The caller finishes the object.
 func (r *ruleReader) read(name text) IngressRule {
 	if name.value == "" {
 		r.add(r.in.at, "name is required")
@@ -45,7 +45,7 @@ func (r *ruleReader) read(name text) IngressRule {
 	return rule
 }
 
-// protocol is empty if it is missing or unknown.
+// protocol returns "" for a missing or unknown protocol.
 func (r *ruleReader) protocol(selector *object) firewall.Protocol {
 	protocol := selector.text("protocol")
 	switch p := firewall.Protocol(protocol.value); p {
@@ -68,7 +68,7 @@ func (r *ruleReader) ports(selector *object, p firewall.Protocol) []firewall.Por
 	case len(items) == 0 && (r.talos || p != "" && !icmp):
 		r.add(selector.at, "portSelector.ports is required")
 	case len(items) > 0 && icmp && !r.talos:
-		r.add(selector.at, "portSelector.ports means nothing for %s; leave it out", p)
+		r.add(selector.at, "portSelector.ports does not apply to %s; remove it", p)
 	}
 	var ports []firewall.PortRange
 	for _, item := range items {
@@ -84,7 +84,7 @@ func (r *ruleReader) ports(selector *object, p firewall.Protocol) []firewall.Por
 	return ports
 }
 
-// portRange reads "22" or "8000-8100"; none if it is invalid.
+// portRange reads "22" or "8000-8100". It returns nil if the text is invalid.
 func (r *ruleReader) portRange(item text) []firewall.PortRange {
 	low, high, isRange := strings.Cut(item.value, "-")
 	if !isRange {
@@ -105,7 +105,7 @@ func (r *ruleReader) portRange(item text) []firewall.PortRange {
 	return nil
 }
 
-// subnets reads the sources by address.
+// subnets reads the sources that are given by address.
 func (r *ruleReader) subnets() []firewall.Subnet {
 	var subnets []firewall.Subnet
 	var prefixes []netip.Prefix
@@ -116,8 +116,8 @@ func (r *ruleReader) subnets() []firewall.Subnet {
 		}
 		o.finish()
 	}
-	// An exception holds for its own subnet, in Talos for all of the rule's. While
-	// subnets don't overlap, that is the same.
+	// An exception applies to its own subnet here, and to all subnets of the rule in
+	// Talos. For disjoint subnets that is the same.
 	if err := checkDisjoint(prefixes); err != nil && !r.talos {
 		_, at := r.in.take("ingress")
 		r.add(at, "invalid subnet: %v", err)
@@ -125,7 +125,7 @@ func (r *ruleReader) subnets() []firewall.Subnet {
 	return subnets
 }
 
-// subnet reads one source; without valid prefix if it has none.
+// subnet reads one source. Its prefix is invalid if the text is.
 func (r *ruleReader) subnet(o *object) (s firewall.Subnet) {
 	parse := parseNetwork
 	if r.talos {
@@ -150,14 +150,14 @@ func (r *ruleReader) subnet(o *object) (s firewall.Subnet) {
 	return s
 }
 
-// peers reads the sources by nodename.
+// peers reads the sources that are given by nodename.
 func (r *ruleReader) peers() []string {
 	var peers []string
 	seen := map[string]bool{}
 	for _, item := range r.in.list("peers") {
 		name, err := parseNodename(item.value)
 		if err == nil && seen[name] {
-			err = errors.New(name + " is there twice")
+			err = errors.New("duplicate nodename " + name)
 		}
 		if err != nil {
 			r.add(item.at, "invalid peer: %v", err)

@@ -12,7 +12,8 @@ import (
 // Kind is the type of a setting's value.
 type Kind int
 
-// Kinds of settings. Lists are separated by commas in flags and environment.
+// Kinds of settings. In flags and environment the items of a list are separated by
+// commas.
 const (
 	KindString Kind = iota
 	KindBool
@@ -21,26 +22,26 @@ const (
 )
 
 // Setting describes one setting of WirespanConfig, which is also a flag and an
-// environment variable. None is secret.
+// environment variable. It holds no value. No setting is secret.
 type Setting struct {
 	Key     string // in YAML; "logging.level" is level below logging
 	Kind    Kind
-	Values  []string // all that are allowed, if few are
+	Values  []string // the valid values, if there are only a few
 	Default string   // empty: the agent decides
-	Example string   // a valid value, where there is no default
+	Example string   // a valid value, if there is no default
 	Help    string   // one sentence
 	Restart bool     // a change applies only after a restart
 
-	at func(*Wirespan) target
+	at func(*Wirespan) target // the field that holds the value
 }
 
-// Flag is the setting's flag without dashes: "listen-port".
+// Flag returns the setting's flag without dashes: "listen-port".
 func (s Setting) Flag() string { return strings.ToLower(s.words("-")) }
 
-// Env is the setting's environment variable: "WIRESPAN_LISTEN_PORT".
+// Env returns the setting's environment variable: "WIRESPAN_LISTEN_PORT".
 func (s Setting) Env() string { return "WIRESPAN_" + strings.ToUpper(s.words("_")) }
 
-// words puts a separator between the words of the key.
+// words returns the words of the key with a separator between them.
 func (s Setting) words(separator string) string {
 	var b strings.Builder
 	for _, r := range s.Key {
@@ -56,7 +57,7 @@ func (s Setting) words(separator string) string {
 	return b.String()
 }
 
-// split returns the section of the key, empty at the top, and the rest.
+// split returns the section of the key, "" at the top, and the rest.
 func (s Setting) split() (section, key string) {
 	if section, key, nested := strings.Cut(s.Key, "."); nested {
 		return section, key
@@ -64,23 +65,23 @@ func (s Setting) split() (section, key string) {
 	return "", s.Key
 }
 
-// Settings is the table of all settings of WirespanConfig, in the order in which
-// help and the template show them; those of sections come last.
+// Settings returns the table of all settings of WirespanConfig, in the order of help
+// and template; those in sections come last.
 func Settings() []Setting {
 	return slices.Concat(nodeSettings(), networkSettings(), serviceSettings(), firewallSettings())
 }
 
-// nodeSettings are those of the data plane and of the node's identity.
+// nodeSettings are for the data plane and the identity of the node.
 func nodeSettings() []Setting {
 	return []Setting{{
 		Key: "backend", Values: []string{"auto", "tun", "netstack"}, Default: "auto", Restart: true,
-		Help: "Data plane: auto takes TUN where it can and netstack where it can't.",
+		Help: "Data plane; auto is tun if possible, else netstack.",
 		at: func(w *Wirespan) target {
 			return scalar[Backend]{&w.Backend, oneOf[Backend]("auto", "tun", "netstack")}
 		},
 	}, {
 		Key: "listenPort", Kind: KindInt, Default: "51820",
-		Help: "UDP port of WireGuard; 0 takes any free one.",
+		Help: "UDP port of WireGuard; 0 takes any free port.",
 		at:   func(w *Wirespan) target { return scalar[uint16]{&w.ListenPort, parsePort} },
 	}, {
 		Key: "interfaceName", Default: "wirespan0", Restart: true,
@@ -88,11 +89,11 @@ func nodeSettings() []Setting {
 		at:   func(w *Wirespan) target { return scalar[string]{&w.InterfaceName, parseInterfaceName} },
 	}, {
 		Key: "stateDir", Example: "/var/lib/wirespan", Restart: true,
-		Help: "Directory of keys, node identity and caches; memory keeps nothing.",
+		Help: "Directory for keys, node identity and caches; \"memory\" keeps nothing.",
 		at:   func(w *Wirespan) target { return scalar[string]{&w.StateDir, parsePath} },
 	}, {
 		Key: "identityDir", Example: "/run/secrets/wirespan", Restart: true,
-		Help: "Directory of keys and node identity, if not the state directory; may be read-only.",
+		Help: "Directory for keys and node identity, if not the state directory; may be read-only.",
 		at:   func(w *Wirespan) target { return scalar[string]{&w.IdentityDir, parsePath} },
 	}, {
 		Key: "controlSocket", Example: "/run/wirespan/wirespan.sock", Restart: true,
@@ -100,11 +101,11 @@ func nodeSettings() []Setting {
 		at:   func(w *Wirespan) target { return scalar[string]{&w.ControlSocket, parseSocketPath} },
 	}, {
 		Key: "mac", Example: "02:00:5e:10:00:01",
-		Help: "Hardware address that the node's mesh address is made of, instead of the host's.",
+		Help: "Hardware address that the mesh address is derived from, instead of the host's.",
 		at:   func(w *Wirespan) target { return scalar[[]byte]{&w.MAC, parseMAC} },
 	}, {
 		Key: "nodename", Example: "node-1",
-		Help: "Name of this node in the mesh; made of the hostname if unset.",
+		Help: "Name of this node in the mesh; derived from the hostname if unset.",
 		at:   func(w *Wirespan) target { return scalar[string]{&w.Nodename, parseNodename} },
 	}, {
 		Key: "hostname", Example: "node-1.example.org",
@@ -119,7 +120,7 @@ func nodeSettings() []Setting {
 	}}
 }
 
-// networkSettings are those of networks behind nodes and of the LAN between them.
+// networkSettings are for networks behind nodes and the LAN between nodes.
 func networkSettings() []Setting {
 	return []Setting{{
 		Key: "advertisedNetworks", Kind: KindList, Example: "192.168.1.0/24,2001:db8:1::/64",
@@ -133,28 +134,28 @@ func networkSettings() []Setting {
 		at:   func(w *Wirespan) target { return scalar[bool]{&w.Masquerade, parseBool} },
 	}, {
 		Key: "allowedNetworks", Kind: KindList, Example: "node-2=0.0.0.0/0",
-		Help: "Networks (NODENAME=CIDR) that a peer may announce although they are refused otherwise: default routes, this node's gateway, DNS or discovery server.",
+		Help: "Networks (NODENAME=CIDR) that this peer may announce and others may not: default routes, this node's gateway, DNS or discovery server.",
 		at: func(w *Wirespan) target {
 			return checkedList[mesh.Allowance]{list[mesh.Allowance]{&w.AllowedNetworks, parseAllowance}, checkAllowances}
 		},
 	}, {
 		Key: "siteNetworks", Kind: KindList, Example: "192.168.0.0/16",
-		Help: "Networks (CIDR) in which peers keep their LAN path, not encrypted by the mesh, if this node has an address there, too.",
+		Help: "Networks (CIDR) in which peers keep their LAN path, not encrypted by the mesh, if this node also has an address there.",
 		at: func(w *Wirespan) target {
 			return checkedList[netip.Prefix]{list[netip.Prefix]{&w.SiteNetworks, parseSiteNetwork}, checkDisjoint}
 		},
 	}, {
 		Key: "siteOnLink", Kind: KindBool, Default: "false",
-		Help: "Peers whose tunnel runs over a subnet that is on-link here keep their LAN path, too, not encrypted by the mesh.",
+		Help: "Peers whose tunnel runs over an on-link subnet also keep their LAN path, not encrypted by the mesh.",
 		at:   func(w *Wirespan) target { return scalar[bool]{&w.SiteOnLink, parseBool} },
 	}}
 }
 
-// serviceSettings are those of announcing, discovery and the process.
+// serviceSettings are for announcing, discovery and the process.
 func serviceSettings() []Setting {
 	return []Setting{{
 		Key: "leaveOnStop", Kind: KindBool, Example: "true",
-		Help: "Leave the mesh on SIGTERM; by default only if the state directory does not outlive a boot.",
+		Help: "Leave the mesh on SIGTERM; by default only if the state directory does not survive a reboot.",
 		at:   func(w *Wirespan) target { return optionalBool{&w.LeaveOnStop} },
 	}, {
 		Key: "announceAsMember", Kind: KindBool, Default: "true",
@@ -162,17 +163,17 @@ func serviceSettings() []Setting {
 		at:   func(w *Wirespan) target { return scalar[bool]{&w.AnnounceAsMember, parseBool} },
 	}, {
 		Key: "addressFilters", Kind: KindList, Example: "docker0,!10.0.0.0/8",
-		Help: "Addresses (CIDR) or links (name, or prefix*) to announce although they would not be; a leading ! refuses.",
+		Help: "Addresses (CIDR) or links (name or prefix*) to announce beyond the default; a leading ! excludes.",
 		at: func(w *Wirespan) target {
 			return list[mesh.AddressFilter]{&w.AddressFilters, parseAddressFilter}
 		},
 	}, {
 		Key: "discoveryListen", Default: ":51820", Restart: true,
-		Help: "TCP address of the embedded discovery server, where this node runs one.",
+		Help: "TCP address of the embedded discovery server, if this node runs one.",
 		at:   func(w *Wirespan) target { return scalar[string]{&w.DiscoveryListen, parseListen} },
 	}, {
 		Key: "advertiseDiscovery", Kind: KindList, Example: "mesh.example.org:51820",
-		Help: "More addresses of the embedded discovery server to put into join tokens.",
+		Help: "Additional addresses of the embedded discovery server for join tokens.",
 		at:   func(w *Wirespan) target { return list[string]{&w.AdvertiseDiscovery, parseAdvertised} },
 	}, {
 		Key: "noClockFix", Kind: KindBool, Default: "false", Restart: true,
@@ -180,11 +181,11 @@ func serviceSettings() []Setting {
 		at:   func(w *Wirespan) target { return scalar[bool]{&w.NoClockFix, parseBool} },
 	}, {
 		Key: "memoryBudget", Example: "64MiB", Restart: true,
-		Help: "Memory that the process may take for speed; by default an eighth of the host's, within 32MiB and 48MiB.",
+		Help: "Memory that the process may use for speed; by default an eighth of the host's, from 32MiB to 48MiB.",
 		at:   func(w *Wirespan) target { return scalar[int64]{&w.MemoryBudget, parseSize} },
 	}, {
 		Key: "logging.level", Values: []string{"trace", "debug", "info", "warn", "error"}, Default: "info",
-		Help: "Least severe messages to log.",
+		Help: "Lowest severity of messages to log.",
 		at: func(w *Wirespan) target {
 			return scalar[string]{&w.Logging.Level, oneOf("trace", "debug", "info", "warn", "error")}
 		},
@@ -195,7 +196,7 @@ func serviceSettings() []Setting {
 	}}
 }
 
-// firewallSettings are those of the kernel's rules and routes.
+// firewallSettings are for the kernel's rules and routes.
 func firewallSettings() []Setting {
 	return []Setting{{
 		Key: "firewall.enabled", Kind: KindBool, Default: "true", Restart: true,
@@ -219,11 +220,11 @@ func firewallSettings() []Setting {
 		at:   func(w *Wirespan) target { return scalar[uint32]{&w.Firewall.EncryptedMark, parseNumber[uint32]} },
 	}, {
 		Key: "firewall.tunnelMark", Kind: KindInt, Default: "0x40", Restart: true,
-		Help: "Mark of packets that belong into the tunnel.",
+		Help: "Mark of packets to send into the tunnel.",
 		at:   func(w *Wirespan) target { return scalar[uint32]{&w.Firewall.TunnelMark, parseNumber[uint32]} },
 	}, {
 		Key: "firewall.mask", Kind: KindInt, Default: "0x60", Restart: true,
-		Help: "Bits of a packet's mark that both marks use; other programs must not.",
+		Help: "Mask of the bits that both marks use and no other program may use.",
 		at:   func(w *Wirespan) target { return scalar[uint32]{&w.Firewall.Mask, parseNumber[uint32]} },
 	}}
 }

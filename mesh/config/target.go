@@ -5,13 +5,13 @@ import (
 	"strconv"
 )
 
-// target is a setting's field in a Wirespan.
+// target is the field of a Wirespan that holds the value of a setting.
 type target interface {
-	set(parts []string) error // one part, or any number for a list
-	text() string             // equal texts mean equal values
+	set(parts []string) error // one part; for a list any number
+	text() string             // equal for equal values only
 }
 
-// scalar is a field of type T that is read by parse.
+// scalar is a field of type T, whose text is read by parse.
 type scalar[T any] struct {
 	field *T
 	parse func(string) (T, error)
@@ -27,7 +27,7 @@ func (s scalar[T]) set(parts []string) error {
 
 func (s scalar[T]) text() string { return fmt.Sprint(*s.field) }
 
-// list is a field of type []T; setting it replaces what was there.
+// list is a field of type []T. Setting it replaces the whole list.
 type list[T any] struct {
 	field *[]T
 	parse func(string) (T, error)
@@ -51,7 +51,7 @@ func (l list[T]) set(parts []string) error {
 
 func (l list[T]) text() string { return fmt.Sprint(*l.field) }
 
-// checkedList is a list whose items must fit together.
+// checkedList is a list that is checked as a whole, too.
 type checkedList[T any] struct {
 	list[T]
 	check func([]T) error
@@ -69,7 +69,7 @@ func (c checkedList[T]) set(parts []string) error {
 	return err
 }
 
-// optionalBool is a boolean whose absence means something.
+// optionalBool is a boolean that may be unset.
 type optionalBool struct{ field **bool }
 
 func (o optionalBool) set(parts []string) error {

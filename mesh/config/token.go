@@ -15,18 +15,18 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// Bounds of a join token.
+// Limits of a join token.
 const (
 	MaxTokenServers = 32
 	maxTokenBytes   = 4096 // encoded
 )
 
 const (
-	tokenPrefix   = "wirespan1." // the number changes with any change of the contents
+	tokenPrefix   = "wirespan1." // the number changes whenever the contents change
 	tokenChecksum = 4            // bytes of SHA-256 after the contents
 )
 
-// Token is all that a host needs to join a cluster. It is a secret as a whole
+// Token holds all that a host needs to join a cluster. It is a secret as a whole
 // and prints as "(join token)".
 type Token struct {
 	ClusterID string
@@ -48,8 +48,8 @@ var _ fmt.Formatter = Token{}
 // Format prints a placeholder for every verb: fmt calls it for any Token.
 func (Token) Format(w fmt.State, _ rune) { _, _ = io.WriteString(w, "(join token)") }
 
-// Encode writes the token as one word that survives terminals and mail. It
-// refuses what [ParseToken] would not read back.
+// Encode returns the token as one word that survives terminals and mail. What
+// [ParseToken] would not read back is an error.
 func (t Token) Encode() (string, error) {
 	if err := t.check(); err != nil {
 		return "", fmt.Errorf("join token: %w", err)
@@ -66,8 +66,8 @@ func (t Token) Encode() (string, error) {
 	return s, nil
 }
 
-// ParseToken reads a token, with any white space in and around it. Errors never
-// quote it.
+// ParseToken reads a token and ignores white space in and around it. Errors never
+// quote the token.
 func ParseToken(s string) (Token, error) {
 	t, err := parseToken(s)
 	if err != nil {
@@ -96,14 +96,14 @@ func parseToken(s string) (t Token, err error) {
 	data, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
 	split := len(data) - tokenChecksum
 	if err != nil || split <= 0 || !bytes.Equal(data[split:], checksum(data[:split])) {
-		return t, errors.New("incomplete or garbled: copy it again as a whole")
+		return t, errors.New("incomplete or damaged: copy the whole token again")
 	}
 	contents := data[:split]
 	var c tokenContents
 	decoder := json.NewDecoder(bytes.NewReader(contents))
 	decoder.DisallowUnknownFields()
 	if decoder.Decode(&c) != nil || decoder.InputOffset() != int64(len(contents)) {
-		return t, errors.New("its contents are not those of a join token")
+		return t, errors.New("unexpected contents")
 	}
 	if len(c.Secret) != mesh.KeySize || len(c.Pin) != len(t.Pin) {
 		return t, errors.New("the secret or the pin has the wrong length")
@@ -122,12 +122,12 @@ func wrongPrefix(s string) error {
 	case s == "":
 		return errors.New("empty")
 	case strings.HasPrefix(s, "wirespan"):
-		return fmt.Errorf("incomplete, or made by another version: it should begin with %q", tokenPrefix)
+		return fmt.Errorf("incomplete, or made by another version: a token begins with %q", tokenPrefix)
 	}
-	return fmt.Errorf("not one: it should begin with %q", tokenPrefix)
+	return fmt.Errorf("unknown format: a token begins with %q", tokenPrefix)
 }
 
-// check holds for every token that is written or read.
+// check checks a token before it is written and after it was read.
 func (t Token) check() error {
 	switch {
 	case t.ClusterID == "" || len(t.ClusterID) > maxClusterID:
@@ -135,11 +135,11 @@ func (t Token) check() error {
 	case !utf8.ValidString(t.ClusterID):
 		return errors.New("the cluster id is not UTF-8")
 	case t.Secret.IsZero():
-		return errors.New("it has no secret")
+		return errors.New("no secret")
 	case t.Pin == [32]byte{}:
-		return errors.New("it has no pin of the server's key")
+		return errors.New("no pin of the server's key")
 	case len(t.Servers) == 0 || len(t.Servers) > MaxTokenServers:
-		return fmt.Errorf("it names %d servers, not 1 to %d", len(t.Servers), MaxTokenServers)
+		return fmt.Errorf("%d servers, not 1 to %d", len(t.Servers), MaxTokenServers)
 	}
 	for _, server := range t.Servers {
 		if host, port, err := splitHostPort(server); err != nil || host == "" || port == 0 {

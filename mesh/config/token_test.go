@@ -71,20 +71,20 @@ func TestTokenErrors(t *testing.T) {
 	key := base64.StdEncoding.EncodeToString(append([]byte{1}, make([]byte, 31)...))
 	for _, tt := range []struct{ name, token, want string }{
 		{"empty", " \n", "join token: empty"},
-		{"other text", "https://example.org", `join token: not one: it should begin with "wirespan1."`},
-		{"other version", "wirespan2." + valid[10:], `join token: incomplete, or made by another version: it should begin with "wirespan1."`},
-		{"prefix only", "wirespan1.", "join token: incomplete or garbled: copy it again as a whole"},
-		{"truncated", valid[:len(valid)-4], "join token: incomplete or garbled: copy it again as a whole"},
-		{"checksum", valid[:10] + "f" + valid[11:], "join token: incomplete or garbled: copy it again as a whole"},
-		{"other alphabet", valid + "+", "join token: incomplete or garbled: copy it again as a whole"},
+		{"other text", "https://example.org", `join token: unknown format: a token begins with "wirespan1."`},
+		{"other version", "wirespan2." + valid[10:], `join token: incomplete, or made by another version: a token begins with "wirespan1."`},
+		{"prefix only", "wirespan1.", "join token: incomplete or damaged: copy the whole token again"},
+		{"truncated", valid[:len(valid)-4], "join token: incomplete or damaged: copy the whole token again"},
+		{"checksum", valid[:10] + "f" + valid[11:], "join token: incomplete or damaged: copy the whole token again"},
+		{"other alphabet", valid + "+", "join token: incomplete or damaged: copy the whole token again"},
 		{"too long", "wirespan1." + strings.Repeat("A", 4096), "join token: more than 4096 characters"},
 		{"far too long", strings.Repeat(" ", 9000), "join token: more than 4096 characters"},
-		{"not JSON", rawToken("hello"), "join token: its contents are not those of a join token"},
-		{"trailing data", rawToken("{}{}"), "join token: its contents are not those of a join token"},
-		{"unknown field", rawToken(`{"x":1}`), "join token: its contents are not those of a join token"},
+		{"not JSON", rawToken("hello"), "join token: unexpected contents"},
+		{"trailing data", rawToken("{}{}"), "join token: unexpected contents"},
+		{"unknown field", rawToken(`{"x":1}`), "join token: unexpected contents"},
 		{"no secret", rawToken(`{"c":"a"}`), "join token: the secret or the pin has the wrong length"},
 		{"no cluster id", rawToken(`{"s":"` + key + `","p":"` + key + `","u":["a:1"]}`), "join token: the cluster id has 0 bytes, not 1 to 256"},
-		{"no server", rawToken(`{"c":"a","s":"` + key + `","p":"` + key + `"}`), "join token: it names 0 servers, not 1 to 32"},
+		{"no server", rawToken(`{"c":"a","s":"` + key + `","p":"` + key + `"}`), "join token: 0 servers, not 1 to 32"},
 		{"server without port", rawToken(`{"c":"a","s":"` + key + `","p":"` + key + `","u":["a"]}`), "join token: a server address is not host:port"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -106,9 +106,9 @@ func TestEncodeRefusesWhatCannotBeRead(t *testing.T) {
 	}{
 		{func(t *config.Token) { t.ClusterID = strings.Repeat("a", 257) }, "join token: the cluster id has 257 bytes, not 1 to 256"},
 		{func(t *config.Token) { t.ClusterID = "\xff" }, "join token: the cluster id is not UTF-8"},
-		{func(t *config.Token) { t.Secret = mesh.Secret{} }, "join token: it has no secret"},
-		{func(t *config.Token) { t.Pin = [32]byte{} }, "join token: it has no pin of the server's key"},
-		{func(t *config.Token) { t.Servers = make([]string, 33) }, "join token: it names 33 servers, not 1 to 32"},
+		{func(t *config.Token) { t.Secret = mesh.Secret{} }, "join token: no secret"},
+		{func(t *config.Token) { t.Pin = [32]byte{} }, "join token: no pin of the server's key"},
+		{func(t *config.Token) { t.Servers = make([]string, 33) }, "join token: 33 servers, not 1 to 32"},
 		{func(t *config.Token) {
 			t.Servers = nil
 			for range 32 {

@@ -39,7 +39,7 @@ func parseSize(s string) (int64, error) {
 	return int64(n) << shift, nil
 }
 
-// parseNumber reads a whole number of up to 32 bits, decimal or hexadecimal.
+// parseNumber reads a whole number of at most 32 bits, decimal or hexadecimal.
 func parseNumber[T int | uint32](s string) (T, error) {
 	digits, base := s, 10
 	if rest, isHex := strings.CutPrefix(s, "0x"); isHex {
@@ -80,12 +80,12 @@ func parsePath(s string) (string, error) {
 
 func parseSocketPath(s string) (string, error) {
 	if len(s) > maxSocketPath {
-		return "", fmt.Errorf("the path has %d bytes, a unix socket takes at most %d", len(s), maxSocketPath)
+		return "", fmt.Errorf("the path has %d bytes, but a unix socket allows at most %d", len(s), maxSocketPath)
 	}
 	return parsePath(s)
 }
 
-// parseMAC reads 6 or 8 bytes in hex with colons, of one device's address.
+// parseMAC reads a unicast hardware address: 6 or 8 bytes in hex, with colons.
 func parseMAC(s string) ([]byte, error) {
 	invalid := fmt.Errorf("%.100q is not a hardware address of 6 or 8 bytes", s)
 	if n := len(s); n != 6*3-1 && n != 8*3-1 {
@@ -102,7 +102,7 @@ func parseMAC(s string) ([]byte, error) {
 		zero = zero && b[0] == 0
 	}
 	if zero || mac[0]&1 != 0 {
-		return nil, fmt.Errorf("%q is not the address of one device", s)
+		return nil, fmt.Errorf("%q is a zero or multicast address", s)
 	}
 	return mac, nil
 }
@@ -122,7 +122,7 @@ func parseHostname(s string) (string, error) {
 	return s, checkName(s)
 }
 
-// parseListen reads host:port; without host it means all addresses.
+// parseListen reads host:port. Without a host it means all addresses.
 func parseListen(s string) (string, error) {
 	if !strings.Contains(s, ":") {
 		return "", fmt.Errorf("%.100q is not host:port", s)
@@ -137,7 +137,8 @@ func parseListen(s string) (string, error) {
 	return joinHostPort(host, port), nil
 }
 
-// parseAdvertised reads host or host:port. Without port it is the server's own.
+// parseAdvertised reads host or host:port. Without a port that of the server is
+// meant.
 func parseAdvertised(s string) (string, error) {
 	host, port, err := splitHostPort(s)
 	switch {
@@ -151,7 +152,7 @@ func parseAdvertised(s string) (string, error) {
 	return joinHostPort(host, port), nil
 }
 
-// parseFilter and parseAddressFilter keep long text away from parsers that quote it.
+// parseFilter and parseAddressFilter limit the text because the parsers quote it.
 func parseFilter(s string) (mesh.Filter, error) {
 	if len(s) > maxFilter {
 		return mesh.Filter{}, fmt.Errorf("filter %.100q is too long", s)

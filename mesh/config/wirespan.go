@@ -11,18 +11,19 @@ import (
 // Backend is a kind of data plane.
 type Backend string
 
-// Backends. BackendAuto takes TUN where it can and netstack where it can't.
+// Backends. BackendAuto is TUN if possible, else netstack.
 const (
 	BackendAuto     Backend = "auto"
 	BackendTUN      Backend = "tun"
 	BackendNetstack Backend = "netstack"
 )
 
-// StateMemory is the StateDir of an agent that writes nothing to disk.
+// StateMemory is the StateDir of an agent that keeps its state in memory only.
 const StateMemory = "memory"
 
-// Wirespan holds this agent's own settings: the WirespanConfig document, flags
-// and environment. Empty strings and nil leave the choice to the agent.
+// Wirespan holds the values of this agent's own settings, from the WirespanConfig
+// document, flags and environment. Empty strings and nil leave the choice to the
+// agent.
 type Wirespan struct {
 	Backend            Backend
 	ListenPort         uint16 // WireGuard's UDP port; 0: any
@@ -34,7 +35,7 @@ type Wirespan struct {
 	Nodename           string
 	Hostname           string
 	MachineType        mesh.MachineType // worker or unknown
-	LeaveOnStop        *bool            // nil: if the state is ephemeral
+	LeaveOnStop        *bool            // nil: only if the state is ephemeral
 	AnnounceAsMember   bool
 	AddressFilters     []mesh.AddressFilter
 	AdvertisedNetworks []netip.Prefix // behind this node; disjoint
@@ -45,14 +46,14 @@ type Wirespan struct {
 	DiscoveryListen    string   // host:port of the embedded discovery server
 	AdvertiseDiscovery []string // host or host:port, for join tokens
 	NoClockFix         bool
-	MemoryBudget       int64 // bytes; 0: fitted to the machine
+	MemoryBudget       int64 // bytes; 0: derived from the host's memory
 	Logging            Logging
 	Firewall           Firewall
-	Ingress            Ingress // only in files
+	Ingress            Ingress // from files only
 }
 
-// Firewall says whether the kernel routes and filters for the mesh, and by what
-// numbers. They have passed [firewall.Numbers.Check].
+// Firewall says whether the kernel routes and filters for the mesh, and with which
+// numbers. These have passed [firewall.Numbers.Check].
 type Firewall struct {
 	Enabled bool
 	firewall.Numbers
@@ -71,14 +72,14 @@ func defaults() (w Wirespan) {
 		if s.Default == "" {
 			continue
 		}
-		if err := s.at(&w).set([]string{s.Default}); err != nil { // the table is wrong: tests rule it out
+		if err := s.at(&w).set([]string{s.Default}); err != nil { // a mistake in the table, which tests rule out
 			panic(s.Key + ": " + err.Error())
 		}
 	}
 	return w
 }
 
-// readWirespan reads WirespanConfig: by the table of settings, and ingress.
+// readWirespan reads WirespanConfig: the settings by their table, and ingress.
 func (l *loader) readWirespan(o *object) {
 	l.wirespanAt = o.at
 	sections := map[string]*object{"": o}
@@ -109,7 +110,7 @@ func (l *loader) readWirespan(o *object) {
 	}
 }
 
-// set sets one setting, given at some place.
+// set sets the value of a setting that was given at a position.
 func (l *loader) set(s Setting, parts []string, at pos) error {
 	if l.settings == nil {
 		l.settings = map[string]pos{}
@@ -118,7 +119,7 @@ func (l *loader) set(s Setting, parts []string, at pos) error {
 	return s.at(&l.cfg.Wirespan).set(parts)
 }
 
-// validateWirespan checks settings against each other, from wherever they came.
+// validateWirespan checks settings against each other.
 func (l *loader) validateWirespan() {
 	w := &l.cfg.Wirespan
 	if w.Masquerade && len(w.AdvertisedNetworks) == 0 {
@@ -134,7 +135,7 @@ func (l *loader) validateWirespan() {
 		}
 	}
 	if err := w.Firewall.Check(); err != nil {
-		setting, _, _ := strings.Cut(err.Error(), ":") // the error begins with it
+		setting, _, _ := strings.Cut(err.Error(), ":") // the error begins with its key
 		at, given := l.settings[setting]
 		if !given {
 			at = l.wirespanAt
