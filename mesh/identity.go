@@ -119,7 +119,7 @@ func identityFields(data []byte, known ...string) (map[string]string, error) {
 		return nil, errors.New("not YAML")
 	}
 	if err := dec.Decode(&rest); !errors.Is(err, io.EOF) {
-		return nil, errors.New("something follows the document")
+		return nil, errors.New("more than one document")
 	}
 	root := doc.Content[0]
 	if root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
@@ -143,10 +143,10 @@ func stringFields(root *yaml.Node, known []string) (map[string]string, error) {
 			}
 		}
 		if !isKnown {
-			return nil, fmt.Errorf("line %d: unknown key; the known ones are %s", key.Line, strings.Join(known, ", "))
+			return nil, fmt.Errorf("line %d: unknown key (known keys: %s)", key.Line, strings.Join(known, ", "))
 		}
 		if _, twice := fields[name]; twice {
-			return nil, fmt.Errorf("line %d: %s is set twice", key.Line, name)
+			return nil, fmt.Errorf("line %d: duplicate key %s", key.Line, name)
 		}
 		if value.Kind != yaml.ScalarNode {
 			return nil, fmt.Errorf("line %d: %s: not a string", value.Line, name)
