@@ -2,7 +2,7 @@ package mesh
 
 import "strings"
 
-// shortClusterID is how many bytes of a cluster id are shown.
+// shortClusterID is the number of bytes of a cluster id that are shown.
 const shortClusterID = 8
 
 // ShortClusterID returns the beginning of a cluster id, as logs and status may

@@ -13,11 +13,11 @@ const (
 	ConditionEndpointsTruncated ConditionType = "EndpointsTruncated"
 	// ConditionAffiliateTruncated: an affiliate announces more than the limits allow.
 	ConditionAffiliateTruncated ConditionType = "AffiliateTruncated"
-	// ConditionDuplicatePublicKey: two nodes, this one included, have one public key.
+	// ConditionDuplicatePublicKey: two nodes, one of which may be this one, have the same public key.
 	ConditionDuplicatePublicKey ConditionType = "DuplicatePublicKey"
-	// ConditionDuplicateAddress: two nodes, this one included, have one address.
+	// ConditionDuplicateAddress: two nodes, one of which may be this one, have the same address.
 	ConditionDuplicateAddress ConditionType = "DuplicateAddress"
-	// ConditionDuplicateNodename: two nodes have one nodename.
+	// ConditionDuplicateNodename: two nodes have the same nodename.
 	ConditionDuplicateNodename ConditionType = "DuplicateNodename"
 	// ConditionAddressUnusable: a node's KubeSpan address isn't in the cluster's /64.
 	ConditionAddressUnusable ConditionType = "AddressUnusable"

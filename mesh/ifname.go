@@ -10,10 +10,10 @@ import (
 // kernel's IFNAMSIZ without the final zero byte.
 const MaxInterfaceName = 15
 
-// CheckInterfaceName reports why a network interface of ours can't have that
-// name. Names are printable ASCII that the kernel takes as it is and nftables
-// takes literally: '%' makes a name a pattern to the kernel, '*' to nftables,
-// whose text form also gives '"' and '\' a meaning.
+// CheckInterfaceName returns an error that says why no network interface may be
+// created with that name. A valid name is printable ASCII that kernel and nftables
+// take literally: '%' makes it a pattern for the kernel and '*' for nftables, whose
+// text form also gives '"' and '\' a meaning.
 func CheckInterfaceName(name string) error {
 	reason := ""
 	switch bad := strings.IndexFunc(name, func(r rune) bool { return r > '~' || notInLinkName(r) || strings.ContainsRune(`%*"\`, r) }); {

@@ -13,8 +13,8 @@ import (
 	"github.com/wirespan/wirespan/mesh/config"
 )
 
-// FuzzLoad: no input crashes, errors are never empty, equal input gives an equal
-// Config, and what is accepted keeps the rules that others rely on.
+// FuzzLoad: no input crashes, errors name the file, equal input gives an equal
+// Config, and what is accepted keeps the rules that other packages rely on.
 func FuzzLoad(f *testing.F) {
 	for _, name := range []string{"talos-legacy.yaml", "talos-multidoc.yaml", "template.golden", "cluster.golden"} {
 		data, err := os.ReadFile("testdata/" + name)

@@ -58,7 +58,7 @@ func TestIngress(t *testing.T) {
 	}
 }
 
-// rule is a WirespanConfig with one rule that lacks what keys should give.
+// rule is a WirespanConfig with one incomplete rule, completed by keys.
 func rule(keys string) string { return wirespan("ingress:\n  rules:\n  - name: a\n    " + keys + "\n") }
 
 func TestIngressErrors(t *testing.T) {
@@ -149,7 +149,7 @@ func TestIngressErrors(t *testing.T) {
 	mustLoad(t, wirespan("ingress:\n  rules:"+manyPeers(4)), config.Options{})
 }
 
-// manyPeers are rules of 1024 peers each, as few letters as aliases make possible.
+// manyPeers are rules of 1024 peers each, kept short with aliases.
 func manyPeers(rules int) string {
 	var peers []string
 	for i := range 1024 {
@@ -164,7 +164,7 @@ func manyPeers(rules int) string {
 	return b.String() + "\n"
 }
 
-// Talos' own rules: no more than Talos' checks.
+// Rules of Talos for its host get only the checks of Talos.
 func TestHostRules(t *testing.T) {
 	const defaultAction = "apiVersion: v1alpha1\nkind: NetworkDefaultActionConfig\n"
 	hostRule := func(keys string) string { return "apiVersion: v1alpha1\nkind: NetworkRuleConfig\n" + keys }

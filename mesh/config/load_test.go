@@ -184,7 +184,7 @@ func TestEnabled(t *testing.T) {
 	}
 }
 
-// A provided cluster does not stand in for half an identity in the files.
+// A provided cluster does not complete half an identity in the files.
 func TestProvidedClusterWithIdentity(t *testing.T) {
 	provided := config.Options{ClusterProvided: true}
 	_, err := load(docs(identityDoc, kubeSpanDoc), provided)

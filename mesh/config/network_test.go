@@ -10,7 +10,7 @@ import (
 	"github.com/wirespan/wirespan/mesh/config"
 )
 
-// Lists with a mistake are refused alike in a file and in a flag.
+// A mistake in a list is the same error in a file and in a flag.
 func TestNetworkErrors(t *testing.T) {
 	var many []string
 	for i := range 129 {

@@ -30,7 +30,7 @@ func encode(t *testing.T, token config.Token) string {
 	return s
 }
 
-// rawToken builds a token with a right checksum from any contents.
+// rawToken builds a token with a valid checksum from any contents.
 func rawToken(contents string) string {
 	sum := sha256.Sum256([]byte(contents))
 	return "wirespan1." + base64.RawURLEncoding.EncodeToString(append([]byte(contents), sum[:4]...))
