@@ -43,9 +43,8 @@ func TestApplyAndRemove(t *testing.T) {
 // unchanged fails if do changes anything at all in the kernel.
 func unchanged(t *testing.T, do func()) {
 	t.Helper()
-	l, err := subscribe(unix.NETLINK_ROUTE, 0, []int{
-		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, groupRule6,
-	})
+	l, err := Subscribe(unix.NETLINK_ROUTE, 0,
+		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, GroupIPv6Rule)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +58,7 @@ func unchanged(t *testing.T, do func()) {
 		t.Errorf("was:\n%s\nis:\n%s", before, now)
 	}
 	for _, m := range heard(t, l) {
-		if r, ok := parseRoute(m); !ok || r.protocol != unix.RTPROT_KERNEL {
+		if r, ok := ParseRoute(m); !ok || r.Protocol != unix.RTPROT_KERNEL {
 			t.Errorf("routing was changed: %+v", m)
 		}
 	}
@@ -140,14 +139,14 @@ func TestElements(t *testing.T) {
 		apply(t, f, rs)
 		expect(t, rs)
 		unchanged(t, func() { apply(t, f, rs) })
-		got, err := f.nft.inspect(rs.Table)
+		got, err := f.table.read(rs.Table)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if i > 0 && got.shape[0] != handle {
+		if i > 0 && got.fingerprint[0] != handle {
 			t.Error("the table was made again")
 		}
-		handle = got.shape[0]
+		handle = got.fingerprint[0]
 	}
 }
 
@@ -168,12 +167,8 @@ func TestManyElements(t *testing.T) {
 	run(t, "nft", "flush", "set", "inet", "wirespan", "routed6")
 	apply(t, f, rs)
 	for _, s := range rs.Sets[:2] {
-		found, err := f.nft.elements(rs.Table, s.Name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := pair(found)
-		if remove, add := differ(got, sorted(s.Elements)); err != nil || len(remove)+len(add) > 0 {
+		got, err := f.table.nl.SetIntervals(rs.Table, s.Name)
+		if remove, add := diffIntervals(got, Intervals(s.Elements)); err != nil || len(remove)+len(add) > 0 {
 			t.Errorf("set %s: %d too many, %d missing, %v", s.Name, len(remove), len(add), err)
 		}
 	}

@@ -7,83 +7,71 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Of linux/netfilter/nfnetlink.h and nf_tables.h, where package unix lacks them.
-const (
-	nlaTypeMask          = 0x3fff
-	nfnlBatchGenID       = 1
-	nftaTableHandle      = 4
-	nftaTableUserdata    = 6
-	nftaChainFlags       = 10
-	nftaSetHandle        = 16
-	nftTableOwnerFlag    = 2
-	udataTableComment    = 0
-	udataSetKeyByteOrder = 0
-)
+// batchGeneration is NFNL_BATCH_GENID, which package unix lacks.
+const batchGeneration = 1
 
-// batch is one nftables transaction: all of it happens, or nothing.
-type batch struct {
-	encoder
+// Batch is one nftables transaction: the kernel makes all of its changes, or
+// none.
+type Batch struct {
+	Encoder
 	socket *socket
-	first  uint32 // number of the message that begins it
-	last   int    // where the last message starts
-	steps  []step // of the messages in between
+	first  uint32 // sequence number of the message that begins the batch
+	last   int    // offset of the last message
+	count  int    // of the messages in between
 }
 
-// step says what a message of a batch does, for errors.
-type step struct {
-	what  string
-	chain int // index of the chain that it adds (a rule to)
-	rule  int // index in the chain of the rule that it adds; -1: none
+// BatchError says which message of a batch the kernel refused.
+type BatchError struct {
+	Index int // in the order of Add
+	Err   error
 }
 
-// commitError says which step of a transaction the kernel refused.
-type commitError struct {
-	step step
-	err  error
-}
+func (e *BatchError) Error() string { return e.Err.Error() }
+func (e *BatchError) Unwrap() error { return e.Err }
 
-func (e *commitError) Error() string { return e.step.what + ": " + e.err.Error() }
-func (e *commitError) Unwrap() error { return e.err }
-
-// newBatch starts a transaction that fails with ERESTART if nftables are not in
-// this generation any more.
-func newBatch(s *socket, generation uint32) *batch {
-	b := &batch{socket: s, first: s.next()}
+// NewBatch starts a transaction. It will fail with ERESTART if nftables are in
+// another generation by then.
+func (n *Nftables) NewBatch(generation uint32) *Batch {
+	b := &Batch{socket: &n.socket, first: n.next()}
 	at := b.border(unix.NFNL_MSG_BATCH_BEGIN, b.first)
-	b.be32(nfnlBatchGenID, generation)
-	b.end(at)
+	b.Uint32BE(batchGeneration, generation)
+	b.End(at)
 	return b
 }
 
-func (b *batch) border(typ uint16, seq uint32) int {
-	at := b.message(typ, 0, seq)
+// border appends the message that begins or ends the batch.
+func (b *Batch) border(typ uint16, seq uint32) int {
+	at := b.begin(typ, 0, seq)
 	b.b = append(b.b, unix.AF_UNSPEC, unix.NFNETLINK_V0)
 	b.b = binary.BigEndian.AppendUint16(b.b, unix.NFNL_SUBSYS_NFTABLES)
 	return at
 }
 
-// add starts a message of the transaction.
-func (b *batch) add(typ, flags uint16, what step) int {
-	b.steps = append(b.steps, what)
-	b.last = b.message(nftType(typ), flags, b.socket.next())
-	b.b = append(b.b, unix.NFPROTO_INET, unix.NFNETLINK_V0, 0, 0)
+// Add starts a message. It returns the offset that End needs.
+func (b *Batch) Add(typ, flags uint16) int {
+	b.count++
+	b.last = b.begin(nftType(typ), flags, b.socket.next())
+	b.b = append(b.b, nftHeader...)
 	return b.last
 }
 
-func (b *batch) empty() bool { return len(b.steps) == 0 }
+// Empty reports whether the batch changes nothing.
+func (b *Batch) Empty() bool { return b.count == 0 }
 
-// commit sends the transaction. Every error comes by itself; success is asked
-// for with the last message only, since many answers would not fit into the
-// receive buffer.
-func (b *batch) commit() error {
+// Commit sends the transaction. It returns a *[BatchError] if the kernel refused
+// one of the messages.
+//
+// Every error is answered. Success is acknowledged for the last message only,
+// because acknowledgements of all would not fit into the receive buffer.
+func (b *Batch) Commit() error {
 	flags := binary.NativeEndian.Uint16(b.b[b.last+6:])
 	binary.NativeEndian.PutUint16(b.b[b.last+6:], flags|unix.NLM_F_ACK)
-	b.end(b.border(unix.NFNL_MSG_BATCH_END, b.socket.next()))
+	b.End(b.border(unix.NFNL_MSG_BATCH_END, b.socket.next()))
 	if err := b.socket.send(b.b); err != nil {
 		return err
 	}
 	var failed error
-	var at uint32 // number of the message that failed
+	var at uint32 // sequence number of the message that failed
 	for done := false; ; {
 		got, err := b.socket.receive()
 		switch {
@@ -91,7 +79,7 @@ func (b *batch) commit() error {
 			return errNoAnswer
 		case errors.Is(err, unix.EAGAIN):
 			return failed
-		case errors.Is(err, unix.ENOBUFS): // more errors than there is room for
+		case errors.Is(err, unix.ENOBUFS): // the errors overflowed the receive buffer
 			if failed == nil {
 				failed, at = err, b.socket.seq
 			}
@@ -100,25 +88,23 @@ func (b *batch) commit() error {
 			return err
 		}
 		for m := range got {
-			if m.typ != unix.NLMSG_ERROR || m.seq-b.first > b.socket.seq-b.first {
+			if m.Type != unix.NLMSG_ERROR || m.Seq-b.first > b.socket.seq-b.first {
 				continue
 			}
-			err := kernelError(m)
+			err := errorOf(m)
 			done = done || err == nil
-			if err != nil && (failed == nil || m.seq < at) {
-				at, failed = m.seq, b.blame(m.seq, err)
+			if err != nil && (failed == nil || m.Seq < at) {
+				at, failed = m.Seq, b.blame(m.Seq, err)
 			}
 		}
 	}
 }
 
-// blame tells an error's step; the kernel answers to the beginning what
-// concerns the transaction as a whole.
-func (b *batch) blame(seq uint32, err error) error {
-	if i := int(seq-b.first) - 1; i >= 0 && i < len(b.steps) {
-		return &commitError{b.steps[i], err}
+// blame adds to an error which message it is about. The kernel reports errors of
+// the transaction as a whole at the message that begins it.
+func (b *Batch) blame(seq uint32, err error) error {
+	if i := int(seq-b.first) - 1; i >= 0 && i < b.count {
+		return &BatchError{i, err}
 	}
 	return err
 }
-
-func nftType(typ uint16) uint16 { return unix.NFNL_SUBSYS_NFTABLES<<8 | typ }

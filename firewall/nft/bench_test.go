@@ -26,7 +26,7 @@ func BenchmarkApplyFull(b *testing.B) {
 	benchmark(b, func(b *testing.B, p firewall.Policy) {
 		f, rs := open(b), firewall.Compile(p)
 		for b.Loop() {
-			f.known = nil
+			f.table.cache = nil
 			apply(b, f, rs)
 		}
 	})
@@ -66,7 +66,7 @@ func BenchmarkApplyAfterOthers(b *testing.B) {
 		f, rs := open(b), firewall.Compile(p)
 		apply(b, f, rs)
 		for b.Loop() {
-			f.known.generation--
+			f.table.cache.generation--
 			apply(b, f, rs)
 		}
 	})

@@ -70,16 +70,16 @@ func TestOwnedTable(t *testing.T) {
 	rs := firewall.Compile(policy())
 	f := open(t)
 	other := open(t)
-	g, err := other.nft.generation()
+	g, err := other.table.generation()
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := newBatch(other.nft, g)
-	at := b.add(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, step{what: "own a table", rule: -1})
-	b.str(unix.NFTA_TABLE_NAME, rs.Table)
-	b.be32(unix.NFTA_TABLE_FLAGS, nftTableOwnerFlag)
-	b.end(at)
-	if err := b.commit(); err != nil {
+	tx := other.table.begin(g)
+	at := tx.add(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, step{what: "own a table", rule: -1})
+	tx.Text(unix.NFTA_TABLE_NAME, rs.Table)
+	tx.Uint32BE(unix.NFTA_TABLE_FLAGS, FlagTableOwner)
+	tx.End(at)
+	if err := tx.commit(); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.Apply(rs); err == nil || !strings.Contains(err.Error(), "firewall.table") {
@@ -103,17 +103,17 @@ func TestMaskWarning(t *testing.T) {
 func TestCommitNeedsGeneration(t *testing.T) {
 	namespace(t)
 	f := open(t)
-	g, err := f.nft.generation()
+	g, err := f.table.generation()
 	if err != nil {
 		t.Fatal(err)
 	}
 	run(t, "nft", "add table inet others")
-	b := newBatch(f.nft, g)
+	tx := f.table.begin(g)
 	rs := firewall.Compile(policy())
-	if err := b.replace(&rs, false); err != nil {
+	if err := tx.replaceTable(&rs, false); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.commit(); !errors.Is(err, unix.ERESTART) {
+	if err := tx.commit(); !errors.Is(err, unix.ERESTART) {
 		t.Errorf("error %v", err)
 	}
 	if strings.Contains(kernel(t), "wirespan") {
@@ -196,11 +196,11 @@ func TestExplain(t *testing.T) {
 		{step{"add nftables table wstest", 0, -1}, unix.EAFNOSUPPORT, "inet"},
 		{step{"add nftables table wstest", 0, -1}, unix.EPERM, "CAP_NET_ADMIN"},
 	} {
-		if err := explain(&commitError{c.step, c.err}, &rs); !errors.Is(err, c.err) || !strings.Contains(err.Error(), c.want) {
+		if err := explainCommit(&commitError{c.step, c.err}, &rs); !errors.Is(err, c.err) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v: %v does not say %s", c.step, err, c.want)
 		}
 	}
-	if err := hinted(unix.EPROTONOSUPPORT); !errors.Is(err, errNoNftables) {
+	if err := withAdvice(unix.EPROTONOSUPPORT); !errors.Is(err, errNoNftables) {
 		t.Error(err)
 	}
 }

@@ -12,8 +12,8 @@ import (
 
 var errNoNftables = errors.New("the kernel has no nftables: load the module nf_tables, or set firewall.enabled to false")
 
-// hinted adds to an error of the kernel how to mend it, if that is known.
-func hinted(err error) error {
+// withAdvice adds to an error of the kernel how to solve it, if that is known.
+func withAdvice(err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM):
 		return fmt.Errorf("%w: it needs CAP_NET_ADMIN: run as root, or grant the capability", err)
@@ -23,11 +23,20 @@ func hinted(err error) error {
 	return err
 }
 
-// explain says of a transaction that the kernel refused what that may come from.
-func explain(err error, rs *firewall.Ruleset) error {
+// ignore returns nil for an error that is target.
+func ignore(err, target error) error {
+	if errors.Is(err, target) {
+		return nil
+	}
+	return err
+}
+
+// explainCommit adds to the error of a refused transaction which rule or object
+// it is about, and what the kernel may lack.
+func explainCommit(err error, rs *firewall.Ruleset) error {
 	var refused *commitError
 	if !errors.As(err, &refused) {
-		return hinted(err)
+		return withAdvice(err)
 	}
 	st := refused.step
 	missing := errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT)
@@ -47,10 +56,10 @@ func explain(err error, rs *firewall.Ruleset) error {
 	case missing && strings.HasPrefix(st.what, "add nftables table "):
 		return fmt.Errorf("%w: the kernel lacks tables of family inet (CONFIG_NF_TABLES_INET)", err)
 	}
-	return hinted(err)
+	return withAdvice(err)
 }
 
-// modulesOf names the kernel modules that a rule needs beyond nf_tables.
+// modulesOf returns the kernel modules that a rule needs in addition to nf_tables.
 func modulesOf(rule firewall.Rule) string {
 	var out []string
 	add := func(names ...string) {

@@ -11,7 +11,7 @@ import (
 	"github.com/wirespan/wirespan/firewall"
 )
 
-// reg is the register that all expressions of a rule share.
+// reg is the register that all expressions use.
 const reg = unix.NFT_REG_1
 
 // ICMPv6 types of neighbour discovery, RFC 4861.
@@ -20,22 +20,22 @@ const (
 	ndRedirect           = 137
 )
 
-// Where headers have what (offset, length).
+// Header fields: offsets in bytes, flags, and the TCP option of the MSS.
 const (
 	tcpFlagsAt = 13
 	dportAt    = 2
 	tcpSYN     = 2
 	tcpRST     = 4
-	optMSS     = 2 // the TCP option
+	optMSS     = 2
 	optMSSAt   = 2
 )
 
-// translator turns one rule into the kernel's expressions, as nft(8) does. What
-// a match presupposes (the IP version before an address, the protocol before a
-// port) is matched once per rule.
+// translator turns one rule into the kernel's expressions, as nft(8) does. A
+// match may depend on another: an address on the IP version, a port on the
+// protocol. The translator adds these matches, each once per rule.
 type translator struct {
 	out    []expr.Any
-	family byte // the IP version that the rule is known to match
+	family byte // the IP version that is matched so far; 0: none
 	proto  byte // the transport protocol, likewise
 }
 
@@ -94,7 +94,7 @@ func (t *translator) expr(e firewall.Expr) error {
 		}
 		t.add(&expr.Verdict{Kind: kind})
 	default:
-		return fmt.Errorf("expression %v of type %T is unknown here", e, e)
+		return fmt.Errorf("expression %v of type %T is not supported", e, e)
 	}
 	return nil
 }
@@ -136,10 +136,11 @@ func (t *translator) iface(e firewall.Interface) error {
 	return nil
 }
 
-// address compares whole bytes where the prefix ends on one, as nft(8) does.
+// address compares whole bytes if the prefix length is a multiple of 8, as nft(8)
+// does.
 func (t *translator) address(e firewall.Address) error {
 	if !e.Prefix.IsValid() {
-		return fmt.Errorf("address %v is no prefix", e.Prefix)
+		return fmt.Errorf("address %v is not a prefix", e.Prefix)
 	}
 	v6 := e.Prefix.Addr().Is6()
 	t.ip(v6)
@@ -164,14 +165,14 @@ func (t *translator) protocol(p firewall.Protocol) error {
 	case firewall.ProtocolICMPv6:
 		t.l4(unix.IPPROTO_ICMPV6)
 	default:
-		return fmt.Errorf("protocol %q is unknown here", p)
+		return fmt.Errorf("protocol %q is not supported", p)
 	}
 	return nil
 }
 
 func (t *translator) port(p firewall.PortRange) error {
 	if t.proto != unix.IPPROTO_TCP && t.proto != unix.IPPROTO_UDP {
-		return fmt.Errorf("ports %d to %d: the rule names no protocol that has any", p.From, p.To)
+		return fmt.Errorf("ports %d to %d: the rule names no protocol that has ports", p.From, p.To)
 	}
 	t.add(transport(dportAt, 2))
 	if p.From == p.To {
@@ -192,7 +193,7 @@ func (t *translator) clamp(size uint16) {
 		&expr.Immediate{Register: reg, Data: network(size)}, &store)
 }
 
-// ip matches the IP version, unless the rule has done that.
+// ip matches the IP version, unless the rule already does.
 func (t *translator) ip(v6 bool) {
 	family := byte(unix.NFPROTO_IPV4)
 	if v6 {
@@ -204,7 +205,7 @@ func (t *translator) ip(v6 bool) {
 	}
 }
 
-// l4 matches the transport protocol, unless the rule has done that.
+// l4 matches the transport protocol, unless the rule already does.
 func (t *translator) l4(proto byte) {
 	if t.proto != proto {
 		t.proto = proto
@@ -246,7 +247,8 @@ func addressLen(v6 bool) uint32 {
 	return 4
 }
 
-// mask keeps some bits of the register and flips some.
+// mask clears the bits of the register that are not in keep, then flips those in
+// flip.
 func mask(keep, flip []byte) expr.Any {
 	return &expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: uint32(len(keep)), Mask: keep, Xor: flip}
 }
@@ -255,10 +257,10 @@ func equal(data []byte) expr.Any {
 	return &expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: data}
 }
 
-// host is a number as the kernel keeps its own, such as marks.
+// host returns a number in host byte order, as in marks.
 func host(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }
 
-// network is a number as packets have it.
+// network returns a number in network byte order, as in packets.
 func network(v uint16) []byte { return binary.BigEndian.AppendUint16(nil, v) }
 
 func flag(b bool) byte {

@@ -85,10 +85,10 @@ func TestSameAsNFT(t *testing.T) {
 	policies["nothing"] = firewall.Compile(firewall.Policy{Numbers: firewall.DefaultNumbers(), Interface: iface, MTU: 1420})
 	for name, rs := range policies {
 		apply(t, f, rs)
-		ours := contents(t, f.nft, rs)
+		ours := contents(t, f.table.nl, rs)
 		run(t, "nft", "delete", "table", "inet", rs.Table)
 		feed(t, rs.String(), "nft", "-f", "-")
-		theirs := contents(t, f.nft, rs)
+		theirs := contents(t, f.table.nl, rs)
 		run(t, "nft", "delete", "table", "inet", rs.Table)
 		if len(ours) != len(theirs) {
 			t.Fatalf("%s: %d objects, nft makes %d", name, len(ours), len(theirs))
@@ -105,15 +105,14 @@ func TestSameAsNFT(t *testing.T) {
 }
 
 // contents are the kernel's expressions and declarations, and the elements.
-func contents(t *testing.T, s *socket, rs firewall.Ruleset) []string {
+func contents(t *testing.T, nl *Nftables, rs firewall.Ruleset) []string {
 	t.Helper()
 	var out []string
 	for _, typ := range []uint16{unix.NFT_MSG_GETSET, unix.NFT_MSG_GETCHAIN, unix.NFT_MSG_GETRULE} {
-		err := s.dump(nftType(typ), func(e *encoder) {
-			header(e)
-			e.str(unix.NFTA_TABLE_NAME, rs.Table)
-		}, func() {}, func(m message) {
-			out = append(out, object(t, typ, nftBody(m)))
+		err := nl.Dump(typ, func(e *Encoder) {
+			e.Text(unix.NFTA_TABLE_NAME, rs.Table)
+		}, func() {}, func(attributes []byte) {
+			out = append(out, object(t, typ, attributes))
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -121,11 +120,7 @@ func contents(t *testing.T, s *socket, rs firewall.Ruleset) []string {
 	}
 	i := 0
 	for _, set := range rs.Sets {
-		elements, err := s.elements(rs.Table, set.Name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		intervals, err := pair(elements)
+		intervals, err := nl.SetIntervals(rs.Table, set.Name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -144,17 +139,17 @@ func contents(t *testing.T, s *socket, rs firewall.Ruleset) []string {
 }
 
 // object is a set, chain or rule without handles and counts.
-func object(t *testing.T, typ uint16, body []byte) string {
+func object(t *testing.T, typ uint16, attributes []byte) string {
 	t.Helper()
 	var b strings.Builder
-	for a, v := range attributes(body) {
+	for a, v := range Attributes(attributes) {
 		switch {
 		case typ == unix.NFT_MSG_GETRULE && a == unix.NFTA_RULE_EXPRESSIONS:
-			for _, e := range attributes(v) {
+			for _, e := range Attributes(v) {
 				var name string
-				for a, v := range attributes(e) {
+				for a, v := range Attributes(e) {
 					if a == unix.NFTA_EXPR_NAME {
-						name = text(v)
+						name = Text(v)
 					}
 				}
 				if name == "counter" {
@@ -164,9 +159,9 @@ func object(t *testing.T, typ uint16, body []byte) string {
 			}
 		case typ == unix.NFT_MSG_GETRULE && a == unix.NFTA_RULE_CHAIN,
 			typ == unix.NFT_MSG_GETCHAIN && (a == unix.NFTA_CHAIN_NAME || a == unix.NFTA_CHAIN_TYPE):
-			b.WriteString(text(v) + "\n")
-		case typ == unix.NFT_MSG_GETCHAIN && (a == unix.NFTA_CHAIN_HOOK || a == unix.NFTA_CHAIN_POLICY || a == nftaChainFlags),
-			typ == unix.NFT_MSG_GETSET && a < nftaSetHandle: // newer ones say how the kernel stores it
+			b.WriteString(Text(v) + "\n")
+		case typ == unix.NFT_MSG_GETCHAIN && (a == unix.NFTA_CHAIN_HOOK || a == unix.NFTA_CHAIN_POLICY || a == AttrChainFlags),
+			typ == unix.NFT_MSG_GETSET && a < AttrSetHandle: // newer ones say how the kernel stores it
 			fmt.Fprintf(&b, "  %d %x\n", a, v)
 		}
 	}

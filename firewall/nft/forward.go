@@ -9,90 +9,104 @@ import (
 	"slices"
 	"sort"
 	"strings"
-
-	"golang.org/x/sys/unix"
-
-	"github.com/wirespan/wirespan/firewall"
 )
 
-// ForwardingSpec says between what the kernel shall forward.
+// ForwardingSpec says between which networks the kernel should forward.
 type ForwardingSpec struct {
 	Interface string         // of the tunnel
 	Networks  []netip.Prefix // behind this node; none: do not forward
 }
 
 // SetForwarding makes the kernel forward between the tunnel and the interfaces
-// that lead to the networks, and nowhere else if it can do that (for IPv6 from
-// Linux 6.17 on). It gets the settings that earlier calls changed, also in
-// another process, and returns those that are changed now, for the caller to
-// keep and to give to the next call or to Restore; also together with an error.
-// What is not wanted any more is restored.
+// that lead to the networks. For IPv6 before Linux 6.17, which can only forward
+// between all interfaces or none, it enables forwarding between all.
+//
+// Before lists the settings that earlier calls changed, also in another process.
+// SetForwarding restores those that are no longer needed, and returns the settings
+// that are changed now. The caller keeps them for the next call or for Restore;
+// they are valid even if there is an error.
 func (f *Firewall) SetForwarding(want ForwardingSpec, before []Sysctl) ([]Sysctl, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	wanted, err := f.forwarding(want)
+	return f.sysctls.setForwarding(want, before)
+}
+
+// Restore undoes what SetForwarding changed, except for settings that have been
+// changed again since.
+func (f *Firewall) Restore(changed []Sysctl) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.sysctls.restore(changed)
+}
+
+// forwardAll6 is the IPv6 forwarding of all interfaces.
+const forwardAll6 = "ipv6/conf/all/forwarding"
+
+func (s *sysctls) setForwarding(want ForwardingSpec, before []Sysctl) ([]Sysctl, error) {
+	needed, err := s.forwardingNames(want)
 	if err != nil {
 		return before, err
 	}
 	var keep, drop []Sysctl
-	for _, s := range before {
-		if slices.Contains(wanted, s.Name) || isPart(s.Name) && slices.Contains(wanted, forwardAll6) {
-			keep = append(keep, s)
+	for _, old := range before {
+		if slices.Contains(needed, old.Name) || isForwarding6(old.Name) && slices.Contains(needed, forwardAll6) {
+			keep = append(keep, old)
 		} else {
-			drop = append(drop, s)
+			drop = append(drop, old)
 		}
 	}
-	errs := []error{f.restore(drop)}
-	for _, name := range wanted {
-		old := readSysctl(name)
-		if old == "1" {
-			continue
+	errs := []error{s.restore(drop)}
+	for _, name := range needed {
+		changed, err := s.enableForwarding(name)
+		if err != nil {
+			errs = append(errs, err)
 		}
-		if name == forwardAll6 {
-			if err := f.keepsRouters(); err != nil {
-				errs = append(errs, err)
-				continue
-			}
-		}
-		parts := forwardingParts(name)
-		switch err := f.route.writeSysctl(name, "1"); {
-		case errors.Is(err, fs.ErrNotExist): // the interface went meanwhile
-		case err != nil:
-			errs = append(errs, fmt.Errorf("enable forwarding (net/%s): %w", name, err))
-		default:
-			keep = merge(keep, append([]Sysctl{{Name: name, Previous: old, Set: "1"}}, parts...))
-		}
+		keep = merge(keep, changed)
 	}
 	return keep, errors.Join(errs...)
 }
 
-// Restore undoes what SetForwarding changed, unless somebody else changed it since.
-func (f *Firewall) Restore(changed []Sysctl) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.restore(changed)
+// enableForwarding sets a setting to 1, and returns the settings that this
+// changed.
+func (s *sysctls) enableForwarding(name string) ([]Sysctl, error) {
+	old := readSysctl(name)
+	if old == "1" {
+		return nil, nil
+	}
+	changed := []Sysctl{{Name: name, Previous: old, Set: "1"}}
+	if name == forwardAll6 {
+		if err := s.routing.checkAdvertisedDefault(); err != nil {
+			return nil, err
+		}
+		changed = append(changed, enabledForwarding6()...)
+	}
+	switch err := s.write(name, "1"); {
+	case errors.Is(err, fs.ErrNotExist): // the interface is gone
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("enable forwarding (net/%s): %w", name, err)
+	}
+	return changed, nil
 }
 
-func (f *Firewall) restore(changed []Sysctl) error {
-	var still []Sysctl
-	for _, s := range changed { // before any is written: one of them changes others
-		if readSysctl(s.Name) == s.Set {
-			still = append(still, s)
+func (s *sysctls) restore(changed []Sysctl) error {
+	var unchanged []Sysctl
+	for _, c := range changed { // before any is written, because one of them changes others
+		if readSysctl(c.Name) == c.Set {
+			unchanged = append(unchanged, c)
 		}
 	}
 	var errs []error
-	for _, s := range still {
-		if err := f.route.writeSysctl(s.Name, s.Previous); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, fmt.Errorf("restore net/%s: %w", s.Name, err))
+	for _, c := range unchanged {
+		if err := s.write(c.Name, c.Previous); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("restore net/%s: %w", c.Name, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-const forwardAll6 = "ipv6/conf/all/forwarding"
-
-// forwarding are the settings that have to be 1.
-func (f *Firewall) forwarding(want ForwardingSpec) ([]string, error) {
+// forwardingNames returns the names of the settings that have to be 1.
+func (s *sysctls) forwardingNames(want ForwardingSpec) ([]string, error) {
 	var out []string
 	add := func(name string) {
 		if !slices.Contains(out, name) {
@@ -100,13 +114,13 @@ func (f *Firewall) forwarding(want ForwardingSpec) ([]string, error) {
 		}
 	}
 	_, err := os.Stat("/proc/sys/net/ipv6/conf/all/force_forwarding")
-	single := err == nil
+	perInterface6 := err == nil
 	for _, n := range want.Networks {
 		v6 := n.Addr().Is6()
-		if !f.has(v6) {
+		if !s.routing.supports(v6) {
 			continue
 		}
-		links, err := f.leading(n)
+		links, err := s.routing.interfacesTo(n)
 		if err != nil {
 			return nil, err
 		}
@@ -115,7 +129,7 @@ func (f *Firewall) forwarding(want ForwardingSpec) ([]string, error) {
 			switch {
 			case !v6:
 				add("ipv4/conf/" + name + "/forwarding")
-			case single:
+			case perInterface6:
 				add("ipv6/conf/" + name + "/force_forwarding")
 			default:
 				add(forwardAll6)
@@ -125,12 +139,9 @@ func (f *Firewall) forwarding(want ForwardingSpec) ([]string, error) {
 	return out, nil
 }
 
-// forwardingParts are the settings that a change of all for IPv6 overwrites,
-// and that going back would set to 0.
-func forwardingParts(name string) []Sysctl {
-	if name != forwardAll6 {
-		return nil
-	}
+// enabledForwarding6 returns the interfaces' IPv6 settings that are 1. A write of
+// forwardAll6 overwrites them, so restoring it alone would set them to 0.
+func enabledForwarding6() []Sysctl {
 	entries, err := os.ReadDir("/proc/sys/net/ipv6/conf")
 	if err != nil {
 		return nil
@@ -145,39 +156,18 @@ func forwardingParts(name string) []Sysctl {
 	return out
 }
 
-// isPart reports whether a setting is one that forwardingParts notes.
-func isPart(name string) bool {
+// isForwarding6 reports whether enabledForwarding6 may return a setting.
+func isForwarding6(name string) bool {
 	return strings.HasPrefix(name, "ipv6/conf/") && strings.HasSuffix(name, "/forwarding")
 }
 
-// merge keeps the oldest previous value of each setting.
+// merge adds changed settings to old ones. Of two entries for one setting, the
+// older keeps its previous value.
 func merge(old, changed []Sysctl) []Sysctl {
-	for _, s := range changed {
-		if !slices.ContainsFunc(old, func(o Sysctl) bool { return o.Name == s.Name }) {
-			old = append(old, s)
+	for _, c := range changed {
+		if !slices.ContainsFunc(old, func(o Sysctl) bool { return o.Name == c.Name }) {
+			old = append(old, c)
 		}
 	}
 	return old
-}
-
-// keepsRouters refuses to make a router of a node that learns its own default
-// route from routers' advertisements: it would not listen to them any more.
-func (f *Firewall) keepsRouters() error {
-	routes, err := f.route.routes(unix.AF_INET6, firewall.RouteMain, unix.RTN_UNICAST)
-	if err != nil {
-		return err
-	}
-	for _, r := range routes {
-		if r.dst.Bits() != 0 || r.protocol != unix.RTPROT_RA {
-			continue
-		}
-		name, err := f.route.linkName(r.oif)
-		if err != nil {
-			return err
-		}
-		if readSysctl("ipv6/conf/"+name+"/accept_ra") == "1" {
-			return fmt.Errorf("enable IPv6 forwarding: interface %s would lose its default route, which it has from router advertisements: run sysctl -w net.ipv6.conf.%s.accept_ra=2 first", name, name)
-		}
-	}
-	return nil
 }

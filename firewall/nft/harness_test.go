@@ -84,12 +84,12 @@ func apply(t testing.TB, f *Firewall, rs firewall.Ruleset) {
 
 func generation(t testing.TB) string {
 	t.Helper()
-	s, err := openSocket(unix.NETLINK_NETFILTER)
+	nl, err := OpenNftables()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.close()
-	g, err := s.generation()
+	defer nl.Close()
+	g, err := nl.Generation()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,13 +156,13 @@ func kernel(t testing.TB) string {
 }
 
 // heard is what a listener has heard so far; the kernel tells it at once.
-func heard(t testing.TB, l *os.File) []message {
+func heard(t testing.TB, l *os.File) []Message {
 	t.Helper()
 	raw, err := l.SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out []message
+	var out []Message
 	for {
 		buf := make([]byte, 1<<16)
 		var n int
@@ -179,7 +179,7 @@ func heard(t testing.TB, l *os.File) []message {
 			}
 			return out
 		}
-		for m := range messages(buf[:n]) {
+		for m := range Messages(buf[:n]) {
 			out = append(out, m)
 		}
 	}

@@ -5,8 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/wirespan/wirespan/firewall"
 )
 
@@ -68,9 +66,9 @@ func TestFreshProcess(t *testing.T) {
 	apply(t, open(t), rs)
 	run(t, "nft", "add rule inet wirespan guard accept")
 	var second *Firewall
-	bridge := bridgeOf(&rs)
+	interim := interimOf(&rs)
 	for range 2 { // killed while it replaced the table, or before that came back
-		if err := open(t).build(&bridge); err != nil {
+		if err := open(t).table.create(&interim); err != nil {
 			t.Fatal(err)
 		}
 		second = open(t)
@@ -79,9 +77,9 @@ func TestFreshProcess(t *testing.T) {
 		if s := run(t, "nft", "list", "tables"); s != "table inet wirespan\n" {
 			t.Errorf("tables: %s", s)
 		}
-		g, err := second.nft.generation()
-		if err != nil || second.known == nil || second.known.generation != g {
-			t.Errorf("in generation %d, %+v is known, %v", g, second.known, err)
+		g, err := second.table.generation()
+		if err != nil || second.table.cache == nil || second.table.cache.generation != g {
+			t.Errorf("in generation %d, %+v is known, %v", g, second.table.cache, err)
 		}
 		run(t, "nft", "flush", "ruleset")
 	}
@@ -96,13 +94,13 @@ func TestHalfInterval(t *testing.T) {
 	f, other := open(t), open(t)
 	rs := firewall.Compile(policy("10.1.0.0/16", "10.3.0.0/16"))
 	apply(t, f, rs)
-	g, err := other.nft.generation()
+	g, err := other.table.generation()
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := newBatch(other.nft, g)
-	b.elements(unix.NFT_MSG_DELSETELEM, rs.Table, "routed4", []interval{{from: netip.MustParseAddr("10.3.0.0")}})
-	if err := b.commit(); err != nil {
+	tx := other.table.begin(g)
+	tx.removeElements(rs.Table, "routed4", []Interval{{From: netip.MustParseAddr("10.3.0.0")}})
+	if err := tx.commit(); err != nil {
 		t.Fatal(err)
 	}
 	apply(t, f, rs)

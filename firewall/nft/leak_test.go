@@ -47,7 +47,7 @@ func TestNoLeakWhileReplacing(t *testing.T) {
 	third := firewall.Compile(p)
 	for range 30 {
 		apply(t, f, second)
-		f.known = nil // so that the next one replaces the table
+		f.table.cache = nil // so that the next one replaces the table
 		apply(t, f, second)
 		apply(t, f, third)
 		apply(t, f, second)

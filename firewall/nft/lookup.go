@@ -12,25 +12,26 @@ import (
 	"github.com/wirespan/wirespan/firewall"
 )
 
-// Query asks what the kernel does with a packet.
+// Query describes a packet to Lookup.
 type Query struct {
 	firewall.Numbers
 	Destination netip.Addr
 	Source      netip.Addr // optional
-	// From is the interface that the packet comes in by; empty: it is of a local
-	// process, and then a Source must be one of this node's addresses.
+	// From is the interface by which the packet comes in. If it is empty, a local
+	// process sends the packet, and a Source must be one of this node's addresses.
 	From string
 }
 
-// KernelView is what the kernel has for a packet, whatever the agent believes.
+// KernelView is what the kernel has for a packet, independent of what the agent
+// applied.
 type KernelView struct {
-	Table    bool      `json:"table"`              // our nftables table is there
-	Routed   bool      `json:"routed"`             // the destination is in the set of routed networks
-	Network  string    `json:"network,omitempty"`  // the element of the set that has it
-	Mark     uint32    `json:"mark"`               // that a packet without one gets
-	Rule     bool      `json:"rule"`               // the routing rule of that family is there
-	Unmarked RouteView `json:"unmarked"`           // where it goes without a mark
-	Marked   RouteView `json:"marked"`             // where it goes with the tunnel's
+	Table    bool      `json:"table"`              // the nftables table exists
+	Routed   bool      `json:"routed"`             // the set of routed networks contains the destination
+	Network  string    `json:"network,omitempty"`  // the element that contains it
+	Mark     uint32    `json:"mark"`               // that an unmarked packet gets
+	Rule     bool      `json:"rule"`               // the routing rule of the family exists
+	Unmarked RouteView `json:"unmarked"`           // where the packet goes without a mark
+	Marked   RouteView `json:"marked"`             // where it goes with the tunnel's mark
 	Warnings []string  `json:"warnings,omitempty"` // of the last Apply
 }
 
@@ -52,145 +53,101 @@ func (f *Firewall) Lookup(ctx context.Context, q Query) (KernelView, error) {
 		return KernelView{}, err
 	}
 	v := KernelView{Warnings: slices.Clone(f.warnings)}
-	v6 := q.Destination.Is6()
-	got, err := f.nft.inspect(q.Table)
-	if err != nil {
+	var err error
+	if v.Table, v.Network, err = f.table.lookup(q); err != nil {
 		return KernelView{}, err
-	}
-	if v.Table = got.exists; v.Table {
-		if v.Network, err = f.nft.member(q.Table, firewall.RoutedSet(v6), q.Destination); err != nil {
-			return KernelView{}, err
-		}
 	}
 	if v.Routed = v.Network != ""; v.Routed {
 		v.Mark = q.TunnelMark
 	}
-	family := byte(unix.AF_INET)
-	if v6 {
-		family = unix.AF_INET6
-	}
-	if slices.Contains(f.families, family) {
-		rules, err := f.route.rules(family)
-		if err != nil {
-			return KernelView{}, err
-		}
-		v.Rule = slices.ContainsFunc(rules, func(r rule) bool {
-			return !r.special && !r.NotDefault && r.Priority == q.RulePriority && r.Mark == q.TunnelMark && r.Mask == q.Mask && r.Table == q.RoutingTable
-		})
-	}
-	if v.Unmarked, err = f.route.find(family, q, 0); err != nil {
+	if v.Rule, err = f.routing.lookupRule(q); err != nil {
 		return KernelView{}, err
 	}
-	v.Marked, err = f.route.find(family, q, q.TunnelMark)
+	if v.Unmarked, err = f.routing.lookupRoute(q, 0); err != nil {
+		return KernelView{}, err
+	}
+	v.Marked, err = f.routing.lookupRoute(q, q.TunnelMark)
 	return v, err
 }
 
-// member returns the element of a set that has the address, or nothing.
-func (s *socket) member(table, set string, a netip.Addr) (string, error) {
-	ask := func(end bool) (netip.Addr, error) {
-		var found []element
-		err := s.request(nftType(unix.NFT_MSG_GETSETELEM), 0, func(e *encoder) {
-			header(e)
-			e.str(unix.NFTA_SET_ELEM_LIST_TABLE, table)
-			e.str(unix.NFTA_SET_ELEM_LIST_SET, set)
-			list := e.nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
-			e.element(a, end)
-			e.endNest(list)
-		}, func(m message) { found = appendElements(found, m) })
-		if err != nil || len(found) == 0 {
-			return netip.Addr{}, err
-		}
-		return found[0].key, nil
+// lookup reports whether the table exists, and returns the routed network that
+// contains the destination, if one does.
+func (t *table) lookup(q Query) (exists bool, network string, err error) {
+	s, err := t.read(q.Table)
+	if err != nil || !s.exists {
+		return false, "", err
 	}
-	from, err := ask(false)
-	switch {
-	case errors.Is(err, unix.ENOENT) || err == nil && !from.IsValid():
-		return "", nil
-	case err != nil:
-		return "", fmt.Errorf("look up %s in set %s: %w", a, set, hinted(err))
+	found, ok, err := t.nl.SetInterval(q.Table, firewall.RoutedSet(q.Destination.Is6()), q.Destination)
+	if err != nil || !ok {
+		return true, "", withAdvice(err)
 	}
-	to, err := ask(true)
-	if err != nil || !to.IsValid() || !from.Less(to) {
-		to = netip.Addr{}
-	}
-	return interval{from, to}.String(), nil
+	return true, found.String(), nil
 }
 
-// find looks a route up, as the kernel does for a packet with this mark.
-func (s *socket) find(family byte, q Query, mark uint32) (RouteView, error) {
-	var in link
+// lookupRule reports whether the rule that leads marked packets to the routing
+// table exists.
+func (r *routing) lookupRule(q Query) (bool, error) {
+	v6 := q.Destination.Is6()
+	if !r.supports(v6) {
+		return false, nil
+	}
+	rules, err := r.rt.Rules(family(v6))
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(rules, func(r Rule) bool {
+		return !r.Extra && !r.SuppressDefault && r.Priority == q.RulePriority && r.Mark == q.TunnelMark && r.Mask == q.Mask && r.Table == q.RoutingTable
+	}), nil
+}
+
+// lookupRoute returns the route that the kernel takes for a packet with a mark.
+func (r *routing) lookupRoute(q Query, mark uint32) (RouteView, error) {
+	var in Link
 	if q.From != "" {
 		var err error
-		if in, err = s.link(q.From); err != nil {
+		if in, err = r.rt.Link(q.From); err != nil {
 			return RouteView{}, err
 		}
-		if in.index == 0 {
-			return RouteView{}, fmt.Errorf("there is no interface %s", q.From)
+		if in.Index == 0 {
+			return RouteView{}, fmt.Errorf("interface %s does not exist", q.From)
 		}
 	}
-	var got route
-	var v RouteView
-	err := s.request(unix.RTM_GETROUTE, 0, func(e *encoder) {
-		at := len(e.b)
-		routeHeader(e, family, q.Destination.BitLen(), 0, 0, 0, 0)
-		if family == unix.AF_INET { // IPv6 tells the table anyway, and refuses to be asked
-			putHost32(e.b[at+8:], unix.RTM_F_LOOKUP_TABLE)
+	got, err := r.rt.LookupRoute(RouteQuery{Destination: q.Destination, Source: q.Source, Interface: in.Index, Mark: mark})
+	if err != nil {
+		if typ := noRouteType(err); typ != "" {
+			return RouteView{Type: typ}, nil
 		}
-		e.bytes(unix.RTA_DST, q.Destination.AsSlice())
-		if q.Source.IsValid() {
-			e.b[at+2] = byte(q.Source.BitLen())
-			e.bytes(unix.RTA_SRC, q.Source.AsSlice())
-		}
-		if in.index != 0 {
-			e.ne32(unix.RTA_IIF, in.index)
-		}
-		if mark != 0 {
-			e.ne32(unix.RTA_MARK, mark)
-		}
-	}, func(m message) { got, v = routeView(m) })
-	switch {
-	case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.ESRCH):
-		return RouteView{Type: "none"}, nil
-	case errors.Is(err, unix.EHOSTUNREACH):
-		return RouteView{Type: "unreachable"}, nil
-	case errors.Is(err, unix.EACCES):
-		return RouteView{Type: "prohibit"}, nil
-	case errors.Is(err, unix.EXDEV), errors.Is(err, unix.EINVAL):
-		return RouteView{Type: "martian"}, nil // also what rp_filter drops
-	case errors.Is(err, unix.EAFNOSUPPORT), errors.Is(err, unix.EOPNOTSUPP):
-		return RouteView{Type: "none"}, nil // no IPv6 in this kernel
-	case err != nil:
 		return RouteView{}, fmt.Errorf("look up the route to %s: %w", q.Destination, err)
 	}
-	if got.oif != 0 {
-		if v.Interface, err = s.linkName(got.oif); err != nil {
+	v := RouteView{Type: routeType(got.Type), Table: got.Table, Gateway: got.Gateway, Source: got.Source}
+	if got.Interface != 0 {
+		if v.Interface, err = r.rt.LinkName(got.Interface); err != nil {
 			return RouteView{}, err
 		}
 	}
 	return v, nil
 }
 
-func routeView(m message) (route, RouteView) {
-	if len(m.body) < unix.SizeofRtMsg {
-		return route{}, RouteView{}
+// noRouteType returns why a look-up found no route; it is empty if the look-up
+// itself failed.
+func noRouteType(err error) string {
+	switch {
+	case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.ESRCH):
+		return "none"
+	case errors.Is(err, unix.EHOSTUNREACH):
+		return "unreachable"
+	case errors.Is(err, unix.EACCES):
+		return "prohibit"
+	case errors.Is(err, unix.EXDEV), errors.Is(err, unix.EINVAL):
+		return "martian" // also what rp_filter drops
+	case errors.Is(err, unix.EAFNOSUPPORT), errors.Is(err, unix.EOPNOTSUPP):
+		return "none" // the kernel has no IPv6
+	default:
+		return ""
 	}
-	clone := slices.Clone(m.body) // a look-up's result is marked as a cache's entry
-	putHost32(clone[8:], 0)
-	m.body = clone
-	r, _ := parseRoute(m)
-	v := RouteView{Type: typeName(r.typ), Table: r.table}
-	for typ, b := range attributes(m.body[unix.SizeofRtMsg:]) {
-		switch typ {
-		case unix.RTA_GATEWAY:
-			v.Gateway, _ = netip.AddrFromSlice(b)
-		case unix.RTA_PREFSRC:
-			v.Source, _ = netip.AddrFromSlice(b)
-		}
-	}
-	return r, v
 }
 
-func typeName(typ byte) string {
+func routeType(typ byte) string {
 	names := []string{"none", "unicast", "local", "broadcast", "anycast", "multicast", "blackhole", "unreachable", "prohibit"}
 	if int(typ) < len(names) {
 		return names[typ]

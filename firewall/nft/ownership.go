@@ -1,7 +1,6 @@
 package nft
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,33 +8,23 @@ import (
 	"github.com/wirespan/wirespan/firewall"
 )
 
-// mark is how the comment on our tables begins, by which we know them again.
-const mark = "wirespan"
+// commentPrefix is the first word of the comment on this program's tables.
+const commentPrefix = "wirespan"
 
-// tunnelOf is the interface that the routes of a ruleset lead to, if any does.
-func tunnelOf(rs *firewall.Ruleset) string {
-	for i := range rs.Routes {
-		if name := rs.Routes[i].Interface; name != "" {
-			return name
-		}
-	}
-	return ""
-}
-
-// commentOf is the comment on a ruleset's table. It names the tunnel's interface,
-// of which each agent on a host has its own.
+// commentOf returns the comment on a ruleset's table. It names the tunnel's
+// interface, which differs between agents on one host.
 func commentOf(rs *firewall.Ruleset) string {
-	return strings.TrimSuffix(mark+" "+tunnelOf(rs), " ")
+	return strings.TrimSuffix(commentPrefix+" "+tunnelOf(rs), " ")
 }
 
-// ours reports whether the table is one that this program made. Kernels before
-// 5.10 keep no comment: there, a table with nothing but chains and sets named
-// like ours counts, and so does an empty one.
-func (t *found) ours(rs *firewall.Ruleset) bool {
-	if t.owned || t.marked || !t.bare {
-		return t.marked && !t.owned
+// madeByUs reports whether this program created the table. Kernels before 5.10
+// store no comment: there, a table counts if it is empty, or if all its chains
+// and sets have the names of rs'.
+func (s *snapshot) madeByUs(rs *firewall.Ruleset) bool {
+	if s.hasOwner || s.marked || !s.noUserdata {
+		return s.marked && !s.hasOwner
 	}
-	for _, name := range t.names {
+	for _, name := range s.names {
 		if !slices.ContainsFunc(rs.Chains, func(c firewall.Chain) bool { return c.Name == name }) &&
 			!slices.ContainsFunc(rs.Sets, func(s firewall.Set) bool { return s.Name == name }) {
 			return false
@@ -44,104 +33,72 @@ func (t *found) ours(rs *firewall.Ruleset) bool {
 	return true
 }
 
-// another reports whether a table is that of another agent: for an interface that
-// this one is not known to have, or to have had.
-func (f *Firewall) another(t *found) bool {
-	return t.marked && !t.owned && t.tunnel != "" &&
-		!slices.ContainsFunc(f.past, func(rs firewall.Ruleset) bool { return tunnelOf(&rs) == t.tunnel })
+// ofOtherAgent reports whether the table belongs to another agent: its comment
+// names an interface for which this agent has installed nothing.
+func (t *table) ofOtherAgent(s *snapshot) bool {
+	return s.marked && !s.hasOwner && s.tunnel != "" && !t.installed.hasTunnel(s.tunnel)
 }
 
-// conflict says why what is in place of a ruleset's table must not be touched.
-func (f *Firewall) conflict(t *found, rs *firewall.Ruleset) error {
+// conflict returns an error if the table in place of rs' belongs to others.
+func (t *table) conflict(s *snapshot, rs *firewall.Ruleset) error {
 	switch {
-	case !t.exists:
+	case !s.exists:
 		return nil
-	case f.another(t):
-		return fmt.Errorf("nftables has a table inet %s of another wirespan, for interface %s: choose another name as firewall.table", rs.Table, t.tunnel)
-	case !t.ours(rs):
-		return fmt.Errorf("nftables has a table inet %s that is not wirespan's: remove it, or choose another name as firewall.table", rs.Table)
+	case t.ofOtherAgent(s):
+		return fmt.Errorf("nftables table inet %s belongs to another wirespan agent, for interface %s: choose another name as firewall.table", rs.Table, s.tunnel)
+	case !s.madeByUs(rs):
+		return fmt.Errorf("nftables table inet %s was not created by wirespan: remove it, or choose another name as firewall.table", rs.Table)
 	}
 	return nil
 }
 
-// checkTables finds conflicts of tables before anything is changed. It reads
-// nothing if the table is known and no more than elements are to change. A kernel
-// without nftables has no tables of others.
-func (f *Firewall) checkTables(rs *firewall.Ruleset) error {
-	if f.known != nil && len(f.past) == 1 && sameShape(&f.known.rs, rs) {
+// checkConflicts returns an error if the table or its interim table belongs to
+// others, before anything is changed. It reads nothing if the table is cached and
+// only elements are to change. A kernel without nftables has no conflicts.
+func (t *table) checkConflicts(rs *firewall.Ruleset) error {
+	if t.cache != nil && len(*t.installed) == 1 && sameTableShape(&t.cache.ruleset, rs) {
 		return nil
 	}
-	if err := f.forgetOthers(); err != nil {
+	if err := t.forgetConflicting(); err != nil {
 		return err
 	}
-	return without(errNoNftables, f.transact(func(uint32) error {
-		for _, one := range []firewall.Ruleset{*rs, bridgeOf(rs)} {
-			got, err := f.nft.inspect(one.Table)
-			if err != nil || !got.exists { // then there is nothing to bridge
+	err := t.transact(func(uint32) error {
+		for _, one := range []firewall.Ruleset{*rs, interimOf(rs)} {
+			s, err := t.read(one.Table)
+			if err != nil || !s.exists { // a table that does not exist needs no interim table
 				return err
 			}
-			if err := f.conflict(&got, &one); err != nil {
+			if err := t.conflict(&s, &one); err != nil {
 				return err
 			}
 		}
 		return nil
-	}))
+	})
+	return ignore(err, errNoNftables)
 }
 
-func without(fine, err error) error {
-	if errors.Is(err, fine) {
-		return nil
-	}
-	return err
-}
-
-// forgetOthers drops from the past the rulesets whose table is another agent's.
-// They were refused, so rules and routes with their numbers are that agent's, too.
-func (f *Firewall) forgetOthers() error {
-	var kept []firewall.Ruleset
-	err := f.transact(func(uint32) error {
-		kept = make([]firewall.Ruleset, 0, len(f.past))
-		for i := range f.past {
-			got, err := f.nft.identify(f.past[i].Table)
+// forgetConflicting drops from the installed rulesets those whose table belongs
+// to another agent. Apply refused them, so rules and routes with their numbers
+// belong to that agent, too.
+func (t *table) forgetConflicting() error {
+	var kept installed
+	err := t.transact(func(uint32) error {
+		kept = make(installed, 0, len(*t.installed))
+		for _, rs := range *t.installed {
+			s, err := t.readHeader(rs.Table)
 			if err != nil {
 				return err
 			}
-			if f.another(&got) {
-				f.log.Warn("nftables table is another wirespan's and stays", "table", f.past[i].Table, "interface", got.tunnel)
+			if t.ofOtherAgent(&s) {
+				t.log.Warn("nftables table belongs to another wirespan agent and is left in place", "table", rs.Table, "interface", s.tunnel)
 				continue
 			}
-			kept = append(kept, f.past[i])
+			kept = append(kept, rs)
 		}
 		return nil
 	})
 	if err == nil {
-		f.past = kept
+		*t.installed = kept
 	}
-	return without(errNoNftables, err)
-}
-
-// removeTable deletes the table of a ruleset, if it is ours.
-func (f *Firewall) removeTable(rs *firewall.Ruleset) error {
-	return without(errNoNftables, f.transact(func(generation uint32) error {
-		got, err := f.nft.inspect(rs.Table)
-		if err != nil || !got.exists {
-			return err
-		}
-		if err := f.conflict(&got, rs); err != nil {
-			f.log.Warn("nftables table is not this wirespan's and stays", "table", rs.Table)
-			return nil
-		}
-		if f.known != nil && f.known.rs.Table == rs.Table {
-			f.known = nil
-		}
-		b := newBatch(f.nft, generation)
-		b.deleteTable(rs.Table)
-		if err := b.commit(); err != nil {
-			return fmt.Errorf("delete nftables table %s: %w", rs.Table, explain(err, rs))
-		}
-		if f.known != nil && f.known.generation == generation {
-			f.known.generation = after(generation)
-		}
-		return nil
-	}))
+	return ignore(err, errNoNftables)
 }

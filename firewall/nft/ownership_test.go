@@ -45,7 +45,7 @@ func TestTwoAgents(t *testing.T) {
 		b := open(t)
 		for range 2 {
 			err := b.Apply(second)
-			if err == nil || !strings.Contains(err.Error(), "of another wirespan, for interface "+iface+": choose another name as firewall.table") {
+			if err == nil || !strings.Contains(err.Error(), "belongs to another wirespan agent, for interface "+iface+": choose another name as firewall.table") {
 				t.Fatalf("error %v", err)
 			}
 			same(t, "a refused Apply", before)
@@ -91,10 +91,10 @@ func TestInterfaceRenamed(t *testing.T) {
 	now := firewall.Compile(p)
 	p.Interface = "wsold0"
 	old := firewall.Compile(p)
-	oldBridge := bridgeOf(&old)
+	oldInterim := interimOf(&old)
 	left := func() {
 		apply(t, open(t), old)
-		if err := open(t).build(&oldBridge); err != nil { // it was killed
+		if err := open(t).table.create(&oldInterim); err != nil { // it was killed
 			t.Fatal(err)
 		}
 		if s := run(t, "nft", "list", "ruleset"); strings.Count(s, `comment "wirespan wsold0"`) != 2 {

@@ -4,18 +4,21 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/wirespan/wirespan/firewall"
 )
 
-// rule is a policy-routing rule in the kernel.
-type rule struct {
-	firewall.RoutingRule
-	protocol byte
-	special  bool // has anything that ours never have
+// Rule is a policy-routing rule: packets whose mark has Mark in the bits of Mask
+// are looked up in Table.
+type Rule struct {
+	IPv6            bool
+	Priority        int
+	Mark, Mask      uint32
+	Table           int
+	SuppressDefault bool // ignore the default routes of the table (suppress_prefixlength 0)
+	Protocol        byte
+	Extra           bool // it has another action, a selector, or anything else that no field holds
 }
 
-// Of linux/fib_rules.h, where package unix lacks them.
+// Constants of linux/fib_rules.h that package unix lacks.
 const (
 	frActToTable         = 1
 	fraPriority          = 6
@@ -27,7 +30,8 @@ const (
 	noPrefixLen          = 0xffffffff
 )
 
-func (r rule) String() string {
+// String describes the rule for messages.
+func (r Rule) String() string {
 	family := "IPv4"
 	if r.IPv6 {
 		family = "IPv6"
@@ -35,13 +39,14 @@ func (r rule) String() string {
 	return fmt.Sprintf("%s rule of priority %d for mark %#x/%#x and routing table %d", family, r.Priority, r.Mark, r.Mask, r.Table)
 }
 
-func (s *socket) rules(family byte) ([]rule, error) {
-	var out []rule
-	err := s.dump(unix.RTM_GETRULE, func(e *encoder) {
+// Rules returns all rules of a family.
+func (r *RTNetlink) Rules(family byte) ([]Rule, error) {
+	var out []Rule
+	err := r.dump(unix.RTM_GETRULE, func(e *Encoder) {
 		e.b = append(e.b, family, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
-	}, func() { out = out[:0] }, func(m message) {
-		if r, ok := parseRule(m); ok {
-			out = append(out, r)
+	}, func() { out = out[:0] }, func(m Message) {
+		if one, ok := ParseRule(m); ok {
+			out = append(out, one)
 		}
 	})
 	if err != nil {
@@ -50,55 +55,58 @@ func (s *socket) rules(family byte) ([]rule, error) {
 	return out, nil
 }
 
-// parseRule reads struct fib_rule_hdr and what follows.
-func parseRule(m message) (rule, bool) {
-	b := m.body
-	if m.typ != unix.RTM_NEWRULE && m.typ != unix.RTM_DELRULE || len(b) < unix.SizeofRtMsg {
-		return rule{}, false
+// ParseRule decodes a message about a rule (struct fib_rule_hdr and attributes);
+// ok is false for any other message.
+func ParseRule(m Message) (r Rule, ok bool) {
+	b := m.Body
+	if m.Type != unix.RTM_NEWRULE && m.Type != unix.RTM_DELRULE || len(b) < unix.SizeofRtMsg {
+		return Rule{}, false
 	}
-	r := rule{special: b[1] != 0 || b[2] != 0 || b[3] != 0 || b[7] != frActToTable || ne32(b[8:]) != 0}
+	r.Extra = b[1] != 0 || b[2] != 0 || b[3] != 0 || b[7] != frActToTable || hostUint32(b[8:]) != 0
 	r.IPv6, r.Table = b[0] == unix.AF_INET6, int(b[4])
-	for typ, v := range attributes(b[unix.SizeofRtMsg:]) {
+	for typ, v := range Attributes(b[unix.SizeofRtMsg:]) {
 		switch typ {
 		case fraPriority:
-			r.Priority = int(ne32(v))
+			r.Priority = int(hostUint32(v))
 		case fraFwmark:
-			r.Mark = ne32(v)
+			r.Mark = hostUint32(v)
 		case fraFwmask:
-			r.Mask = ne32(v)
+			r.Mask = hostUint32(v)
 		case fraTable:
-			r.Table = int(ne32(v))
+			r.Table = int(hostUint32(v))
 		case fraProtocol:
-			r.protocol = lsb(v)
+			r.Protocol = firstByte(v)
 		case fraSuppressPrefixLen:
-			switch ne32(v) {
+			switch hostUint32(v) {
 			case noPrefixLen:
 			case 0:
-				r.NotDefault = true
+				r.SuppressDefault = true
 			default:
-				r.special = true
+				r.Extra = true
 			}
 		default:
-			r.special = true
+			r.Extra = true
 		}
 	}
 	return r, true
 }
 
-func addRule(r firewall.RoutingRule) change {
-	c := ruleChange("add ", unix.RTM_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, r, unix.RTPROT_STATIC)
-	c.fine = []unix.Errno{unix.EEXIST}
+// AddRule adds a rule. It succeeds if the same rule exists.
+func AddRule(r Rule) Change {
+	c := ruleChange("add ", unix.RTM_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, r)
+	c.accept = []unix.Errno{unix.EEXIST}
 	return c
 }
 
-func deleteRule(r rule) change {
-	c := ruleChange("delete ", unix.RTM_DELRULE, 0, r.RoutingRule, r.protocol)
-	c.fine = []unix.Errno{unix.ENOENT, unix.ESRCH}
+// DeleteRule deletes a rule. It succeeds if there is none.
+func DeleteRule(r Rule) Change {
+	c := ruleChange("delete ", unix.RTM_DELRULE, 0, r)
+	c.accept = []unix.Errno{unix.ENOENT, unix.ESRCH}
 	return c
 }
 
-func ruleChange(what string, typ, flags uint16, r firewall.RoutingRule, protocol byte) change {
-	return change{what: what + rule{RoutingRule: r}.String(), typ: typ, flags: flags, fill: func(e *encoder) {
+func ruleChange(verb string, typ, flags uint16, r Rule) Change {
+	return Change{what: verb + r.String(), typ: typ, flags: flags, fill: func(e *Encoder) {
 		family, table := byte(unix.AF_INET), byte(unix.RT_TABLE_UNSPEC)
 		if r.IPv6 {
 			family = unix.AF_INET6
@@ -107,13 +115,13 @@ func ruleChange(what string, typ, flags uint16, r firewall.RoutingRule, protocol
 			table = byte(r.Table)
 		}
 		e.b = append(e.b, family, 0, 0, 0, table, 0, 0, frActToTable, 0, 0, 0, 0)
-		e.ne32(fraPriority, uint32(r.Priority))
-		e.ne32(fraFwmark, r.Mark)
-		e.ne32(fraFwmask, r.Mask)
-		e.ne32(fraTable, uint32(r.Table))
-		e.bytes(fraProtocol, []byte{protocol})
-		if r.NotDefault {
-			e.ne32(fraSuppressPrefixLen, 0)
+		e.Uint32(fraPriority, uint32(r.Priority))
+		e.Uint32(fraFwmark, r.Mark)
+		e.Uint32(fraFwmask, r.Mask)
+		e.Uint32(fraTable, uint32(r.Table))
+		e.Bytes(fraProtocol, []byte{r.Protocol})
+		if r.SuppressDefault {
+			e.Uint32(fraSuppressPrefixLen, 0)
 		}
 	}}
 }

@@ -3,223 +3,171 @@ package nft
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// generation is a number that grows with every transaction of anybody.
-func (s *socket) generation() (uint32, error) {
-	var id uint32
-	err := s.request(nftType(unix.NFT_MSG_GETGEN), 0, header, func(m message) {
-		for typ, v := range attributes(nftBody(m)) {
-			if typ == unix.NFTA_GEN_ID {
-				id = be32(v)
-			}
-		}
-	})
+// snapshot is what a dump of a table says, without the elements of its sets.
+type snapshot struct {
+	exists     bool
+	hasOwner   bool     // a process owns it, and the kernel lets no other change it
+	marked     bool     // its comment is this program's
+	tunnel     string   // the interface that the comment names
+	noUserdata bool     // it has no comment, and no other user data
+	names      []string // of its chains and sets
+	// fingerprint changes with everything but elements and counters. An object that
+	// can't change without getting another handle counts by its handle.
+	fingerprint []string
+}
+
+// generation returns the current generation of nftables.
+func (t *table) generation() (uint32, error) {
+	id, err := t.nl.Generation()
 	switch {
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOENT):
-		return 0, errNoNftables // nfnetlink is there, but nobody handles nftables
+		return 0, errNoNftables // nfnetlink is there, but no module handles nftables
 	case err != nil:
-		return 0, fmt.Errorf("ask for the nftables generation: %w", hinted(err))
+		return 0, withAdvice(err)
 	}
 	return id, nil
 }
 
-// header is the fixed part of messages about tables of family inet.
-func header(e *encoder) { e.b = append(e.b, unix.NFPROTO_INET, unix.NFNETLINK_V0, 0, 0) }
-
-func nftBody(m message) []byte { return m.body[min(4, len(m.body)):] }
-
-// found is what a dump of a table gave.
-type found struct {
-	exists bool
-	owned  bool     // by a process that nobody else may interfere with
-	marked bool     // with our comment
-	tunnel string   // that the comment names
-	bare   bool     // without any userdata
-	names  []string // of its chains and sets
-	// shape is made of everything but elements and counters: what cannot be
-	// changed without getting a new handle is in it by its handle.
-	shape []string
-}
-
-// identify reads of the table only what it is itself.
-func (s *socket) identify(table string) (found, error) {
-	var f found
-	err := s.request(nftType(unix.NFT_MSG_GETTABLE), 0, func(e *encoder) {
-		header(e)
-		e.str(unix.NFTA_TABLE_NAME, table)
-	}, f.table)
+// readHeader reads the table itself, without chains, rules and sets.
+func (t *table) readHeader(name string) (snapshot, error) {
+	var s snapshot
+	err := t.nl.Request(unix.NFT_MSG_GETTABLE, func(e *Encoder) {
+		e.Text(unix.NFTA_TABLE_NAME, name)
+	}, s.addTable)
 	if errors.Is(err, unix.ENOENT) {
-		return found{}, nil
+		return snapshot{}, nil
 	}
 	if err != nil {
-		return found{}, fmt.Errorf("read nftables table %s: %w", table, hinted(err))
+		return snapshot{}, fmt.Errorf("read nftables table %s: %w", name, withAdvice(err))
 	}
-	return f, nil
+	return s, nil
 }
 
-// inspect reads the table, but not its sets' elements.
-func (s *socket) inspect(table string) (found, error) {
-	f, err := s.identify(table)
-	if err != nil || !f.exists {
-		return f, err
+// read reads the table, its chains, rules and sets.
+func (t *table) read(name string) (snapshot, error) {
+	s, err := t.readHeader(name)
+	if err != nil || !s.exists {
+		return s, err
 	}
 	kinds := []struct {
-		typ  uint16
-		each func([]byte)
-	}{{unix.NFT_MSG_GETCHAIN, f.chain}, {unix.NFT_MSG_GETRULE, f.rule}, {unix.NFT_MSG_GETSET, f.set}}
+		typ uint16
+		add func(attributes []byte)
+	}{{unix.NFT_MSG_GETCHAIN, s.addChain}, {unix.NFT_MSG_GETRULE, s.addRule}, {unix.NFT_MSG_GETSET, s.addSet}}
 	for _, k := range kinds {
-		if err != nil {
-			break
+		if err = t.readObjects(name, &s, k.typ, k.add); err != nil {
+			return snapshot{}, fmt.Errorf("read nftables table %s: %w", name, withAdvice(orInterrupted(err)))
 		}
-		mark, names := len(f.shape), len(f.names)
-		// The table's name is the first attribute of all three.
-		err = s.dump(nftType(k.typ), func(e *encoder) {
-			header(e)
-			e.str(unix.NFTA_CHAIN_TABLE, table)
-		}, func() {
-			f.shape, f.names = f.shape[:mark], f.names[:names]
-		}, func(m message) {
-			for typ, v := range attributes(nftBody(m)) {
-				if typ == unix.NFTA_CHAIN_TABLE && text(v) == table {
-					k.each(nftBody(m))
-				}
-			}
-		})
 	}
-	if errors.Is(err, unix.ENOENT) {
-		err = errInterrupted
-	}
-	if err != nil {
-		return found{}, fmt.Errorf("read nftables table %s: %w", table, hinted(err))
-	}
-	return f, nil
+	return s, nil
 }
 
-func (f *found) table(m message) {
-	f.exists, f.bare = true, true
+// readObjects adds all objects of a kind in the table to the snapshot.
+func (t *table) readObjects(name string, s *snapshot, typ uint16, add func(attributes []byte)) error {
+	fingerprint, names := len(s.fingerprint), len(s.names)
+	// The attribute of the table's name has the same number for all three kinds.
+	return t.nl.Dump(typ, func(e *Encoder) {
+		e.Text(unix.NFTA_CHAIN_TABLE, name)
+	}, func() {
+		s.fingerprint, s.names = s.fingerprint[:fingerprint], s.names[:names]
+	}, func(attributes []byte) {
+		for typ, v := range Attributes(attributes) {
+			if typ == unix.NFTA_CHAIN_TABLE && Text(v) == name {
+				add(attributes)
+			}
+		}
+	})
+}
+
+// orInterrupted replaces ENOENT: the object existed when the dump began.
+func orInterrupted(err error) error {
+	if errors.Is(err, unix.ENOENT) {
+		return ErrInterrupted
+	}
+	return err
+}
+
+func (s *snapshot) addTable(attributes []byte) {
+	s.exists, s.noUserdata = true, true
 	var handle uint64
 	var flags, use uint32
-	for typ, v := range attributes(nftBody(m)) {
+	for typ, v := range Attributes(attributes) {
 		switch typ {
 		case unix.NFTA_TABLE_FLAGS:
-			flags = be32(v)
+			flags = Uint32BE(v)
 		case unix.NFTA_TABLE_USE:
-			use = be32(v)
-		case nftaTableHandle:
-			handle = be64(v)
-		case nftaTableUserdata:
-			f.bare = false
-			if len(v) > 2 && v[0] == udataTableComment {
-				var first string
-				first, f.tunnel, _ = strings.Cut(text(v[2:]), " ")
-				f.marked = first == mark
+			use = Uint32BE(v)
+		case AttrTableHandle:
+			handle = Uint64BE(v)
+		case AttrTableUserdata:
+			s.noUserdata = false
+			if len(v) > 2 && v[0] == UserdataTableComment {
+				var program string
+				program, s.tunnel, _ = strings.Cut(Text(v[2:]), " ")
+				s.marked = program == commentPrefix
 			}
 		}
 	}
-	f.owned = flags&nftTableOwnerFlag != 0
-	f.shape = append(f.shape, fmt.Sprintf("table %d flags %d use %d", handle, flags, use))
+	s.hasOwner = flags&FlagTableOwner != 0
+	s.fingerprint = append(s.fingerprint, fmt.Sprintf("table %d flags %d use %d", handle, flags, use))
 }
 
-func (f *found) chain(body []byte) {
+func (s *snapshot) addChain(attributes []byte) {
 	var name, kind string
 	var hook []byte
 	var handle uint64
 	var policy, flags uint32
-	for typ, v := range attributes(body) {
+	for typ, v := range Attributes(attributes) {
 		switch typ {
 		case unix.NFTA_CHAIN_NAME:
-			name = text(v)
+			name = Text(v)
 		case unix.NFTA_CHAIN_HANDLE:
-			handle = be64(v)
+			handle = Uint64BE(v)
 		case unix.NFTA_CHAIN_HOOK:
 			hook = v
 		case unix.NFTA_CHAIN_TYPE:
-			kind = text(v)
+			kind = Text(v)
 		case unix.NFTA_CHAIN_POLICY:
-			policy = be32(v)
-		case nftaChainFlags:
-			flags = be32(v)
+			policy = Uint32BE(v)
+		case AttrChainFlags:
+			flags = Uint32BE(v)
 		}
 	}
-	f.names = append(f.names, name)
-	f.shape = append(f.shape, fmt.Sprintf("chain %s %d %s %x %d %d", name, handle, kind, hook, policy, flags))
+	s.names = append(s.names, name)
+	s.fingerprint = append(s.fingerprint, fmt.Sprintf("chain %s %d %s %x %d %d", name, handle, kind, hook, policy, flags))
 }
 
-func (f *found) rule(body []byte) {
+func (s *snapshot) addRule(attributes []byte) {
 	var chain string
 	var handle uint64
-	for typ, v := range attributes(body) {
+	for typ, v := range Attributes(attributes) {
 		switch typ {
 		case unix.NFTA_RULE_CHAIN:
-			chain = text(v)
+			chain = Text(v)
 		case unix.NFTA_RULE_HANDLE:
-			handle = be64(v)
+			handle = Uint64BE(v)
 		}
 	}
-	f.shape = append(f.shape, fmt.Sprintf("rule %s %d", chain, handle))
+	s.fingerprint = append(s.fingerprint, fmt.Sprintf("rule %s %d", chain, handle))
 }
 
-func (f *found) set(body []byte) {
+func (s *snapshot) addSet(attributes []byte) {
 	var name string
 	var handle, timeout uint64
-	for typ, v := range attributes(body) {
+	for typ, v := range Attributes(attributes) {
 		switch typ {
 		case unix.NFTA_SET_NAME:
-			name = text(v)
-		case nftaSetHandle:
-			handle = be64(v)
+			name = Text(v)
+		case AttrSetHandle:
+			handle = Uint64BE(v)
 		case unix.NFTA_SET_TIMEOUT:
-			timeout = be64(v)
+			timeout = Uint64BE(v)
 		}
 	}
-	f.names = append(f.names, name)
-	f.shape = append(f.shape, fmt.Sprintf("set %s %d %d", name, handle, timeout))
-}
-
-// elements reads a set.
-func (s *socket) elements(table, set string) ([]element, error) {
-	var out []element
-	err := s.dump(nftType(unix.NFT_MSG_GETSETELEM), func(e *encoder) {
-		header(e)
-		e.str(unix.NFTA_SET_ELEM_LIST_TABLE, table)
-		e.str(unix.NFTA_SET_ELEM_LIST_SET, set)
-	}, func() { out = out[:0] }, func(m message) { out = appendElements(out, m) })
-	if errors.Is(err, unix.ENOENT) {
-		err = errInterrupted
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read set %s of nftables table %s: %w", set, table, hinted(err))
-	}
-	return out, nil
-}
-
-func appendElements(out []element, m message) []element {
-	for typ, list := range attributes(nftBody(m)) {
-		if typ != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
-			continue
-		}
-		for _, one, rest := cut(list); one != nil; _, one, rest = cut(rest) {
-			out = append(out, parseElement(one))
-		}
-	}
-	return out
-}
-
-// parseElement makes no iterators, since there are many elements.
-func parseElement(b []byte) (e element) {
-	for typ, v, rest := cut(b); v != nil; typ, v, rest = cut(rest) {
-		switch typ {
-		case unix.NFTA_SET_ELEM_KEY:
-			_, value, _ := cut(v)
-			e.key, _ = netip.AddrFromSlice(value)
-		case unix.NFTA_SET_ELEM_FLAGS:
-			e.end = be32(v)&unix.NFT_SET_ELEM_INTERVAL_END != 0
-		}
-	}
-	return e
+	s.names = append(s.names, name)
+	s.fingerprint = append(s.fingerprint, fmt.Sprintf("set %s %d %d", name, handle, timeout))
 }

@@ -1,7 +1,6 @@
 package nft
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"iter"
@@ -9,64 +8,53 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// socket is a netlink socket of the network namespace of the thread that opened
-// it. The kernel handles a request while it is sent, so that the answer is
-// there when sending returns. Not safe for concurrent use.
+// socket is a netlink socket for requests and their answers.
 type socket struct {
 	fd   int
-	port uint32 // our address; the kernel writes it on what our requests cause
-	seq  uint32
+	port uint32
+	seq  uint32 // of the last message sent
 	buf  []byte
 }
 
-// message is one that came in. Its body is valid until the next receive.
-type message struct {
-	typ, flags uint16
-	seq        uint32
-	port       uint32 // of who caused it
-	body       []byte
-}
-
-var (
-	errInterrupted = errors.New("the kernel's state changed while it was read")
-	errNoAnswer    = errors.New("the kernel did not answer")
-)
-
-func openSocket(protocol int) (*socket, error) {
+func (s *socket) open(protocol int) error {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, protocol)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	s := &socket{fd: fd, buf: make([]byte, 1<<16)}
+	*s = socket{fd: fd, buf: make([]byte, 1<<16)}
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		s.close()
-		return nil, err
+		s.Close()
+		return err
 	}
 	name, err := unix.Getsockname(fd)
 	if err != nil {
-		s.close()
-		return nil, err
+		s.Close()
+		return err
 	}
 	if a, ok := name.(*unix.SockaddrNetlink); ok {
 		s.port = a.Pid
 	}
-	// Errors come without a copy of the request; the reason comes as text. Dumps
-	// are filtered by the kernel, from Linux 4.20 on. All of it can be missed.
+	// Errors come without a copy of the request, and with an explanation. The
+	// kernel filters dumps, from Linux 4.20 on. Each of these is optional.
 	_ = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1)
 	_ = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_EXT_ACK, 1)
 	_ = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1)
-	return s, nil
+	return nil
 }
 
-func (s *socket) close() { _ = unix.Close(s.fd) }
+// Close closes the socket.
+func (s *socket) Close() { _ = unix.Close(s.fd) }
+
+// Port returns the socket's netlink address. Events that the socket's requests
+// cause carry it: see [Subscribe].
+func (s *socket) Port() uint32 { return s.port }
 
 func (s *socket) next() uint32 {
 	s.seq++
 	return s.seq
 }
 
-// send writes messages in one piece. One that does not fit into the send buffer
-// makes it grow.
+// send writes messages in one datagram. The send buffer grows if they do not fit.
 func (s *socket) send(b []byte) error {
 	kernel := &unix.SockaddrNetlink{Family: unix.AF_NETLINK}
 	err := unix.Sendto(s.fd, b, 0, kernel)
@@ -78,13 +66,14 @@ func (s *socket) send(b []byte) error {
 		_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_SNDBUF, size)
 	}
 	if err = unix.Sendto(s.fd, b, 0, kernel); errors.Is(err, unix.EMSGSIZE) {
-		return fmt.Errorf("a transaction of %d bytes: raise net.core.wmem_max to that: %w", len(b), err)
+		return fmt.Errorf("send a transaction of %d bytes: raise net.core.wmem_max to that size: %w", len(b), err)
 	}
 	return err
 }
 
-// receive returns the next datagram's messages, or EAGAIN if there is none.
-func (s *socket) receive() (iter.Seq[message], error) {
+// receive returns the messages of the next datagram, or EAGAIN if there is none.
+// They are valid until the next call.
+func (s *socket) receive() (iter.Seq[Message], error) {
 	for {
 		n, _, flags, _, err := unix.Recvmsg(s.fd, s.buf, nil, unix.MSG_DONTWAIT)
 		switch {
@@ -93,41 +82,19 @@ func (s *socket) receive() (iter.Seq[message], error) {
 		case err != nil:
 			return nil, err
 		case flags&unix.MSG_TRUNC != 0:
-			return nil, fmt.Errorf("an answer of more than %d bytes", len(s.buf))
+			return nil, fmt.Errorf("the kernel's answer is larger than %d bytes", len(s.buf))
 		}
-		return messages(s.buf[:n]), nil
+		return Messages(s.buf[:n]), nil
 	}
 }
 
-func messages(b []byte) iter.Seq[message] {
-	return func(yield func(message) bool) {
-		for len(b) >= unix.SizeofNlMsghdr {
-			n := binary.NativeEndian.Uint32(b)
-			if n < unix.SizeofNlMsghdr || int64(n) > int64(len(b)) {
-				return
-			}
-			m := message{
-				typ:   binary.NativeEndian.Uint16(b[4:]),
-				flags: binary.NativeEndian.Uint16(b[6:]),
-				seq:   binary.NativeEndian.Uint32(b[8:]),
-				port:  binary.NativeEndian.Uint32(b[12:]),
-				body:  b[unix.SizeofNlMsghdr:n],
-			}
-			if !yield(m) {
-				return
-			}
-			b = b[min(align4(int(n)), len(b)):]
-		}
-	}
-}
-
-// request sends one message and gives the answers to each, which may be nil.
-func (s *socket) request(typ, flags uint16, fill func(*encoder), each func(message)) error {
+// request sends one message, and passes the answers to each, which may be nil.
+func (s *socket) request(typ, flags uint16, fill func(*Encoder), each func(Message)) error {
 	seq := s.next()
-	var e encoder
-	at := e.message(typ, flags|unix.NLM_F_ACK, seq)
+	var e Encoder
+	at := e.begin(typ, flags|unix.NLM_F_ACK, seq)
 	fill(&e)
-	e.end(at)
+	e.End(at)
 	if err := s.send(e.b); err != nil {
 		return err
 	}
@@ -140,17 +107,17 @@ func (s *socket) request(typ, flags uint16, fill func(*encoder), each func(messa
 			return err
 		}
 		for m := range got {
-			if m.seq != seq {
-				continue // of a request that was given up
+			if m.Seq != seq {
+				continue // answers an earlier request that failed
 			}
-			interrupted = interrupted || m.flags&unix.NLM_F_DUMP_INTR != 0
-			switch m.typ {
+			interrupted = interrupted || m.Flags&unix.NLM_F_DUMP_INTR != 0
+			switch m.Type {
 			case unix.NLMSG_DONE, unix.NLMSG_ERROR:
-				if err := kernelError(m); err != nil {
+				if err := errorOf(m); err != nil {
 					return err
 				}
 				if interrupted {
-					return errInterrupted
+					return ErrInterrupted
 				}
 				return nil
 			default:
@@ -162,43 +129,15 @@ func (s *socket) request(typ, flags uint16, fill func(*encoder), each func(messa
 	}
 }
 
-// dump asks for everything of a kind, again if that changed meanwhile.
-func (s *socket) dump(typ uint16, fill func(*encoder), restart func(), each func(message)) error {
+// dump requests all objects of a kind, and repeats that if they changed
+// meanwhile. It calls restart before each attempt.
+func (s *socket) dump(typ uint16, fill func(*Encoder), restart func(), each func(Message)) error {
 	var err error
 	for range 10 {
 		restart()
-		if err = s.request(typ, unix.NLM_F_DUMP, fill, each); !errors.Is(err, errInterrupted) {
+		if err = s.request(typ, unix.NLM_F_DUMP, fill, each); !errors.Is(err, ErrInterrupted) {
 			break
 		}
 	}
 	return err
-}
-
-// extackError is an errno with the kernel's own words.
-type extackError struct {
-	errno unix.Errno
-	text  string
-}
-
-func (e extackError) Error() string { return e.errno.Error() + " (kernel: " + e.text + ")" }
-func (e extackError) Unwrap() error { return e.errno }
-
-// kernelError is what an NLMSG_ERROR or NLMSG_DONE says; nil for success.
-func kernelError(m message) error {
-	errno := -int32(ne32(m.body))
-	if errno <= 0 {
-		return nil
-	}
-	rest := m.body[4:]
-	if m.typ == unix.NLMSG_ERROR {
-		rest = rest[min(unix.SizeofNlMsghdr, len(rest)):]
-	}
-	if m.flags&unix.NLM_F_ACK_TLVS != 0 {
-		for typ, v := range attributes(rest) {
-			if typ == unix.NLMSGERR_ATTR_MSG {
-				return extackError{unix.Errno(errno), text(v)}
-			}
-		}
-	}
-	return unix.Errno(errno)
 }

@@ -145,7 +145,7 @@ func TestForwardingIPv6All(t *testing.T) {
 	site(t)
 	f := open(t)
 	run(t, "sysctl", "-qw", "net.ipv6.conf.lan1.forwarding=1")
-	parts := forwardingParts(forwardAll6)
+	parts := enabledForwarding6()
 	run(t, "sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
 	if err := f.Restore(append([]Sysctl{{Name: forwardAll6, Previous: "0", Set: "1"}}, parts...)); err != nil {
 		t.Fatal(err)
@@ -156,11 +156,11 @@ func TestForwardingIPv6All(t *testing.T) {
 		}
 	}
 	run(t, "ip", "-6", "route", "add", "default", "via", "fe80::1", "dev", "wan0", "proto", "ra")
-	if err := f.keepsRouters(); err == nil || !strings.Contains(err.Error(), "net.ipv6.conf.wan0.accept_ra=2") {
+	if err := f.routing.checkAdvertisedDefault(); err == nil || !strings.Contains(err.Error(), "net.ipv6.conf.wan0.accept_ra=2") {
 		t.Errorf("error %v", err)
 	}
 	run(t, "sysctl", "-qw", "net.ipv6.conf.wan0.accept_ra=2")
-	if err := f.keepsRouters(); err != nil {
+	if err := f.routing.checkAdvertisedDefault(); err != nil {
 		t.Error(err)
 	}
 }

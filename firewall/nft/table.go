@@ -3,219 +3,200 @@ package nft
 import (
 	"errors"
 	"fmt"
-	"slices"
 
+	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
 
 	"github.com/wirespan/wirespan/firewall"
 )
 
-// known is what the nftables table is as long as they are in this generation.
-type known struct {
-	generation uint32
-	shape      []string         // see found
-	rs         firewall.Ruleset // of its routes only the tunnel's name
+// table keeps the nftables table of a ruleset in the kernel.
+type table struct {
+	nl        *Nftables
+	log       hclog.Logger
+	installed *installed
+	cache     *tableCache // nil: read the table before its next change
 }
 
-// errReplaces says that there is a table that has to be replaced.
-var errReplaces = errors.New("the table has to be replaced")
+// tableCache is the table in one generation of nftables. While that generation
+// lasts, no program has changed the table, and it need not be read.
+type tableCache struct {
+	generation  uint32
+	fingerprint []string         // see snapshot
+	ruleset     firewall.Ruleset // its table, and the tunnel's name by its routes
+}
 
-// applyTable makes the nftables table be rs, or finds that it is that.
+// errMustReplace says that more differs than elements of sets.
+var errMustReplace = errors.New("the table has to be replaced")
+
+// apply makes the table equal that of rs.
 //
-// One transaction that replaces a table is not enough: some kernels (6.18 is one) show packets
-// the new rules before the elements of the new sets. So a second table with the
-// same content bridges that instant. Where both are in force, marks and verdicts
-// are the same, and what either drops is dropped.
-func (f *Firewall) applyTable(rs *firewall.Ruleset) error {
-	bridge := bridgeOf(rs)
-	unknown := f.known == nil // then an earlier process may have been killed on its bridge
-	err := f.commitTable(rs, false)
+// Replacing a table in one transaction is not enough: some kernels (6.18 is one)
+// show packets the new rules before the elements of the new sets. An interim table
+// with the same rules and elements covers that instant. While both tables are in
+// force, packets get the same marks and verdicts, and each drops what the other
+// drops.
+func (t *table) apply(rs *firewall.Ruleset) error {
+	interim := interimOf(rs)
+	fresh := t.cache == nil // an earlier process may have left its interim table
+	err := t.update(rs, false)
 	switch {
-	case errors.Is(err, errReplaces):
-		if err = f.build(&bridge); err == nil {
-			err = f.commitTable(rs, true)
+	case errors.Is(err, errMustReplace):
+		if err = t.create(&interim); err == nil {
+			err = t.update(rs, true)
 		}
-	case err != nil || !unknown:
+	case err != nil || !fresh:
 		return err
 	}
-	return errors.Join(err, f.removeTable(&bridge))
+	return errors.Join(err, t.remove(&interim))
 }
 
-// bridgeOf is a table's stand-in while it is replaced. The routes are for its
-// comment.
-func bridgeOf(rs *firewall.Ruleset) firewall.Ruleset {
+// interimOf returns the ruleset of the interim table. Its routes are for the
+// table's comment.
+func interimOf(rs *firewall.Ruleset) firewall.Ruleset {
 	return firewall.Ruleset{Table: rs.Table + "_next", Sets: rs.Sets, Chains: rs.Chains, Routes: rs.Routes}
 }
 
-// build makes a table anew.
-func (f *Firewall) build(rs *firewall.Ruleset) error {
-	return f.transact(func(generation uint32) error {
-		have, err := f.look(rs, generation)
+// create creates a table, and replaces an existing one.
+func (t *table) create(rs *firewall.Ruleset) error {
+	return t.transact(func(generation uint32) error {
+		d, err := t.diff(rs, generation)
 		if err != nil {
 			return err
 		}
-		b := newBatch(f.nft, generation)
-		if err = b.replace(rs, have.exists); err == nil {
-			err = b.commit()
+		tx := t.begin(generation)
+		if err = tx.replaceTable(rs, d.exists); err == nil {
+			err = tx.commit()
 		}
 		if err != nil {
-			return fmt.Errorf("make nftables table %s: %w", rs.Table, explain(err, rs))
+			return fmt.Errorf("create nftables table %s: %w", rs.Table, explainCommit(err, rs))
 		}
 		return nil
 	})
 }
 
-// commitTable changes the table in one transaction, or none. It replaces one
-// only if it may.
-func (f *Firewall) commitTable(rs *firewall.Ruleset, mayReplace bool) error {
-	return f.transact(func(generation uint32) error {
-		have, err := f.look(rs, generation)
+// update changes the table in one transaction, or in none if nothing differs. It
+// returns errMustReplace if an existing table has to be replaced and mayReplace
+// is not set.
+func (t *table) update(rs *firewall.Ruleset, mayReplace bool) error {
+	return t.transact(func(generation uint32) error {
+		d, err := t.diff(rs, generation)
 		if err != nil {
 			return err
 		}
-		whole := have.sets == nil
-		if whole && have.exists && !mayReplace {
-			return errReplaces
-		}
-		b := newBatch(f.nft, generation)
-		if whole {
-			err = b.replace(rs, have.exists)
-		} else {
-			have.change(b, rs)
+		tx := t.begin(generation)
+		switch {
+		case d.elementsOnly:
+			tx.changeElements(rs, d.sets)
+		case d.exists && !mayReplace:
+			return errMustReplace
+		default:
+			err = tx.replaceTable(rs, d.exists)
 		}
 		if err != nil {
 			return fmt.Errorf("nftables table %s: %w", rs.Table, err)
 		}
-		now := &known{generation: generation, shape: have.shape, rs: *rs}
-		if b.empty() {
-			f.known = now
+		cache := &tableCache{generation: generation, fingerprint: d.fingerprint, ruleset: *rs}
+		if tx.Empty() {
+			t.cache = cache
 			return nil
 		}
-		f.known = nil
-		if err := b.commit(); err != nil {
-			return fmt.Errorf("change nftables table %s: %w", rs.Table, explain(err, rs))
+		t.cache = nil
+		if err := tx.commit(); err != nil {
+			return fmt.Errorf("change nftables table %s: %w", rs.Table, explainCommit(err, rs))
 		}
-		now.generation = after(generation)
-		f.known = now
-		if whole {
-			return f.learn(rs.Table)
+		cache.generation = nextGeneration(generation)
+		t.cache = cache
+		if d.elementsOnly {
+			return nil
 		}
-		return nil
+		return t.readFingerprint(rs.Table)
 	})
 }
 
-// after is the generation that a transaction begins.
-func after(generation uint32) uint32 { return max(generation+1, 1) }
+// readFingerprint completes the cache with the handles of a table that was just
+// created. If nftables changed meanwhile, it drops the cache instead, and the next
+// Apply replaces the table again.
+func (t *table) readFingerprint(name string) error {
+	s, err := t.read(name)
+	if err != nil {
+		t.cache = nil
+		return err
+	}
+	if now, err := t.generation(); err != nil || now != t.cache.generation {
+		t.cache = nil
+		return err
+	}
+	t.cache.fingerprint = s.fingerprint
+	return nil
+}
 
-// transact does what depends on nftables being in one generation, again if they
-// are not any more.
-func (f *Firewall) transact(do func(generation uint32) error) error {
+// removeAllBut deletes the tables of all installed rulesets but that of one name.
+func (t *table) removeAllBut(name string) error {
+	for i := range *t.installed {
+		if old := &(*t.installed)[i]; old.Table != name {
+			if err := t.remove(old); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// removeAll deletes the tables and interim tables of all installed rulesets.
+func (t *table) removeAll() error {
+	for i := range *t.installed {
+		rs := &(*t.installed)[i]
+		interim := interimOf(rs)
+		if err := errors.Join(t.remove(rs), t.remove(&interim)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remove deletes the table of a ruleset, unless it belongs to others.
+func (t *table) remove(rs *firewall.Ruleset) error {
+	err := t.transact(func(generation uint32) error {
+		s, err := t.read(rs.Table)
+		if err != nil || !s.exists {
+			return err
+		}
+		if err := t.conflict(&s, rs); err != nil {
+			t.log.Warn("nftables table belongs to others and is left in place", "table", rs.Table)
+			return nil
+		}
+		if t.cache != nil && t.cache.ruleset.Table == rs.Table {
+			t.cache = nil
+		}
+		tx := t.begin(generation)
+		tx.deleteTable(rs.Table)
+		if err := tx.commit(); err != nil {
+			return fmt.Errorf("delete nftables table %s: %w", rs.Table, explainCommit(err, rs))
+		}
+		if t.cache != nil && t.cache.generation == generation {
+			t.cache.generation = nextGeneration(generation)
+		}
+		return nil
+	})
+	return ignore(err, errNoNftables)
+}
+
+// transact calls do with the current generation of nftables, and repeats that if
+// another program started a new generation meanwhile.
+func (t *table) transact(do func(generation uint32) error) error {
 	var err error
 	for range 20 {
 		var generation uint32
-		if generation, err = f.nft.generation(); err != nil {
+		if generation, err = t.generation(); err != nil {
 			return err
 		}
-		if err = do(generation); !errors.Is(err, unix.ERESTART) && !errors.Is(err, errInterrupted) {
+		if err = do(generation); !errors.Is(err, unix.ERESTART) && !errors.Is(err, ErrInterrupted) {
 			return err
 		}
 	}
 	return err
 }
 
-// learn notes the handles of a table that was just made. If others changed
-// nftables meanwhile, nothing is known, and the next Apply makes the table again.
-func (f *Firewall) learn(table string) error {
-	got, err := f.nft.inspect(table)
-	if err != nil {
-		f.known = nil
-		return err
-	}
-	if now, err := f.nft.generation(); err != nil || now != f.known.generation {
-		f.known = nil
-		return err
-	}
-	f.known.shape = got.shape
-	return nil
-}
-
-// content is what the kernel has in place of a ruleset's table.
-type content struct {
-	exists bool
-	shape  []string
-	sets   []contentSet // as in the ruleset; nil: not worth a comparison
-}
-
-type contentSet struct {
-	remove, add []interval
-	flush       bool // it has things that are no intervals
-}
-
-// look compares the table to rs. It reads the kernel's only if somebody else
-// changed nftables since.
-func (f *Firewall) look(rs *firewall.Ruleset, generation uint32) (content, error) {
-	k := f.known
-	if k != nil && k.rs.Table == rs.Table && k.generation == generation {
-		have := content{exists: true, shape: k.shape}
-		if !sameShape(&k.rs, rs) {
-			return have, nil
-		}
-		have.sets = make([]contentSet, len(rs.Sets))
-		for i := range rs.Sets {
-			add, remove := firewall.Diff(k.rs.Sets[i].Elements, rs.Sets[i].Elements)
-			have.sets[i] = contentSet{remove: sorted(remove), add: sorted(add)}
-		}
-		return have, nil
-	}
-	got, err := f.nft.inspect(rs.Table)
-	if err != nil {
-		return content{}, err
-	}
-	if err := f.conflict(&got, rs); err != nil {
-		f.known = nil // the next Apply finds that first
-		return content{}, err
-	}
-	have := content{exists: got.exists, shape: got.shape}
-	if k == nil || k.rs.Table != rs.Table || !slices.Equal(got.shape, k.shape) || !sameShape(&k.rs, rs) {
-		return have, nil
-	}
-	have.sets, err = f.nft.compare(rs)
-	return have, err
-}
-
-// compare reads the sets, and says how they differ.
-func (s *socket) compare(rs *firewall.Ruleset) ([]contentSet, error) {
-	sets := make([]contentSet, len(rs.Sets))
-	for i := range rs.Sets {
-		elements, err := s.elements(rs.Table, rs.Sets[i].Name)
-		if err != nil {
-			return nil, err
-		}
-		want := sorted(rs.Sets[i].Elements)
-		if intervals, err := pair(elements); err != nil {
-			sets[i] = contentSet{flush: true, add: want}
-		} else {
-			sets[i].remove, sets[i].add = differ(intervals, want)
-		}
-	}
-	return sets, nil
-}
-
-// change makes the sets' elements be those of rs.
-func (c *content) change(b *batch, rs *firewall.Ruleset) {
-	for i, s := range c.sets {
-		name := rs.Sets[i].Name
-		if s.flush {
-			b.flush(rs.Table, name)
-		}
-		b.elements(unix.NFT_MSG_DELSETELEM, rs.Table, name, s.remove)
-		b.elements(unix.NFT_MSG_NEWSETELEM, rs.Table, name, s.add)
-	}
-}
-
-// sameShape reports whether two tables, comments included, differ in nothing but
-// elements.
-func sameShape(a, b *firewall.Ruleset) bool {
-	x := firewall.Ruleset{Table: a.Table, Sets: a.Sets, Chains: a.Chains}
-	return tunnelOf(a) == tunnelOf(b) && x.SameShape(firewall.Ruleset{Table: b.Table, Sets: b.Sets, Chains: b.Chains})
-}
+// nextGeneration returns the generation that a transaction starts.
+func nextGeneration(generation uint32) uint32 { return max(generation+1, 1) }

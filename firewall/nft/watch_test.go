@@ -56,7 +56,7 @@ func TestOwnChangesAreSilent(t *testing.T) {
 	f := open(t)
 	p := policy()
 	apply(t, f, firewall.Compile(p))
-	for _, l := range f.events {
+	for _, l := range f.watcher.listeners {
 		heard(t, l.file)
 	}
 	p.Routed = many(2000)
@@ -68,7 +68,7 @@ func TestOwnChangesAreSilent(t *testing.T) {
 	if err := f.Remove(rs); err != nil {
 		t.Fatal(err)
 	}
-	for _, l := range f.events {
+	for _, l := range f.watcher.listeners {
 		if m := heard(t, l.file); len(m) > 0 {
 			t.Errorf("heard of its own: %+v", m[0])
 		}
@@ -81,9 +81,9 @@ func TestOwnChangesAreSilent(t *testing.T) {
 	run(t, "ip", "route", "add", "192.0.2.0/24", "dev", iface)
 	run(t, "ip", "route", "add", "unreachable", "192.0.2.0/24", "metric", "7")
 	run(t, "ip", "link", "add", "wsother0", "type", "veth", "peer", "wsother1")
-	for _, l := range f.events {
+	for _, l := range f.watcher.listeners {
 		for _, m := range heard(t, l.file) {
-			if l.relevant(f, m) {
+			if l.concerns(f.watcher.targets.Load(), m) {
 				t.Errorf("heard of another's: %+v", m)
 			}
 		}

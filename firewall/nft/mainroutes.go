@@ -1,0 +1,87 @@
+package nft
+
+import (
+	"fmt"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/wirespan/wirespan/firewall"
+)
+
+// hasDefault4 reports whether main has an IPv4 default route.
+func (r *routing) hasDefault4() (bool, error) {
+	routes, err := r.rt.Routes(unix.AF_INET, firewall.RouteMain, unix.RTN_UNICAST)
+	if err != nil {
+		return false, err
+	}
+	for _, route := range routes {
+		if route.Destination.Bits() == 0 {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// interfacesTo returns the names of the interfaces of main's routes to a network:
+// of all routes to parts of it, and of the longest prefix that contains all of it.
+// A default route counts only if there is no other.
+func (r *routing) interfacesTo(network netip.Prefix) ([]string, error) {
+	parts := map[uint32]bool{}
+	var whole []uint32
+	best := -1 // prefix length of whole
+	err := r.rt.DumpRoutes(family(network.Addr().Is6()), firewall.RouteMain, unix.RTN_UNICAST,
+		func() { clear(parts); whole, best = nil, -1 },
+		func(route Route, m Message) {
+			switch bits := route.Destination.Bits(); {
+			case !route.Destination.Overlaps(network):
+			case bits > network.Bits():
+				for _, index := range NextHops(m) {
+					parts[index] = true
+				}
+			case bits > best:
+				whole, best = NextHops(m), bits
+			}
+		})
+	if err != nil {
+		return nil, fmt.Errorf("list the routes to %s: %w", network, err)
+	}
+	if best > 0 || len(parts) == 0 {
+		for _, index := range whole {
+			parts[index] = true
+		}
+	}
+	var names []string
+	for index := range parts {
+		name, err := r.rt.LinkName(index)
+		if err != nil {
+			return nil, err
+		}
+		if name != "" {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// checkAdvertisedDefault returns an error if this node has its IPv6 default route
+// from router advertisements and would stop accepting them once it forwards.
+func (r *routing) checkAdvertisedDefault() error {
+	routes, err := r.rt.Routes(unix.AF_INET6, firewall.RouteMain, unix.RTN_UNICAST)
+	if err != nil {
+		return err
+	}
+	for _, route := range routes {
+		if route.Destination.Bits() != 0 || route.Protocol != unix.RTPROT_RA {
+			continue
+		}
+		name, err := r.rt.LinkName(route.Interface)
+		if err != nil {
+			return err
+		}
+		if readSysctl("ipv6/conf/"+name+"/accept_ra") == "1" {
+			return fmt.Errorf("enable IPv6 forwarding: interface %s would lose its default route, which it has from router advertisements: run sysctl -w net.ipv6.conf.%[1]s.accept_ra=2 first", name)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,54 @@
+package nft
+
+import (
+	"fmt"
+	"strconv"
+)
+
+// Values of rp_filter.
+const (
+	rpOff   = 0
+	rpLoose = 2
+)
+
+// ReversePath holds the settings by which the kernel checks IPv4 source addresses
+// (rp_filter): 0 off, 1 strict, 2 loose. The larger value of the two counts.
+type ReversePath struct {
+	Interface int
+	All       int
+}
+
+// SetReversePath makes the check loose for packets from one interface. A loose
+// check drops packets whose source no route leads to. Without a default route it
+// is therefore turned off, if it is off for all interfaces.
+func (f *Firewall) SetReversePath(iface string) (ReversePath, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.sysctls.setReversePath(iface)
+}
+
+func (s *sysctls) setReversePath(iface string) (ReversePath, error) {
+	name := "ipv4/conf/" + iface + "/rp_filter"
+	all, _ := strconv.Atoi(readSysctl("ipv4/conf/all/rp_filter"))
+	r := ReversePath{Interface: rpLoose, All: all}
+	if all == rpOff {
+		hasDefault, err := s.routing.hasDefault4()
+		if err != nil {
+			return ReversePath{}, err
+		}
+		if !hasDefault {
+			r.Interface = rpOff
+		}
+	}
+	want := strconv.Itoa(r.Interface)
+	if readSysctl(name) == want {
+		return r, nil
+	}
+	if err := s.setConf(iface, ConfRPFilter, uint32(r.Interface)); err != nil {
+		return ReversePath{}, err
+	}
+	if got := readSysctl(name); got != want && got != "" {
+		return ReversePath{}, fmt.Errorf("set net.ipv4.conf.%s.rp_filter to %s: it is still %s", iface, want, got)
+	}
+	return r, nil
+}
