@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/wirespan/wirespan/firewall"
+	"github.com/wirespan/wirespan/firewall/netlink"
 )
 
 func TestApplyAndRemove(t *testing.T) {
@@ -43,8 +44,8 @@ func TestApplyAndRemove(t *testing.T) {
 // unchanged fails if do changes anything at all in the kernel.
 func unchanged(t *testing.T, do func()) {
 	t.Helper()
-	l, err := Subscribe(unix.NETLINK_ROUTE, 0,
-		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, GroupIPv6Rule)
+	l, err := netlink.Subscribe(unix.NETLINK_ROUTE, 0,
+		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, netlink.GroupIPv6Rule)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +59,7 @@ func unchanged(t *testing.T, do func()) {
 		t.Errorf("was:\n%s\nis:\n%s", before, now)
 	}
 	for _, m := range heard(t, l) {
-		if r, ok := ParseRoute(m); !ok || r.Protocol != unix.RTPROT_KERNEL {
+		if r, ok := netlink.ParseRoute(m); !ok || r.Protocol != unix.RTPROT_KERNEL {
 			t.Errorf("routing was changed: %+v", m)
 		}
 	}
@@ -168,7 +169,7 @@ func TestManyElements(t *testing.T) {
 	apply(t, f, rs)
 	for _, s := range rs.Sets[:2] {
 		got, err := f.table.nl.SetIntervals(rs.Table, s.Name)
-		if remove, add := diffIntervals(got, Intervals(s.Elements)); err != nil || len(remove)+len(add) > 0 {
+		if remove, add := diffIntervals(got, netlink.Intervals(s.Elements)); err != nil || len(remove)+len(add) > 0 {
 			t.Errorf("set %s: %d too many, %d missing, %v", s.Name, len(remove), len(add), err)
 		}
 	}

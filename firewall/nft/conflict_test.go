@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/wirespan/wirespan/firewall"
+	"github.com/wirespan/wirespan/firewall/netlink"
 )
 
 // What belongs to others is refused by the name of the setting that mends it,
@@ -77,7 +78,7 @@ func TestOwnedTable(t *testing.T) {
 	tx := other.table.begin(g)
 	at := tx.add(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, step{what: "own a table", rule: -1})
 	tx.Text(unix.NFTA_TABLE_NAME, rs.Table)
-	tx.Uint32BE(unix.NFTA_TABLE_FLAGS, FlagTableOwner)
+	tx.Uint32BE(unix.NFTA_TABLE_FLAGS, netlink.FlagTableOwner)
 	tx.End(at)
 	if err := tx.commit(); err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/wirespan/wirespan/firewall"
+	"github.com/wirespan/wirespan/firewall/netlink"
 )
 
 // tableDiff says how the kernel's table differs from that of a ruleset.
@@ -18,7 +19,7 @@ type tableDiff struct {
 // setDiff says how to change the elements of a set.
 type setDiff struct {
 	flush       bool // first remove all elements, because some form no intervals
-	remove, add []Interval
+	remove, add []netlink.Interval
 }
 
 // diff compares the table with that of rs. It reads nothing from the kernel if
@@ -55,7 +56,7 @@ func (c *tableCache) diff(rs *firewall.Ruleset) tableDiff {
 	d.sets = make([]setDiff, len(rs.Sets))
 	for i := range rs.Sets {
 		add, remove := firewall.Diff(c.ruleset.Sets[i].Elements, rs.Sets[i].Elements)
-		d.sets[i] = setDiff{remove: Intervals(remove), add: Intervals(add)}
+		d.sets[i] = setDiff{remove: netlink.Intervals(remove), add: netlink.Intervals(add)}
 	}
 	return d
 }
@@ -65,9 +66,9 @@ func (t *table) diffSets(rs *firewall.Ruleset) ([]setDiff, error) {
 	sets := make([]setDiff, len(rs.Sets))
 	for i := range rs.Sets {
 		have, err := t.nl.SetIntervals(rs.Table, rs.Sets[i].Name)
-		want := Intervals(rs.Sets[i].Elements)
+		want := netlink.Intervals(rs.Sets[i].Elements)
 		switch {
-		case errors.Is(err, ErrNotIntervals):
+		case errors.Is(err, netlink.ErrNotIntervals):
 			sets[i] = setDiff{flush: true, add: want}
 		case err != nil:
 			return nil, withAdvice(orInterrupted(err))
@@ -80,7 +81,7 @@ func (t *table) diffSets(rs *firewall.Ruleset) ([]setDiff, error) {
 
 // diffIntervals says which intervals turn have into want. Both are disjoint and
 // in ascending order.
-func diffIntervals(have, want []Interval) (remove, add []Interval) {
+func diffIntervals(have, want []netlink.Interval) (remove, add []netlink.Interval) {
 	for len(have) > 0 && len(want) > 0 {
 		switch h, w := have[0], want[0]; {
 		case h == w:

@@ -12,6 +12,7 @@ import (
 	"github.com/google/nftables/expr"
 
 	"github.com/wirespan/wirespan/firewall"
+	"github.com/wirespan/wirespan/firewall/netlink"
 )
 
 // everything has each expression in each of its forms, in a chain where the
@@ -105,11 +106,11 @@ func TestSameAsNFT(t *testing.T) {
 }
 
 // contents are the kernel's expressions and declarations, and the elements.
-func contents(t *testing.T, nl *Nftables, rs firewall.Ruleset) []string {
+func contents(t *testing.T, nl *netlink.Nftables, rs firewall.Ruleset) []string {
 	t.Helper()
 	var out []string
 	for _, typ := range []uint16{unix.NFT_MSG_GETSET, unix.NFT_MSG_GETCHAIN, unix.NFT_MSG_GETRULE} {
-		err := nl.Dump(typ, func(e *Encoder) {
+		err := nl.Dump(typ, func(e *netlink.Encoder) {
 			e.Text(unix.NFTA_TABLE_NAME, rs.Table)
 		}, func() {}, func(attributes []byte) {
 			out = append(out, object(t, typ, attributes))
@@ -142,14 +143,14 @@ func contents(t *testing.T, nl *Nftables, rs firewall.Ruleset) []string {
 func object(t *testing.T, typ uint16, attributes []byte) string {
 	t.Helper()
 	var b strings.Builder
-	for a, v := range Attributes(attributes) {
+	for a, v := range netlink.Attributes(attributes) {
 		switch {
 		case typ == unix.NFT_MSG_GETRULE && a == unix.NFTA_RULE_EXPRESSIONS:
-			for _, e := range Attributes(v) {
+			for _, e := range netlink.Attributes(v) {
 				var name string
-				for a, v := range Attributes(e) {
+				for a, v := range netlink.Attributes(e) {
 					if a == unix.NFTA_EXPR_NAME {
-						name = Text(v)
+						name = netlink.Text(v)
 					}
 				}
 				if name == "counter" {
@@ -159,9 +160,9 @@ func object(t *testing.T, typ uint16, attributes []byte) string {
 			}
 		case typ == unix.NFT_MSG_GETRULE && a == unix.NFTA_RULE_CHAIN,
 			typ == unix.NFT_MSG_GETCHAIN && (a == unix.NFTA_CHAIN_NAME || a == unix.NFTA_CHAIN_TYPE):
-			b.WriteString(Text(v) + "\n")
-		case typ == unix.NFT_MSG_GETCHAIN && (a == unix.NFTA_CHAIN_HOOK || a == unix.NFTA_CHAIN_POLICY || a == AttrChainFlags),
-			typ == unix.NFT_MSG_GETSET && a < AttrSetHandle: // newer ones say how the kernel stores it
+			b.WriteString(netlink.Text(v) + "\n")
+		case typ == unix.NFT_MSG_GETCHAIN && (a == unix.NFTA_CHAIN_HOOK || a == unix.NFTA_CHAIN_POLICY || a == netlink.AttrChainFlags),
+			typ == unix.NFT_MSG_GETSET && a < netlink.AttrSetHandle: // newer ones say how the kernel stores it
 			fmt.Fprintf(&b, "  %d %x\n", a, v)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/wirespan/wirespan/firewall"
+	"github.com/wirespan/wirespan/firewall/netlink"
 )
 
 // Config is what Open needs. The zero value is valid.
@@ -40,11 +41,11 @@ func Open(c Config) (*Firewall, error) {
 	if log == nil {
 		log = hclog.NewNullLogger()
 	}
-	nl, err := OpenNftables()
+	nl, err := netlink.OpenNftables()
 	if err != nil {
 		return nil, fmt.Errorf("open a netlink socket for nftables: %w", withAdvice(err))
 	}
-	rt, err := OpenRTNetlink()
+	rt, err := netlink.OpenRTNetlink()
 	if err != nil {
 		nl.Close()
 		return nil, fmt.Errorf("open a netlink socket for routes: %w", err)

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/wirespan/wirespan/firewall"
+	"github.com/wirespan/wirespan/firewall/netlink"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -84,7 +85,7 @@ func apply(t testing.TB, f *Firewall, rs firewall.Ruleset) {
 
 func generation(t testing.TB) string {
 	t.Helper()
-	nl, err := OpenNftables()
+	nl, err := netlink.OpenNftables()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,13 +157,13 @@ func kernel(t testing.TB) string {
 }
 
 // heard is what a listener has heard so far; the kernel tells it at once.
-func heard(t testing.TB, l *os.File) []Message {
+func heard(t testing.TB, l *os.File) []netlink.Message {
 	t.Helper()
 	raw, err := l.SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out []Message
+	var out []netlink.Message
 	for {
 		buf := make([]byte, 1<<16)
 		var n int
@@ -179,7 +180,7 @@ func heard(t testing.TB, l *os.File) []Message {
 			}
 			return out
 		}
-		for m := range Messages(buf[:n]) {
+		for m := range netlink.Messages(buf[:n]) {
 			out = append(out, m)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/wirespan/wirespan/firewall"
+	"github.com/wirespan/wirespan/firewall/netlink"
 )
 
 // What others do must be mended, and nothing else be touched.
@@ -99,7 +100,7 @@ func TestHalfInterval(t *testing.T) {
 		t.Fatal(err)
 	}
 	tx := other.table.begin(g)
-	tx.removeElements(rs.Table, "routed4", []Interval{{From: netip.MustParseAddr("10.3.0.0")}})
+	tx.removeElements(rs.Table, "routed4", []netlink.Interval{{From: netip.MustParseAddr("10.3.0.0")}})
 	if err := tx.commit(); err != nil {
 		t.Fatal(err)
 	}

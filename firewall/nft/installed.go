@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/wirespan/wirespan/firewall"
+	"github.com/wirespan/wirespan/firewall/netlink"
 )
 
 // installed lists the rulesets that may be in the kernel, whole or in part: that
@@ -56,7 +57,7 @@ func (in installed) hasTunnel(name string) bool {
 // hasRule reports whether a rule belongs to this agent: it equals one of a
 // ruleset, or shares its priority and table, and its protocol (static) says that
 // no administrator added it by hand.
-func (in installed) hasRule(r Rule) bool {
+func (in installed) hasRule(r netlink.Rule) bool {
 	if r.Extra {
 		return false
 	}
@@ -71,7 +72,7 @@ func (in installed) hasRule(r Rule) bool {
 }
 
 // hasRoute reports whether one of the rulesets has a route with this key.
-func (in installed) hasRoute(key RouteKey) bool {
+func (in installed) hasRoute(key netlink.RouteKey) bool {
 	for i := range in {
 		for j := range in[i].Routes {
 			if keyOf(&in[i].Routes[j]) == key {

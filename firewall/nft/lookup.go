@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/wirespan/wirespan/firewall"
+	"github.com/wirespan/wirespan/firewall/netlink"
 )
 
 // Query describes a packet to Lookup.
@@ -95,14 +96,14 @@ func (r *routing) lookupRule(q Query) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return slices.ContainsFunc(rules, func(r Rule) bool {
+	return slices.ContainsFunc(rules, func(r netlink.Rule) bool {
 		return !r.Extra && !r.SuppressDefault && r.Priority == q.RulePriority && r.Mark == q.TunnelMark && r.Mask == q.Mask && r.Table == q.RoutingTable
 	}), nil
 }
 
 // lookupRoute returns the route that the kernel takes for a packet with a mark.
 func (r *routing) lookupRoute(q Query, mark uint32) (RouteView, error) {
-	var in Link
+	var in netlink.Link
 	if q.From != "" {
 		var err error
 		if in, err = r.rt.Link(q.From); err != nil {
@@ -112,7 +113,7 @@ func (r *routing) lookupRoute(q Query, mark uint32) (RouteView, error) {
 			return RouteView{}, fmt.Errorf("interface %s does not exist", q.From)
 		}
 	}
-	got, err := r.rt.LookupRoute(RouteQuery{Destination: q.Destination, Source: q.Source, Interface: in.Index, Mark: mark})
+	got, err := r.rt.LookupRoute(netlink.RouteQuery{Destination: q.Destination, Source: q.Source, Interface: in.Index, Mark: mark})
 	if err != nil {
 		if typ := noRouteType(err); typ != "" {
 			return RouteView{Type: typ}, nil

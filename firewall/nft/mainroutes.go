@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/wirespan/wirespan/firewall"
+	"github.com/wirespan/wirespan/firewall/netlink"
 )
 
 // hasDefault4 reports whether main has an IPv4 default route.
@@ -32,15 +33,15 @@ func (r *routing) interfacesTo(network netip.Prefix) ([]string, error) {
 	best := -1 // prefix length of whole
 	err := r.rt.DumpRoutes(family(network.Addr().Is6()), firewall.RouteMain, unix.RTN_UNICAST,
 		func() { clear(parts); whole, best = nil, -1 },
-		func(route Route, m Message) {
+		func(route netlink.Route, m netlink.Message) {
 			switch bits := route.Destination.Bits(); {
 			case !route.Destination.Overlaps(network):
 			case bits > network.Bits():
-				for _, index := range NextHops(m) {
+				for _, index := range netlink.NextHops(m) {
 					parts[index] = true
 				}
 			case bits > best:
-				whole, best = NextHops(m), bits
+				whole, best = netlink.NextHops(m), bits
 			}
 		})
 	if err != nil {

@@ -3,6 +3,8 @@ package nft
 import (
 	"fmt"
 	"strconv"
+
+	"github.com/wirespan/wirespan/firewall/netlink"
 )
 
 // Values of rp_filter.
@@ -44,7 +46,7 @@ func (s *sysctls) setReversePath(iface string) (ReversePath, error) {
 	if readSysctl(name) == want {
 		return r, nil
 	}
-	if err := s.setConf(iface, ConfRPFilter, uint32(r.Interface)); err != nil {
+	if err := s.setConf(iface, netlink.ConfRPFilter, uint32(r.Interface)); err != nil {
 		return ReversePath{}, err
 	}
 	if got := readSysctl(name); got != want && got != "" {

@@ -8,12 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/wirespan/wirespan/firewall"
+	"github.com/wirespan/wirespan/firewall/netlink"
 )
 
 // kernelRoute returns a route as the kernel should have it; index is that of the
 // route's interface.
-func kernelRoute(r *firewall.Route, index uint32) Route {
-	out := Route{
+func kernelRoute(r *firewall.Route, index uint32) netlink.Route {
+	out := netlink.Route{
 		RouteKey: keyOf(r),
 		Type:     unix.RTN_UNREACHABLE, Protocol: unix.RTPROT_STATIC, Scope: unix.RT_SCOPE_UNIVERSE,
 		MTU: uint32(r.MTU),
@@ -24,8 +25,8 @@ func kernelRoute(r *firewall.Route, index uint32) Route {
 	return out
 }
 
-func keyOf(r *firewall.Route) RouteKey {
-	return RouteKey{Destination: r.Destination, Table: r.Table, Metric: uint32(r.Metric)}
+func keyOf(r *firewall.Route) netlink.RouteKey {
+	return netlink.RouteKey{Destination: r.Destination, Table: r.Table, Metric: uint32(r.Metric)}
 }
 
 // planRoutes adds the missing routes of rs, and removes other routes of ours.
@@ -60,8 +61,8 @@ func (r *routing) planRoutes(p *routingPlan, rs *firewall.Ruleset, state *routin
 
 // ourRoutes returns the routes of ours by their keys, and removes duplicates. It
 // returns an error if a route of others is in a table of rs other than main.
-func (p *routingPlan) ourRoutes(rs *firewall.Ruleset, state *routingState) (map[RouteKey]Route, error) {
-	existing := make(map[RouteKey]Route, len(state.routes))
+func (p *routingPlan) ourRoutes(rs *firewall.Ruleset, state *routingState) (map[netlink.RouteKey]netlink.Route, error) {
+	existing := make(map[netlink.RouteKey]netlink.Route, len(state.routes))
 	for _, have := range state.routes {
 		_, duplicate := existing[have.RouteKey]
 		switch {
@@ -70,7 +71,7 @@ func (p *routingPlan) ourRoutes(rs *firewall.Ruleset, state *routingState) (map[
 				return nil, fmt.Errorf("the %s was not added by wirespan: remove it, or choose another table as firewall.routingTable", have)
 			}
 		case duplicate && have.Table != firewall.RouteMain:
-			p.remove = append(p.remove, DeleteRoute(have))
+			p.remove = append(p.remove, netlink.DeleteRoute(have))
 		default:
 			existing[have.RouteKey] = have
 		}
@@ -80,7 +81,7 @@ func (p *routingPlan) ourRoutes(rs *firewall.Ruleset, state *routingState) (map[
 
 // isOurs reports whether a route looks like those that Apply adds: static, and
 // either unreachable or through a tunnel without a gateway.
-func (s *routingState) isOurs(r Route) bool {
+func (s *routingState) isOurs(r netlink.Route) bool {
 	if r.Extra || r.Protocol != unix.RTPROT_STATIC || r.TOS != 0 {
 		return false
 	}
@@ -110,7 +111,7 @@ func (p *routingPlan) ipv6Disabled(name string, cache map[string]bool) bool {
 }
 
 // addRoute adds a route, in place of an existing one with the same key.
-func (p *routingPlan) addRoute(want, have Route, exists bool) {
+func (p *routingPlan) addRoute(want, have netlink.Route, exists bool) {
 	list := &p.add
 	if want.Type == unix.RTN_UNREACHABLE {
 		list = &p.unreachable
@@ -120,15 +121,15 @@ func (p *routingPlan) addRoute(want, have Route, exists bool) {
 	case exists && have.Type == unix.RTN_UNICAST && want.Type == unix.RTN_UNICAST:
 		flags = unix.NLM_F_REPLACE
 	case exists:
-		*list = append(*list, DeleteRoute(have))
+		*list = append(*list, netlink.DeleteRoute(have))
 	}
-	*list = append(*list, AddRoute(want, flags))
+	*list = append(*list, netlink.AddRoute(want, flags))
 }
 
 // planStaleRoutes removes routes of ours that the ruleset no longer has. In main,
 // only routes of an installed ruleset count as ours.
-func (r *routing) planStaleRoutes(p *routingPlan, stale map[RouteKey]Route) {
-	out := make([]Route, 0, len(stale))
+func (r *routing) planStaleRoutes(p *routingPlan, stale map[netlink.RouteKey]netlink.Route) {
+	out := make([]netlink.Route, 0, len(stale))
 	for _, have := range stale {
 		if have.Table != firewall.RouteMain || r.installed.hasRoute(have.RouteKey) {
 			out = append(out, have)
@@ -136,6 +137,6 @@ func (r *routing) planStaleRoutes(p *routingPlan, stale map[RouteKey]Route) {
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].String() < out[j].String() })
 	for _, have := range out {
-		p.remove = append(p.remove, DeleteRoute(have))
+		p.remove = append(p.remove, netlink.DeleteRoute(have))
 	}
 }

@@ -6,29 +6,30 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/wirespan/wirespan/firewall"
+	"github.com/wirespan/wirespan/firewall/netlink"
 )
 
 // routing keeps the policy-routing rules and the routes of a ruleset in the
 // kernel.
 type routing struct {
-	rt        *RTNetlink
+	rt        *netlink.RTNetlink
 	families  []byte // that the kernel supports
 	installed *installed
 }
 
 // routingPlan lists the changes that a ruleset needs, in this order.
 type routingPlan struct {
-	unreachable []Change // unreachable routes, to be added before the table
-	add         []Change
-	remove      []Change
+	unreachable []netlink.Change // unreachable routes, to be added before the table
+	add         []netlink.Change
+	remove      []netlink.Change
 	warnings    []string
 }
 
 // routingState is what the kernel has.
 type routingState struct {
-	links  map[string]Link // of the installed rulesets
-	rules  []Rule          // all
-	routes []Route         // in the installed rulesets' tables; of main, the unreachable ones
+	links  map[string]netlink.Link // of the installed rulesets
+	rules  []netlink.Rule          // all
+	routes []netlink.Route         // in the installed rulesets' tables; of main, the unreachable ones
 }
 
 func addressFamilies() []byte {
@@ -69,23 +70,23 @@ func (r *routing) plan(rs *firewall.Ruleset) (routingPlan, error) {
 
 // planRemoval removes the rules and routes of all installed rulesets. Unreachable
 // routes are in a list of their own, because they have to go last.
-func (r *routing) planRemoval() (unreachable, rest []Change, err error) {
+func (r *routing) planRemoval() (unreachable, rest []netlink.Change, err error) {
 	state, err := r.read()
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, have := range state.rules {
 		if r.installed.hasRule(have) {
-			rest = append(rest, DeleteRule(have))
+			rest = append(rest, netlink.DeleteRule(have))
 		}
 	}
 	for _, have := range state.routes {
 		switch {
 		case !state.isOurs(have), have.Table == firewall.RouteMain && !r.installed.hasRoute(have.RouteKey):
 		case have.Type == unix.RTN_UNREACHABLE:
-			unreachable = append(unreachable, DeleteRoute(have))
+			unreachable = append(unreachable, netlink.DeleteRoute(have))
 		default:
-			rest = append(rest, DeleteRoute(have))
+			rest = append(rest, netlink.DeleteRoute(have))
 		}
 	}
 	return unreachable, rest, nil
@@ -93,7 +94,7 @@ func (r *routing) planRemoval() (unreachable, rest []Change, err error) {
 
 // read reads all that the installed rulesets can concern.
 func (r *routing) read() (*routingState, error) {
-	state := &routingState{links: map[string]Link{}}
+	state := &routingState{links: map[string]netlink.Link{}}
 	var tables []int
 	for i := range *r.installed {
 		for _, route := range (*r.installed)[i].Routes {
@@ -131,7 +132,7 @@ func (r *routing) read() (*routingState, error) {
 }
 
 // commit makes the changes of each list, up to the first that the kernel refuses.
-func (r *routing) commit(lists ...[]Change) error {
+func (r *routing) commit(lists ...[]netlink.Change) error {
 	for _, changes := range lists {
 		if err := r.rt.Commit(changes); err != nil {
 			return withAdvice(err)

@@ -7,11 +7,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/wirespan/wirespan/firewall"
+	"github.com/wirespan/wirespan/firewall/netlink"
 )
 
 // kernelRule returns a rule as the kernel should have it.
-func kernelRule(r firewall.RoutingRule) Rule {
-	return Rule{
+func kernelRule(r firewall.RoutingRule) netlink.Rule {
+	return netlink.Rule{
 		IPv6: r.IPv6, Priority: r.Priority, Mark: r.Mark, Mask: r.Mask, Table: r.Table,
 		SuppressDefault: r.NotDefault, Protocol: unix.RTPROT_STATIC,
 	}
@@ -19,7 +20,7 @@ func kernelRule(r firewall.RoutingRule) Rule {
 
 // equalRule reports whether the kernel's rule does what ours does. The protocol,
 // which only notes where a rule comes from, may differ.
-func equalRule(have Rule, ours firewall.RoutingRule) bool {
+func equalRule(have netlink.Rule, ours firewall.RoutingRule) bool {
 	want := kernelRule(ours)
 	want.Protocol = have.Protocol
 	return have == want
@@ -28,7 +29,7 @@ func equalRule(have Rule, ours firewall.RoutingRule) bool {
 // planRules adds the missing rules of rs, and removes other rules of ours. It
 // returns an error if a rule of others has the same priority, and warns of those
 // that use the same bits of the mark.
-func (r *routing) planRules(p *routingPlan, rs *firewall.Ruleset, rules []Rule) error {
+func (r *routing) planRules(p *routingPlan, rs *firewall.Ruleset, rules []netlink.Rule) error {
 	missing := make([]firewall.RoutingRule, 0, len(rs.Rules))
 	for _, want := range rs.Rules {
 		if r.supports(want.IPv6) {
@@ -41,7 +42,7 @@ func (r *routing) planRules(p *routingPlan, rs *firewall.Ruleset, rules []Rule) 
 		case i >= 0:
 			missing = slices.Delete(missing, i, i+1)
 		case r.installed.hasRule(have):
-			p.remove = append(p.remove, DeleteRule(have))
+			p.remove = append(p.remove, netlink.DeleteRule(have))
 		case r.supports(have.IPv6):
 			if err := p.checkForeignRule(rs, have); err != nil {
 				return err
@@ -49,12 +50,12 @@ func (r *routing) planRules(p *routingPlan, rs *firewall.Ruleset, rules []Rule) 
 		}
 	}
 	for _, want := range missing {
-		p.add = append(p.add, AddRule(kernelRule(want)))
+		p.add = append(p.add, netlink.AddRule(kernelRule(want)))
 	}
 	return nil
 }
 
-func (p *routingPlan) checkForeignRule(rs *firewall.Ruleset, have Rule) error {
+func (p *routingPlan) checkForeignRule(rs *firewall.Ruleset, have netlink.Rule) error {
 	for _, want := range rs.Rules {
 		if want.IPv6 != have.IPv6 {
 			continue

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/wirespan/wirespan/firewall/netlink"
 )
 
 // snapshot is what a dump of a table says, without the elements of its sets.
@@ -36,7 +38,7 @@ func (t *table) generation() (uint32, error) {
 // readHeader reads the table itself, without chains, rules and sets.
 func (t *table) readHeader(name string) (snapshot, error) {
 	var s snapshot
-	err := t.nl.Request(unix.NFT_MSG_GETTABLE, func(e *Encoder) {
+	err := t.nl.Request(unix.NFT_MSG_GETTABLE, func(e *netlink.Encoder) {
 		e.Text(unix.NFTA_TABLE_NAME, name)
 	}, s.addTable)
 	if errors.Is(err, unix.ENOENT) {
@@ -70,13 +72,13 @@ func (t *table) read(name string) (snapshot, error) {
 func (t *table) readObjects(name string, s *snapshot, typ uint16, add func(attributes []byte)) error {
 	fingerprint, names := len(s.fingerprint), len(s.names)
 	// The attribute of the table's name has the same number for all three kinds.
-	return t.nl.Dump(typ, func(e *Encoder) {
+	return t.nl.Dump(typ, func(e *netlink.Encoder) {
 		e.Text(unix.NFTA_CHAIN_TABLE, name)
 	}, func() {
 		s.fingerprint, s.names = s.fingerprint[:fingerprint], s.names[:names]
 	}, func(attributes []byte) {
-		for typ, v := range Attributes(attributes) {
-			if typ == unix.NFTA_CHAIN_TABLE && Text(v) == name {
+		for typ, v := range netlink.Attributes(attributes) {
+			if typ == unix.NFTA_CHAIN_TABLE && netlink.Text(v) == name {
 				add(attributes)
 			}
 		}
@@ -86,7 +88,7 @@ func (t *table) readObjects(name string, s *snapshot, typ uint16, add func(attri
 // orInterrupted replaces ENOENT: the object existed when the dump began.
 func orInterrupted(err error) error {
 	if errors.Is(err, unix.ENOENT) {
-		return ErrInterrupted
+		return netlink.ErrInterrupted
 	}
 	return err
 }
@@ -95,24 +97,24 @@ func (s *snapshot) addTable(attributes []byte) {
 	s.exists, s.noUserdata = true, true
 	var handle uint64
 	var flags, use uint32
-	for typ, v := range Attributes(attributes) {
+	for typ, v := range netlink.Attributes(attributes) {
 		switch typ {
 		case unix.NFTA_TABLE_FLAGS:
-			flags = Uint32BE(v)
+			flags = netlink.Uint32BE(v)
 		case unix.NFTA_TABLE_USE:
-			use = Uint32BE(v)
-		case AttrTableHandle:
-			handle = Uint64BE(v)
-		case AttrTableUserdata:
+			use = netlink.Uint32BE(v)
+		case netlink.AttrTableHandle:
+			handle = netlink.Uint64BE(v)
+		case netlink.AttrTableUserdata:
 			s.noUserdata = false
-			if len(v) > 2 && v[0] == UserdataTableComment {
+			if len(v) > 2 && v[0] == netlink.UserdataTableComment {
 				var program string
-				program, s.tunnel, _ = strings.Cut(Text(v[2:]), " ")
+				program, s.tunnel, _ = strings.Cut(netlink.Text(v[2:]), " ")
 				s.marked = program == commentPrefix
 			}
 		}
 	}
-	s.hasOwner = flags&FlagTableOwner != 0
+	s.hasOwner = flags&netlink.FlagTableOwner != 0
 	s.fingerprint = append(s.fingerprint, fmt.Sprintf("table %d flags %d use %d", handle, flags, use))
 }
 
@@ -121,20 +123,20 @@ func (s *snapshot) addChain(attributes []byte) {
 	var hook []byte
 	var handle uint64
 	var policy, flags uint32
-	for typ, v := range Attributes(attributes) {
+	for typ, v := range netlink.Attributes(attributes) {
 		switch typ {
 		case unix.NFTA_CHAIN_NAME:
-			name = Text(v)
+			name = netlink.Text(v)
 		case unix.NFTA_CHAIN_HANDLE:
-			handle = Uint64BE(v)
+			handle = netlink.Uint64BE(v)
 		case unix.NFTA_CHAIN_HOOK:
 			hook = v
 		case unix.NFTA_CHAIN_TYPE:
-			kind = Text(v)
+			kind = netlink.Text(v)
 		case unix.NFTA_CHAIN_POLICY:
-			policy = Uint32BE(v)
-		case AttrChainFlags:
-			flags = Uint32BE(v)
+			policy = netlink.Uint32BE(v)
+		case netlink.AttrChainFlags:
+			flags = netlink.Uint32BE(v)
 		}
 	}
 	s.names = append(s.names, name)
@@ -144,12 +146,12 @@ func (s *snapshot) addChain(attributes []byte) {
 func (s *snapshot) addRule(attributes []byte) {
 	var chain string
 	var handle uint64
-	for typ, v := range Attributes(attributes) {
+	for typ, v := range netlink.Attributes(attributes) {
 		switch typ {
 		case unix.NFTA_RULE_CHAIN:
-			chain = Text(v)
+			chain = netlink.Text(v)
 		case unix.NFTA_RULE_HANDLE:
-			handle = Uint64BE(v)
+			handle = netlink.Uint64BE(v)
 		}
 	}
 	s.fingerprint = append(s.fingerprint, fmt.Sprintf("rule %s %d", chain, handle))
@@ -158,14 +160,14 @@ func (s *snapshot) addRule(attributes []byte) {
 func (s *snapshot) addSet(attributes []byte) {
 	var name string
 	var handle, timeout uint64
-	for typ, v := range Attributes(attributes) {
+	for typ, v := range netlink.Attributes(attributes) {
 		switch typ {
 		case unix.NFTA_SET_NAME:
-			name = Text(v)
-		case AttrSetHandle:
-			handle = Uint64BE(v)
+			name = netlink.Text(v)
+		case netlink.AttrSetHandle:
+			handle = netlink.Uint64BE(v)
 		case unix.NFTA_SET_TIMEOUT:
-			timeout = Uint64BE(v)
+			timeout = netlink.Uint64BE(v)
 		}
 	}
 	s.names = append(s.names, name)

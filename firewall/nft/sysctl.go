@@ -7,6 +7,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"github.com/wirespan/wirespan/firewall/netlink"
 )
 
 // Sysctl is a kernel setting that was changed.
@@ -39,7 +41,7 @@ func (s *sysctls) write(name, value string) error {
 	iface, isIPv4 := strings.CutPrefix(name, "ipv4/conf/")
 	if iface, isForwarding := strings.CutSuffix(iface, "/forwarding"); isIPv4 && isForwarding {
 		if n, bad := strconv.ParseUint(value, 10, 32); bad == nil {
-			return s.setConf(iface, ConfForwarding, uint32(n))
+			return s.setConf(iface, netlink.ConfForwarding, uint32(n))
 		}
 	}
 	return fmt.Errorf("write %q: %w: set it with sysctl(8), or give the service a writable /proc/sys", value, err)

@@ -8,11 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/wirespan/wirespan/firewall"
+	"github.com/wirespan/wirespan/firewall/netlink"
 )
 
 // table keeps the nftables table of a ruleset in the kernel.
 type table struct {
-	nl        *Nftables
+	nl        *netlink.Nftables
 	log       hclog.Logger
 	installed *installed
 	cache     *tableCache // nil: read the table before its next change
@@ -191,7 +192,7 @@ func (t *table) transact(do func(generation uint32) error) error {
 		if generation, err = t.generation(); err != nil {
 			return err
 		}
-		if err = do(generation); !errors.Is(err, unix.ERESTART) && !errors.Is(err, ErrInterrupted) {
+		if err = do(generation); !errors.Is(err, unix.ERESTART) && !errors.Is(err, netlink.ErrInterrupted) {
 			return err
 		}
 	}

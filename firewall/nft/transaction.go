@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/wirespan/wirespan/firewall"
+	"github.com/wirespan/wirespan/firewall/netlink"
 )
 
 // Types of set keys, as nft(8) numbers them.
@@ -29,7 +30,7 @@ var hooks = map[firewall.Hook]uint32{
 // transaction is a batch of changes to a ruleset's table: the kernel makes all of
 // them, or none.
 type transaction struct {
-	*Batch
+	*netlink.Batch
 	steps []step // one per message
 }
 
@@ -65,7 +66,7 @@ func (tx *transaction) add(typ, flags uint16, what step) int {
 // one of the steps.
 func (tx *transaction) commit() error {
 	err := tx.Commit()
-	var refused *BatchError
+	var refused *netlink.BatchError
 	if errors.As(err, &refused) {
 		return &commitError{tx.steps[refused.Index], refused.Err}
 	}
@@ -81,7 +82,7 @@ func (tx *transaction) replaceTable(rs *firewall.Ruleset, exists bool) error {
 	tx.Text(unix.NFTA_TABLE_NAME, rs.Table)
 	tx.Uint32BE(unix.NFTA_TABLE_FLAGS, 0)
 	comment := commentOf(rs) + "\x00"
-	tx.Bytes(AttrTableUserdata, append([]byte{UserdataTableComment, byte(len(comment))}, comment...))
+	tx.Bytes(netlink.AttrTableUserdata, append([]byte{netlink.UserdataTableComment, byte(len(comment))}, comment...))
 	tx.End(at)
 	for i := range rs.Sets {
 		tx.addSet(rs.Table, &rs.Sets[i], uint32(i+1))
@@ -121,9 +122,9 @@ func (tx *transaction) addSet(table string, s *firewall.Set, id uint32) {
 	tx.Uint32BE(unix.NFTA_SET_KEY_LEN, addressLen(s.IPv6))
 	tx.Uint32BE(unix.NFTA_SET_ID, id)
 	bigEndian := host(2)
-	tx.Bytes(unix.NFTA_SET_USERDATA, append([]byte{UserdataKeyByteOrder, byte(len(bigEndian))}, bigEndian...))
+	tx.Bytes(unix.NFTA_SET_USERDATA, append([]byte{netlink.UserdataKeyByteOrder, byte(len(bigEndian))}, bigEndian...))
 	tx.End(at)
-	tx.addElements(table, s.Name, Intervals(s.Elements))
+	tx.addElements(table, s.Name, netlink.Intervals(s.Elements))
 }
 
 // changeElements applies the differences of all sets.
@@ -138,14 +139,14 @@ func (tx *transaction) changeElements(rs *firewall.Ruleset, sets []setDiff) {
 	}
 }
 
-func (tx *transaction) addElements(table, set string, intervals []Interval) {
+func (tx *transaction) addElements(table, set string, intervals []netlink.Interval) {
 	for len(intervals) > 0 {
 		tx.steps = append(tx.steps, step{what: "add to set " + set, rule: -1})
 		intervals = tx.Elements(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, table, set, intervals)
 	}
 }
 
-func (tx *transaction) removeElements(table, set string, intervals []Interval) {
+func (tx *transaction) removeElements(table, set string, intervals []netlink.Interval) {
 	for len(intervals) > 0 {
 		tx.steps = append(tx.steps, step{what: "remove from set " + set, rule: -1})
 		intervals = tx.Elements(unix.NFT_MSG_DELSETELEM, 0, table, set, intervals)

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/wirespan/wirespan/firewall"
+	"github.com/wirespan/wirespan/firewall/netlink"
 	"github.com/wirespan/wirespan/mesh"
 )
 
@@ -28,7 +29,7 @@ type targets struct {
 	table      string
 	priorities []int // of rules
 	tables     []int // routing tables, except main
-	main       []RouteKey
+	main       []netlink.RouteKey
 	interfaces []string
 }
 
@@ -36,7 +37,7 @@ type targets struct {
 // are filtered by the kernel.
 type listener struct {
 	file     *os.File
-	concerns func(*targets, Message) bool
+	concerns func(*targets, netlink.Message) bool
 }
 
 // newWatcher subscribes to events that are not caused by the sockets with the
@@ -44,14 +45,14 @@ type listener struct {
 // agent applies its ruleset again.
 func newWatcher(nftPort, routePort uint32, log hclog.Logger) *watcher {
 	w := &watcher{changed: mesh.NewSignal()}
-	w.subscribe(log, unix.NETLINK_NETFILTER, nftPort, concernsTable, GroupNftables)
+	w.subscribe(log, unix.NETLINK_NETFILTER, nftPort, concernsTable, netlink.GroupNftables)
 	w.subscribe(log, unix.NETLINK_ROUTE, routePort, concernsRouting(),
-		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, GroupIPv6Rule)
+		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, netlink.GroupIPv6Rule)
 	return w
 }
 
-func (w *watcher) subscribe(log hclog.Logger, protocol int, port uint32, concerns func(*targets, Message) bool, groups ...int) {
-	file, err := Subscribe(protocol, port, groups...)
+func (w *watcher) subscribe(log hclog.Logger, protocol int, port uint32, concerns func(*targets, netlink.Message) bool, groups ...int) {
+	file, err := netlink.Subscribe(protocol, port, groups...)
 	if err != nil {
 		log.Warn("no netlink events: changes by other programs are noticed at the next regular check only", "error", err)
 		return
@@ -116,7 +117,7 @@ func (w *watcher) listen(l *listener) {
 		if err != nil && !relevant {
 			return
 		}
-		for m := range Messages(buf[:max(n, 0)]) {
+		for m := range netlink.Messages(buf[:max(n, 0)]) {
 			t := w.targets.Load()
 			relevant = t != nil && l.concerns(t, m) || relevant
 		}
@@ -127,34 +128,34 @@ func (w *watcher) listen(l *listener) {
 }
 
 // concernsTable reports whether an nftables event is about the watched table.
-func concernsTable(t *targets, m Message) bool {
-	name, ok := EventTable(m)
+func concernsTable(t *targets, m netlink.Message) bool {
+	name, ok := netlink.EventTable(m)
 	return ok && name == t.table
 }
 
 // concernsRouting returns a function that reports whether an rtnetlink event is
 // about a watched rule or route, or changes the state of a watched interface. It
 // remembers the interfaces' states, and must not be called concurrently.
-func concernsRouting() func(*targets, Message) bool {
-	links := map[string]Link{}
-	return func(t *targets, m Message) bool {
+func concernsRouting() func(*targets, netlink.Message) bool {
+	links := map[string]netlink.Link{}
+	return func(t *targets, m netlink.Message) bool {
 		switch m.Type {
 		case unix.RTM_NEWLINK, unix.RTM_DELLINK:
-			now, name := ParseLink(m)
+			now, name := netlink.ParseLink(m)
 			if !slices.Contains(t.interfaces, name) {
 				return false
 			}
 			if m.Type == unix.RTM_DELLINK {
-				now = Link{}
+				now = netlink.Link{}
 			}
 			old, ok := links[name]
 			links[name] = now
 			return !ok || old != now
 		case unix.RTM_NEWRULE, unix.RTM_DELRULE:
-			r, ok := ParseRule(m)
+			r, ok := netlink.ParseRule(m)
 			return ok && (slices.Contains(t.priorities, r.Priority) || slices.Contains(t.tables, r.Table))
 		case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
-			r, ok := ParseRoute(m)
+			r, ok := netlink.ParseRoute(m)
 			return ok && (slices.Contains(t.tables, r.Table) || slices.Contains(t.main, r.RouteKey))
 		}
 		return false
