@@ -12,7 +12,6 @@ import (
 type Message struct {
 	Type, Flags uint16
 	Seq         uint32 // of the request that it answers
-	Port        uint32 // of the socket whose request caused it
 	Body        []byte
 }
 
@@ -29,7 +28,6 @@ func Messages(b []byte) iter.Seq[Message] {
 				Type:  binary.NativeEndian.Uint16(b[4:]),
 				Flags: binary.NativeEndian.Uint16(b[6:]),
 				Seq:   binary.NativeEndian.Uint32(b[8:]),
-				Port:  binary.NativeEndian.Uint32(b[12:]),
 				Body:  b[unix.SizeofNlMsghdr:n],
 			}
 			if !yield(m) {

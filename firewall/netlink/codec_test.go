@@ -1,0 +1,145 @@
+package netlink
+
+import (
+	"bytes"
+	"errors"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// messageOf returns the message that a change would send.
+func messageOf(c Change) Message {
+	var e Encoder
+	at := e.begin(c.typ, c.flags, 7)
+	c.fill(&e)
+	e.End(at)
+	for m := range Messages(e.b) {
+		return m
+	}
+	return Message{}
+}
+
+func TestRouteRoundTrip(t *testing.T) {
+	for _, r := range []Route{
+		{RouteKey: RouteKey{netip.MustParsePrefix("0.0.0.0/0"), 180, 1}, Type: unix.RTN_UNICAST, Protocol: unix.RTPROT_STATIC, Interface: 4, MTU: 1420},
+		{RouteKey: RouteKey{netip.MustParsePrefix("10.1.0.0/16"), 254, 0}, Type: unix.RTN_UNICAST, Interface: 4},
+		{RouteKey: RouteKey{netip.MustParsePrefix("fd12::/64"), 70000, 1<<31 - 1}, Type: unix.RTN_UNREACHABLE, Scope: unix.RT_SCOPE_UNIVERSE},
+	} {
+		m := messageOf(AddRoute(r, unix.NLM_F_EXCL))
+		if got, ok := ParseRoute(m); !ok || got != r {
+			t.Errorf("%+v became %+v, %v", r, got, ok)
+		}
+		if hops := NextHops(m); r.Interface != 0 && !slices.Equal(hops, []uint32{r.Interface}) {
+			t.Errorf("%v: next hops %v", r, hops)
+		}
+		if got, ok := ParseRoute(messageOf(DeleteRoute(r))); !ok || got != r {
+			t.Errorf("%+v is deleted as %+v, %v", r, got, ok)
+		}
+	}
+}
+
+func TestRuleRoundTrip(t *testing.T) {
+	for _, r := range []Rule{
+		{Priority: 32500, Mark: 0x40, Mask: 0x60, Table: 180, Protocol: unix.RTPROT_STATIC},
+		{IPv6: true, Priority: 32768, Mask: 0x60, Table: 70000, SuppressDefault: true},
+	} {
+		if got, ok := ParseRule(messageOf(AddRule(r))); !ok || got != r {
+			t.Errorf("%+v became %+v, %v", r, got, ok)
+		}
+		if got, ok := ParseRule(messageOf(DeleteRule(r))); !ok || got != r {
+			t.Errorf("%+v is deleted as %+v, %v", r, got, ok)
+		}
+	}
+}
+
+// A batch splits many elements into messages that each fit an attribute.
+func TestElementsRoundTrip(t *testing.T) {
+	var prefixes []netip.Prefix
+	for i := range 5000 {
+		prefixes = append(prefixes, netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfd, 0, byte(i >> 8), byte(i)}), 48))
+	}
+	want := Intervals(prefixes)
+	b := (&Nftables{}).NewBatch(1)
+	for rest := want; len(rest) > 0; {
+		rest = b.Elements(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, "wirespan", "routed6", rest)
+	}
+	var elements []element
+	messages := 0
+	for m := range Messages(b.b) {
+		if m.Type != nftType(unix.NFT_MSG_NEWSETELEM) {
+			continue
+		}
+		messages++
+		if name, ok := EventTable(m); !ok || name != "wirespan" {
+			t.Errorf("a message is about table %q, %v", name, ok)
+		}
+		elements = appendElements(elements, nftAttributes(m))
+	}
+	got, err := pair(elements)
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%d of %d intervals, %v", len(got), len(want), err)
+	}
+	if messages < 2 || messages != b.count {
+		t.Errorf("%d messages, of which the batch counts %d", messages, b.count)
+	}
+}
+
+func TestErrorOf(t *testing.T) {
+	var e Encoder
+	at := e.begin(unix.NLMSG_ERROR, unix.NLM_F_ACK_TLVS, 1)
+	e.b = append(e.b, make([]byte, 4+unix.SizeofNlMsghdr)...)
+	denied := unix.EPERM
+	putUint32(e.b[unix.SizeofNlMsghdr:], uint32(-int32(denied)))
+	e.Text(unix.NLMSGERR_ATTR_MSG, "not yours")
+	e.End(at)
+	for m := range Messages(e.b) {
+		if err := errorOf(m); !errors.Is(err, unix.EPERM) || err.Error() != unix.EPERM.Error()+" (kernel: not yours)" {
+			t.Errorf("error %v", err)
+		}
+		m.Body = make([]byte, 4)
+		if err := errorOf(m); err != nil {
+			t.Errorf("success is error %v", err)
+		}
+	}
+}
+
+// FuzzDecode checks that no input makes a decoder panic, and that decoders agree
+// on which messages are routes.
+func FuzzDecode(f *testing.F) {
+	var b bytes.Buffer
+	for _, c := range []Change{
+		AddRoute(Route{RouteKey: RouteKey{netip.MustParsePrefix("10.1.0.0/16"), 180, 1}, Interface: 4, MTU: 1420}, 0),
+		AddRule(Rule{Priority: 1, Mark: 2, Mask: 3, Table: 180, SuppressDefault: true}),
+	} {
+		var e Encoder
+		at := e.begin(c.typ, 0, 1)
+		c.fill(&e)
+		e.End(at)
+		f.Add(e.b)
+		b.Write(e.b)
+	}
+	batch := (&Nftables{}).NewBatch(1)
+	batch.Elements(unix.NFT_MSG_NEWSETELEM, 0, "t", "s", Intervals([]netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}))
+	f.Add(batch.b)
+	f.Add(b.Bytes())
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for m := range Messages(data) {
+			r, ok := ParseRoute(m)
+			if ok && (!r.Destination.IsValid() || parseRouteResult(m).Route != r) {
+				t.Errorf("route %+v of %x", r, m.Body)
+			}
+			NextHops(m)
+			ParseRule(m)
+			ParseLink(m)
+			EventTable(m)
+			_ = errorOf(m)
+			elements := appendElements(nil, nftAttributes(m))
+			if intervals, err := pair(elements); err == nil && len(intervals) > len(elements) {
+				t.Errorf("%d intervals of %d elements", len(intervals), len(elements))
+			}
+		}
+	})
+}
