@@ -30,7 +30,7 @@ func TestApplyAndRemove(t *testing.T) {
 	}
 	unchanged(t, func() { apply(t, f, rs) })
 	for range 2 {
-		if err := open(t).Remove(rs); err != nil { // like a process that knows nothing
+		if err := open(t).Remove(rs); err != nil { // like a process without Config.Previous
 			t.Fatal(err)
 		}
 	}
@@ -145,7 +145,7 @@ func TestElements(t *testing.T) {
 			t.Fatal(err)
 		}
 		if i > 0 && got.fingerprint[0] != handle {
-			t.Error("the table was made again")
+			t.Error("the table was replaced")
 		}
 		handle = got.fingerprint[0]
 	}
@@ -192,7 +192,7 @@ func TestNumbersChange(t *testing.T) {
 	apply(t, f, second)
 	expect(t, second)
 	if now := kernel(t); strings.Contains(now, "wirespan {") || strings.Contains(now, "180") || strings.Contains(now, "fd12:") {
-		t.Errorf("the old is still there:\n%s", now)
+		t.Errorf("the earlier ruleset is still there:\n%s", now)
 	}
 	p.Numbers = firewall.DefaultNumbers()
 	again, err := Open(Config{Previous: second}) // as after a restart

@@ -21,7 +21,7 @@ func benchmark(b *testing.B, do func(b *testing.B, p firewall.Policy)) {
 	}
 }
 
-// The whole table, replacing one of the same size.
+// Replaces a table by one of the same size.
 func BenchmarkApplyFull(b *testing.B) {
 	benchmark(b, func(b *testing.B, p firewall.Policy) {
 		f, rs := open(b), firewall.Compile(p)
@@ -32,7 +32,7 @@ func BenchmarkApplyFull(b *testing.B) {
 	})
 }
 
-// One prefix comes or goes.
+// Adds or removes one prefix.
 func BenchmarkApplyOneChange(b *testing.B) {
 	benchmark(b, func(b *testing.B, p firewall.Policy) {
 		f, with := open(b), firewall.Compile(p)
@@ -49,7 +49,7 @@ func BenchmarkApplyOneChange(b *testing.B) {
 	})
 }
 
-// Nothing changed, and nobody touched nftables.
+// Nothing differs, and no other program changed nftables.
 func BenchmarkApplyNothing(b *testing.B) {
 	benchmark(b, func(b *testing.B, p firewall.Policy) {
 		f, rs := open(b), firewall.Compile(p)
@@ -60,7 +60,7 @@ func BenchmarkApplyNothing(b *testing.B) {
 	})
 }
 
-// Nothing of ours changed, but somebody else touched nftables.
+// Nothing differs, but another program changed nftables.
 func BenchmarkApplyAfterOthers(b *testing.B) {
 	benchmark(b, func(b *testing.B, p firewall.Policy) {
 		f, rs := open(b), firewall.Compile(p)

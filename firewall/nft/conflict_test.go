@@ -11,8 +11,8 @@ import (
 	"github.com/wirespan/wirespan/firewall/netlink"
 )
 
-// What belongs to others is refused by the name of the setting that mends it,
-// before anything is changed.
+// Objects of others are a conflict. The error names the setting that avoids it,
+// and nothing is changed.
 func TestConflicts(t *testing.T) {
 	namespace(t)
 	tunnel(t, iface)
@@ -45,7 +45,7 @@ func TestConflicts(t *testing.T) {
 		}
 		feedShell(t, c.remove)
 	}
-	// What is no conflict: tables that have nothing to lose, or only chains of ours.
+	// Not a conflict: empty tables, and tables with only our chains.
 	for _, add := range []string{"nft add table inet wirespan", "nft add table inet wirespan { comment \"wirespan\"; }", "nft add table inet wirespan { chain guard { counter; }; }"} {
 		feedShell(t, add)
 		apply(t, open(t), rs)
@@ -100,7 +100,7 @@ func TestMaskWarning(t *testing.T) {
 	}
 }
 
-// Somebody changes nftables between a look and the commit.
+// Another program changes nftables between a read and the commit.
 func TestCommitNeedsGeneration(t *testing.T) {
 	namespace(t)
 	f := open(t)
@@ -118,11 +118,11 @@ func TestCommitNeedsGeneration(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	if strings.Contains(kernel(t), "wirespan") {
-		t.Error("the table was made")
+		t.Error("the table was created")
 	}
 }
 
-// A refused transaction changes nothing, and says which rule it was.
+// A refused transaction changes nothing. The error names the rule.
 func TestRefusedTransaction(t *testing.T) {
 	namespace(t)
 	tunnel(t, iface)
@@ -140,7 +140,7 @@ func TestRefusedTransaction(t *testing.T) {
 		t.Errorf("changed to\n%s\nfrom\n%s", now, before)
 	}
 	bad.Chains[len(bad.Chains)-1].Rules = []firewall.Rule{{firewall.Masquerade{}}}
-	bad.Chains[len(bad.Chains)-1].Hook = firewall.HookInput // where nothing is masqueraded
+	bad.Chains[len(bad.Chains)-1].Hook = firewall.HookInput // where masquerading is not allowed
 	bad.Chains[len(bad.Chains)-1].Type = firewall.TypeFilter
 	if err := f.Apply(bad); err == nil || !strings.Contains(err.Error(), "masquerade") {
 		t.Errorf("error %v", err)

@@ -1,54 +1,74 @@
 // Package nft keeps a [firewall.Ruleset] in the Linux kernel: one nftables table,
-// policy-routing rules and routes. It also asks the kernel where a packet goes
-// ([Firewall.Lookup]), and makes the few settings that routing needs
+// policy-routing rules, and routes. It also asks the kernel where a packet goes
+// ([Firewall.Lookup]), and changes the few settings that routing needs
 // ([Firewall.SetReversePath], [Firewall.SetForwarding]).
+//
+// # Parts
+//
+// A [Firewall] is made of parts that each own their state. [Firewall.Apply] and
+// [Firewall.Remove] call them in order.
+//
+//	installed   which rulesets may be in the kernel, and so what is ours
+//	table       the nftables table: snapshot, diff, transaction, ownership
+//	routing     rules and routes
+//	sysctls     rp_filter and forwarding
+//	watcher     events of what others change
 //
 // # What holds
 //
 //   - [Firewall.Apply] makes the kernel have exactly the ruleset, and sends only
-//     what differs. If nothing does, nothing is sent.
-//   - A transaction that fails changes nothing. Elements of sets change alone, in
-//     one; any other difference replaces the whole table in one. On Linux 6.18 (measured)
-//     packets meet new rules some microseconds before the elements of new sets, so
-//     a second table of the same content, with _next in its name, is there while a
-//     table is replaced. Packets see the old, the new, or both, never neither.
+//     what differs. If nothing differs, it sends nothing.
+//   - A transaction that fails changes nothing. If only elements of sets differ,
+//     one transaction changes them. If anything else differs, one transaction
+//     replaces the whole table. On Linux 6.18 (measured) packets meet the new rules
+//     some microseconds before the elements of the new sets. Therefore an interim
+//     table with the same rules and elements, with _next in its name, exists while
+//     the table is replaced. Packets see the old table, the new one, or both, but
+//     never neither.
 //   - Every transaction names the generation of nftables that it was made for, and
-//     the kernel refuses it if that has passed. So what is known about the table
-//     is known as long as the generation stays, without reading it; if somebody
-//     committed anything, it is read and compared by the handles of its chains,
-//     rules and sets, and by all elements.
-//   - Unreachable routes and the table come first, then rules and the tunnel's
-//     routes; removal is the other way round. At any instant packets for the mesh
-//     either have all of the way or are refused. What changed numbers leave behind
-//     goes after the new is in place.
-//   - Routes by an interface that does not exist, or is down, are left out, and
-//     Changed receives when it comes. Those that are unreachable stay.
+//     the kernel refuses it in any other. While the generation stays the same, the
+//     table is unchanged and need not be read. In a new generation it is read and
+//     compared: chains, rules and sets by their handles, elements one by one.
+//   - Unreachable routes and the table are added first, then the rules and the
+//     routes through the tunnel; Remove goes the other way round. At any instant,
+//     packets for the mesh either find the complete path or are refused. What
+//     earlier numbers (marks, tables, priorities) left is removed after the new
+//     ruleset is in place.
+//   - Routes through an interface that does not exist or is down are left out, and
+//     Changed receives when it comes up. The unreachable routes stay.
 //
 // # Ownership
 //
-// Nothing is touched but the table, known by its comment: "wirespan" and the name
-// of the tunnel's interface, by which agents on one host tell theirs apart; rules
-// that equal those of a ruleset, or share priority, table and protocol static with
-// one; and in our routing table routes of protocol static that are unreachable or
-// lead to the tunnel without a gateway; in main only the ruleset's own. Anything
-// else in our places is a conflict: Apply says by which setting to avoid it, before
-// it changes anything, and Remove leaves it. Where the table is another agent's,
-// so are rules and routes with the ruleset's numbers. A process finds what an
-// earlier one left, and goes on with the routes but makes the table anew.
+// This package changes only what it owns:
+//
+//   - The table, if its comment is "wirespan" and the name of the tunnel's
+//     interface. The name tells the tables of several agents on one host apart.
+//   - Rules that equal those of a ruleset, and rules of protocol static with the
+//     priority and table of one.
+//   - Routes of protocol static in the ruleset's routing table that are unreachable,
+//     or lead to the tunnel without a gateway. In main, only the ruleset's own
+//     routes.
+//
+// Anything else in these places is a conflict. Apply returns an error that names
+// the setting to avoid it, before it changes anything; Remove leaves it alone. If
+// the table belongs to another agent, rules and routes with the ruleset's numbers
+// belong to it, too. A process finds what an earlier one left: it keeps the rules
+// and routes, and replaces the table.
 //
 // A Firewall belongs to the network namespace of the thread that called Open. It
-// keeps the rulesets that it is given: they must not change any more. Run owns
-// the goroutines, and Close what Open opened; neither changes the kernel.
+// keeps the rulesets that it is given; they must not change any more. Run owns the
+// goroutines, and Close closes what Open opened. Neither changes the kernel.
 //
 // # Limits
 //
-// All of it needs CAP_NET_ADMIN. nf_tables with family inet, sets with intervals,
-// and the modules of what the ruleset uses must be there. Before Linux 5.10, where
-// tables have no comment, one is ours if all of its chains and sets are named as in
-// the ruleset, be it another agent's. Whoever rewrites the table continually is
-// answered by one repair per Apply, not fought.
+// All of it needs CAP_NET_ADMIN. The kernel must have nf_tables with
+// family inet, sets with intervals, and the modules of the ruleset's expressions.
+// Tables have no comment before Linux 5.10. There, a table is ours if all its
+// chains and sets have the names of the ruleset's, even if another agent created
+// it. If another program rewrites the table continually, each Apply repairs it
+// once.
 //
-// Of google/nftables only package expr is used: its connection can neither mark
-// a table as ours, nor see another's owner, nor tie a transaction to a generation,
-// nor see handles, and it asks for more answers than the receive buffer holds.
+// Of google/nftables only package expr is used. Its connection can't comment a
+// table, show a table's owner, tie a transaction to a generation, or show handles,
+// and it requests more acknowledgements than fit into the receive buffer.
 package nft

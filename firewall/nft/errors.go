@@ -45,11 +45,11 @@ func explainCommit(err error, rs *firewall.Ruleset) error {
 		rule := rs.Chains[st.chain].Rules[st.rule]
 		err = fmt.Errorf("%s (%s): %w", st.what, rule, refused.err)
 		if modules := modulesOf(rule); missing && modules != "" {
-			return fmt.Errorf("%w: the kernel lacks what that needs: load the modules %s", err, modules)
+			return fmt.Errorf("%w: the kernel lacks a module that the rule needs: load %s", err, modules)
 		}
 	case missing && strings.HasPrefix(st.what, "add chain "):
 		if kind := rs.Chains[st.chain].Type; kind == firewall.TypeNAT {
-			return fmt.Errorf("%w: the kernel lacks chains of that type: load the module nft_chain_nat", err)
+			return fmt.Errorf("%w: the kernel lacks chains of type nat: load the module nft_chain_nat", err)
 		} else {
 			return fmt.Errorf("%w: the kernel lacks chains of type %s in tables of family inet", err, kind)
 		}

@@ -15,8 +15,8 @@ import (
 	"github.com/wirespan/wirespan/firewall/netlink"
 )
 
-// everything has each expression in each of its forms, in a chain where the
-// kernel allows it.
+// everything returns a ruleset with each expression in each of its forms, in
+// chains where the kernel allows it.
 func everything() firewall.Ruleset {
 	filter := []firewall.Rule{
 		{firewall.MarkIs{Mask: 0x60, Value: 0x20}, firewall.Verdict{Accept: true}},
@@ -71,7 +71,7 @@ func everything() firewall.Ruleset {
 	}
 }
 
-// What is written must be, byte for byte, what nft(8) makes of the same text.
+// Apply must write, byte for byte, what nft(8) writes for the same text.
 func TestSameAsNFT(t *testing.T) {
 	namespace(t)
 	f := open(t)
@@ -92,7 +92,7 @@ func TestSameAsNFT(t *testing.T) {
 		theirs := contents(t, f.table.nl, rs)
 		run(t, "nft", "delete", "table", "inet", rs.Table)
 		if len(ours) != len(theirs) {
-			t.Fatalf("%s: %d objects, nft makes %d", name, len(ours), len(theirs))
+			t.Fatalf("%s: %d objects, nft writes %d", name, len(ours), len(theirs))
 		}
 		for i := range ours {
 			if ours[i] != theirs[i] {
@@ -105,7 +105,7 @@ func TestSameAsNFT(t *testing.T) {
 	}
 }
 
-// contents are the kernel's expressions and declarations, and the elements.
+// contents returns the declarations, rules and elements that the kernel has.
 func contents(t *testing.T, nl *netlink.Nftables, rs firewall.Ruleset) []string {
 	t.Helper()
 	var out []string
@@ -139,7 +139,7 @@ func contents(t *testing.T, nl *netlink.Nftables, rs firewall.Ruleset) []string 
 	return out
 }
 
-// object is a set, chain or rule without handles and counts.
+// object returns a set, chain or rule as text, without handles and counts.
 func object(t *testing.T, typ uint16, attributes []byte) string {
 	t.Helper()
 	var b strings.Builder
@@ -162,7 +162,7 @@ func object(t *testing.T, typ uint16, attributes []byte) string {
 			typ == unix.NFT_MSG_GETCHAIN && (a == unix.NFTA_CHAIN_NAME || a == unix.NFTA_CHAIN_TYPE):
 			b.WriteString(netlink.Text(v) + "\n")
 		case typ == unix.NFT_MSG_GETCHAIN && (a == unix.NFTA_CHAIN_HOOK || a == unix.NFTA_CHAIN_POLICY || a == netlink.AttrChainFlags),
-			typ == unix.NFT_MSG_GETSET && a < netlink.AttrSetHandle: // newer ones say how the kernel stores it
+			typ == unix.NFT_MSG_GETSET && a < netlink.AttrSetHandle: // later attributes depend on how the kernel stores the set
 			fmt.Fprintf(&b, "  %d %x\n", a, v)
 		}
 	}

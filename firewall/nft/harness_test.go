@@ -20,8 +20,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// namespace puts the test's thread into a network namespace of its own, which
-// goes with the thread. Commands that the test starts run there.
+// namespace moves the test's thread to a new network namespace, which ends with
+// the thread. Commands that the test starts run in it.
 func namespace(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -37,11 +37,11 @@ func namespace(t testing.TB) {
 	run(t, "ip", "link", "set", "lo", "up")
 }
 
-// tunnel adds an interface that stands for the tunnel.
+// tunnel adds an interface in place of the tunnel.
 func tunnel(t testing.TB, name string) {
 	t.Helper()
 	run(t, "ip", "link", "add", name, "type", "veth", "peer", "peer-"+name)
-	for _, end := range []string{name, "peer-" + name} { // without addresses that come later
+	for _, end := range []string{name, "peer-" + name} { // the kernel would add addresses later
 		run(t, "ip", "link", "set", end, "addrgenmode", "none", "up")
 	}
 }
@@ -99,7 +99,7 @@ func generation(t testing.TB) string {
 
 const iface = "wstest0"
 
-// policy is one that uses every kind of expression but those that NAT needs.
+// policy returns a policy that uses every kind of expression but those for NAT.
 func policy(networks ...string) firewall.Policy {
 	p := firewall.Policy{
 		Numbers: firewall.DefaultNumbers(), Interface: iface, MTU: 1420,
@@ -123,7 +123,8 @@ func prefixes(all ...string) []netip.Prefix {
 	return out
 }
 
-// many are n networks, half of them IPv6, every other one next to another.
+// many returns n networks, half of them IPv6. Every second one is adjacent to its
+// predecessor.
 func many(n int) []netip.Prefix {
 	out := make([]netip.Prefix, 0, n)
 	for i := range n / 2 {
@@ -139,8 +140,8 @@ func many(n int) []netip.Prefix {
 
 var counts = regexp.MustCompile(`counter packets \d+ bytes \d+`)
 
-// kernel is what ip and nft say, without counts and what the kernel adds by
-// itself, when it likes.
+// kernel returns what ip and nft list, without counts and the kernel's own routes,
+// which may appear at any time.
 func kernel(t testing.TB) string {
 	t.Helper()
 	var b strings.Builder
@@ -156,7 +157,8 @@ func kernel(t testing.TB) string {
 	return b.String()
 }
 
-// heard is what a listener has heard so far; the kernel tells it at once.
+// heard returns the events that a listener has received. The kernel delivers them
+// with the change.
 func heard(t testing.TB, l *os.File) []netlink.Message {
 	t.Helper()
 	raw, err := l.SyscallConn()

@@ -9,7 +9,7 @@ import (
 	"github.com/wirespan/wirespan/firewall/netlink"
 )
 
-// What others do must be mended, and nothing else be touched.
+// Apply repairs all damage by others, and then has nothing left to do.
 func TestHeal(t *testing.T) {
 	namespace(t)
 	tunnel(t, iface)
@@ -59,7 +59,7 @@ func TestHeal(t *testing.T) {
 	}
 }
 
-// A process that finds the table of another, who lives no more, makes it anew.
+// A new process replaces the table of an earlier one, which was killed.
 func TestFreshProcess(t *testing.T) {
 	namespace(t)
 	tunnel(t, iface)
@@ -68,7 +68,7 @@ func TestFreshProcess(t *testing.T) {
 	run(t, "nft", "add rule inet wirespan guard accept")
 	var second *Firewall
 	interim := interimOf(&rs)
-	for range 2 { // killed while it replaced the table, or before that came back
+	for range 2 { // killed while it replaced the table, with the table there or not
 		if err := open(t).table.create(&interim); err != nil {
 			t.Fatal(err)
 		}
@@ -80,7 +80,7 @@ func TestFreshProcess(t *testing.T) {
 		}
 		g, err := second.table.generation()
 		if err != nil || second.table.cache == nil || second.table.cache.generation != g {
-			t.Errorf("in generation %d, %+v is known, %v", g, second.table.cache, err)
+			t.Errorf("in generation %d, the cache is %+v, %v", g, second.table.cache, err)
 		}
 		run(t, "nft", "flush", "ruleset")
 	}
@@ -89,7 +89,7 @@ func TestFreshProcess(t *testing.T) {
 	unchanged(t, func() { apply(t, second, rs) })
 }
 
-// Somebody deletes one end of an interval, which nft(8) never does.
+// Another program deletes one end of an interval, which nft(8) never does.
 func TestHalfInterval(t *testing.T) {
 	namespace(t)
 	f, other := open(t), open(t)
@@ -105,6 +105,6 @@ func TestHalfInterval(t *testing.T) {
 		t.Fatal(err)
 	}
 	apply(t, f, rs)
-	rs.Routes = rs.Routes[2:] // there is no interface
+	rs.Routes = rs.Routes[2:] // the interface does not exist
 	expect(t, rs)
 }

@@ -9,9 +9,10 @@ import (
 	"github.com/wirespan/wirespan/firewall/netlink"
 )
 
-// installed lists the rulesets that may be in the kernel, whole or in part: that
-// of the last Apply, those of failed ones since, and Config.Previous. It decides
-// which rules, routes and tables belong to this agent, and holds footprints only.
+// installed lists the rulesets that may be in the kernel, whole or in part: those
+// of the last successful Apply and of failed ones since, and Config.Previous. It
+// decides which rules, routes and tables belong to this agent, and holds only
+// footprints.
 type installed []firewall.Ruleset
 
 // add notes that rs may be in the kernel from now on.

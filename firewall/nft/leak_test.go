@@ -10,8 +10,9 @@ import (
 	"github.com/wirespan/wirespan/firewall"
 )
 
-// While the table is replaced again and again, and numbers and elements change, nothing for
-// the mesh may leave by a link. In the end it does, to show that this was looked at.
+// While the table is replaced again and again, and numbers and elements change, no
+// packet for the mesh may leave by a link. After Remove one does, which shows that
+// the test would see it.
 func TestNoLeakWhileReplacing(t *testing.T) {
 	namespace(t)
 	tunnel(t, "wan0")
@@ -62,16 +63,16 @@ func TestNoLeakWhileReplacing(t *testing.T) {
 	if err := f.Remove(first); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // the first may only tell of an earlier one that was refused
+	for range 2 { // the first may only return the error of an earlier one
 		_, _ = conn.Write([]byte("plain"))
 	}
 	if received(leaks) == 0 {
-		t.Error("without any rules nothing was seen, either")
+		t.Error("after Remove no packet was seen, either")
 	}
 	_ = conn.Close()
 }
 
-// listenOn gets the IPv4 packets that an interface receives.
+// listenOn opens a socket for the IPv4 packets that an interface receives.
 func listenOn(t *testing.T, name string) int {
 	t.Helper()
 	const ip = unix.ETH_P_IP>>8 | unix.ETH_P_IP&0xff<<8

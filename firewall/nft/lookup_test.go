@@ -26,7 +26,7 @@ func TestLookup(t *testing.T) {
 		return v
 	}
 	if v := ask("10.1.0.1", ""); v.Table || v.Rule || v.Routed || v.Marked.Interface != "wan0" || v.Marked.Gateway.String() != "192.0.2.2" {
-		t.Errorf("without anything: %+v", v)
+		t.Errorf("before Apply: %+v", v)
 	}
 	apply(t, f, rs)
 	wan := RouteView{Type: "unicast", Table: firewall.RouteMain, Interface: "wan0", Gateway: netip.MustParseAddr("192.0.2.2"), Source: netip.MustParseAddr("192.0.2.1")}

@@ -7,7 +7,7 @@ import (
 	"github.com/wirespan/wirespan/firewall"
 )
 
-// openAfter is a process of a node that had applied something before.
+// openAfter opens a Firewall of a process after one that applied a ruleset.
 func openAfter(t *testing.T, previous firewall.Ruleset) *Firewall {
 	t.Helper()
 	f, err := Open(Config{Previous: previous})
@@ -18,7 +18,7 @@ func openAfter(t *testing.T, previous firewall.Ruleset) *Firewall {
 	return f
 }
 
-// same fails if the kernel is not what it was.
+// same fails if the kernel has changed.
 func same(t *testing.T, what, before string) {
 	t.Helper()
 	if now := kernel(t); now != before {
@@ -26,13 +26,13 @@ func same(t *testing.T, what, before string) {
 	}
 }
 
-// A second agent with the same names is refused before it changes anything, and
-// whatever it does then leaves the first one's alone.
+// A second agent with the same names is refused before it changes anything. What
+// it does after that leaves alone what the first one installed.
 func TestTwoAgents(t *testing.T) {
 	namespace(t)
 	tunnel(t, iface)
 	first := firewall.Compile(policy("10.1.0.0/16", "fd01::/48"))
-	for _, up := range []bool{true, false} { // the first one's tunnel
+	for _, up := range []bool{true, false} { // the first agent's tunnel
 		if !up {
 			run(t, "ip", "link", "del", iface)
 		}
@@ -82,7 +82,7 @@ func TestTwoAgents(t *testing.T) {
 	}
 }
 
-// A node whose interface got another name finds what it had left.
+// After its interface was renamed, a node finds what it had installed before.
 func TestInterfaceRenamed(t *testing.T) {
 	namespace(t)
 	tunnel(t, iface)
@@ -94,7 +94,7 @@ func TestInterfaceRenamed(t *testing.T) {
 	oldInterim := interimOf(&old)
 	left := func() {
 		apply(t, open(t), old)
-		if err := open(t).table.create(&oldInterim); err != nil { // it was killed
+		if err := open(t).table.create(&oldInterim); err != nil { // as if it was killed
 			t.Fatal(err)
 		}
 		if s := run(t, "nft", "list", "ruleset"); strings.Count(s, `comment "wirespan wsold0"`) != 2 {
@@ -127,9 +127,9 @@ func TestInterfaceRenamed(t *testing.T) {
 	unchanged(t, func() { apply(t, f, now) })
 }
 
-// Another's table in place of the bridge is a conflict only where there is
-// something to bridge, and is never touched.
-func TestForeignBridge(t *testing.T) {
+// A table of others in place of the interim table is a conflict only if an interim
+// table is needed, and is never changed.
+func TestForeignInterimTable(t *testing.T) {
 	namespace(t)
 	tunnel(t, iface)
 	rs := firewall.Compile(policy("10.1.0.0/16"))
@@ -147,7 +147,7 @@ func TestForeignBridge(t *testing.T) {
 			if err := f.Apply(firewall.Compile(p)); err == nil || !strings.Contains(err.Error(), "wirespan_next") || !strings.Contains(err.Error(), "firewall.table") {
 				t.Errorf("error %v", err)
 			}
-			same(t, "a bridge of others", before)
+			same(t, "an interim table of others", before)
 		}
 		if err := f.Remove(changed); err != nil {
 			t.Error(err)
@@ -159,7 +159,8 @@ func TestForeignBridge(t *testing.T) {
 	}
 }
 
-// The table goes and another agent's comes: that is told, and left alone.
+// The table is deleted, and another agent creates one of the same name: Apply
+// returns an error, and changes nothing.
 func TestTakenTable(t *testing.T) {
 	namespace(t)
 	tunnel(t, iface)

@@ -54,7 +54,8 @@ func TestReversePath(t *testing.T) {
 	}
 }
 
-// site has networks behind two interfaces, and the Internet behind a third.
+// site adds two interfaces with networks behind them, and a third with the default
+// route.
 func site(t *testing.T) {
 	t.Helper()
 	tunnel(t, iface)
@@ -139,7 +140,7 @@ func TestForwardingIPv6(t *testing.T) {
 	}
 }
 
-// Kernels without force_forwarding have only a setting for all.
+// Kernels without force_forwarding have only one setting for all interfaces.
 func TestForwardingIPv6All(t *testing.T) {
 	namespace(t)
 	site(t)

@@ -36,7 +36,7 @@ func TestChanged(t *testing.T) {
 		select {
 		case <-f.Changed():
 		case <-time.After(10 * time.Second):
-			t.Error("nobody heard of", harm)
+			t.Error("no notification after", harm)
 		}
 		if strings.Contains(harm, "lookup 7") {
 			run(t, "ip", "rule", "del", "priority", "32500", "fwmark", "1")
@@ -49,7 +49,7 @@ func TestChanged(t *testing.T) {
 	}
 }
 
-// What this process does itself, or others elsewhere, is no news.
+// Changes by this process, and changes of others elsewhere, are not notified.
 func TestOwnChangesAreSilent(t *testing.T) {
 	namespace(t)
 	tunnel(t, iface)
@@ -70,7 +70,7 @@ func TestOwnChangesAreSilent(t *testing.T) {
 	}
 	for _, l := range f.watcher.listeners {
 		if m := heard(t, l.file); len(m) > 0 {
-			t.Errorf("heard of its own: %+v", m[0])
+			t.Errorf("received an event of its own: %+v", m[0])
 		}
 	}
 	apply(t, f, rs)
@@ -84,7 +84,7 @@ func TestOwnChangesAreSilent(t *testing.T) {
 	for _, l := range f.watcher.listeners {
 		for _, m := range heard(t, l.file) {
 			if l.concerns(f.watcher.targets.Load(), m) {
-				t.Errorf("heard of another's: %+v", m)
+				t.Errorf("an unrelated change is relevant: %+v", m)
 			}
 		}
 	}
