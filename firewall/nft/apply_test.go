@@ -59,7 +59,7 @@ func unchanged(t *testing.T, do func()) {
 		t.Errorf("was:\n%s\nis:\n%s", before, now)
 	}
 	for _, m := range heard(t, l) {
-		if r, ok := netlink.ParseRoute(m); !ok || r.Protocol != unix.RTPROT_KERNEL {
+		if !byKernel(m) {
 			t.Errorf("routing was changed: %+v", m)
 		}
 	}

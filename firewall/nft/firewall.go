@@ -112,7 +112,7 @@ func (f *Firewall) Remove(rs firewall.Ruleset) error {
 	defer f.mu.Unlock()
 	f.installed.add(&rs)
 	f.watcher.watch(nil)
-	if err := f.table.forgetConflicting(); err != nil {
+	if err := f.table.forgetOtherAgents(); err != nil {
 		return err
 	}
 	unreachable, rest, err := f.routing.planRemoval()

@@ -187,3 +187,10 @@ func heard(t testing.TB, l *os.File) []netlink.Message {
 		}
 	}
 }
+
+// byKernel reports whether the kernel itself caused an event, as when an interface
+// comes up. Such events may arrive at any time.
+func byKernel(m netlink.Message) bool {
+	r, ok := netlink.ParseRoute(m)
+	return ok && r.Protocol == unix.RTPROT_KERNEL || m.Type == unix.RTM_NEWLINK
+}

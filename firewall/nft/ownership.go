@@ -59,7 +59,7 @@ func (t *table) checkConflicts(rs *firewall.Ruleset) error {
 	if t.cache != nil && len(*t.installed) == 1 && sameTableShape(&t.cache.ruleset, rs) {
 		return nil
 	}
-	if err := t.forgetConflicting(); err != nil {
+	if err := t.forgetOtherAgents(); err != nil {
 		return err
 	}
 	err := t.transact(func(uint32) error {
@@ -77,10 +77,10 @@ func (t *table) checkConflicts(rs *firewall.Ruleset) error {
 	return ignore(err, errNoNftables)
 }
 
-// forgetConflicting drops from the installed rulesets those whose table belongs
+// forgetOtherAgents drops from the installed rulesets those whose table belongs
 // to another agent. Apply refused them, so rules and routes with their numbers
 // belong to that agent, too.
-func (t *table) forgetConflicting() error {
+func (t *table) forgetOtherAgents() error {
 	var kept installed
 	err := t.transact(func(uint32) error {
 		kept = make(installed, 0, len(*t.installed))
