@@ -8,7 +8,7 @@ import (
 )
 
 func TestNumbersCheck(t *testing.T) {
-	if err := DefaultNumbers().Check(); err != nil {
+	if err := testNumbers().Check(); err != nil {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct {
@@ -38,7 +38,7 @@ func TestNumbersCheck(t *testing.T) {
 		{"priority of table main", func(n *Numbers) { n.RulePriority = 32766 }, "firewall.rulePriority: 32766 is not from 1 to 32765"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			n := DefaultNumbers()
+			n := testNumbers()
 			tt.change(&n)
 			if err := n.Check(); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, want %q", err, tt.want)

@@ -9,7 +9,10 @@ import (
 
 func ExamplePolicy_Explain() {
 	p := firewall.Policy{
-		Numbers: firewall.DefaultNumbers(), Interface: "wirespan0", MTU: 1420,
+		Numbers: firewall.Numbers{
+			Table: "wirespan", EncryptedMark: 0x20, TunnelMark: 0x40, Mask: 0x60, RoutingTable: 180, RulePriority: 32500,
+		},
+		Interface: "wirespan0", MTU: 1420,
 		Routed: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")},
 	}
 	q := firewall.Query{
@@ -29,8 +32,13 @@ func ExamplePolicy_Explain() {
 }
 
 func ExampleCompile() {
-	p := firewall.Policy{Numbers: firewall.DefaultNumbers(), Interface: "wirespan0", MTU: 1420}
-	p.Routed = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("192.0.2.7/32")}
+	p := firewall.Policy{
+		Numbers: firewall.Numbers{
+			Table: "wirespan", EncryptedMark: 0x20, TunnelMark: 0x40, Mask: 0x60, RoutingTable: 180, RulePriority: 32500,
+		},
+		Interface: "wirespan0", MTU: 1420,
+		Routed: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("192.0.2.7/32")},
+	}
 	rs := firewall.Compile(p)
 	fmt.Print(rs.Sets[0])
 	fmt.Println(rs.Routes[0])

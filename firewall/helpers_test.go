@@ -10,8 +10,12 @@ import (
 
 var subnet = netip.MustParsePrefix("fd5a:1b2c:3d4e:5f02::/64")
 
+func testNumbers() Numbers {
+	return Numbers{Table: "wirespan", EncryptedMark: 0x20, TunnelMark: 0x40, Mask: 0x60, RoutingTable: 180, RulePriority: 32500}
+}
+
 func testPolicy() Policy {
-	return Policy{Numbers: DefaultNumbers(), Interface: "wirespan0", MTU: 1420, Subnet: subnet}
+	return Policy{Numbers: testNumbers(), Interface: "wirespan0", MTU: 1420, Subnet: subnet}
 }
 
 // largePolicy routes n networks, one in ten of them IPv6, and masquerades and

@@ -80,7 +80,7 @@ func TestCommandsAreIP(t *testing.T) {
 func TestTableNames(t *testing.T) {
 	privileged(t)
 	for _, name := range []string{"a", "A9", "wirespan", "mesh-2", "a_b.c", "filter", "nat", "tunnel", "default"} {
-		n := DefaultNumbers()
+		n := testNumbers()
 		n.Table = name
 		if err := n.Check(); err != nil {
 			t.Error(err)

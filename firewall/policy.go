@@ -14,14 +14,6 @@ type Numbers struct {
 	RulePriority  int
 }
 
-// DefaultNumbers are KubeSpan's, and the table's own name.
-func DefaultNumbers() Numbers {
-	return Numbers{
-		Table: "wirespan", EncryptedMark: 0x20, TunnelMark: 0x40, Mask: 0x60,
-		RoutingTable: 180, RulePriority: 32500,
-	}
-}
-
 // Policy is everything that routing and filtering depend on, at one moment.
 // Prefixes are masked; lists of them are sorted (IPv4 first) and disjoint.
 type Policy struct {

@@ -194,7 +194,7 @@ func TestNumbersChange(t *testing.T) {
 	if now := kernel(t); strings.Contains(now, "wirespan {") || strings.Contains(now, "180") || strings.Contains(now, "fd12:") {
 		t.Errorf("the earlier ruleset is still there:\n%s", now)
 	}
-	p.Numbers = firewall.DefaultNumbers()
+	p.Numbers = numbers
 	again, err := Open(Config{Previous: second}) // as after a restart
 	if err != nil {
 		t.Fatal(err)

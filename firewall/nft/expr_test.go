@@ -83,7 +83,7 @@ func TestSameAsNFT(t *testing.T) {
 	accepted.Masquerade = prefixes("192.0.2.0/24", "2001:db8::/32")
 	accepted.NoDefault4, accepted.NoDefault6 = true, true
 	policies["ingress accepted"] = firewall.Compile(accepted)
-	policies["nothing"] = firewall.Compile(firewall.Policy{Numbers: firewall.DefaultNumbers(), Interface: iface, MTU: 1420})
+	policies["nothing"] = firewall.Compile(firewall.Policy{Numbers: numbers, Interface: iface, MTU: 1420})
 	for name, rs := range policies {
 		apply(t, f, rs)
 		ours := contents(t, f.table.nl, rs)

@@ -99,10 +99,14 @@ func generation(t testing.TB) string {
 
 const iface = "wstest0"
 
+var numbers = firewall.Numbers{
+	Table: "wirespan", EncryptedMark: 0x20, TunnelMark: 0x40, Mask: 0x60, RoutingTable: 180, RulePriority: 32500,
+}
+
 // policy returns a policy that uses every kind of expression but those for NAT.
 func policy(networks ...string) firewall.Policy {
 	p := firewall.Policy{
-		Numbers: firewall.DefaultNumbers(), Interface: iface, MTU: 1420,
+		Numbers: numbers, Interface: iface, MTU: 1420,
 		Subnet:         netip.MustParsePrefix("fd12:3456:789a:bc02::/64"),
 		ReturnByTunnel: true,
 		Ingress: firewall.Ingress{Default: firewall.ActionBlock, Rules: []firewall.IngressRule{

@@ -19,7 +19,7 @@ func TestLookup(t *testing.T) {
 	f := open(t)
 	ask := func(address, from string) KernelView {
 		t.Helper()
-		v, err := f.Lookup(context.Background(), Query{Numbers: firewall.DefaultNumbers(), Destination: netip.MustParseAddr(address), From: from})
+		v, err := f.Lookup(context.Background(), Query{Numbers: numbers, Destination: netip.MustParseAddr(address), From: from})
 		if err != nil {
 			t.Fatal(err)
 		}

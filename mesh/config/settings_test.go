@@ -47,7 +47,7 @@ func TestDefaults(t *testing.T) {
 		Backend: config.BackendAuto, ListenPort: 51820, InterfaceName: "wirespan0",
 		MachineType: mesh.MachineUnknown, AnnounceAsMember: true, DiscoveryListen: ":51820",
 		Logging:  config.Logging{Level: "info"},
-		Firewall: config.Firewall{Enabled: true, Numbers: firewall.DefaultNumbers()},
+		Firewall: config.Firewall{Enabled: true, Numbers: firewall.Numbers{Table: "wirespan", EncryptedMark: 0x20, TunnelMark: 0x40, Mask: 0x60, RoutingTable: 180, RulePriority: 32500}},
 		Ingress:  config.Ingress{Default: firewall.ActionAccept},
 	}
 	if !reflect.DeepEqual(c.Wirespan, want) {

@@ -15,7 +15,7 @@ func TestPolicyFileIsSmall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := firewall.Policy{Numbers: firewall.DefaultNumbers(), Interface: "wirespan0", MTU: 1420}
+	p := firewall.Policy{Numbers: firewall.Numbers{Table: "wirespan", EncryptedMark: 0x20, TunnelMark: 0x40, Mask: 0x60, RoutingTable: 180, RulePriority: 32500}, Interface: "wirespan0", MTU: 1420}
 	var sources []netip.Prefix
 	for i := range 1 << 16 {
 		sources = append(sources, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 1}), 32))
