@@ -11,7 +11,7 @@ import (
 
 var benchSizes = []int{10, 100, 1000, 10_000}
 
-// The list is checked as well, since Compile alone only divides it.
+// Check is included, because Compile alone only splits the list.
 func BenchmarkCompile(b *testing.B) {
 	for _, n := range benchSizes {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
@@ -39,7 +39,7 @@ func BenchmarkText(b *testing.B) {
 	}
 }
 
-// One prefix in the middle is another.
+// Replaces one prefix in the middle.
 func BenchmarkDiff(b *testing.B) {
 	for _, n := range benchSizes {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
@@ -57,7 +57,7 @@ func BenchmarkDiff(b *testing.B) {
 	}
 }
 
-// Ten rules whose sources are n networks each, none of which is the packet's.
+// Ten rules with n networks as sources each; none contains the packet's source.
 func BenchmarkMatcher(b *testing.B) {
 	for _, n := range benchSizes {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

@@ -10,15 +10,16 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// Limits of what a policy may hold.
+// Limits of a policy.
 const (
 	maxTableName    = 31
-	minMTU          = 1280 // IPv6 needs it
+	minMTU          = 1280 // the least that IPv6 allows
 	maxMTU          = 65535
-	maxRulePriority = 32765 // 32766 is the main table's
+	maxRulePriority = 32765 // the rule of table main has 32766
 )
 
-// Check says what is wrong with the numbers, by the names of their settings.
+// Check returns an error for the first number that is not valid. It names the
+// setting.
 func (n Numbers) Check() error {
 	if err := checkTable(n.Table); err != nil {
 		return err
@@ -35,16 +36,16 @@ func (n Numbers) Check() error {
 		}
 	}
 	if n.EncryptedMark == n.TunnelMark {
-		return fmt.Errorf("firewall.tunnelMark: %#x is firewall.encryptedMark, too; they must differ", n.TunnelMark)
+		return fmt.Errorf("firewall.tunnelMark: %#x equals firewall.encryptedMark; the two marks must differ", n.TunnelMark)
 	}
 	switch t := n.RoutingTable; {
 	case t < 1 || int64(t) > 1<<32-1:
-		return fmt.Errorf("firewall.routingTable: %d is no routing table; choose one from 1 to 4294967295", t)
+		return fmt.Errorf("firewall.routingTable: %d is not a routing table; choose one from 1 to 4294967295", t)
 	case t >= 253 && t <= 255:
-		return fmt.Errorf("firewall.routingTable: %d is the system's (253 default, 254 main, 255 local); choose another", t)
+		return fmt.Errorf("firewall.routingTable: %d is reserved by the system (253 default, 254 main, 255 local); choose another", t)
 	}
 	if n.RulePriority < 1 || n.RulePriority > maxRulePriority {
-		return fmt.Errorf("firewall.rulePriority: %d is not from 1 to %d; the rule must come before that of the main table", n.RulePriority, maxRulePriority)
+		return fmt.Errorf("firewall.rulePriority: %d is not from 1 to %d; the rule must precede that of table main", n.RulePriority, maxRulePriority)
 	}
 	return nil
 }
@@ -56,7 +57,7 @@ func checkTable(name string) error {
 	case len(name) > maxTableName:
 		return fmt.Errorf("firewall.table: %.100q has more than %d characters", name, maxTableName)
 	case !letter(name[0]) || strings.ContainsFunc(name, func(r rune) bool { return r > 'z' || !nameByte(byte(r)) }):
-		return fmt.Errorf("firewall.table: %q is no nftables name: a letter, then letters, digits, '_', '-' and '.'", name)
+		return fmt.Errorf("firewall.table: %q is not a valid nftables name; use a letter, then letters, digits, '_', '-' and '.'", name)
 	case slices.Contains(strings.Fields(nftKeywords), name):
 		return fmt.Errorf("firewall.table: %q is a keyword of nft; choose another name", name)
 	}
@@ -69,8 +70,9 @@ func nameByte(b byte) bool {
 	return letter(b) || '0' <= b && b <= '9' || strings.IndexByte("_-.", b) >= 0
 }
 
-// Check says what is wrong with the policy. What a user wrote is named as in
-// the configuration; the rest can only be wrong by a mistake of the caller.
+// Check returns an error for the first part of the policy that is not valid. It
+// names settings as in the configuration. What no setting determines can only be
+// wrong by a mistake of the caller.
 func (p Policy) Check() error {
 	if err := p.Numbers.Check(); err != nil {
 		return err
@@ -82,7 +84,7 @@ func (p Policy) Check() error {
 	case p.MTU < minMTU || p.MTU > maxMTU:
 		return fmt.Errorf("mtu: %d is not from %d to %d", p.MTU, minMTU, maxMTU)
 	case p.Subnet.IsValid() && (!p.Subnet.Addr().Is6() || p.Subnet != p.Subnet.Masked()):
-		return fmt.Errorf("the cluster's network %v is no IPv6 network", p.Subnet)
+		return fmt.Errorf("the cluster's network %v is not an IPv6 network", p.Subnet)
 	}
 	if err := checkNetworks("routed networks", p.Routed); err != nil {
 		return err
@@ -104,7 +106,7 @@ func (p Policy) Check() error {
 	return p.Ingress.Check()
 }
 
-// Check says what is wrong with the rules.
+// Check returns an error for the first rule or action that is not valid.
 func (in *Ingress) Check() error {
 	if !slices.Contains([]Action{"", ActionAccept, ActionBlock}, in.Default) {
 		return fmt.Errorf("ingress: default action %q is neither %q nor %q", in.Default, ActionAccept, ActionBlock)
@@ -113,13 +115,13 @@ func (in *Ingress) Check() error {
 		what := fmt.Sprintf("ingress rule %q", r.Name)
 		switch {
 		case r.Protocol.Number() == 0:
-			return fmt.Errorf("%s: protocol %q is none of tcp, udp, icmp, icmpv6", what, r.Protocol)
+			return fmt.Errorf("%s: protocol %q is not one of tcp, udp, icmp, icmpv6", what, r.Protocol)
 		case len(r.Ports) > 0 && !r.Protocol.hasPorts():
 			return fmt.Errorf("%s: %s has no ports", what, r.Protocol)
 		}
 		for _, ports := range r.Ports {
 			if ports.From > ports.To {
-				return fmt.Errorf("%s: ports %v end before they begin", what, ports)
+				return fmt.Errorf("%s: port range %v ends before it begins", what, ports)
 			}
 		}
 		if err := checkNetworks(what, r.Sources); err != nil {
@@ -129,16 +131,17 @@ func (in *Ingress) Check() error {
 	return nil
 }
 
-// checkNetworks reports what keeps a list from being a set's elements.
+// checkNetworks returns an error if a list is not sorted and disjoint, as the
+// elements of a set have to be.
 func checkNetworks(what string, l []netip.Prefix) error {
 	for i, n := range l {
 		switch {
 		case !n.IsValid() || n != n.Masked() || n.Addr().Is4In6():
-			return fmt.Errorf("%s: %v is no network", what, n)
+			return fmt.Errorf("%s: %v is not a network", what, n)
 		case i > 0 && n.Overlaps(l[i-1]):
 			return fmt.Errorf("%s: %v and %v overlap", what, l[i-1], n)
 		case i > 0 && !before(l[i-1], n):
-			return fmt.Errorf("%s: %v comes before %v", what, l[i-1], n)
+			return fmt.Errorf("%s: %v is listed before %v", what, l[i-1], n)
 		}
 	}
 	return nil

@@ -5,8 +5,8 @@ import (
 	"sort"
 )
 
-// Room for headers in a TCP segment through the tunnel, as in Talos: IP, TCP
-// and its timestamps.
+// Headers of a TCP segment in the tunnel, in bytes, as Talos counts them: IP, TCP
+// and the timestamp option.
 const (
 	overhead4 = 20 + 20 + 12
 	overhead6 = 40 + 20 + 12
@@ -20,7 +20,7 @@ var (
 	multicast6 = netip.MustParsePrefix("ff00::/8")
 )
 
-// Compile says what has to be in the kernel for p, which p.Check accepts.
+// Compile returns the ruleset that implements p. p.Check must have accepted p.
 func Compile(p Policy) Ruleset {
 	c := compiler{&p}
 	routed4, routed6 := families(p.Routed)
@@ -53,7 +53,7 @@ func Compile(p Policy) Ruleset {
 	return rs
 }
 
-// RoutedSet is the name of the set of routed networks.
+// RoutedSet returns the name of the set of routed networks of an IP version.
 func RoutedSet(v6 bool) string {
 	if v6 {
 		return "routed6"
@@ -61,18 +61,18 @@ func RoutedSet(v6 bool) string {
 	return "routed4"
 }
 
-// families divides a sorted list into IPv4 and IPv6.
+// families splits a sorted list into IPv4 and IPv6.
 func families(l []netip.Prefix) (v4, v6 []netip.Prefix) {
 	n := sort.Search(len(l), func(i int) bool { return l[i].Addr().Is6() })
 	return l[:n:n], l[n:]
 }
 
-// compiler makes the chains of a policy.
+// compiler builds the chains, rules and routes of a policy.
 type compiler struct{ p *Policy }
 
-// tracked reports whether connections from the tunnel are marked as such. Hosts
-// in IPv6 networks behind this node need that to reply to mesh addresses, which
-// no set of routed networks has.
+// tracked reports whether connections from the tunnel get a connection mark. Hosts
+// in IPv6 networks behind this node need it to reply to mesh addresses, because no
+// set of routed networks contains these.
 func (p *Policy) tracked() bool {
 	_, forwarded6 := families(p.Forwarded)
 	return p.ReturnByTunnel || len(p.Masquerade) > 0 || len(forwarded6) > 0
@@ -88,10 +88,10 @@ func (c compiler) notFromTunnel() Expr { return Interface{Not: true, Name: c.p.I
 func (c compiler) intoTunnel() Expr    { return Interface{Out: true, Name: c.p.Interface} }
 func (c compiler) notIntoTunnel() Expr { return Interface{Out: true, Not: true, Name: c.p.Interface} }
 
-// preraw keeps everybody on a link from using mesh addresses. It sees packets
-// before DNAT, so that this node may publish a peer's service on a link. Where
-// connections are tracked it runs after that, and hosts behind this node may
-// reply to mesh addresses.
+// preraw drops packets from a link that use mesh addresses. It runs before DNAT,
+// so that this node may publish a peer's service on a link. If connections are
+// tracked, it runs after connection tracking, and hosts behind this node may reply
+// to mesh addresses.
 func (c compiler) preraw() Chain {
 	ch := Chain{Name: "preraw", Type: TypeFilter, Hook: HookPrerouting, Priority: PriorityRaw, Rules: []Rule{
 		{c.fromTunnel(), accept},
@@ -106,8 +106,8 @@ func (c compiler) preraw() Chain {
 	return ch
 }
 
-// prerouting marks what is forwarded into the tunnel. For what is delivered
-// here the mark means nothing: table local comes first.
+// prerouting marks packets that are to be forwarded into the tunnel. On packets
+// for this node the mark has no effect, because table local precedes all rules.
 func (c compiler) prerouting() Chain {
 	ch := Chain{Name: "prerouting", Type: TypeFilter, Hook: HookPrerouting, Priority: PriorityFilter, Rules: []Rule{
 		{c.encrypted(), accept},
@@ -118,20 +118,20 @@ func (c compiler) prerouting() Chain {
 			Rule{c.fromTunnel(), Direction{}, SetMark{CT: true, Mask: c.p.Mask, Value: c.p.TunnelMark}},
 			Rule{c.notFromTunnel(), Direction{Reply: true}, c.connectionMarked(), c.markForTunnel(), accept})
 	}
-	if c.p.ReturnByTunnel { // a peer that goes past the tunnel from now on gets replies there
+	if c.p.ReturnByTunnel { // if a peer starts to bypass the tunnel, replies to it do, too
 		ch.Rules = append(ch.Rules, Rule{c.notFromTunnel(), Direction{}, c.connectionMarked(), SetMark{CT: true, Mask: c.p.Mask}})
 	}
 	ch.Rules = append(ch.Rules, c.markRouted()...)
 	return ch
 }
 
-// outgoing marks what local processes send into the tunnel. Its type makes the
-// kernel look up the route again.
+// outgoing marks packets that local processes send into the tunnel. A chain of type
+// route makes the kernel look up the route again.
 func (c compiler) outgoing() Chain {
 	ch := Chain{Name: "outgoing", Type: TypeRoute, Hook: HookOutput, Priority: PriorityFilter, Rules: []Rule{
 		{c.encrypted(), accept},
 		{Interface{Out: true, Name: "lo"}, accept},
-		// To a peer on the same link: without this, the link loses neighbours.
+		// A peer may be a neighbour on a link, which must still be able to resolve it.
 		{NeighbourDiscovery{}, accept},
 	}}
 	if c.p.tracked() {
@@ -148,8 +148,8 @@ func (c compiler) markRouted() []Rule {
 	}
 }
 
-// guard is the kill switch: what belongs into the tunnel leaves by it or not at
-// all, whatever routes others made.
+// guard is the kill switch: packets that belong into the tunnel leave through it
+// or not at all, whatever other routes the host has.
 func (c compiler) guard() Chain {
 	ch := Chain{Name: "guard", Type: TypeFilter, Hook: HookPostrouting, Priority: PriorityFilter, Rules: []Rule{
 		{c.encrypted(), accept},
@@ -157,9 +157,9 @@ func (c compiler) guard() Chain {
 		{c.intoTunnel(), accept},
 		{Interface{Out: true, Name: "lo"}, accept},
 		{NeighbourDiscovery{}, accept},
-		// No mesh owns multicast, and the kernel's own reports of groups (IGMP, MLD)
-		// come with a mark that is what a field in the same place held: see
-		// reserved_tailroom in struct sk_buff.
+		// Multicast is never routed into the mesh. The kernel's own IGMP and MLD reports
+		// may carry any mark, because the field shares its memory with
+		// reserved_tailroom (struct sk_buff).
 		{Address{Prefix: multicast4}, accept},
 		{Address{Prefix: multicast6}, accept},
 	}}
@@ -173,7 +173,8 @@ func (c compiler) guard() Chain {
 	return ch
 }
 
-// masquerade hides the mesh from networks behind this node.
+// masquerade replaces the source of packets from the mesh to some networks behind
+// this node by an address of this node.
 func (c compiler) masquerade() Chain {
 	return Chain{Name: "masquerading", Type: TypeNAT, Hook: HookPostrouting, Priority: PrioritySrcNAT, Rules: []Rule{
 		{c.connectionMarked(), c.notIntoTunnel(), InSet{Set: "masquerade4"}, Masquerade{}},
@@ -181,9 +182,9 @@ func (c compiler) masquerade() Chain {
 	}}
 }
 
-// clamp makes TCP segments fit through the tunnel. It sees all SYNs that go into
-// the tunnel, also replies to addresses that are not routed, and all that come
-// out of it, also for this node.
+// clamp limits the MSS of TCP connections to what fits into the tunnel. It sees all
+// SYNs that go into the tunnel, including replies to addresses that are not routed,
+// and all that come out of it, including those for this node.
 func (c compiler) clamp() Chain {
 	return Chain{Name: "clamp", Rules: []Rule{
 		{Family{}, ClampMSS{uint16(c.p.MTU - overhead4)}},

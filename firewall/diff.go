@@ -5,9 +5,9 @@ import (
 	"slices"
 )
 
-// Diff says which prefixes turn old into new. Both are sorted and disjoint, and
-// so are the results; what is removed may overlap what is added, and has to go
-// first.
+// Diff returns the prefixes to add and to remove to turn old into new. Arguments
+// and results are sorted and disjoint. A removed prefix may overlap an added one,
+// so prefixes must be removed first.
 func Diff(old, new []netip.Prefix) (add, remove []netip.Prefix) {
 	for len(old) > 0 && len(new) > 0 {
 		switch o, n := old[0], new[0]; {
@@ -22,7 +22,8 @@ func Diff(old, new []netip.Prefix) (add, remove []netip.Prefix) {
 	return append(add, new...), append(remove, old...)
 }
 
-// before orders masked prefixes. It is several times as fast as Prefix.Compare.
+// before reports whether a sorts before b; both are masked. It is several times as
+// fast as Prefix.Compare.
 func before(a, b netip.Prefix) bool {
 	if c := a.Addr().Compare(b.Addr()); c != 0 {
 		return c < 0
@@ -30,7 +31,7 @@ func before(a, b netip.Prefix) bool {
 	return a.Bits() < b.Bits()
 }
 
-// SameShape reports whether the two differ in nothing but elements of sets.
+// SameShape reports whether two rulesets differ in nothing but elements of sets.
 func (rs Ruleset) SameShape(other Ruleset) bool {
 	return rs.Table == other.Table &&
 		slices.EqualFunc(rs.Sets, other.Sets, func(a, b Set) bool { return a.Name == b.Name && a.IPv6 == b.IPv6 }) &&

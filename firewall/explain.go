@@ -6,31 +6,31 @@ import (
 	"slices"
 )
 
-// Path is where a packet ends up, by these rules or by the kernel's.
+// Path is where a packet goes, by the policy or by what the kernel has.
 type Path string
 
 // Paths.
 const (
 	PathLocal   Path = "local"   // delivered on this node
 	PathTunnel  Path = "tunnel"  // into the tunnel
-	PathBypass  Path = "bypass"  // past the tunnel, as the main routing table has it
-	PathRefused Path = "refused" // nowhere: unreachable or dropped
+	PathBypass  Path = "bypass"  // past the tunnel, by the main routing table
+	PathRefused Path = "refused" // unreachable or dropped
 )
 
-// Query asks for the way of one packet, the first of its connection.
+// Query describes a packet, the first of its connection.
 type Query struct {
 	Destination netip.Addr
 	Port        uint16   // 0: none
-	Protocol    Protocol // empty: none in particular
-	// Source is set if the packet comes from the mesh, not from this node.
+	Protocol    Protocol // empty: not specified
+	// Source is set if the packet comes from the mesh. Otherwise this node sends it.
 	Source netip.Addr
 	Own    []netip.Addr // this node's addresses
-	Peers  []Owner      // all peers' allowed IPs
-	// Gone says that the tunnel's interface does not exist.
+	Peers  []Owner      // the allowed IPs of all peers
+	// Gone is set if the tunnel's interface does not exist.
 	Gone bool
 }
 
-// Owner is a prefix and the peer that may use it.
+// Owner is one of the allowed IPs of a peer.
 type Owner struct {
 	Prefix netip.Prefix
 	Peer   string
@@ -39,14 +39,14 @@ type Owner struct {
 // Explanation is the answer to a [Query].
 type Explanation struct {
 	Path    Path         `json:"path"`
-	Peer    string       `json:"peer,omitempty"`  // that has the destination
-	From    string       `json:"from,omitempty"`  // the peer that the packet comes from
-	Prefix  netip.Prefix `json:"prefix,omitzero"` // of the destination, that decided
-	Rule    string       `json:"rule,omitempty"`  // of ingress, that decided
-	Reasons []Reason     `json:"reasons"`         // in the order in which a packet meets them
+	Peer    string       `json:"peer,omitempty"`  // that owns the destination
+	From    string       `json:"from,omitempty"`  // the peer that sends the packet
+	Prefix  netip.Prefix `json:"prefix,omitzero"` // that contains the destination and decided
+	Rule    string       `json:"rule,omitempty"`  // the ingress rule that decided
+	Reasons []Reason     `json:"reasons"`         // in the order of the packet's path
 }
 
-// Reason is one step of the way.
+// Reason is one step of a packet's path.
 type Reason struct {
 	Where string `json:"where"` // a chain, "table 180", "table main", "table local", or "peers"
 	Text  string `json:"text"`
@@ -56,7 +56,7 @@ func (v *Explanation) because(where, format string, args ...any) {
 	v.Reasons = append(v.Reasons, Reason{where, fmt.Sprintf(format, args...)})
 }
 
-// Explain says where a packet goes, and why.
+// Explain returns where a packet goes, and why.
 func (p Policy) Explain(q Query) Explanation {
 	q.Destination = q.Destination.Unmap().WithZone("")
 	q.Source = q.Source.Unmap().WithZone("")
@@ -69,20 +69,20 @@ func (p Policy) Explain(q Query) Explanation {
 	return v
 }
 
-// explainOutgoing is for a packet of this node.
+// explainOutgoing explains a packet that this node sends.
 func (p Policy) explainOutgoing(q Query, v *Explanation) {
 	if slices.Contains(q.Own, q.Destination) {
 		v.Path = PathLocal
-		v.because("table local", "%v is an address of this node: it comes before all rules", q.Destination)
+		v.because("table local", "%v is an address of this node: table local precedes all rules", q.Destination)
 		return
 	}
 	p.explainRoute(q, v, "outgoing")
 	if v.Path == PathBypass && p.tracked() {
-		v.because("outgoing", "a reply to what came by the tunnel would go back by it")
+		v.because("outgoing", "a reply to a connection from the tunnel would return through it")
 	}
 }
 
-// explainIncoming is for a packet that the tunnel brings.
+// explainIncoming explains a packet from the tunnel.
 func (p Policy) explainIncoming(q Query, v *Explanation) {
 	from, ok := owner(q.Peers, q.Source)
 	v.From, v.Path = from.Peer, PathRefused
@@ -91,7 +91,7 @@ func (p Policy) explainIncoming(q Query, v *Explanation) {
 		v.because("peers", "no peer may send from %v: the tunnel drops it", q.Source)
 		return
 	case q.Gone:
-		v.because("peers", "nothing comes in: the interface %s does not exist", p.Interface)
+		v.because("peers", "no packet comes in: the interface %s does not exist", p.Interface)
 		return
 	}
 	v.because("peers", "%v is in %v of %s", q.Source, from.Prefix, from.Peer)
@@ -106,7 +106,7 @@ func (p Policy) explainIncoming(q Query, v *Explanation) {
 	p.explainRoute(q, v, "prerouting")
 	i := slices.IndexFunc(p.Masquerade, func(n netip.Prefix) bool { return n.Contains(q.Destination) })
 	if i >= 0 && v.Path == PathBypass {
-		v.because("masquerading", "%v is in %v: it sees an address of this node as the source", q.Destination, p.Masquerade[i])
+		v.because("masquerading", "%v is in %v: the source becomes an address of this node", q.Destination, p.Masquerade[i])
 	}
 }
 
@@ -118,14 +118,15 @@ func (p Policy) explainIngress(q Query, v *Explanation) bool {
 	ok, rule := NewMatcher(p.Ingress).Allows(Flow{q.Source, q.Destination, q.Protocol.Number(), q.Port})
 	verb := either(ok, "accepts", "drops")
 	if v.Rule = rule; rule == "" {
-		v.because("ingress", "no rule decides, the default action %s it", verb)
+		v.because("ingress", "no rule matches: the default action %s it", verb)
 		return ok
 	}
-	v.because("ingress", "rule %s %s it: %v is %s of its sources", rule, verb, q.Source, either(ok, "one", "none"))
+	v.because("ingress", "rule %s %s it: %v is %s of its sources", rule, verb, q.Source, either(ok, "one", "not one"))
 	return ok
 }
 
-// explainRoute is for a packet that leaves this node; chain would mark it.
+// explainRoute explains the route of a packet that leaves this node. Chain is the
+// chain that marks packets for the tunnel.
 func (p Policy) explainRoute(q Query, v *Explanation, chain string) {
 	to, known := owner(q.Peers, q.Destination)
 	v.Peer, v.Path = to.Peer, PathTunnel
@@ -146,7 +147,7 @@ func (p Policy) explainRoute(q Query, v *Explanation, chain string) {
 			v.Prefix = to.Prefix
 			v.because("peers", "%s has %v, but it is not routed", to.Peer, to.Prefix)
 		}
-		v.because("table main", "it goes as without the mesh")
+		v.because("table main", "it goes by the host's own routes")
 		return
 	}
 	if q.Gone {
@@ -162,7 +163,8 @@ func (p Policy) explainRoute(q Query, v *Explanation, chain string) {
 	}
 }
 
-// owner finds the peer that has a, as WireGuard does: by the longest prefix.
+// owner returns the peer that owns an address, as WireGuard does: by the longest
+// prefix.
 func owner(peers []Owner, a netip.Addr) (Owner, bool) {
 	var best Owner
 	for _, o := range peers {

@@ -10,7 +10,7 @@ import (
 	. "github.com/wirespan/wirespan/firewall"
 )
 
-// explainPolicy is a gateway's, with a site behind it.
+// explainPolicy returns the policy of a gateway with a site behind it.
 func explainPolicy() Policy {
 	p := testPolicy()
 	p.Routed = prefixes("10.1.0.0/16 192.0.2.7/32 2001:db8:1::/48")
@@ -31,9 +31,9 @@ func TestExplain(t *testing.T) {
 		want  string
 	}{
 		{"own address", "192.0.2.1", false, `local
-table local: 192.0.2.1 is an address of this node: it comes before all rules`},
+table local: 192.0.2.1 is an address of this node: table local precedes all rules`},
 		{"own mesh address", "fd5a:1b2c:3d4e:5f02::99", true, `local
-table local: fd5a:1b2c:3d4e:5f02::99 is an address of this node: it comes before all rules`},
+table local: fd5a:1b2c:3d4e:5f02::99 is an address of this node: table local precedes all rules`},
 		{"routed", "10.1.2.3", false, `tunnel to site-a by 10.1.0.0/16
 outgoing: 10.1.2.3 is in 10.1.0.0/16 of set routed4: it gets mark 0x40
 table 180: it goes by wirespan0
@@ -63,26 +63,26 @@ table main: unreachable: the interface wirespan0 does not exist`},
 		{"a peer's, past the tunnel", "192.0.2.8", false, `bypass to c by 192.0.2.8/32
 outgoing: 192.0.2.8 is in no prefix of set routed4
 peers: c has 192.0.2.8/32, but it is not routed
-table main: it goes as without the mesh
-outgoing: a reply to what came by the tunnel would go back by it`},
+table main: it goes by the host's own routes
+outgoing: a reply to a connection from the tunnel would return through it`},
 		{"nobody's", "198.51.100.1 443/tcp", true, `bypass
 outgoing: 198.51.100.1 is in no prefix of set routed4
-table main: it goes as without the mesh
-outgoing: a reply to what came by the tunnel would go back by it`},
+table main: it goes by the host's own routes
+outgoing: a reply to a connection from the tunnel would return through it`},
 		{"let in", "10.1.2.3>192.0.2.1 22/tcp", false, `local from site-a rule ssh
 peers: 10.1.2.3 is in 10.1.0.0/16 of site-a
 ingress: rule ssh accepts it: 10.1.2.3 is one of its sources
 table local: 192.0.2.1 is an address of this node`},
 		{"kept out by default", "192.0.2.8>192.0.2.1 22/tcp", false, `refused from c
 peers: 192.0.2.8 is in 192.0.2.8/32 of c
-ingress: no rule decides, the default action drops it`},
+ingress: no rule matches: the default action drops it`},
 		{"forwarded and masqueraded", "10.1.2.3>10.9.8.7 22/tcp", false, `bypass to wide by 10.0.0.0/8 from site-a rule ssh
 peers: 10.1.2.3 is in 10.1.0.0/16 of site-a
 ingress: rule ssh accepts it: 10.1.2.3 is one of its sources
 prerouting: 10.9.8.7 is in no prefix of set routed4
 peers: wide has 10.0.0.0/8, but it is not routed
-table main: it goes as without the mesh
-masquerading: 10.9.8.7 is in 10.9.0.0/16: it sees an address of this node as the source`},
+table main: it goes by the host's own routes
+masquerading: 10.9.8.7 is in 10.9.0.0/16: the source becomes an address of this node`},
 		{"back into the tunnel", "192.0.2.7>10.1.2.3 22/tcp", false, `tunnel to site-a by 10.1.0.0/16 from b rule ssh
 peers: 192.0.2.7 is in 192.0.2.7/32 of b
 ingress: rule ssh accepts it: 192.0.2.7 is one of its sources
@@ -92,7 +92,7 @@ peers: site-a has 10.1.0.0/16`},
 		{"from nobody", "198.51.100.1>192.0.2.1 22/tcp", false, `refused
 peers: no peer may send from 198.51.100.1: the tunnel drops it`},
 		{"from the mesh without the interface", "10.1.2.3>192.0.2.1 22/tcp", true, `refused from site-a
-peers: nothing comes in: the interface wirespan0 does not exist`},
+peers: no packet comes in: the interface wirespan0 does not exist`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			q := parseQuery(t, tt.query)
@@ -110,7 +110,7 @@ func TestExplainRefusingRule(t *testing.T) {
 	q := Query{Source: addrs("192.0.2.8")[0], Destination: addrs("192.0.2.1")[0], Port: 22, Protocol: ProtocolTCP, Peers: owners("192.0.2.8/32 c")}
 	want := `refused from c rule ssh
 peers: 192.0.2.8 is in 192.0.2.8/32 of c
-ingress: rule ssh drops it: 192.0.2.8 is none of its sources`
+ingress: rule ssh drops it: 192.0.2.8 is not one of its sources`
 	if got := renderExplanation(p.Explain(q)); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
@@ -118,7 +118,7 @@ ingress: rule ssh drops it: 192.0.2.8 is none of its sources`
 
 func TestExplanationAsJSON(t *testing.T) {
 	got, err := json.Marshal(testPolicy().Explain(Query{Destination: addrs("198.51.100.1")[0]}))
-	want := `{"path":"bypass","reasons":[{"where":"outgoing","text":"198.51.100.1 is in no prefix of set routed4"},{"where":"table main","text":"it goes as without the mesh"}]}`
+	want := `{"path":"bypass","reasons":[{"where":"outgoing","text":"198.51.100.1 is in no prefix of set routed4"},{"where":"table main","text":"it goes by the host's own routes"}]}`
 	if err != nil || string(got) != want {
 		t.Errorf("%v, %s, want %s", err, got, want)
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 // FuzzCompile checks what must hold for any valid policy. The fuzzer's bytes
-// choose from small sets of values, so that collisions are the rule.
+// choose from small sets of values, so that collisions are frequent.
 func FuzzCompile(f *testing.F) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	f.Add([]byte{})
@@ -70,7 +70,8 @@ func checkSets(t *testing.T, rs Ruleset) {
 	}
 }
 
-// checkConntrack: nothing makes the kernel track connections needlessly.
+// checkConntrack fails if rules use connection tracking without need, or not where
+// it is needed.
 func checkConntrack(t *testing.T, p Policy, rs Ruleset) {
 	t.Helper()
 	leads6 := slices.ContainsFunc(p.Forwarded, func(n netip.Prefix) bool { return n.Addr().Is6() })
@@ -94,7 +95,7 @@ func checkDiff(t *testing.T, old, new []netip.Prefix) {
 	}
 }
 
-// checkMatcher compares a matcher with the rules' definition.
+// checkMatcher compares a matcher with the definition of the rules.
 func checkMatcher(t *testing.T, c *chooser, in Ingress) {
 	t.Helper()
 	m := NewMatcher(in)
@@ -116,7 +117,7 @@ func checkMatcher(t *testing.T, c *chooser, in Ingress) {
 	}
 }
 
-// checkExplain: an explanation agrees with the sets and gives reasons.
+// checkExplain fails if an explanation contradicts the sets, or gives no reasons.
 func checkExplain(t *testing.T, c *chooser, p Policy) {
 	t.Helper()
 	q := Query{Destination: c.addr(), Own: []netip.Addr{c.addr()}, Gone: c.flip()}
@@ -136,7 +137,7 @@ func checkExplain(t *testing.T, c *chooser, p Policy) {
 	}
 }
 
-// chooser turns bytes into choices; without bytes, the first of each.
+// chooser turns bytes into choices. When they are used up, it chooses the first.
 type chooser struct{ data []byte }
 
 func (c *chooser) int(n int) int {
@@ -162,7 +163,7 @@ func (c *chooser) addr() netip.Addr {
 	return netip.AddrFrom16([16]byte{0: 0x20, 1: 1, 2: 0xd, 3: 0xb8, 7: byte(c.int(3)), 15: byte(c.int(4))})
 }
 
-// networks are as Policy wants them.
+// networks returns a list that is valid in a Policy.
 func (c *chooser) networks() []netip.Prefix {
 	var out []netip.Prefix
 	for range c.int(8) {

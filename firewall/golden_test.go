@@ -33,7 +33,7 @@ func TestRulesets(t *testing.T) {
 	}
 }
 
-// TestRulesetOfThousandPeers compares what is worth knowing of a large text.
+// TestRulesetOfThousandPeers compares a summary of a large text.
 func TestRulesetOfThousandPeers(t *testing.T) {
 	rs := Compile(largePolicy(10_000))
 	text := rs.String()
@@ -47,7 +47,7 @@ func TestRulesetOfThousandPeers(t *testing.T) {
 	compareGolden(t, "thousand", "summary.golden", b.String())
 }
 
-// goldenPolicies are those in testdata by name.
+// goldenPolicies returns the policies in testdata by name.
 func goldenPolicies(t *testing.T) map[string]Policy {
 	t.Helper()
 	names, err := filepath.Glob(goldens + "*.txtar")

@@ -5,12 +5,13 @@ import (
 	"strconv"
 )
 
-// restricts reports whether anything is refused.
+// restricts reports whether in refuses anything.
 func (in *Ingress) restricts() bool { return in.Default == ActionBlock || len(in.Rules) > 0 }
 
-// ingressRules is the chain that decides on what the tunnel brings. Replies, and
-// errors that belong to a connection, pass it first: a change of rules does not
-// cut what is established.
+// ingressRules returns the rules of the ingress chain, which decides on packets
+// from the tunnel, and their sets. Replies, and ICMP errors that belong to a
+// connection, are accepted first: a change of the rules does not cut established
+// connections.
 func ingressRules(in *Ingress) ([]Set, []Rule) {
 	var sets []Set
 	rules := []Rule{{StateIs{}, accept}, {StateIs{Invalid: true}, drop}}
@@ -39,7 +40,8 @@ func ingressRules(in *Ingress) ([]Set, []Rule) {
 	return sets, rules
 }
 
-// portRules are a rule's for one family: one per range of ports.
+// portRules returns the nftables rules of an ingress rule for one family: one per
+// port range.
 func (in *Ingress) portRules(r *IngressRule, from Expr) []Rule {
 	then := []Expr{accept}
 	if in.Default != ActionBlock {
@@ -62,14 +64,14 @@ func familyName(v6 bool) string {
 	return "v4"
 }
 
-// of reports whether the protocol exists over this IP version.
+// of reports whether the protocol is used with this IP version.
 func (p Protocol) of(v6 bool) bool {
 	return p != ProtocolICMP && p != ProtocolICMPv6 || (p == ProtocolICMPv6) == v6
 }
 
 func (p Protocol) hasPorts() bool { return p == ProtocolTCP || p == ProtocolUDP }
 
-// Number is the protocol's in IP headers, 0 if it is none of ours.
+// Number returns the protocol's number in IP headers; 0 for any other string.
 func (p Protocol) Number() uint8 {
 	switch p {
 	case ProtocolTCP:

@@ -9,7 +9,7 @@ import (
 	firewalltest "github.com/wirespan/wirespan/testdata/firewall"
 )
 
-// TestIngressCases runs the table that all filters share.
+// TestIngressCases runs the test cases that all filters share.
 func TestIngressCases(t *testing.T) {
 	cases, err := firewalltest.Cases()
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 	firewalltest "github.com/wirespan/wirespan/testdata/firewall"
 )
 
-// TestIngressCasesInKernel sends the packets of the shared table through a TUN,
-// and counts those that pass our chains.
+// TestIngressCasesInKernel sends the packets of the shared test cases through a
+// TUN, and counts those that pass our chains.
 func TestIngressCasesInKernel(t *testing.T) {
 	privileged(t)
 	cases, err := firewalltest.Cases()
@@ -95,8 +95,8 @@ func nft(t *testing.T, script string) {
 	}
 }
 
-// encode makes a packet that connection tracking takes for the first of a
-// connection; id keeps it apart from others.
+// encode returns a packet that connection tracking accepts as the first of a
+// connection. The id makes the connection distinct from others.
 func encode(f Flow, id uint16) []byte {
 	be := binary.BigEndian
 	ports := be.AppendUint16(be.AppendUint16(nil, id), f.DestinationPort)

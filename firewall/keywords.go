@@ -1,7 +1,7 @@
 package firewall
 
-// nftKeywords are the words that nft(8) 1.0 refuses as names, and a few that
-// later releases may.
+// nftKeywords lists the words that nft(8) 1.0 refuses as names, and a few that
+// later releases may refuse.
 const nftKeywords = `
 accept add ah all arp auto-merge bridge cgroup chain comment comp constant
 continue counter cpu create ct day dccp define delete describe destroy device

@@ -6,21 +6,21 @@ import (
 	"strconv"
 )
 
-// Flow is the first packet of a connection that comes in from the mesh.
+// Flow describes the first packet of a connection from the mesh.
 type Flow struct {
 	Source, Destination netip.Addr
-	Protocol            uint8 // number in the IP header, behind IPv6's extensions
+	Protocol            uint8 // number in the IP header or, of IPv6, in the last extension header
 	DestinationPort     uint16
 }
 
-// Matcher decides on new connections as the ingress chain does. It never
-// changes; its methods allocate nothing.
+// Matcher decides on new connections as the ingress chain does. It is immutable,
+// and its methods allocate nothing.
 type Matcher struct {
 	block bool
 	rules []matchRule
 }
 
-// matchRule is a rule for one family.
+// matchRule is an ingress rule for one family.
 type matchRule struct {
 	protocol uint8
 	v6       bool
@@ -29,7 +29,7 @@ type matchRule struct {
 	sources  []netip.Prefix
 }
 
-// NewMatcher prepares a filter by in, which in.Check accepts.
+// NewMatcher returns a matcher for rules that in.Check accepts.
 func NewMatcher(in Ingress) *Matcher {
 	m := &Matcher{block: in.Default == ActionBlock}
 	for i, r := range in.Rules {
@@ -48,12 +48,12 @@ func NewMatcher(in Ingress) *Matcher {
 	return m
 }
 
-// Restricts reports whether anything is refused; without, connections need not
-// be followed.
+// Restricts reports whether the matcher refuses anything. If not, connections need
+// not be tracked.
 func (m *Matcher) Restricts() bool { return m != nil && (m.block || len(m.rules) > 0) }
 
-// Allows decides on f. Rule names the one that decided; empty is the default
-// action. A nil Matcher allows everything.
+// Allows reports whether f is allowed, and returns the name of the rule that
+// decided; it is empty for the default action. A nil Matcher allows everything.
 func (m *Matcher) Allows(f Flow) (ok bool, rule string) {
 	if m == nil {
 		return true, ""
@@ -77,7 +77,7 @@ func (r *matchRule) hasPort(p uint16) bool {
 	return len(r.ports) == 0
 }
 
-// contains reports whether one of sorted, disjoint prefixes has a.
+// contains reports whether one of sorted, disjoint prefixes contains a.
 func contains(l []netip.Prefix, a netip.Addr) bool {
 	i := sort.Search(len(l), func(i int) bool { return a.Less(l[i].Addr()) })
 	return i > 0 && l[i-1].Contains(a)

@@ -16,8 +16,8 @@ var implied = regexp.MustCompile(`meta nfproto ipv[46] (meta l4proto (ipv6-)?icm
 
 var counts = regexp.MustCompile(` packets \d+ bytes \d+`)
 
-// TestTextIsNft loads texts into nftables, in a network namespace of their own,
-// and compares them with what nft then prints.
+// TestTextIsNft loads texts into nftables, each in a new network namespace, and
+// compares them with what nft then prints.
 func TestTextIsNft(t *testing.T) {
 	privileged(t)
 	policies := goldenPolicies(t)
@@ -37,7 +37,7 @@ func TestTextIsNft(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v\n%s\n%s", err, out, rs)
 			}
-			// nft omits what it deems implied.
+			// nft omits matches that others imply.
 			want := implied.ReplaceAllString(rs.String(), "$1")
 			want, _, _ = strings.Cut(want, "# ip")
 			if got := counts.ReplaceAllString(out, ""); got != want {
@@ -47,7 +47,7 @@ func TestTextIsNft(t *testing.T) {
 	}
 }
 
-// TestCommandsAreIP runs the comments of texts, as the commands they are.
+// TestCommandsAreIP runs the commands in the comments of texts.
 func TestCommandsAreIP(t *testing.T) {
 	privileged(t)
 	for name, p := range goldenPolicies(t) {
@@ -76,7 +76,7 @@ func TestCommandsAreIP(t *testing.T) {
 	}
 }
 
-// TestTableNames checks that names which Check accepts are names to nft.
+// TestTableNames checks that nft accepts table names that Check accepts.
 func TestTableNames(t *testing.T) {
 	privileged(t)
 	for _, name := range []string{"a", "A9", "wirespan", "mesh-2", "a_b.c", "filter", "nat", "tunnel", "default"} {
@@ -106,7 +106,7 @@ func loadAndList(rs Ruleset) (string, error) {
 	return inNamespace("sh", "-c", "nft -c -f $0 && nft -f $0 && nft list table inet "+rs.Table, f.Name())
 }
 
-// inNamespace runs a command in a network namespace of its own.
+// inNamespace runs a command in a new network namespace.
 func inNamespace(command ...string) (string, error) {
 	out, err := exec.Command("unshare", append([]string{"--net", "--"}, command...)...).CombinedOutput()
 	return string(out), err

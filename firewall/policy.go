@@ -2,9 +2,9 @@ package firewall
 
 import "net/netip"
 
-// Numbers are the marks and places in the kernel that routing uses. They are
-// KubeSpan's unless the user chose others, and must differ from those of other
-// programs on the box.
+// Numbers are the marks, tables and priorities that routing uses in the kernel. By
+// default they are KubeSpan's. They must differ from those of other programs on the
+// host.
 type Numbers struct {
 	Table         string // nftables table, family inet
 	EncryptedMark uint32 // on encrypted packets and control traffic: never into the tunnel
@@ -14,34 +14,35 @@ type Numbers struct {
 	RulePriority  int
 }
 
-// Policy is everything that routing and filtering depend on, at one moment.
+// Policy is everything that routing and filtering depend on.
 // Prefixes are masked; lists of them are sorted (IPv4 first) and disjoint.
 type Policy struct {
 	Numbers
 	Interface string       // of the tunnel
 	MTU       int          // of the tunnel, bytes
 	Subnet    netip.Prefix // the cluster's /64
-	// Routed is what belongs into the tunnel and may never leave in the clear.
+	// Routed lists the networks whose packets belong into the tunnel and must never
+	// leave in the clear.
 	Routed []netip.Prefix
-	// ReturnByTunnel sends replies to what came by the tunnel back that way even
-	// if their destination is not routed. It needs connection tracking.
+	// ReturnByTunnel sends replies to connections from the tunnel back through it,
+	// even if their destination is not routed. It needs connection tracking.
 	ReturnByTunnel bool
-	// Forwarded lists networks behind this node, for which the kernel must forward.
-	// Hosts in those of IPv6 may reply to mesh addresses: that implies connection
-	// tracking.
+	// Forwarded lists the networks behind this node, for which the kernel must
+	// forward. Hosts in IPv6 networks may reply to mesh addresses, which needs
+	// connection tracking.
 	Forwarded []netip.Prefix
-	// Masquerade lists networks behind this node that see its own address
-	// instead of the mesh's; it implies connection tracking.
+	// Masquerade lists the networks behind this node that see this node's address
+	// instead of the mesh's. It needs connection tracking.
 	Masquerade []netip.Prefix
-	// NoDefault4 and NoDefault6 say that the main table has no default route of
-	// that family. Then connect refuses routed destinations before anything here
-	// sees them, and rp_filter drops what comes from them: they need routes that
+	// NoDefault4 and NoDefault6 say that table main has no default route of that
+	// family. In that case connect(2) fails for routed destinations before any chain
+	// sees a packet, and rp_filter drops packets from them. They then get routes that
 	// are found without a mark.
 	NoDefault4, NoDefault6 bool
 	Ingress                Ingress
 }
 
-// Action is what happens to traffic from the mesh that no rule names.
+// Action is the default for traffic from the mesh that no rule names.
 type Action string
 
 // Actions, in Talos' words.
@@ -64,22 +65,23 @@ const (
 // PortRange is a range of ports, both ends included.
 type PortRange struct{ From, To uint16 }
 
-// Ingress says which new connections from the mesh may come in, to this node
-// and to networks behind it. Replies and ICMP errors that belong to a known
-// connection always may. The zero value accepts everything.
+// Ingress says which new connections from the mesh are accepted, to this node and
+// to networks behind it. Replies, and ICMP errors that belong to a connection, are
+// always accepted. The zero value accepts everything.
 //
-// As in Talos: with ActionBlock a rule accepts what its sources send to its
-// ports, and nothing else comes in. With ActionAccept a rule refuses what others
-// than its sources send to its ports, and everything else comes in.
+// As in Talos, the meaning of rules depends on the default. With ActionBlock, a
+// rule accepts connections from its sources to its ports; all others are refused.
+// With ActionAccept, a rule refuses connections to its ports from all but its
+// sources; all others are accepted.
 type Ingress struct {
 	Default Action // empty: accept
 	Rules   []IngressRule
 }
 
-// IngressRule is one rule with its sources resolved to prefixes.
+// IngressRule is a rule whose sources are resolved to prefixes.
 type IngressRule struct {
 	Name     string
 	Protocol Protocol
-	Ports    []PortRange    // of TCP and UDP; none: all
+	Ports    []PortRange    // for TCP and UDP; none: all
 	Sources  []netip.Prefix // masked, sorted, disjoint
 }

@@ -2,12 +2,13 @@ package firewall
 
 import "net/netip"
 
-// UnreachableMetric is that of the routes that refuse packets once the tunnel's
-// own routes are gone: the highest that is a valid int everywhere.
+// UnreachableMetric is the metric of the unreachable routes, which refuse packets
+// when the tunnel's own routes are gone. It is the largest value that fits an int
+// on every platform.
 const UnreachableMetric = 1<<31 - 1
 
-// FallbackPriority is that of the rules for families without a default route:
-// behind those of the main and default tables.
+// FallbackPriority is the priority of the rules for families without a default
+// route. It follows those of tables main and default.
 const FallbackPriority = 32768
 
 var (
@@ -15,8 +16,9 @@ var (
 	default6 = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 )
 
-// routingRules send what is marked to the tunnel's table. Where main has no
-// default route, what is not marked yet finds the routed networks there, too.
+// routingRules returns the rules that lead marked packets to the tunnel's table. If
+// main has no default route, packets without a mark find the routed networks in
+// that table, too.
 func (c compiler) routingRules() []RoutingRule {
 	var out []RoutingRule
 	for _, v6 := range []bool{false, true} {
@@ -32,7 +34,8 @@ func (c compiler) routingRules() []RoutingRule {
 	return out
 }
 
-// routes are the tunnel's, and those that outlive it.
+// routes returns the routes through the tunnel, and the unreachable ones that
+// outlive it.
 func (c compiler) routes(routed4, routed6 []netip.Prefix) []Route {
 	tunnel := func(p netip.Prefix) Route {
 		return Route{Destination: p, Table: c.p.RoutingTable, Interface: c.p.Interface, Metric: 1, MTU: c.p.MTU}

@@ -2,9 +2,8 @@ package firewall
 
 import "net/netip"
 
-// Ruleset is everything that should be in the kernel: one nftables table of
-// family inet, policy-routing rules, and routes. Equal policies give equal
-// rulesets; String is its canonical text.
+// Ruleset is everything that the kernel should have: one nftables table of family
+// inet, policy-routing rules, and routes. Equal policies give equal rulesets.
 type Ruleset struct {
 	Table  string // name of the nftables table
 	Sets   []Set
@@ -20,7 +19,7 @@ type Set struct {
 	Elements []netip.Prefix
 }
 
-// Hook is where in the kernel's packet path a base chain stands.
+// Hook is the place of a base chain in the kernel's packet path.
 type Hook string
 
 // Hooks of family inet.
@@ -35,8 +34,8 @@ const (
 // ChainType is the type of a base chain.
 type ChainType string
 
-// Types of base chains. A route chain looks the route up again if it changes
-// the mark.
+// Types of base chains. After a chain of type route changed the mark, the kernel
+// looks up the route again.
 const (
 	TypeFilter ChainType = "filter"
 	TypeRoute  ChainType = "route"
@@ -46,48 +45,48 @@ const (
 // Priorities of base chains (netfilter_ipv4.h).
 const (
 	PriorityRaw    = -300
-	PriorityMangle = -150 // behind connection tracking, before DNAT
+	PriorityMangle = -150 // after connection tracking, before DNAT
 	PriorityFilter = 0
 	PrioritySrcNAT = 100
 )
 
-// Chain is a list of rules, tried in order. A base chain has a Hook, and policy
-// accept; another one is only jumped to.
+// Chain is a list of rules, tried in order. A base chain has a hook, and policy
+// accept. Any other chain is reached by jumps only.
 type Chain struct {
 	Name     string
-	Hook     Hook // empty: no base chain
+	Hook     Hook // empty: not a base chain
 	Type     ChainType
 	Priority int
 	Rules    []Rule
 }
 
-// Rule is a list of expressions: matches, then statements.
+// Rule is a list of expressions: matches, followed by statements.
 type Rule []Expr
 
 // Expr is one match or statement, as nft(8) writes it.
 type Expr interface{ String() string }
 
-// Expressions. The zero value of each matches or does something, too; Compile
-// makes only meaningful ones.
+// Expressions. Not every value is meaningful; Compile returns only those that are.
 type (
-	// MarkIs matches packets by the bits of their mark (CT: of their connection's).
+	// MarkIs matches packets by the bits of their mark (CT: of their connection mark)
+	// that Mask covers.
 	MarkIs struct {
 		CT          bool
 		Mask, Value uint32
 	}
-	// SetMark sets the bits of the packet's mark (CT: of its connection's) that
-	// Mask covers to Value; the others stay.
+	// SetMark sets the bits of the packet's mark (CT: of its connection mark) that
+	// Mask covers to Value, and keeps the others.
 	SetMark struct {
 		CT          bool
 		Mask, Value uint32
 	}
-	// Direction matches by the direction of the packet within its connection.
+	// Direction matches packets of one direction of their connection.
 	Direction struct{ Reply bool }
-	// StateIs matches packets whose connection is established or related to one
-	// that is: replies, and ICMP errors (Invalid: those that belong to none).
+	// StateIs matches packets of established connections, and those related to one,
+	// such as ICMP errors (Invalid: packets that belong to no connection).
 	StateIs struct{ Invalid bool }
-	// Interface matches by the name of the interface that the packet came in by
-	// (Out: goes out by). The interface need not exist.
+	// Interface matches by the name of the interface by which the packet comes in
+	// (Out: goes out). The interface need not exist.
 	Interface struct {
 		Out, Not bool
 		Name     string
@@ -107,20 +106,20 @@ type (
 	Family struct{ IPv6 bool }
 	// ProtocolIs matches by transport protocol.
 	ProtocolIs struct{ Protocol Protocol }
-	// DestinationPort matches TCP or UDP packets by destination port; it comes
-	// after a ProtocolIs.
+	// DestinationPort matches TCP or UDP packets by destination port. It follows a
+	// ProtocolIs.
 	DestinationPort struct{ Ports PortRange }
 	// NeighbourDiscovery matches the ICMPv6 types 133 to 137 (RFC 4861).
 	NeighbourDiscovery struct{}
-	// ClampMSS matches TCP segments with SYN and without RST whose MSS option is
-	// larger than Size, and sets it to Size, in bytes.
+	// ClampMSS sets the MSS option of TCP segments with SYN and without RST to Size
+	// bytes if it is larger.
 	ClampMSS struct{ Size uint16 }
-	// Counter counts.
+	// Counter counts the packets that reach it.
 	Counter struct{}
-	// Masquerade gives the packet's connection the source address of the
+	// Masquerade replaces the source of the packet's connection by an address of the
 	// outgoing interface.
 	Masquerade struct{}
-	// Jump goes on in another chain.
+	// Jump continues in another chain, and returns after it.
 	Jump struct{ Chain string }
 	// Verdict ends the evaluation.
 	Verdict struct{ Accept bool } // false: drop
@@ -133,19 +132,19 @@ type RoutingRule struct {
 	Priority   int
 	Mark, Mask uint32
 	Table      int
-	// NotDefault ignores the table's default routes (suppress_prefixlength 0).
+	// NotDefault ignores the default routes of the table (suppress_prefixlength 0).
 	NotDefault bool
 }
 
 // RouteMain is the number of the main routing table.
 const RouteMain = 254
 
-// Route is an entry of a routing table. One without Interface is unreachable:
-// it outlives the interface, and refuses what would otherwise go elsewhere.
+// Route is an entry of a routing table. A route without Interface is unreachable:
+// it outlives the interface, and refuses packets that would otherwise go elsewhere.
 type Route struct {
 	Destination netip.Prefix // never invalid; a default route is 0.0.0.0/0 or ::/0
 	Table       int
 	Interface   string // empty: unreachable
 	Metric      int
-	MTU         int // 0: the interface's
+	MTU         int // 0: that of the interface
 }

@@ -6,15 +6,15 @@ import (
 	"go4.org/netipx"
 )
 
-// Subnet is a network without a part of it.
+// Subnet is a network except for a part of it.
 type Subnet struct {
 	Prefix netip.Prefix
 	Except netip.Prefix // invalid: nothing
 }
 
-// Sources joins networks and the addresses of peers into what an [IngressRule]
-// wants: masked, sorted, disjoint and as few as possible. An exception holds for
-// its own subnet only. What is invalid counts as nothing.
+// Sources merges subnets and prefixes of peers into the sources of an
+// [IngressRule]: masked, sorted, disjoint, and as few as possible. An exception
+// applies to its own subnet only. Invalid prefixes are ignored.
 func Sources(subnets []Subnet, peers []netip.Prefix) []netip.Prefix {
 	var all netipx.IPSetBuilder
 	for _, s := range subnets {
@@ -36,13 +36,13 @@ func Sources(subnets []Subnet, peers []netip.Prefix) []netip.Prefix {
 		}
 	}
 	set, err := all.IPSet()
-	if err != nil { // only what is invalid is an error
+	if err != nil { // only invalid prefixes cause one
 		return nil
 	}
 	return set.Prefixes()
 }
 
-// unmap makes a network of IPv4-mapped addresses an IPv4 one.
+// unmap returns a network of IPv4-mapped addresses as an IPv4 network.
 func unmap(p netip.Prefix) netip.Prefix {
 	if p.Addr().Is4In6() && p.Bits() >= 96 {
 		return netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)

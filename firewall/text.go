@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// String is the canonical text of the ruleset. nft -f reads it, and nft list
-// table prints its table the same way but for counts; rules and routes are
-// comments, as ip(8) adds them.
+// String returns the canonical text of the ruleset. nft -f accepts it, and nft list
+// table prints the table the same way except for counts. Rules and routes are
+// comments, which hold the ip(8) commands that add them.
 func (rs Ruleset) String() string {
 	var b strings.Builder
 	b.WriteString("table inet " + rs.Table + " {\n")
@@ -33,7 +33,7 @@ func (rs Ruleset) String() string {
 	return b.String()
 }
 
-// String is the set as nft prints it.
+// String returns the set as nft prints it.
 func (s Set) String() string {
 	var b strings.Builder
 	s.writeTo(&b)
@@ -63,7 +63,7 @@ func (s Set) writeTo(b *strings.Builder) {
 	b.WriteString("\t}\n")
 }
 
-// prefixText is a prefix as nft writes it: an address if it is only one.
+// prefixText returns a prefix as nft prints it: a single address without length.
 func prefixText(p netip.Prefix) string {
 	if p.IsSingleIP() {
 		return p.Addr().String()
@@ -71,7 +71,7 @@ func prefixText(p netip.Prefix) string {
 	return p.String()
 }
 
-// String is the chain as nft prints it.
+// String returns the chain as nft prints it.
 func (c Chain) String() string {
 	var b strings.Builder
 	b.WriteString("\tchain " + c.Name + " {\n")
@@ -100,12 +100,12 @@ func priorityText(p int) string {
 	}
 }
 
-// String is the rule as nft prints it.
+// String returns the rule as nft prints it.
 func (r Rule) String() string {
 	words := make([]string, 0, len(r))
 	for i := 0; i < len(r); i++ {
 		if p, ok := r[i].(ProtocolIs); ok && i+1 < len(r) {
-			if d, ok := r[i+1].(DestinationPort); ok { // nft prints the two as one
+			if d, ok := r[i+1].(DestinationPort); ok { // nft prints both as one match
 				words = append(words, string(p.Protocol)+" dport "+d.Ports.String())
 				i++
 				continue
@@ -122,7 +122,7 @@ func (e MarkIs) String() string {
 
 func (e SetMark) String() string {
 	s := fmt.Sprintf("%[1]s mark set %[1]s mark & 0x%08[2]x", markOf(e.CT), ^e.Mask|e.Value)
-	if e.Value != 0 { // nft prints no zero
+	if e.Value != 0 { // nft omits a zero
 		s += fmt.Sprintf(" | 0x%08x", e.Value)
 	}
 	return s
@@ -180,7 +180,7 @@ func (Masquerade) String() string { return "masquerade" }
 func (e Jump) String() string     { return "jump " + e.Chain }
 func (e Verdict) String() string  { return either(e.Accept, "accept", "drop") }
 
-// String is the range, or its only port.
+// String returns the range, or its only port.
 func (r PortRange) String() string {
 	if r.From == r.To {
 		return strconv.Itoa(int(r.From))
@@ -188,13 +188,13 @@ func (r PortRange) String() string {
 	return strconv.Itoa(int(r.From)) + "-" + strconv.Itoa(int(r.To))
 }
 
-// String is the command that adds the rule.
+// String returns the command that adds the rule.
 func (r RoutingRule) String() string {
 	s := fmt.Sprintf("%s rule add priority %d fwmark %#x/%#x lookup %d", either(r.IPv6, "ip -6", "ip"), r.Priority, r.Mark, r.Mask, r.Table)
 	return s + either(r.NotDefault, " suppress_prefixlength 0", "")
 }
 
-// String is the command that adds the route.
+// String returns the command that adds the route.
 func (r Route) String() string {
 	s := either(r.Destination.Addr().Is6(), "ip -6", "ip") + " route add "
 	s += either(r.Interface == "", "unreachable ", "")

@@ -99,11 +99,11 @@ func TestFirewallErrors(t *testing.T) {
 		{"firewall.mask", "60h", `"60h"` + number},
 		{"firewall.tunnelMark", "-1", `"-1"` + number},
 		{"firewall.routingTable", "main", `"main"` + number},
-		{"firewall.table", "a b", `firewall.table: "a b" is no nftables name: a letter, then letters, digits, '_', '-' and '.'`},
-		{"firewall.routingTable", "254", "firewall.routingTable: 254 is the system's (253 default, 254 main, 255 local); choose another"},
-		{"firewall.rulePriority", "32766", "firewall.rulePriority: 32766 is not from 1 to 32765; the rule must come before that of the main table"},
+		{"firewall.table", "a b", `firewall.table: "a b" is not a valid nftables name; use a letter, then letters, digits, '_', '-' and '.'`},
+		{"firewall.routingTable", "254", "firewall.routingTable: 254 is reserved by the system (253 default, 254 main, 255 local); choose another"},
+		{"firewall.rulePriority", "32766", "firewall.rulePriority: 32766 is not from 1 to 32765; the rule must precede that of table main"},
 		{"firewall.encryptedMark", "0x80", "firewall.encryptedMark: 0x80 has bits outside firewall.mask (0x60)"},
-		{"firewall.tunnelMark", "32", "firewall.tunnelMark: 0x20 is firewall.encryptedMark, too; they must differ"},
+		{"firewall.tunnelMark", "32", "firewall.tunnelMark: 0x20 equals firewall.encryptedMark; the two marks must differ"},
 	} {
 		_, err := load("", override("--flag", tt.key, tt.value))
 		wantProblems(t, err, "--flag: "+tt.want)
@@ -128,7 +128,7 @@ func TestNetworkDocumentErrors(t *testing.T) {
 		},
 		{"masquerade alone", wirespan("siteOnLink: true\nmasquerade: true\n"), []string{"a.yaml:4: masquerade needs advertisedNetworks"}},
 		{"marks", wirespan("firewall:\n    table: mesh\n    tunnelMark: 0x20\n"), []string{
-			"a.yaml:5: firewall.tunnelMark: 0x20 is firewall.encryptedMark, too; they must differ",
+			"a.yaml:5: firewall.tunnelMark: 0x20 equals firewall.encryptedMark; the two marks must differ",
 		}},
 		// The default is at fault only because of another setting.
 		{"mask", docs("# c\n" + wirespan("firewall:\n    mask: 0x40\n")), []string{
