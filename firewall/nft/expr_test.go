@@ -177,8 +177,10 @@ func TestTranslate(t *testing.T) {
 		{firewall.Rule{firewall.MarkIs{Mask: 0x60, Value: 0x40}}, []string{"*expr.Meta", "*expr.Bitwise", "*expr.Cmp"}},
 		{firewall.Rule{firewall.SetMark{CT: true, Mask: 0x60, Value: 0x40}}, []string{"*expr.Ct", "*expr.Bitwise", "*expr.Ct"}},
 		{firewall.Rule{firewall.Family{}, firewall.InSet{Set: "s"}}, []string{"*expr.Meta", "*expr.Cmp", "*expr.Payload", "*expr.Lookup"}},
-		{firewall.Rule{firewall.ProtocolIs{Protocol: firewall.ProtocolTCP}, firewall.DestinationPort{Ports: firewall.PortRange{From: 1, To: 2}}},
-			[]string{"*expr.Meta", "*expr.Cmp", "*expr.Payload", "*expr.Cmp", "*expr.Cmp"}},
+		{
+			firewall.Rule{firewall.ProtocolIs{Protocol: firewall.ProtocolTCP}, firewall.DestinationPort{Ports: firewall.PortRange{From: 1, To: 2}}},
+			[]string{"*expr.Meta", "*expr.Cmp", "*expr.Payload", "*expr.Cmp", "*expr.Cmp"},
+		},
 		{firewall.Rule{firewall.Address{Prefix: netip.MustParsePrefix("0.0.0.0/0")}}, []string{"*expr.Meta", "*expr.Cmp", "*expr.Payload", "*expr.Bitwise", "*expr.Cmp"}},
 		{firewall.Rule{firewall.Counter{}, firewall.Masquerade{}}, []string{"*expr.Counter", "*expr.Masq"}},
 	} {
@@ -209,8 +211,12 @@ func (unknown) String() string { return "unknown" }
 
 func TestTranslateRefuses(t *testing.T) {
 	for _, e := range []firewall.Expr{
-		unknown{}, firewall.Interface{}, firewall.Interface{Name: "sixteenletters16"}, firewall.Address{},
-		firewall.ProtocolIs{Protocol: "sctp"}, firewall.DestinationPort{Ports: firewall.PortRange{From: 1, To: 1}},
+		unknown{},
+		firewall.Interface{},
+		firewall.Interface{Name: "sixteenletters16"},
+		firewall.Address{},
+		firewall.ProtocolIs{Protocol: "sctp"},
+		firewall.DestinationPort{Ports: firewall.PortRange{From: 1, To: 1}},
 	} {
 		if _, err := translate(firewall.Rule{e}); err == nil {
 			t.Errorf("%T is accepted", e)
