@@ -15,6 +15,7 @@ import (
 	wireguard "golang.zx2c4.com/wireguard/device"
 	"golang.zx2c4.com/wireguard/tun"
 
+	"github.com/wirespan/wirespan/device/inflight"
 	"github.com/wirespan/wirespan/mesh"
 )
 
@@ -54,7 +55,7 @@ type Device struct {
 	wg         *wireguard.Device
 	tun        *echo
 	bind       Bind
-	gate       *gatedBind // in front of it
+	gate       *inflight.Bind // in front of it
 	log        hclog.Logger
 	events     chan struct{}
 	keeper     *keeper
@@ -101,9 +102,9 @@ func OpenBare(c Config) (*Device, error) {
 
 func open(c Config) *Device {
 	d := &Device{tun: newEcho(c.TUN), bind: c.Bind, log: c.Log, events: make(chan struct{}, 1), keeper: newKeeper(), port: c.ListenPort}
-	tun, bind := newFlight(flightLimit).between(d.tun, c.Bind)
+	tun, bind := inflight.Between(d.tun, c.Bind)
 	d.wg = wireguard.NewDevice(tun, bind, logger(c.Log))
-	bind.device.Store(d.wg)
+	bind.Attach(d.wg)
 	d.gate = bind
 	ctx, cancel := context.WithCancel(context.Background())
 	d.cancel = cancel
@@ -199,7 +200,7 @@ func (d *Device) setPort(port uint16) error {
 
 // ListenPort is the UDP port that is really open; 0 if none is. It is asked for
 // often, and the device would tell it only with everything about all peers.
-func (d *Device) ListenPort() uint16 { return uint16(d.gate.port.Load()) }
+func (d *Device) ListenPort() uint16 { return d.gate.Port() }
 
 // Events signals, coalesced, that the statistics of peers changed by a
 // handshake, so that they can be read at once.

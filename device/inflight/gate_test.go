@@ -1,4 +1,4 @@
-package device
+package inflight
 
 import (
 	"encoding/binary"
@@ -11,6 +11,7 @@ import (
 
 	"golang.zx2c4.com/wireguard/conn"
 	wireguard "golang.zx2c4.com/wireguard/device"
+	"golang.zx2c4.com/wireguard/tun"
 )
 
 // Both forms of a packet have to give the same place for its ticket, behind both.
@@ -79,7 +80,7 @@ func TestInboundFlightOfPaddedPackets(t *testing.T) {
 
 // batchPlane reads and writes what a test wants.
 type batchPlane struct {
-	Interface
+	tun.Device
 	read func(bufs [][]byte, sizes []int, offset int) (int, error)
 }
 
@@ -89,7 +90,7 @@ func (f *batchPlane) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
 func (f *batchPlane) Write(bufs [][]byte, _ int) (int, error) { return len(bufs), nil }
 
 type fakeBind struct {
-	Bind
+	conn.Bind
 	receive conn.ReceiveFunc
 }
 

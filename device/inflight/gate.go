@@ -1,4 +1,4 @@
-package device
+package inflight
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 	"golang.org/x/net/ipv6"
 	"golang.zx2c4.com/wireguard/conn"
 	wireguard "golang.zx2c4.com/wireguard/device"
+	"golang.zx2c4.com/wireguard/tun"
 )
 
 // How many packets may be under way, in each direction, when another batch is
@@ -194,14 +195,16 @@ func (f *flight) written(last [2]ticket) {
 	f.in.wake()
 }
 
-// between returns both sides as a device is to use them.
-func (f *flight) between(t Interface, b Bind) (*gatedTUN, *gatedBind) {
-	return &gatedTUN{Interface: t, flight: f, room: f.out.waiter(), timer: time.NewTimer(0)}, &gatedBind{Bind: b, flight: f}
+// Between returns both sides as a device is to use them.
+func Between(t tun.Device, b conn.Bind) (*TUN, *Bind) { return newFlight(flightLimit).between(t, b) }
+
+func (f *flight) between(t tun.Device, b conn.Bind) (*TUN, *Bind) {
+	return &TUN{Device: t, flight: f, room: f.out.waiter(), timer: time.NewTimer(0)}, &Bind{Bind: b, flight: f}
 }
 
-// gatedTUN is the data plane's side of a flight.
-type gatedTUN struct {
-	Interface
+// TUN is the data plane's side of a flight.
+type TUN struct {
+	tun.Device
 	flight *flight
 	room   chan struct{}
 	timer  *time.Timer
@@ -212,9 +215,9 @@ type gatedTUN struct {
 // are packets and room for the next super-packet, so one with clearly more than
 // a super-packet in it means that the queue stands. What is refused to flows that
 // stand still is no reason to slow down the others.
-func (g *gatedTUN) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
+func (g *TUN) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
 	g.flight.out.wait(g.room, g.timer)
-	n, err := g.Interface.Read(bufs, sizes, offset)
+	n, err := g.Device.Read(bufs, sizes, offset)
 	now := time.Now()
 	packets, total := g.flight.leaving(bufs, sizes[:n], offset, now)
 	if g.codel.congested(packets, total > standing, now) {
@@ -230,30 +233,36 @@ func (g *gatedTUN) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
 }
 
 // Write writes, and makes room.
-func (g *gatedTUN) Write(bufs [][]byte, offset int) (int, error) {
+func (g *TUN) Write(bufs [][]byte, offset int) (int, error) {
 	last := g.flight.opened(bufs, offset)
-	n, err := g.Interface.Write(bufs, offset)
+	n, err := g.Device.Write(bufs, offset)
 	g.flight.written(last)
 	return n, err
 }
 
-// gatedBind is the UDP side of a flight.
-type gatedBind struct {
-	Bind
+// Bind is the UDP side of a flight.
+type Bind struct {
+	conn.Bind
 	flight *flight
 	door   door
 	device atomic.Pointer[wireguard.Device] // nil until there is one
 	port   atomic.Uint32                    // as last opened; 0 if that failed
 }
 
+// Attach says which device it is that the bind serves.
+func (g *Bind) Attach(d *wireguard.Device) { g.device.Store(d) }
+
+// Port is the UDP port that is really open; 0 if none is.
+func (g *Bind) Port() uint16 { return uint16(g.port.Load()) }
+
 // underLoad reports whether the device answers handshakes with cookies.
-func (g *gatedBind) underLoad() bool {
+func (g *Bind) underLoad() bool {
 	d := g.device.Load()
 	return d != nil && d.IsUnderLoad()
 }
 
 // Open opens the socket and bounds what its receive functions let in.
-func (g *gatedBind) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
+func (g *Bind) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
 	fns, actual, err := g.Bind.Open(port)
 	if err != nil {
 		actual = 0
@@ -265,7 +274,7 @@ func (g *gatedBind) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
 	return fns, actual, err
 }
 
-func (g *gatedBind) receive(fn conn.ReceiveFunc) conn.ReceiveFunc {
+func (g *Bind) receive(fn conn.ReceiveFunc) conn.ReceiveFunc {
 	in := &g.flight.in
 	room, timer := in.waiter(), time.NewTimer(0)
 	return func(bufs [][]byte, sizes []int, eps []conn.Endpoint) (int, error) {
@@ -282,7 +291,7 @@ func (g *gatedBind) receive(fn conn.ReceiveFunc) conn.ReceiveFunc {
 }
 
 // Send makes room, and sends.
-func (g *gatedBind) Send(bufs [][]byte, ep conn.Endpoint) error {
+func (g *Bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 	err := g.Bind.Send(bufs, ep)
 	g.flight.sent(bufs)
 	return err
