@@ -7,40 +7,42 @@ import (
 )
 
 const (
-	// A queue that was never empty for the longest interval stands, and is not a
-	// burst (RFC 8289, section 4.3). Where that many packets pass in less time,
-	// the bursts that are worth waiting for are as much shorter, down to the
-	// shortest interval.
+	// A queue that was never empty for longestInterval is a standing queue and not
+	// a burst (RFC 8289, section 4.3). Where intervalPackets pass in less time, the
+	// bursts worth waiting for are shorter, too, down to shortestInterval.
 	longestInterval  = 100 * time.Millisecond
 	shortestInterval = 10 * time.Millisecond
 	intervalPackets  = 4096
-	// standing is how many bytes of one batch are clearly more than the largest
-	// super-packet, with the headers of its segments.
-	standing = 96 << 10
+	// standingBytes is clearly more than the largest super-packet with the headers
+	// of its segments. A batch with more bytes means that a queue stands.
+	standingBytes = 96 << 10
 )
 
-// codel keeps the kernel's queue in front of the tunnel short. Where the CPU is
-// the bottleneck, TCP would fill it: hundreds of super-packets, since the queue
-// of a TUN interface counts packets and not bytes, and every other packet would
-// wait behind them for milliseconds. As RFC 8289, it signals congestion to one
-// packet after a full interval and then at shrinking distances, until the queue
-// was empty once. It has no timestamps to go by; an empty queue is its target.
+// codel keeps the kernel's queue in front of the tunnel short.
+//
+// Where the CPU is the bottleneck, TCP fills that queue. A TUN's queue counts
+// packets and not bytes, so it holds hundreds of super-packets, and every other
+// packet waits behind them for milliseconds. As in RFC 8289, codel signals
+// congestion to one packet after a full interval and then at shrinking distances,
+// until the queue was empty once. There are no timestamps of packets to go by, so
+// the target is an empty queue instead of a sojourn time.
 type codel struct {
 	empty    time.Time // when the queue was last seen empty
 	packets  int       // read since then
 	signals  int       // given since then
 	interval time.Duration
-	next     time.Time // when to signal next, if it still stands
+	next     time.Time // of the next signal, if the queue still stands
 }
 
-// congested is told of each read of n packets whether more had waited, and
-// reports whether one that was read should carry the signal.
-func (c *codel) congested(n int, more bool, now time.Time) bool {
-	if !more || c.empty.IsZero() {
+// congested reports whether one packet of a batch should carry a congestion
+// signal. It is called for each batch, with the number of its packets and whether
+// the queue stood.
+func (c *codel) congested(packets int, standing bool, now time.Time) bool {
+	if !standing || c.empty.IsZero() {
 		*c = codel{empty: now}
 		return false
 	}
-	c.packets += n
+	c.packets += packets
 	if c.signals == 0 {
 		c.interval = now.Sub(c.empty)
 		long := c.interval >= longestInterval || c.packets >= intervalPackets && c.interval >= shortestInterval
@@ -55,8 +57,9 @@ func (c *codel) congested(n int, more bool, now time.Time) bool {
 	return true
 }
 
-// markCE sets "congestion experienced" in an IP packet whose transport knows
-// what that means (RFC 3168). It reports false for any other, to be dropped.
+// markCE sets the ECN field of an IP packet to "congestion experienced" (RFC
+// 3168). It returns false if the packet's transport does not know ECN: such a
+// packet is to be dropped instead.
 func markCE(packet []byte) bool {
 	const ce = 3
 	if destination(packet) == nil {

@@ -73,7 +73,7 @@ func TestStandingQueueIsSignalled(t *testing.T) {
 		}
 		return len(bufs), nil
 	}}
-	tun, _ := newFlight(1<<20).between(plane, &fakeBind{})
+	tun, _ := newGate(1<<20).sides(plane, &fakeBind{})
 	bufs, sizes := buffers(128)
 	dropped := func() (n int) {
 		if _, err := tun.Read(bufs, sizes, headerSize); err != nil {
@@ -96,9 +96,9 @@ func TestStandingQueueIsSignalled(t *testing.T) {
 	if n := dropped(); n != 0 {
 		t.Errorf("dropped %d at once after that", n)
 	}
-	size = 300 // a whole batch is less than a super-packet
+	size = 300 // a whole batch has less in it than a super-packet
 	tun.codel.next = now
 	if n := dropped(); n != 0 || tun.codel.signals != 0 {
-		t.Errorf("dropped %d of a batch that may be all there was", n)
+		t.Errorf("dropped %d of a batch that may be the whole queue", n)
 	}
 }

@@ -14,71 +14,72 @@ import (
 	"golang.zx2c4.com/wireguard/tun"
 )
 
-// Both forms of a packet have to give the same place for its ticket, behind both.
-func TestSlipIsTheSameForBothForms(t *testing.T) {
+// The plain and the encrypted packet give the same place for the tag, behind both.
+func TestTagSpaceIsTheSameForBothForms(t *testing.T) {
 	buf := make([]byte, wireguard.MaxMessageSize)
 	for n := 1; n <= 65000; n++ {
-		at := slip(buf, n)
+		at := tagSpace(buf, n)
 		for _, padded := range []int{n, (n + 15) &^ 15} {
-			sealed := sealedSize + padded
-			if &slip(buf, sealed-sealedSize)[0] != &at[0] {
+			encrypted := encryptedSize + padded
+			if &tagSpace(buf, encrypted-encryptedSize)[0] != &at[0] {
 				t.Fatalf("content of %d bytes padded to %d: another place", n, padded)
 			}
-			if cap(buf)-cap(buf[sealed:]) > (n+63)&^63+64 {
-				t.Fatalf("content of %d bytes: the sealed form reaches the ticket", n)
+			if cap(buf)-cap(buf[encrypted:]) > (n+63)&^63+64 {
+				t.Fatalf("content of %d bytes: the encrypted packet reaches the tag", n)
 			}
 		}
 	}
 	for n := 65000; n <= wireguard.MaxContentSize; n++ {
-		if got := slip(buf, n) != nil; got != (n <= 65408) || got != (slip(buf, (n+15)&^15) != nil) {
+		if got := tagSpace(buf, n) != nil; got != (n <= 65408) || got != (tagSpace(buf, (n+15)&^15) != nil) {
 			t.Fatalf("content of %d bytes has a place: %v", n, got)
 		}
 	}
 }
 
-// Packets that leave no room for a ticket pass all the same, uncounted.
-func TestFlightOfLargestPackets(t *testing.T) {
-	f := newFlight(3)
+// Packets that leave no room for a tag pass, and do not count.
+func TestLargestPackets(t *testing.T) {
+	g := newGate(3)
 	bufs, sizes := buffers(2)
 	sizes[0] = packetTo(bufs[0][headerSize:], wireguard.MaxContentSize, 1)
 	sizes[1] = packetTo(bufs[1][headerSize:], 65408, 1)
-	f.leaving(bufs, sizes, headerSize, time.Now())
-	if sizes[0] != wireguard.MaxContentSize || sizes[1] != 65408 || f.out.count != 1 {
-		t.Errorf("sizes %d, %d under way", sizes, f.out.count)
+	g.admitOutbound(bufs, sizes, headerSize, time.Now())
+	if sizes[0] != wireguard.MaxContentSize || sizes[1] != 65408 || g.out.inFlight != 1 {
+		t.Errorf("sizes %d, %d in flight", sizes, g.out.inFlight)
 	}
-	f.sent([][]byte{seal(bufs[0], 65408+64), seal(bufs[1], 65408)})
-	if f.out.count != 0 {
-		t.Errorf("%d under way after they were sent", f.out.count)
+	g.ackOutbound([][]byte{encrypt(bufs[0], 65408+64), encrypt(bufs[1], 65408)})
+	if g.out.inFlight != 0 {
+		t.Errorf("%d in flight after they were sent", g.out.inFlight)
 	}
-	f.known[9] = 9
+	g.sessions[9] = 9
 	sizes[0], sizes[1] = message(bufs[0], 9, 65408), message(bufs[1], 9, 65408+64)
-	f.received(bufs, sizes)
-	if f.in.count != 1 {
-		t.Errorf("%d under way inwards, want the smaller one", f.in.count)
+	g.admitInbound(bufs, sizes)
+	if g.in.inFlight != 1 {
+		t.Errorf("%d in flight inbound, want the smaller one", g.in.inFlight)
 	}
-	f.written(f.opened([][]byte{bufs[1][:headerSize+65408+64]}, headerSize))
-	if f.in.count != 0 {
-		t.Errorf("%d under way after the later one was opened", f.in.count)
+	g.ackInbound(g.newestTags([][]byte{bufs[1][:headerSize+65408+64]}, headerSize))
+	if g.in.inFlight != 0 {
+		t.Errorf("%d in flight after the later one was decrypted", g.in.inFlight)
 	}
 }
 
-// A peer may pad as it likes, and put there what it likes.
-func TestInboundFlightOfPaddedPackets(t *testing.T) {
-	f := newFlight(100)
+// A peer may pad as it likes, and may put any tag into the padding.
+func TestInboundPacketsWithOddPadding(t *testing.T) {
+	g := newGate(100)
 	bufs, sizes := buffers(3)
 	for i := range bufs {
-		f.known[1+i] = uint32(1 + i)
+		g.sessions[1+i] = uint32(1 + i)
 		sizes[i] = message(bufs[i], uint32(1+i), 1420)
 	}
-	f.received(bufs, sizes)
-	ticket{2, 0}.put(slip(bufs[0], 40)) // another session's
-	f.written(f.opened([][]byte{bufs[0][:headerSize+40]}, headerSize))
-	if f.in.count != 2 || f.in.cells[1].arrived != 1 {
-		t.Errorf("%d under way, want those of the other sessions", f.in.count)
+	g.admitInbound(bufs, sizes)
+	tag{2, 0}.put(tagSpace(bufs[0], 40)) // another session's
+	g.ackInbound(g.newestTags([][]byte{bufs[0][:headerSize+40]}, headerSize))
+	if g.in.inFlight != 2 || g.in.slots[1].acked != 1 {
+		t.Errorf("%d in flight, want those of the other sessions", g.in.inFlight)
 	}
 }
 
-// batchPlane reads and writes what a test wants.
+// batchPlane is a data plane that reads what read returns, and discards what is
+// written.
 type batchPlane struct {
 	tun.Device
 	read func(bufs [][]byte, sizes []int, offset int) (int, error)
@@ -108,21 +109,21 @@ func buffers(n int) (bufs [][]byte, sizes []int) {
 	return bufs, sizes
 }
 
-// packetTo writes an IPv4 packet of n bytes, and its size.
+// packetTo writes the header of an IPv4 packet of n bytes, and returns n.
 func packetTo(b []byte, n int, host byte) int {
 	b[0], b[wireguard.IPv4offsetDst] = 0x45, host
 	return n
 }
 
-// seal does to a buffer what the device does, and returns the message.
-func seal(buf []byte, n int) []byte {
+// encrypt pads a packet of n bytes as the device does, and returns its message.
+func encrypt(buf []byte, n int) []byte {
 	padded := (n + 15) &^ 15
-	clear(buf[headerSize+n : sealedSize+padded])
+	clear(buf[headerSize+n : encryptedSize+padded])
 	buf[0] = wireguard.MessageTransportType
-	return buf[:sealedSize+padded]
+	return buf[:encryptedSize+padded]
 }
 
-func TestOutboundFlight(t *testing.T) {
+func TestOutbound(t *testing.T) {
 	next := []int{100, 0, 1420, 10, 64}
 	plane := &batchPlane{read: func(bufs [][]byte, sizes []int, offset int) (int, error) {
 		for i, n := range next {
@@ -130,54 +131,54 @@ func TestOutboundFlight(t *testing.T) {
 		}
 		return len(next), nil
 	}}
-	f := newFlight(3)
-	tun, bind := f.between(plane, &fakeBind{})
+	g := newGate(3)
+	tun, bind := g.sides(plane, &fakeBind{})
 	bufs, sizes := buffers(8)
 	if n, err := tun.Read(bufs, sizes, headerSize); n != len(next) || err != nil {
 		t.Fatal(n, err)
 	}
-	if f.out.count != 3 {
-		t.Errorf("%d under way, want the 3 that have a destination", f.out.count)
+	if g.out.inFlight != 3 {
+		t.Errorf("%d in flight, want the 3 that have a destination", g.out.inFlight)
 	}
 	handshake := append(make([]byte, 0, 148), 1)
-	keepalive := seal(make([]byte, wireguard.MaxMessageSize), 0)
-	sent := [][]byte{handshake, keepalive, seal(bufs[0][:cap(bufs[0])], 100), seal(bufs[2][:cap(bufs[2])], 1420)}
+	keepalive := encrypt(make([]byte, wireguard.MaxMessageSize), 0)
+	sent := [][]byte{handshake, keepalive, encrypt(bufs[0][:cap(bufs[0])], 100), encrypt(bufs[2][:cap(bufs[2])], 1420)}
 	if err := bind.Send(sent, nil); err == nil {
 		t.Error("the bind's error is lost")
 	}
-	if f.out.count != 1 {
-		t.Errorf("%d under way after two were sent, want 1", f.out.count)
+	if g.out.inFlight != 1 {
+		t.Errorf("%d in flight after two were sent, want 1", g.out.inFlight)
 	}
 }
 
-func TestFlightDropsFlowsThatStandStill(t *testing.T) {
+func TestPacketsOfAStalledFlowAreDropped(t *testing.T) {
 	plane := &batchPlane{read: func(bufs [][]byte, sizes []int, offset int) (int, error) {
 		for i := range bufs {
 			sizes[i] = packetTo(bufs[i][offset:], 60, 7)
 		}
 		return len(bufs), nil
 	}}
-	f := newFlight(3)
-	tun, _ := f.between(plane, &fakeBind{})
-	bufs, sizes := buffers(2 * grace)
-	let := 0
+	g := newGate(3)
+	tun, _ := g.sides(plane, &fakeBind{})
+	bufs, sizes := buffers(2 * stallBurst)
+	admitted := 0
 	for range 4 {
 		if _, err := tun.Read(bufs, sizes, headerSize); err != nil {
 			t.Fatal(err)
 		}
 		for _, n := range sizes {
 			if n > 0 {
-				let++
+				admitted++
 			}
 		}
 	}
-	// The first batch, what a parked flow may have at once, and a few knocks.
-	if least, most := 2*grace+grace, 2*grace+grace+8; let < least || let > most {
-		t.Errorf("let %d packets in, want %d to %d", let, least, most)
+	// The first batch, the burst of a stalled flow, and a few probes.
+	if least, most := 2*stallBurst+stallBurst, 2*stallBurst+stallBurst+8; admitted < least || admitted > most {
+		t.Errorf("admitted %d packets, want %d to %d", admitted, least, most)
 	}
 }
 
-// What a flow that stands still is refused is no queue.
+// Packets of a stalled flow do not count as a standing queue.
 func TestRefusedPacketsAreNoQueue(t *testing.T) {
 	plane := &batchPlane{read: func(bufs [][]byte, sizes []int, offset int) (int, error) {
 		for i := range bufs {
@@ -185,9 +186,9 @@ func TestRefusedPacketsAreNoQueue(t *testing.T) {
 		}
 		return len(bufs), nil
 	}}
-	tun, _ := newFlight(1<<20).between(plane, &fakeBind{})
-	for i := range tun.flight.out.cells {
-		tun.flight.out.cells[i] = cell{issued: 1, parked: true, moved: time.Now().Add(time.Hour)}
+	tun, _ := newGate(1<<20).sides(plane, &fakeBind{})
+	for i := range tun.gate.out.slots {
+		tun.gate.out.slots[i] = slot{next: 1, stalled: true, moved: time.Now().Add(time.Hour)}
 	}
 	bufs, sizes := buffers(128)
 	if _, err := tun.Read(bufs, sizes, headerSize); err != nil {
@@ -202,31 +203,32 @@ func TestRefusedPacketsAreNoQueue(t *testing.T) {
 	}
 }
 
-// Tickets of a flow that is refused them are nobody's, also in the first cell.
-func TestInboundFlightOfTheFirstCell(t *testing.T) {
-	f := newFlight(100)
-	f.known[0] = flightCells // a session whose cell is 0
-	f.in.cells[0] = cell{issued: 1, parked: true, moved: time.Now().Add(time.Hour)}
+// A packet that is refused gets no tag, not even that of the first slot.
+func TestInboundOfTheFirstSlot(t *testing.T) {
+	g := newGate(100)
+	g.sessions[0] = numSlots // a session whose slot is 0
+	g.in.slots[0] = slot{next: 1, stalled: true, moved: time.Now().Add(time.Hour)}
 	bufs, sizes := buffers(1)
-	sizes[0] = message(bufs[0], flightCells, 64)
-	f.received(bufs, sizes)
-	if got := ticketAt(slip(bufs[0], 64)); got.cell != flightCells {
-		t.Errorf("ticket %v", got)
+	sizes[0] = message(bufs[0], numSlots, 64)
+	g.admitInbound(bufs, sizes)
+	if got := readTag(tagSpace(bufs[0], 64)); got != noTag {
+		t.Errorf("tag %v", got)
 	}
 	bufs[0] = bufs[0][:headerSize+64]
-	if f.written(f.opened(bufs, headerSize)); f.in.cells[0].parked {
-		t.Error("the flow stays parked although a packet has arrived")
+	if g.ackInbound(g.newestTags(bufs, headerSize)); g.in.slots[0].stalled {
+		t.Error("the flow is still stalled although a packet has left")
 	}
 }
 
-// message writes a sealed message of a session with content of n bytes.
+// message writes the header of a transport message with content of n bytes, and
+// returns the message's size.
 func message(b []byte, session uint32, n int) int {
 	binary.LittleEndian.PutUint32(b, wireguard.MessageTransportType)
 	binary.LittleEndian.PutUint32(b[4:], session)
-	return sealedSize + n
+	return encryptedSize + n
 }
 
-func TestInboundFlight(t *testing.T) {
+func TestInbound(t *testing.T) {
 	session := 1 + rand.Uint32N(1<<31)
 	closed := false
 	receive := func(bufs [][]byte, sizes []int, _ []conn.Endpoint) (int, error) {
@@ -234,14 +236,14 @@ func TestInboundFlight(t *testing.T) {
 			return 0, net.ErrClosed
 		}
 		sizes[0] = message(bufs[0], session, 96)
-		sizes[1] = message(bufs[1], session+1, 96) // nobody's
+		sizes[1] = message(bufs[1], session+1, 96) // an unknown session
 		sizes[2] = message(bufs[2], session, 0)    // a keepalive
 		sizes[3] = message(bufs[3], session, 1424)
-		sizes[4] = message(bufs[4], 0, 96) // nobody's
+		sizes[4] = message(bufs[4], 0, 96) // no session
 		return 5, nil
 	}
-	f := newFlight(100)
-	tun, bind := f.between(&batchPlane{}, &fakeBind{receive: receive})
+	g := newGate(100)
+	tun, bind := g.sides(&batchPlane{}, &fakeBind{receive: receive})
 	fns, _, err := bind.Open(0)
 	if err != nil {
 		t.Fatal(err)
@@ -253,60 +255,60 @@ func TestInboundFlight(t *testing.T) {
 		if n, err := fns[0](bufs, sizes, eps); n != 5 || err != nil {
 			t.Fatal(n, err)
 		}
-		if f.in.count != counted {
-			t.Errorf("%d under way, want %d", f.in.count, counted)
+		if g.in.inFlight != counted {
+			t.Errorf("%d in flight, want %d", g.in.inFlight, counted)
 		}
-		opened := [][]byte{bufs[0][:headerSize+81], bufs[3][:headerSize+1420]}
-		if _, err := tun.Write(opened, headerSize); err != nil {
+		decrypted := [][]byte{bufs[0][:headerSize+81], bufs[3][:headerSize+1420]}
+		if _, err := tun.Write(decrypted, headerSize); err != nil {
 			t.Fatal(err)
 		}
-		if f.in.count != 0 {
-			t.Errorf("%d under way after all were written", f.in.count)
+		if g.in.inFlight != 0 {
+			t.Errorf("%d in flight after all were written", g.in.inFlight)
 		}
 	}
-	round(0) // a session counts once it has brought something
+	round(0) // a session counts once a packet of it was decrypted
 	round(2)
 	closed = true
-	if _, err := fns[0](bufs, sizes, eps); err == nil || len(f.in.waiters) != 0 {
-		t.Errorf("closed: %v, %d waiters", err, len(f.in.waiters))
+	if _, err := fns[0](bufs, sizes, eps); err == nil || len(g.in.waiters) != 0 {
+		t.Errorf("closed: %v, %d waiters", err, len(g.in.waiters))
 	}
 }
 
-// The end of a batch can belong to the session after a rekeying.
-func TestInboundFlightSettlesBothSessions(t *testing.T) {
-	f := newFlight(100)
+// A batch can begin in one session and end in the next, after a rekeying.
+func TestInboundAcknowledgesBothSessions(t *testing.T) {
+	g := newGate(100)
 	bufs, sizes := buffers(4)
 	for i := range bufs {
 		sizes[i] = message(bufs[i], uint32(1+i/2), 64)
-		f.known[1+i/2] = uint32(1 + i/2)
+		g.sessions[1+i/2] = uint32(1 + i/2)
 	}
-	f.received(bufs, sizes)
+	g.admitInbound(bufs, sizes)
 	for i := range bufs {
 		bufs[i] = bufs[i][:headerSize+64]
 	}
-	if f.written(f.opened(bufs, headerSize)); f.in.count != 0 {
-		t.Errorf("%d under way", f.in.count)
+	if g.ackInbound(g.newestTags(bufs, headerSize)); g.in.inFlight != 0 {
+		t.Errorf("%d in flight", g.in.inFlight)
 	}
 }
 
-func BenchmarkFlight(b *testing.B) {
+func BenchmarkGate(b *testing.B) {
 	plane := &batchPlane{read: func(bufs [][]byte, sizes []int, offset int) (int, error) {
 		for i := range bufs {
 			sizes[i] = packetTo(bufs[i][offset:], 1420, 1)
 		}
 		return len(bufs), nil
 	}}
-	f := newFlight(flightLimit)
-	tun, _ := f.between(plane, &fakeBind{})
+	g := newGate(maxInFlight)
+	tun, _ := g.sides(plane, &fakeBind{})
 	bufs, sizes := buffers(128)
-	sealed := make([][]byte, len(bufs))
+	encrypted := make([][]byte, len(bufs))
 	b.ReportAllocs()
 	for b.Loop() {
 		_, _ = tun.Read(bufs, sizes, headerSize)
 		for i := range bufs {
-			sealed[i] = seal(bufs[i][:cap(bufs[i])], 1420)
+			encrypted[i] = encrypt(bufs[i][:cap(bufs[i])], 1420)
 		}
-		f.sent(sealed)
+		g.ackOutbound(encrypted)
 	}
 	b.ReportMetric(float64(b.Elapsed())/float64(b.N*len(bufs)), "ns/packet")
 }

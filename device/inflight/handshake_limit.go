@@ -8,63 +8,70 @@ import (
 )
 
 const (
-	// doorBatch is how many handshake messages of one batch of datagrams get in.
-	// More of them within some 100 µs are a flood.
-	doorBatch = 64
-	// doorRate is how many get in per second while upstream is under load: what
-	// its workers can at least answer with cookies.
-	doorRate = 20_000
+	// handshakeBurst is how many handshake messages of one batch of datagrams are
+	// admitted. More of them within some 100 µs are a flood.
+	handshakeBurst = 64
+	// handshakeRate is how many are admitted per second while upstream is under
+	// load: what its workers can at least answer with cookies.
+	handshakeRate = 20_000
 )
 
-// door keeps floods of handshake messages out of upstream's queue. Each of the
-// 1,024 that it holds keeps a packet buffer of 64 KiB, all of it in memory if a
-// large datagram has been in it before. Upstream is under load from 128 on, and
-// answers with cookies then; that is as many as it takes.
-type door struct {
-	mu   sync.Mutex // guards what follows
-	room int        // messages
-	last time.Time  // when room was last added to
+// handshakeLimit keeps floods of handshake messages out of upstream's queue.
+// While upstream is under load it is a token bucket; otherwise each batch of
+// datagrams starts with a full one.
+//
+// Upstream's queue holds 1,024 messages. Each keeps a packet buffer of 64 KiB,
+// all of it resident if a large datagram has been in it before. Upstream is under
+// load, and answers with cookies, from 128 messages on, so the queue needs to
+// hold no more than that.
+type handshakeLimit struct {
+	mu       sync.Mutex // guards what follows
+	tokens   int        // messages
+	refilled time.Time  // up to when tokens are accounted for
 }
 
-// admit takes messages of handshakes that are too many out of a batch (size 0).
-func (d *door) admit(bufs [][]byte, sizes []int, now time.Time, underLoad func() bool) {
+// drop drops (size 0) the handshake messages of a batch that are above the limit.
+// It calls underLoad only if there is such a message.
+func (l *handshakeLimit) drop(bufs [][]byte, sizes []int, now time.Time, underLoad func() bool) {
 	for i, size := range sizes {
 		if isHandshake(bufs[i], size) {
-			d.admitFrom(i, bufs, sizes, now, underLoad())
+			l.dropFrom(i, bufs, sizes, now, underLoad())
 			return
 		}
 	}
 }
 
-// admitFrom is admit from the first message of a handshake on.
-func (d *door) admitFrom(first int, bufs [][]byte, sizes []int, now time.Time, underLoad bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.refill(now, underLoad)
+// dropFrom is drop for the datagrams from first on.
+func (l *handshakeLimit) dropFrom(first int, bufs [][]byte, sizes []int, now time.Time, underLoad bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refill(now, underLoad)
 	for i := first; i < len(sizes); i++ {
 		switch {
 		case !isHandshake(bufs[i], sizes[i]):
-		case d.room == 0:
+		case l.tokens == 0:
 			sizes[i] = 0
 		default:
-			d.room--
+			l.tokens--
 		}
 	}
 }
 
-// refill makes the room that there is now. The caller holds mu.
-func (d *door) refill(now time.Time, underLoad bool) {
-	const each = time.Second / doorRate
-	more := now.Sub(d.last) / each
-	if !underLoad || more < 0 || more >= doorBatch {
-		d.room, d.last = doorBatch, now
+// refill adds the tokens that have come up since the last call. The caller holds
+// mu.
+func (l *handshakeLimit) refill(now time.Time, underLoad bool) {
+	const each = time.Second / handshakeRate
+	more := now.Sub(l.refilled) / each
+	if !underLoad || more < 0 || more >= handshakeBurst {
+		l.tokens, l.refilled = handshakeBurst, now
 		return
 	}
-	d.room = min(d.room+int(more), doorBatch)
-	d.last = d.last.Add(more * each)
+	l.tokens = min(l.tokens+int(more), handshakeBurst)
+	l.refilled = l.refilled.Add(more * each)
 }
 
-// isHandshake reports whether a message would get into upstream's queue.
+// isHandshake reports whether upstream would take a message into its handshake
+// queue.
 func isHandshake(b []byte, size int) bool {
 	switch size {
 	case wireguard.MessageInitiationSize:

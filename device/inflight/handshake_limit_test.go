@@ -7,9 +7,9 @@ import (
 	wireguard "golang.zx2c4.com/wireguard/device"
 )
 
-// knock has so many messages arrive at a door, of kinds in turn, and returns how
-// many handshake messages and others get in.
-func (d *door) knock(n int, now time.Time, load bool) (handshakes, others int) {
+// admitted gives the limit n messages, of kinds in turn, and returns how many
+// handshake messages and how many others it leaves.
+func (l *handshakeLimit) admitted(n int, now time.Time, load bool) (handshakes, others int) {
 	kinds := []struct {
 		kind byte
 		size int
@@ -26,7 +26,7 @@ func (d *door) knock(n int, now time.Time, load bool) (handshakes, others int) {
 		k := kinds[i%len(kinds)]
 		bufs[i], sizes[i] = []byte{k.kind, 0, 0, 0}, k.size
 	}
-	d.admit(bufs, sizes, now, func() bool { return load })
+	l.drop(bufs, sizes, now, func() bool { return load })
 	for i, size := range sizes {
 		switch {
 		case size == 0:
@@ -39,8 +39,8 @@ func (d *door) knock(n int, now time.Time, load bool) (handshakes, others int) {
 	return handshakes, others
 }
 
-func TestDoor(t *testing.T) {
-	var d door
+func TestHandshakeLimit(t *testing.T) {
+	var l handshakeLimit
 	start := time.Unix(1e9, 0)
 	for _, step := range []struct {
 		name string
@@ -50,27 +50,27 @@ func TestDoor(t *testing.T) {
 		want int
 	}{
 		{"few", false, 0, 60, 30},
-		{"a crowd", false, 0, 126, 63},
-		{"a flood", false, 0, 180, doorBatch},
-		{"a flood that goes on", false, 0, 180, doorBatch},
+		{"many", false, 0, 126, 63},
+		{"a flood", false, 0, 180, handshakeBurst},
+		{"a flood that goes on", false, 0, 180, handshakeBurst},
 		{"under load, with nothing left", true, 0, 180, 0},
-		{"1 ms later", true, time.Millisecond, 180, doorRate / 1000},
+		{"1 ms later", true, time.Millisecond, 180, handshakeRate / 1000},
 		{"half a message later", true, time.Millisecond + 25*time.Microsecond, 180, 0},
 		{"another half", true, time.Millisecond + 50*time.Microsecond, 180, 1},
-		{"much later", true, time.Second, 180, doorBatch},
-		{"the clock was set back", true, 0, 180, doorBatch},
+		{"much later", true, time.Second, 180, handshakeBurst},
+		{"the clock was set back", true, 0, 180, handshakeBurst},
 		{"no load any more", false, 0, 60, 30},
-		{"some left", true, 0, 180, doorBatch - 30},
+		{"some left", true, 0, 180, handshakeBurst - 30},
 	} {
-		got, others := d.knock(step.n, start.Add(step.at), step.load)
+		got, others := l.admitted(step.n, start.Add(step.at), step.load)
 		if got != step.want || others != step.n/3 {
-			t.Errorf("%s: %d and %d others of %d got in, want %d and %d", step.name, got, others, step.n, step.want, step.n/3)
+			t.Errorf("%s: %d and %d others of %d were admitted, want %d and %d", step.name, got, others, step.n, step.want, step.n/3)
 		}
 	}
 }
 
-func TestDoorAllocs(t *testing.T) {
-	var d door
+func TestHandshakeLimitAllocs(t *testing.T) {
+	var l handshakeLimit
 	load := func() bool { return true }
 	bufs, sizes := make([][]byte, 128), make([]int, 128)
 	for i := range bufs {
@@ -80,7 +80,7 @@ func TestDoorAllocs(t *testing.T) {
 		for i := range sizes {
 			sizes[i] = wireguard.MessageInitiationSize
 		}
-		d.admit(bufs, sizes, time.Now(), load)
+		l.drop(bufs, sizes, time.Now(), load)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}

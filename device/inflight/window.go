@@ -3,66 +3,63 @@ package inflight
 import (
 	"sync"
 	"time"
+
+	"github.com/wirespan/wirespan/mesh"
 )
 
 const (
-	// flightCells is how many flows are told apart. Two that share a cell share
-	// its fate: beside one that is parked, another may lose its first packets.
-	flightCells = 1 << 10
-	// How long a flow may stand still before its packets no longer count: they
-	// are parked in the device for want of a session, or lost there. Inwards they
-	// are lost, parked flows are not refused anything, and whatever an observer
-	// or a peer can have thrown away would hold up everyone for that long.
-	staleOut = 100 * time.Millisecond
-	staleIn  = 10 * time.Millisecond
-	// A parked flow lets this many packets in at once, and then one each
-	// knock, so that it can move again; the others are refused.
-	grace = 32
-	knock = 50 * time.Millisecond
+	// numSlots is how many flows are told apart. Flows that share a slot share its
+	// fate: beside a stalled flow, another may lose its first packets.
+	numSlots = 1 << 10
+	// A flow has stalled when nothing of it has left for this long. Outbound, its
+	// packets wait in the device for a session, or were lost. Inbound they were
+	// lost, and a stalled flow is refused nothing; but as long as it counts, what
+	// an observer or a peer can have dropped takes up room that others need.
+	outboundStallTime = 100 * time.Millisecond
+	inboundStallTime  = 10 * time.Millisecond
+	// Of a stalled flow, stallBurst packets are admitted at once, and then one per
+	// probeInterval, so that it can recover. The others are refused.
+	stallBurst    = 32
+	probeInterval = 50 * time.Millisecond
 )
 
-// ticket says which packet of which flow this is. It travels with the packet.
-type ticket struct {
-	cell uint32 // index of the flow's cell
-	seq  uint32 // among the packets of that cell
-}
-
-// window bounds the packets between two points that keep the order within each
-// flow, between which packets can vanish unseen. A packet that arrives settles
-// all earlier ones of its flow, so what vanished is made good by whatever comes
-// next; if nothing comes, the flow is parked after a while and no longer counts.
-// Waiting therefore always ends.
+// window bounds the packets in flight between two points. Packets of a flow keep
+// their order in between, and can be lost without notice.
 type window struct {
-	limit int           // packets under way; more may be let in by the last batch
-	stale time.Duration // how long a flow may stand still
+	limit     int           // packets in flight; the last batch that was admitted may exceed it
+	stallTime time.Duration // after which a flow counts as stalled
 
-	mu      sync.Mutex // guards what follows
-	count   int        // packets under way, but for those of parked flows
-	cells   [flightCells]cell
-	waiters []chan struct{}
+	mu       sync.Mutex // guards what follows
+	inFlight int        // packets, without those of stalled flows
+	slots    [numSlots]slot
+	waiters  []mesh.Signal
 }
 
-// cell is a flow; its packets under way are issued-arrived.
-type cell struct {
-	issued, arrived uint32
-	parked          bool
-	grace           uint8
-	// moved is when a packet last arrived, or entered the empty cell; while
-	// parked, when one was last let in.
+// slot is the state of a flow. Its packets in flight are those with the sequence
+// numbers from acked up to next, without the latter. Both wrap around.
+type slot struct {
+	next, acked uint32
+	stalled     bool
+	burst       uint8 // packets that a stalled flow may still send at once
+	// moved is when the flow last made progress: a packet was acknowledged, or
+	// admitted while none was in flight. While the flow is stalled, it is when the
+	// last probe was admitted.
 	moved time.Time
 }
 
-// waiter returns the channel that one goroutine hands to wait each time.
-func (w *window) waiter() chan struct{} {
+func (s *slot) inFlight() int { return int(s.next - s.acked) }
+
+// addWaiter returns a signal for wait. It belongs to one goroutine.
+func (w *window) addWaiter() mesh.Signal {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	c := make(chan struct{}, 1)
+	c := mesh.NewSignal()
 	w.waiters = append(w.waiters, c)
 	return c
 }
 
-// forget ends the use of a waiter.
-func (w *window) forget(c chan struct{}) {
+// removeWaiter undoes addWaiter. It may be called again for the same waiter.
+func (w *window) removeWaiter(c mesh.Signal) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i := range w.waiters {
@@ -73,10 +70,10 @@ func (w *window) forget(c chan struct{}) {
 	}
 }
 
-// wait returns when there is room.
-func (w *window) wait(c chan struct{}, timer *time.Timer) {
-	for !w.room() {
-		timer.Reset(w.stale)
+// wait returns when there is room for another batch.
+func (w *window) wait(c mesh.Signal, timer *time.Timer) {
+	for !w.hasRoom() {
+		timer.Reset(w.stallTime)
 		select {
 		case <-c:
 		case <-timer.C:
@@ -85,75 +82,75 @@ func (w *window) wait(c chan struct{}, timer *time.Timer) {
 	}
 }
 
-// room reports whether there is any, parking flows that stand still if not.
-func (w *window) room() bool {
+// hasRoom reports whether another batch may be admitted. If the window is full,
+// it first takes stalled flows out of the count.
+func (w *window) hasRoom() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.count <= w.limit {
+	if w.inFlight <= w.limit {
 		return true
 	}
 	now := time.Now()
-	for i := range w.cells {
-		c := &w.cells[i]
-		if !c.parked && c.issued != c.arrived && now.Sub(c.moved) >= w.stale {
-			c.parked, c.grace = true, grace
-			w.count -= int(c.issued - c.arrived)
+	for i := range w.slots {
+		s := &w.slots[i]
+		if !s.stalled && s.next != s.acked && now.Sub(s.moved) >= w.stallTime {
+			s.stalled, s.burst = true, stallBurst
+			w.inFlight -= s.inFlight()
 		}
 	}
-	return w.count <= w.limit
+	return w.inFlight <= w.limit
 }
 
-// enter issues a ticket; false if the flow is parked and has had its share. The
-// caller holds mu.
-func (w *window) enter(i uint32, now time.Time) (ticket, bool) {
-	c := &w.cells[i]
+// admit counts a packet of the flow in slot i and returns its tag. It returns
+// false if the flow is stalled and has used up what it may send. The caller
+// holds mu.
+func (w *window) admit(i uint32, now time.Time) (tag, bool) {
+	s := &w.slots[i]
 	switch {
-	case !c.parked:
-		w.count++
-		if c.issued == c.arrived {
-			c.moved = now
+	case !s.stalled:
+		w.inFlight++
+		if s.next == s.acked {
+			s.moved = now
 		}
-	case c.grace > 0:
-		c.grace--
-	case now.Sub(c.moved) < knock:
-		return ticket{}, false
+	case s.burst > 0:
+		s.burst--
+	case now.Sub(s.moved) < probeInterval:
+		return tag{}, false
 	default:
-		c.moved = now
+		s.moved = now
 	}
-	t := ticket{i, c.issued}
-	c.issued++
+	t := tag{i, s.next}
+	s.next++
 	return t, true
 }
 
-// arrive settles a ticket and all earlier ones of its flow; any other ticket is
-// ignored. The caller holds mu.
-func (w *window) arrive(t ticket, now time.Time) {
-	if t.cell >= flightCells {
+// acknowledge takes a packet and all earlier ones of its flow out of the count,
+// and ends a stall. It ignores a tag of which no packet is in flight. The caller
+// holds mu.
+func (w *window) acknowledge(t tag, now time.Time) {
+	if t.slot >= numSlots {
 		return
 	}
-	c := &w.cells[t.cell]
-	settled := t.seq + 1 - c.arrived
-	if settled-1 >= c.issued-c.arrived { // settled already
+	s := &w.slots[t.slot]
+	acked := t.seq + 1 - s.acked
+	if acked-1 >= s.next-s.acked { // acknowledged before, or never admitted
 		return
 	}
-	if c.parked {
-		c.parked = false
-		w.count += int(c.issued - c.arrived)
+	if s.stalled {
+		s.stalled = false
+		w.inFlight += s.inFlight()
 	}
-	c.arrived += settled
-	c.moved = now
-	w.count -= int(settled)
+	s.acked += acked
+	s.moved = now
+	w.inFlight -= int(acked)
 }
 
-// wake tells all waiters of room, if there is some. The caller holds mu.
+// wake notifies all waiters if there is room. The caller holds mu.
 func (w *window) wake() {
-	if w.count > w.limit {
+	if w.inFlight > w.limit {
 		return
 	}
 	for _, c := range w.waiters {
-		select {
-		case c <- struct{}{}:
-		default:
-		}
+		c.Notify()
 	}
 }

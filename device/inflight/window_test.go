@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// enterN lets n packets of a flow in and returns the last ticket.
-func enterN(t *testing.T, w *window, cell uint32, n int) (last ticket) {
+// admitN admits n packets of a flow and returns the last tag.
+func admitN(t *testing.T, w *window, slot uint32, n int) (last tag) {
 	t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for range n {
-		got, ok := w.enter(cell, time.Now())
+		got, ok := w.admit(slot, time.Now())
 		if !ok {
 			t.Fatal("refused")
 		}
@@ -21,107 +21,107 @@ func enterN(t *testing.T, w *window, cell uint32, n int) (last ticket) {
 	return last
 }
 
-func arrive(w *window, t ticket) {
+func acknowledge(w *window, t tag) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.arrive(t, time.Now())
+	w.acknowledge(t, time.Now())
 	w.wake()
 }
 
-func TestLaterArrivalSettlesEarlierOnes(t *testing.T) {
-	w := &window{limit: 10, stale: staleOut}
-	last := enterN(t, w, 1, 8)
-	other := enterN(t, w, 2, 3)
-	if w.count != 11 || w.room() {
-		t.Fatalf("count %d", w.count)
+func TestAcknowledgementIsCumulative(t *testing.T) {
+	w := &window{limit: 10, stallTime: outboundStallTime}
+	last := admitN(t, w, 1, 8)
+	other := admitN(t, w, 2, 3)
+	if w.inFlight != 11 || w.hasRoom() {
+		t.Fatalf("%d in flight", w.inFlight)
 	}
-	arrive(w, ticket{1, last.seq - 2})
-	if w.count != 5 {
-		t.Errorf("six arrived, the first five of them unseen: count %d, want 5", w.count)
+	acknowledge(w, tag{1, last.seq - 2})
+	if w.inFlight != 5 {
+		t.Errorf("six have left, the first five of them unseen: %d in flight, want 5", w.inFlight)
 	}
-	for _, again := range []ticket{{1, last.seq - 2}, {1, 0}, {1, last.seq + 1}, {1, last.seq + 1e9}, {cell: flightCells + 5}} {
-		arrive(w, again)
-		if w.count != 5 {
-			t.Errorf("ticket %v: count %d, want 5", again, w.count)
+	for _, again := range []tag{{1, last.seq - 2}, {1, 0}, {1, last.seq + 1}, {1, last.seq + 1e9}, {slot: numSlots + 5}} {
+		acknowledge(w, again)
+		if w.inFlight != 5 {
+			t.Errorf("tag %v: %d in flight, want 5", again, w.inFlight)
 		}
 	}
-	arrive(w, last)
-	arrive(w, other)
-	if w.count != 0 {
-		t.Errorf("all arrived: count %d", w.count)
+	acknowledge(w, last)
+	acknowledge(w, other)
+	if w.inFlight != 0 {
+		t.Errorf("all have left: %d in flight", w.inFlight)
 	}
 }
 
 func TestSequenceWrapsAround(t *testing.T) {
-	w := &window{limit: 10, stale: staleOut}
-	w.cells[0].issued, w.cells[0].arrived = 0xfffffffe, 0xfffffffe
-	last := enterN(t, w, 0, 4)
-	arrive(w, ticket{0, last.seq - 1})
-	if w.count != 1 || last.seq != 1 {
-		t.Errorf("count %d, last %d", w.count, last.seq)
+	w := &window{limit: 10, stallTime: outboundStallTime}
+	w.slots[0].next, w.slots[0].acked = 0xfffffffe, 0xfffffffe
+	last := admitN(t, w, 0, 4)
+	acknowledge(w, tag{0, last.seq - 1})
+	if w.inFlight != 1 || last.seq != 1 {
+		t.Errorf("%d in flight, last %d", w.inFlight, last.seq)
 	}
 }
 
 func TestWaitEndsWhenRoomIsMade(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &window{limit: 3, stale: staleOut}
-		room, timer := w.waiter(), time.NewTimer(0)
-		last := enterN(t, w, 1, 4)
+		w := &window{limit: 3, stallTime: outboundStallTime}
+		room, timer := w.addWaiter(), time.NewTimer(0)
+		last := admitN(t, w, 1, 4)
 		start := time.Now()
 		go func() {
-			time.Sleep(staleOut / 2)
-			arrive(w, last)
+			time.Sleep(outboundStallTime / 2)
+			acknowledge(w, last)
 		}()
 		w.wait(room, timer)
-		if got := time.Since(start); got != staleOut/2 {
+		if got := time.Since(start); got != outboundStallTime/2 {
 			t.Errorf("waited %v", got)
 		}
 	})
 }
 
-func TestFlowThatStandsStillIsParked(t *testing.T) {
+func TestStalledFlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &window{limit: 3, stale: staleOut}
-		room, timer := w.waiter(), time.NewTimer(0)
-		last := enterN(t, w, 1, 4)
+		w := &window{limit: 3, stallTime: outboundStallTime}
+		room, timer := w.addWaiter(), time.NewTimer(0)
+		last := admitN(t, w, 1, 4)
 		start := time.Now()
 		w.wait(room, timer)
-		if got := time.Since(start); got != staleOut {
+		if got := time.Since(start); got != outboundStallTime {
 			t.Errorf("waited %v", got)
 		}
-		live := enterN(t, w, 2, 1)
-		last = enterN(t, w, 1, grace)
-		if w.count != 1 {
-			t.Errorf("parked packets count: %d, want 1", w.count)
+		live := admitN(t, w, 2, 1)
+		last = admitN(t, w, 1, stallBurst)
+		if w.inFlight != 1 {
+			t.Errorf("%d in flight, want 1: packets of the stalled flow count", w.inFlight)
 		}
-		if _, ok := w.enter(1, time.Now()); !ok {
-			t.Error("refused the first after its last move was long ago")
+		if _, ok := w.admit(1, time.Now()); !ok {
+			t.Error("refused the first probe")
 		}
-		if _, ok := w.enter(1, time.Now()); ok {
-			t.Error("let another in at once")
+		if _, ok := w.admit(1, time.Now()); ok {
+			t.Error("admitted another one at once")
 		}
-		time.Sleep(knock)
-		if _, ok := w.enter(1, time.Now()); !ok {
-			t.Error("refused after the time for one more")
+		time.Sleep(probeInterval)
+		if _, ok := w.admit(1, time.Now()); !ok {
+			t.Error("refused the next probe")
 		}
-		arrive(w, last)
-		if w.cells[1].parked || w.count != 1+2 {
-			t.Errorf("an arrival ends parking and settles: parked %v, count %d", w.cells[1].parked, w.count)
+		acknowledge(w, last)
+		if w.slots[1].stalled || w.inFlight != 1+2 {
+			t.Errorf("after an acknowledgement: stalled %v, %d in flight", w.slots[1].stalled, w.inFlight)
 		}
-		arrive(w, live)
-		if w.count != 2 {
-			t.Errorf("count %d", w.count)
+		acknowledge(w, live)
+		if w.inFlight != 2 {
+			t.Errorf("%d in flight", w.inFlight)
 		}
 	})
 }
 
-func TestForgottenWaiter(t *testing.T) {
+func TestRemovedWaiter(t *testing.T) {
 	w := &window{}
-	a, b := w.waiter(), w.waiter()
-	w.forget(a)
-	w.forget(a)
-	arrive(w, ticket{})
+	a, b := w.addWaiter(), w.addWaiter()
+	w.removeWaiter(a)
+	w.removeWaiter(a)
+	acknowledge(w, tag{})
 	if len(a) != 0 || len(b) != 1 {
-		t.Errorf("signals: %d to the forgotten, %d to the other", len(a), len(b))
+		t.Errorf("signals: %d to the removed one, %d to the other", len(a), len(b))
 	}
 }
