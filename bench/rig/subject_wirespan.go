@@ -9,6 +9,7 @@ import (
 
 	"github.com/wirespan/wirespan/device"
 	"github.com/wirespan/wirespan/device/bind"
+	"github.com/wirespan/wirespan/device/memory"
 	"github.com/wirespan/wirespan/device/netstack"
 	"github.com/wirespan/wirespan/device/tun"
 	"github.com/wirespan/wirespan/mesh"
@@ -16,7 +17,7 @@ import (
 
 // prepareProcess makes this process what `wirespan up` is: one of ours.
 func prepareProcess() {
-	device.Tune(0, nil)
+	memory.Tune(0, nil)
 	profile()
 }
 

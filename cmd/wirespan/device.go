@@ -19,6 +19,7 @@ import (
 
 	"github.com/wirespan/wirespan/device"
 	"github.com/wirespan/wirespan/device/bind"
+	"github.com/wirespan/wirespan/device/memory"
 	"github.com/wirespan/wirespan/device/tun"
 	"github.com/wirespan/wirespan/mesh/node"
 )
@@ -93,7 +94,7 @@ func (c *cli) runDevice(ctx context.Context, name string, budget int64, ready *r
 	ctx, stop := untilSignal(ctx)
 	defer stop()
 	log := bareLogger(name, c.err)
-	device.Tune(budget, log)
+	memory.Tune(budget, log)
 
 	plane, err := bareTUN(name)
 	if err != nil {

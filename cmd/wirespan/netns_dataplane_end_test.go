@@ -18,6 +18,7 @@ import (
 
 	"github.com/wirespan/wirespan/device"
 	"github.com/wirespan/wirespan/device/bind"
+	"github.com/wirespan/wirespan/device/memory"
 	"github.com/wirespan/wirespan/device/netstack"
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/node"
@@ -154,7 +155,7 @@ func netstackEnd() {
 // runNetstackEnd returns when something is wrong.
 func runNetstackEnd(name string, addresses []string) error {
 	log := hclog.New(&hclog.LoggerOptions{Name: name, Level: hclog.Info})
-	device.Tune(0, log)
+	memory.Tune(0, log)
 	config := netstack.Config{MTU: wireguard.DefaultMTU}
 	for _, a := range addresses {
 		config.Addresses = append(config.Addresses, netip.MustParseAddr(a))

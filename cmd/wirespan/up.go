@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/wirespan/wirespan/device"
+	"github.com/wirespan/wirespan/device/memory"
 	"github.com/wirespan/wirespan/device/netstack"
 	"github.com/wirespan/wirespan/mesh/config"
 	"github.com/wirespan/wirespan/mesh/node"
@@ -57,7 +57,7 @@ func (c *cli) runAgent(ctx context.Context, token *config.Token, opened func(*ne
 	}
 	nc.Load, nc.Files, nc.Hangups, nc.Token = func() (*config.Config, error) { return c.load(true) }, c.sources(), hangups, token
 	nc.ShowToken, nc.Opened, nc.Exclusive = c.showToken, opened, true
-	device.Tune(nc.Config.MemoryBudget, nc.Log)
+	memory.Tune(nc.Config.MemoryBudget, nc.Log)
 	ctx, stop := untilSignal(ctx)
 	defer stop()
 	n, err := node.Open(ctx, nc)

@@ -1,4 +1,4 @@
-package device
+package memory
 
 import (
 	"os"
@@ -33,7 +33,7 @@ const (
 // gets more eager towards that, but not without end: there is always room for
 // garbage, however small the budget. 0 fits the budget to the machine's
 // memory or that of the process' control group. GOGC and GOMEMLIMIT in the
-// environment win. It is for programs to call, once, before [Open].
+// environment win. It is for programs to call, once, before it opens a device.
 func Tune(budget int64, log hclog.Logger) {
 	if log == nil {
 		log = hclog.NewNullLogger()

@@ -1,0 +1,2 @@
+// Package memory fits the Go runtime's memory management to a data plane.
+package memory
