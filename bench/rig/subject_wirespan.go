@@ -15,10 +15,11 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// prepareProcess makes this process what `wirespan up` is: one of ours.
-func prepareProcess() {
-	memory.Tune(0, nil)
+// prepareProcess tunes this process as `wirespan up` does. The caller closes the
+// Tuner when the device has ended.
+func prepareProcess() *memory.Tuner {
 	profile()
+	return memory.Tune(0, nil)
 }
 
 // openDevice runs our device on a data plane, with one peer.
@@ -46,7 +47,7 @@ func openDevice(plane device.Interface, t *tunnel) (*device.Device, error) {
 
 // openNetstack runs our device and stack inside the agent.
 func (a *agent) openNetstack(t *tunnel) (*opened, error) {
-	prepareProcess()
+	a.closing = append(a.closing, prepareProcess().Close)
 	stack, err := netstack.New(netstack.Config{Addresses: []netip.Addr{t.Address}, MTU: t.MTU})
 	if err != nil {
 		return nil, err
@@ -112,7 +113,7 @@ func serveDevice(w *wire) error {
 	if err := w.dec.Decode(&t); err != nil {
 		return fmt.Errorf("hear what tunnel to open: %w", err)
 	}
-	prepareProcess()
+	defer prepareProcess().Close()
 	dev, err := openTUNDevice(&t)
 	if err != nil {
 		return w.enc.Encode(response{Error: err.Error()})

@@ -94,7 +94,7 @@ func (c *cli) runDevice(ctx context.Context, name string, budget int64, ready *r
 	ctx, stop := untilSignal(ctx)
 	defer stop()
 	log := bareLogger(name, c.err)
-	memory.Tune(budget, log)
+	defer memory.Tune(budget, log).Close()
 
 	plane, err := bareTUN(name)
 	if err != nil {

@@ -155,7 +155,7 @@ func netstackEnd() {
 // runNetstackEnd returns when something is wrong.
 func runNetstackEnd(name string, addresses []string) error {
 	log := hclog.New(&hclog.LoggerOptions{Name: name, Level: hclog.Info})
-	memory.Tune(0, log)
+	defer memory.Tune(0, log).Close()
 	config := netstack.Config{MTU: wireguard.DefaultMTU}
 	for _, a := range addresses {
 		config.Addresses = append(config.Addresses, netip.MustParseAddr(a))

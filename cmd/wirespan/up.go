@@ -57,7 +57,7 @@ func (c *cli) runAgent(ctx context.Context, token *config.Token, opened func(*ne
 	}
 	nc.Load, nc.Files, nc.Hangups, nc.Token = func() (*config.Config, error) { return c.load(true) }, c.sources(), hangups, token
 	nc.ShowToken, nc.Opened, nc.Exclusive = c.showToken, opened, true
-	memory.Tune(nc.Config.MemoryBudget, nc.Log)
+	defer memory.Tune(nc.Config.MemoryBudget, nc.Log).Close()
 	ctx, stop := untilSignal(ctx)
 	defer stop()
 	n, err := node.Open(ctx, nc)

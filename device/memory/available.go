@@ -12,15 +12,13 @@ import (
 )
 
 const (
-	// maxFile bounds what is read of a file, in bytes.
-	maxFile = 64 << 10
-	// maxDepth bounds how many levels of control groups are looked at.
-	maxDepth = 64
+	maxFile  = 64 << 10 // bytes read of a file
+	maxDepth = 64       // levels of control groups that are read
 )
 
-// physicalMemory is how much this process may use: the machine's memory, or
-// less if its control group, or one above, says so. root is the root directory.
-// Nothing known counts as unlimited.
+// physicalMemory returns how many bytes this process may use: the machine's
+// memory, or less if the process' control group or one above it has a limit. root
+// is the root directory. If nothing is known, memory counts as unlimited.
 func physicalMemory(root fs.FS) int64 {
 	memory := int64(math.MaxInt64)
 	eachLine(root, "proc/meminfo", func(line string) {
@@ -36,8 +34,8 @@ func physicalMemory(root fs.FS) int64 {
 	return memory
 }
 
-// groupMemory is the limit of a control group, given as a line of
-// /proc/self/cgroup (cgroups(7)): hierarchy:controllers:path.
+// groupMemory returns the lowest limit of a control group and those above it. line
+// is a line of /proc/self/cgroup (cgroups(7)): hierarchy:controllers:path.
 func groupMemory(root fs.FS, line string) int64 {
 	parts := strings.SplitN(line, ":", 3)
 	if len(parts) != 3 {
@@ -54,7 +52,7 @@ func groupMemory(root fs.FS, line string) int64 {
 	memory := int64(math.MaxInt64)
 	for _, dir := range dirs {
 		group := path.Clean("/" + parts[2])
-		// Inside a container the path may be the host's: then only the top is there.
+		// Inside a container the path may be the host's. Then only the top exists.
 		for range maxDepth {
 			memory = min(memory, limitIn(root, path.Join(dir, group, file)))
 			if group == "/" {
@@ -66,7 +64,8 @@ func groupMemory(root fs.FS, line string) int64 {
 	return memory
 }
 
-// limitIn reads a limit in bytes; "max", nonsense and 0 are none.
+// limitIn reads a limit in bytes from a file. "max", 0 and what is no number mean
+// that there is no limit.
 func limitIn(root fs.FS, name string) int64 {
 	limit := int64(math.MaxInt64)
 	eachLine(root, name, func(line string) {
@@ -77,7 +76,8 @@ func limitIn(root fs.FS, name string) int64 {
 	return limit
 }
 
-// eachLine calls do with the lines of a file. One that can't be read has none.
+// eachLine calls do with each line of a file. A file that can't be read has no
+// lines.
 func eachLine(root fs.FS, name string, do func(line string)) {
 	f, err := root.Open(name)
 	if err != nil {

@@ -3,38 +3,75 @@ package memory
 import (
 	"runtime/debug"
 	"runtime/metrics"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 const (
-	// janitorTick is how often a janitor looks; a collection is never followed by
-	// another one sooner.
-	janitorTick = time.Second
-	// janitorCPU is how much CPU time may be used in a tick for the process to be
-	// quiet. A data plane with much to do leaves little garbage, and a collection
-	// takes its idle buffers away.
-	janitorCPU = janitorTick / 4
-	// janitorWorth is how much garbage, together with what is free but not
-	// returned, makes a collection worthwhile.
-	janitorWorth = 2 << 20
+	// idleTick is the interval of looks, and the least time between a collection
+	// and the next one.
+	idleTick = time.Second
+	// idleCPU is how much CPU time an idle process uses in a tick at most. A busy
+	// data plane leaves little garbage, and a collection takes its idle buffers
+	// away.
+	idleCPU = idleTick / 4
+	// idleGarbage is how much garbage, together with free memory that was not
+	// returned to the system, makes a collection worthwhile.
+	idleGarbage = 2 << 20
 )
 
-// janitor takes the garbage out when the process is quiet. A lazy collector
-// would leave it there for hours: what a change of a large mesh left behind, or
-// what handshakes with peers that are down leave bit by bit. While much is
-// done it does nothing.
-type janitor struct {
-	cpu time.Duration // used, at the last tick
+// idleCollector collects garbage while the process is idle. The lazy collector
+// would leave it for hours: what a change of a large mesh leaves behind, or what
+// handshakes with peers that are down leave bit by bit.
+type idleCollector struct {
+	cpu  time.Duration // used by the process, at the last tick
+	done chan struct{}
+	wait sync.WaitGroup
 }
 
-// usage is what a janitor looks at, in bytes but for cpu.
+func startIdleCollector() *idleCollector {
+	c := &idleCollector{done: make(chan struct{})}
+	c.wait.Go(c.run)
+	return c
+}
+
+// stop returns when no collection of c is under way any more.
+func (c *idleCollector) stop() {
+	close(c.done)
+	c.wait.Wait()
+}
+
+func (c *idleCollector) run() {
+	tick := time.NewTicker(idleTick)
+	defer tick.Stop()
+	for {
+		select {
+		case <-c.done:
+			return
+		case <-tick.C:
+		}
+		if c.due(readUsage()) {
+			debug.FreeOSMemory()
+			tick.Reset(idleTick)
+		}
+	}
+}
+
+// due reports whether a collection is worthwhile now.
+func (c *idleCollector) due(u usage) bool {
+	idle := u.cpu-c.cpu < idleCPU
+	c.cpu = u.cpu
+	return idle && u.objects+u.free > u.live+idleGarbage
+}
+
+// usage is the process' use of CPU time, and of memory in bytes.
 type usage struct {
-	cpu     time.Duration // used by the process since its start
-	objects uint64        // in memory, dead ones included
-	live    uint64        // at the end of the last collection
-	free    uint64        // in the heap, without an object, not returned
+	cpu     time.Duration // since its start
+	objects uint64        // in objects, dead ones included
+	live    uint64        // in objects that were live at the end of the last collection
+	free    uint64        // in the heap without an object, and not returned to the system
 }
 
 func readUsage() usage {
@@ -47,28 +84,12 @@ func readUsage() usage {
 	return usage{cpuTime(), s[0].Value.Uint64(), s[1].Value.Uint64(), s[2].Value.Uint64()}
 }
 
-// cpuTime is what the process has used so far.
+// cpuTime returns the CPU time that the process has used so far; 0 if the system
+// does not say.
 func cpuTime() time.Duration {
 	var r unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &r); err != nil {
 		return 0
 	}
 	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
-}
-
-// start makes it look from now on.
-func (j *janitor) start() {
-	time.AfterFunc(janitorTick, func() {
-		if j.due(readUsage()) {
-			debug.FreeOSMemory()
-		}
-		j.start()
-	})
-}
-
-// due reports whether a collection is worthwhile now.
-func (j *janitor) due(u usage) bool {
-	quiet := u.cpu-j.cpu < janitorCPU
-	j.cpu = u.cpu
-	return quiet && u.objects+u.free > u.live+janitorWorth
 }

@@ -5,24 +5,24 @@ import (
 	"time"
 )
 
-func TestJanitor(t *testing.T) {
+func TestIdleCollector(t *testing.T) {
 	const mib = 1 << 20
-	j := new(janitor)
+	c := new(idleCollector)
 	for _, tc := range []struct {
 		name string
 		now  usage
 		want bool
 	}{
 		{"start", usage{cpu: time.Second, objects: 50 * mib}, false},
-		{"quiet", usage{cpu: time.Second, objects: 51 * mib, live: 10 * mib}, true},
-		{"tidy", usage{cpu: time.Second, objects: 12 * mib, live: 11 * mib}, false},
+		{"idle", usage{cpu: time.Second, objects: 51 * mib, live: 10 * mib}, true},
+		{"no garbage", usage{cpu: time.Second, objects: 12 * mib, live: 11 * mib}, false},
 		{"free memory", usage{cpu: time.Second, objects: 12 * mib, live: 11 * mib, free: 20 * mib}, true},
 		{"little garbage", usage{cpu: time.Second, objects: 12 * mib, live: 11 * mib, free: mib}, false},
 		{"enough", usage{cpu: time.Second, objects: 13 * mib, live: 11 * mib, free: mib}, true},
 		{"busy", usage{cpu: 2 * time.Second, objects: 117 * mib, live: 11 * mib, free: mib}, false},
-		{"quiet again", usage{cpu: 2*time.Second + janitorCPU - 1, objects: 118 * mib, live: 11 * mib, free: mib}, true},
+		{"idle again", usage{cpu: 2*time.Second + idleCPU - 1, objects: 118 * mib, live: 11 * mib, free: mib}, true},
 	} {
-		if got := j.due(tc.now); got != tc.want {
+		if got := c.due(tc.now); got != tc.want {
 			t.Errorf("%s: due = %v", tc.name, got)
 		}
 	}

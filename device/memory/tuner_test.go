@@ -89,20 +89,27 @@ func FuzzPhysicalMemory(f *testing.F) {
 	})
 }
 
-// restoreRuntime undoes Tune when the test ends, as far as that is possible.
-func restoreRuntime(t *testing.T) {
+// setRuntime sets the runtime's GC percentage and memory limit until the test
+// ends.
+func setRuntime(t *testing.T, percent int, limit int64) {
 	t.Helper()
-	percent, limit := debug.SetGCPercent(100), debug.SetMemoryLimit(-1)
-	debug.SetGCPercent(percent)
+	oldPercent, oldLimit := debug.SetGCPercent(percent), debug.SetMemoryLimit(limit)
 	t.Cleanup(func() {
-		debug.SetGCPercent(percent)
-		debug.SetMemoryLimit(limit)
+		debug.SetGCPercent(oldPercent)
+		debug.SetMemoryLimit(oldLimit)
 	})
 }
 
+// settings returns the runtime's GC percentage and memory limit.
+func settings() (percent int, limit int64) {
+	percent = debug.SetGCPercent(100)
+	debug.SetGCPercent(percent)
+	return percent, debug.SetMemoryLimit(-1)
+}
+
 func TestEnvironmentWins(t *testing.T) {
-	restoreRuntime(t)
 	const limit = 1 << 40
+	setRuntime(t, 55, limit)
 	for _, tc := range []struct {
 		env     string
 		percent int
@@ -119,14 +126,14 @@ func TestEnvironmentWins(t *testing.T) {
 			if tc.env != "" {
 				t.Setenv(tc.env, "55") // the runtime has read it long ago
 			}
-			debug.SetGCPercent(55)
-			debug.SetMemoryLimit(limit)
 			var log bytes.Buffer
-			Tune(512<<20, hclog.New(&hclog.LoggerOptions{Output: &log}))
-			if got := debug.SetGCPercent(55); got != tc.percent {
-				t.Errorf("GC percent %d, want %d", got, tc.percent)
+			tuner := Tune(512<<20, hclog.New(&hclog.LoggerOptions{Output: &log}))
+			defer tuner.Close()
+			percent, got := settings()
+			if percent != tc.percent {
+				t.Errorf("GC percent %d, want %d", percent, tc.percent)
 			}
-			if got := debug.SetMemoryLimit(-1); (got == limit) != tc.kept || got < 512<<20 {
+			if (got == limit) != tc.kept || got < 512<<20 {
 				t.Errorf("memory limit %d", got)
 			}
 			if !strings.Contains(log.String(), tc.says) || tc.says == "" && log.Len() > 0 {
@@ -139,11 +146,10 @@ func TestEnvironmentWins(t *testing.T) {
 // A budget below what is live makes the collector no more eager than it would
 // be without one.
 func TestSmallBudgetDoesNotThrash(t *testing.T) {
-	restoreRuntime(t)
 	t.Setenv("GOGC", "")
 	t.Setenv("GOMEMLIMIT", "")
 	live := make([]byte, 64<<20)
-	Tune(1, nil)
+	defer Tune(1, nil).Close()
 	runtime.GC()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -157,6 +163,50 @@ func TestSmallBudgetDoesNotThrash(t *testing.T) {
 	}
 	runtime.KeepAlive(live)
 	garbage = nil
+}
+
+// Close restores the settings, and no later collection changes them again.
+func TestClose(t *testing.T) {
+	t.Setenv("GOGC", "")
+	t.Setenv("GOMEMLIMIT", "")
+	const percent, limit = 55, 1 << 40
+	setRuntime(t, percent, limit)
+	tuner := Tune(512<<20, nil)
+	g := startGovernor(1 << 30)
+	g.stop()
+	if _, got := settings(); got != 512<<20 {
+		t.Errorf("memory limit %d after another governor has stopped", got)
+	}
+	for range 2 {
+		tuner.Close()
+		if p, l := settings(); p != percent || l != limit {
+			t.Errorf("GC percent %d, memory limit %d, want %d and %d", p, l, percent, int64(limit))
+		}
+	}
+	g.collected() // as by a cleanup that was under way when it stopped
+	if _, got := settings(); got != limit {
+		t.Errorf("memory limit %d: a governor that has stopped set it", got)
+	}
+}
+
+// The limit is adjusted after each collection.
+func TestGovernorFollowsTheLiveHeap(t *testing.T) {
+	setRuntime(t, 100, math.MaxInt64)
+	g := startGovernor(1)
+	defer g.stop()
+	const size = 256 << 20
+	if _, limit := settings(); limit >= size {
+		t.Fatalf("limit %d to begin with", limit)
+	}
+	live := make([]byte, size)
+	defer runtime.KeepAlive(live)
+	for range 1000 { // the runtime calls cleanups a moment after a collection
+		runtime.GC()
+		if _, limit := settings(); limit >= size+minHeadroom {
+			return
+		}
+	}
+	t.Error("the limit stays below the live heap")
 }
 
 // garbage makes allocations escape.
