@@ -8,7 +8,7 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// thousand returns peers as a large mesh has them.
+// thousand returns the peers of a large mesh.
 func thousand() []mesh.PeerConfig {
 	peers := make([]mesh.PeerConfig, 1000)
 	for i := range peers {
@@ -55,7 +55,7 @@ func BenchmarkApply1000OneChanged(b *testing.B) {
 	}
 }
 
-func BenchmarkIpcGetAlone(b *testing.B) {
+func BenchmarkListenPort(b *testing.B) {
 	n := newNode(b, 1)
 	n.apply(b, thousand()...)
 	b.ReportAllocs()

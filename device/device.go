@@ -22,25 +22,25 @@ import (
 // Interface is a data plane: where packets of the tunnel come from and go to.
 type Interface interface {
 	tun.Device
-	// Inject sends a packet into the tunnel as if the node's IP stack had.
+	// Inject sends a packet into the tunnel as if the node's IP stack had sent it.
 	Inject(packet []byte) error
-	// Configure makes MTU and addresses as given, and mends what others changed.
+	// Configure sets MTU and addresses, and undoes changes that others made.
 	Configure(mtu int, addresses []netip.Prefix) error
-	// Source is the address from which the node's IP stack would send to dst.
+	// Source returns the address from which the node's IP stack would send to dst.
 	Source(dst netip.Addr) (netip.Addr, error)
 }
 
-// Bind is the UDP side.
+// Bind is the UDP side of a device.
 type Bind interface {
 	conn.Bind
-	// Handshakes signals, coalesced, that handshake messages came in.
+	// Handshakes returns a coalesced signal that handshake messages came in.
 	Handshakes() <-chan struct{}
-	// Fragmented are the hosts, sorted, to which the route takes no datagrams
-	// as large as those that were sent.
+	// Fragmented returns, sorted, the hosts to which datagrams that were sent are
+	// larger than the route's MTU.
 	Fragmented() []netip.Addr
 }
 
-// Config is what a device starts with.
+// Config is the initial configuration of a device.
 type Config struct {
 	TUN          Interface
 	Bind         Bind
@@ -53,24 +53,24 @@ type Config struct {
 // Device is a running WireGuard device. Use Open.
 type Device struct {
 	wg         *wireguard.Device
-	tun        *echo
+	tun        *pinger
 	bind       Bind
-	gate       *inflight.Bind // in front of it
+	gate       *inflight.Bind // between wg and bind
 	log        hclog.Logger
-	events     chan struct{}
-	keeper     *keeper
+	events     mesh.Signal
+	keepalives *keepalives
 	cancel     context.CancelFunc // ends background
 	background sync.WaitGroup
 	closing    atomic.Bool
 
-	mu      sync.Mutex // guards what follows; one change of the device at a time
-	port    uint16     // as last asked for, or found when any would do
-	peers   int        // at the last look, to size the next result
-	request request
+	mu      sync.Mutex // guards what follows; the device is changed under it, too
+	port    uint16     // as last asked for; as found, if any would do
+	peers   int        // as last counted: the size of the next Stats
+	request setRequest
 }
 
-// Open starts a device. It owns c.TUN and c.Bind from then on, and closes them
-// if it fails.
+// Open starts a device. The device owns c.TUN and c.Bind from then on; Open closes
+// them if it fails.
 func Open(c Config) (*Device, error) {
 	if c.TUN == nil || c.Bind == nil || c.PrivateKey.IsZero() {
 		return nil, errors.New("device: TUN, Bind and PrivateKey are required")
@@ -86,10 +86,10 @@ func Open(c Config) (*Device, error) {
 	return d, nil
 }
 
-// OpenBare starts a device without key or peers, which are to come by its
-// configuration socket (ServeUAPI), as they do for wireguard-go: it opens its
-// UDP port when the interface tells that it is up. Only TUN, Bind and Log of c
-// are used; the device owns and closes the first two.
+// OpenBare starts a device without key and peers. As with wireguard-go, these come
+// by the configuration socket (ServeUAPI), and the device opens its UDP port when
+// the interface goes up. OpenBare uses only TUN, Bind and Log of c; the device owns
+// the first two.
 func OpenBare(c Config) (*Device, error) {
 	if c.TUN == nil || c.Bind == nil {
 		return nil, errors.New("device: TUN and Bind are required")
@@ -101,16 +101,19 @@ func OpenBare(c Config) (*Device, error) {
 }
 
 func open(c Config) *Device {
-	d := &Device{tun: newEcho(c.TUN), bind: c.Bind, log: c.Log, events: make(chan struct{}, 1), keeper: newKeeper(), port: c.ListenPort}
+	d := &Device{
+		tun: newPinger(c.TUN), bind: c.Bind, log: c.Log, port: c.ListenPort,
+		events: mesh.NewSignal(), keepalives: newKeepalives(),
+	}
 	tun, bind := inflight.Between(d.tun, c.Bind)
 	d.wg = wireguard.NewDevice(tun, bind, logger(c.Log))
 	bind.Attach(d.wg)
 	d.gate = bind
 	ctx, cancel := context.WithCancel(context.Background())
 	d.cancel = cancel
-	w := watcher{signal: c.Bind.Handshakes(), gone: d.wg.Wait(), read: d.handshakeSum, changed: d.handshaken}
+	w := handshakeWatcher{signal: c.Bind.Handshakes(), stopped: d.wg.Wait(), read: d.handshakeSum, changed: d.handshakeDone}
 	d.background.Go(func() { w.run(ctx) })
-	d.background.Go(func() { d.keep(ctx) })
+	d.background.Go(func() { d.runKeepalives(ctx) })
 	return d
 }
 
@@ -135,7 +138,7 @@ func (d *Device) start(c Config) error {
 	return nil
 }
 
-// portError says what to do about a UDP port that can't be opened.
+// portError adds to the error of opening a UDP port what to do about it.
 func portError(port uint16, err error) error {
 	if errno := syscall.Errno(0); errors.As(err, &errno) {
 		err = errno
@@ -149,8 +152,8 @@ func portError(port uint16, err error) error {
 	return fmt.Errorf("open UDP port %d: %w", port, err)
 }
 
-// Configure makes MTU and addresses of the interface as given. It changes only
-// what differs, so calling it again mends what others changed.
+// Configure sets MTU and addresses of the interface. It changes only what differs,
+// so calling it again undoes changes that others made.
 func (d *Device) Configure(mtu int, addresses []netip.Prefix) error {
 	return d.tun.Configure(mtu, addresses)
 }
@@ -166,8 +169,8 @@ func (d *Device) SetPrivateKey(key mesh.PrivateKey) error {
 	return nil
 }
 
-// SetListenPort moves the device to another UDP port; 0 keeps the present one.
-// If the new port can't be had, the old one stays.
+// SetListenPort moves the device to another UDP port; 0 keeps the present one. If
+// the new port can't be opened, the device keeps the old one.
 func (d *Device) SetListenPort(port uint16) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -184,8 +187,9 @@ func (d *Device) SetListenPort(port uint16) error {
 	return nil
 }
 
-// portFree tries a port before the device gives up the one it has, which it
-// might not get back: it may have been opened with privileges now dropped.
+// portFree returns an error if a UDP port can't be opened. It is called before the
+// device gives up the port it has, since it might not get that back: the privileges
+// with which it was opened may have been dropped.
 func portFree(port uint16) error {
 	c, err := net.ListenUDP("udp", &net.UDPAddr{Port: int(port)})
 	if err != nil {
@@ -198,31 +202,29 @@ func (d *Device) setPort(port uint16) error {
 	return d.wg.IpcSet(fmt.Sprintf("listen_port=%d\n", port))
 }
 
-// ListenPort is the UDP port that is really open; 0 if none is. It is asked for
-// often, and the device would tell it only with everything about all peers.
+// ListenPort returns the UDP port that is open; 0 if none is. It is called often,
+// so it does not ask the device, which would describe all peers with it.
 func (d *Device) ListenPort() uint16 { return d.gate.Port() }
 
-// Events signals, coalesced, that the statistics of peers changed by a
-// handshake, so that they can be read at once.
+// Events returns a coalesced signal that a peer completed a handshake, so that
+// the statistics are worth reading.
 func (d *Device) Events() <-chan struct{} { return d.events }
 
-// handshaken is called when a peer has completed a handshake.
-func (d *Device) handshaken() {
-	select {
-	case d.events <- struct{}{}:
-	default:
-	}
-	d.keeper.look()
+// handshakeDone is called when a peer has completed a handshake.
+func (d *Device) handshakeDone() {
+	d.events.Notify()
+	d.keepalives.wake.Notify()
 }
 
-// Fragmented are the hosts, sorted, to which encrypted packets are larger than
-// the route takes: the kernel cuts them into fragments.
+// Fragmented returns, sorted, the hosts to which encrypted packets are larger than
+// the route's MTU, so that the kernel fragments them.
 func (d *Device) Fragmented() []netip.Addr { return d.bind.Fragmented() }
 
-// Done is closed when the device has stopped, by Close or by itself.
+// Done returns a channel that is closed when the device has stopped, by Close or by
+// itself.
 func (d *Device) Done() <-chan struct{} { return d.wg.Wait() }
 
-// Err says why the device stopped by itself; nil while it runs and after Close.
+// Err returns why the device stopped by itself; nil while it runs and after Close.
 func (d *Device) Err() error {
 	select {
 	case <-d.Done():
@@ -245,9 +247,9 @@ func (d *Device) Close() error {
 	return nil
 }
 
-// logger passes upstream's log on. Its errors are about single packets and
-// handshakes, so they are no more than debugging aid here, and those about
-// configuration requests may quote them, keys included: only their code shows.
+// logger returns a logger for upstream. Upstream's errors concern single packets
+// and handshakes, so they are logged at debug level. Errors about configuration
+// requests may quote the request, keys included, so only their number is logged.
 func logger(log hclog.Logger) *wireguard.Logger {
 	return &wireguard.Logger{
 		Verbosef: func(format string, args ...any) {

@@ -41,7 +41,7 @@ func TestPing(t *testing.T) {
 	toA, toB := a.peer(), b.peer()
 	toA.AllowedIPs = append(toA.AllowedIPs, host(v4a))
 	toB.AllowedIPs = append(toB.AllowedIPs, host(v4b))
-	toA.Endpoint = netip.AddrPort{} // both sides starting at once costs them 5 s
+	toA.Endpoint = netip.AddrPort{} // crossed initiations would cost 5 s
 	b.apply(t, toA)
 	a.apply(t, toB)
 	mustPing(t, a, b.addr)
@@ -52,7 +52,7 @@ func TestPing(t *testing.T) {
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := a.Ping(cancelled, ula(99)); !errors.Is(err, context.Canceled) {
-		t.Errorf("ping of nobody: %v", err)
+		t.Errorf("ping of an address that no peer has: %v", err)
 	}
 	if _, err := a.Ping(t.Context(), a.addr); err == nil {
 		t.Error("ping of itself succeeded")
@@ -131,9 +131,9 @@ func hexOf(b []byte) []byte {
 	return out
 }
 
-func TestEventsTellOfHandshakes(t *testing.T) {
+func TestEventsReportHandshakes(t *testing.T) {
 	a, b := pair(t)
-	for _, n := range []*node{a, b} { // the responder knows only with the first data
+	for _, n := range []*node{a, b} { // the responder completes the handshake with the first data packet
 		other := a
 		if n == a {
 			other = b
@@ -206,7 +206,7 @@ func TestSetPrivateKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	toA := a.peer()
-	toA.Endpoint = netip.AddrPort{} // both sides starting at once costs them 5 s
+	toA.Endpoint = netip.AddrPort{} // crossed initiations would cost 5 s
 	b.apply(t, toA)
 	mustPing(t, a, b.addr)
 	if err := a.SetPrivateKey(mesh.PrivateKey{}); err == nil {
@@ -266,7 +266,8 @@ func TestSecretsStayOutOfLogs(t *testing.T) {
 	}
 }
 
-// logBuffer takes the log of upstream's workers, which end after Close.
+// logBuffer may be written to concurrently, since upstream's workers end after
+// Close.
 type logBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer

@@ -1,25 +1,37 @@
-// Package device embeds a userspace WireGuard device: it opens it on a data
-// plane ([Interface]) and a UDP bind, applies whole sets of peers to it, reads
-// their statistics, pings through it, and serves wg(8)'s configuration socket.
+// Package device embeds a userspace WireGuard device. It opens the device on a
+// data plane ([Interface]) and a UDP bind ([Bind]), applies whole sets of peers,
+// reads their statistics, pings through the tunnel, and serves the configuration
+// socket of wg(8).
 //
-// The device itself holds the truth: Apply and Stats read it each time, so that
-// what wg(8) or anyone else changed is seen, and mended by the next Apply. A
-// peer that is as it should be is never touched, and keeps its session.
+// A packet passes these layers, in both directions:
 //
-// Packets inside the device are bounded in number, in both directions; a flow
-// that stands still there is held back, and a queue that stands in front of it is
-// signalled to TCP, by ECN or by one lost packet at a time.
+//	kernel or netstack ⇄ Interface       device/tun, device/netstack
+//	                       ⇅
+//	                     pinger          takes out replies to our own pings
+//	                       ⇅
+//	                     inflight.TUN    gate: bounds packets in flight, CoDel
+//	                       ⇅
+//	                     upstream        golang.zx2c4.com/wireguard/device
+//	                       ⇅
+//	                     inflight.Bind   gate: acknowledges packets, limits handshakes
+//	                       ⇅
+//	UDP sockets        ⇄ Bind            device/bind
 //
-// Peers have their persistent keepalive only while they have a session. Without
-// one, handshakes are started at the keepalive's pace instead, which costs no
-// buffer. So what wg(8) shows as keepalive is off for a peer that is down.
+// Upstream's device is the only holder of the configuration. Apply and Stats read
+// it each time, so they see what wg(8) or another program changed, and the next
+// Apply corrects it. Apply does not touch a peer that is as it should be: it keeps
+// its session.
+//
+// A peer has its persistent keepalive only while it has a session. Without one,
+// the device starts handshakes at the keepalive's interval instead, which costs no
+// buffer. So wg(8) shows a keepalive of "off" for a peer that is down.
 //
 // Limits: private and preshared keys pass through, and are neither kept nor
-// shown; the device's own memory holds them, and so does the reply to a "get"
-// on the configuration socket, which only its owner may open. At most 64 pings
-// are under way at once.
+// shown. They are in the memory of upstream's device, and in replies on the
+// configuration socket, to which only its owner can connect. At most 64 pings are
+// under way at once.
 //
-// Ownership: Open takes over Interface and Bind, and Close ends them with all
-// goroutines of this package. Upstream's crypto workers are told to end and do
-// so by themselves a moment later. All methods may be called concurrently.
+// Ownership: Open takes over Interface and Bind, and Close ends them together with
+// all goroutines of this package. Upstream's crypto workers end by themselves a
+// moment later. All methods may be called concurrently.
 package device

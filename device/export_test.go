@@ -6,5 +6,5 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// Keepalives looks at all peers as if it were now.
-func (d *Device) Keepalives(now time.Time) ([]mesh.Key, error) { return d.keepalives(now) }
+// CheckKeepalives checks all peers as if it were now.
+func (d *Device) CheckKeepalives(now time.Time) ([]mesh.Key, error) { return d.checkKeepalives(now) }

@@ -6,33 +6,33 @@ import (
 )
 
 const (
-	// After a handshake message came in, statistics are looked at after
-	// firstLook and then at doubling intervals for watchFor: long enough for the
+	// After a handshake message came in, the watcher reads the statistics after
+	// firstPause and then at doubling intervals, for watchTime: long enough for the
 	// round trip that completes the handshake.
-	firstLook = 10 * time.Millisecond
-	watchFor  = 3 * time.Second
-	// lookShare bounds the cost: a look is followed by a pause of this many
-	// times what it took, whatever a flood of forged messages suggests.
-	lookShare = 50
+	firstPause = 10 * time.Millisecond
+	watchTime  = 3 * time.Second
+	// pauseFactor bounds the cost, whatever a flood of forged messages suggests:
+	// after each read the watcher pauses for this many times as long as it took.
+	pauseFactor = 50
 )
 
-// watcher turns handshake messages, which anyone can send, into events that
-// tell of completed handshakes.
-type watcher struct {
-	signal  <-chan struct{}
-	gone    <-chan struct{}
-	read    func() (uint64, error)
+// handshakeWatcher notices completed handshakes. Handshake messages, which anyone
+// can send, tell it when to look.
+type handshakeWatcher struct {
+	signal  <-chan struct{}        // a handshake message came in
+	stopped <-chan struct{}        // closed when the device has stopped
+	read    func() (uint64, error) // a sum that differs after each handshake
 	changed func()
-	last    uint64
+	last    uint64 // sum
 }
 
-// run returns when ctx ends or the device is gone.
-func (w *watcher) run(ctx context.Context) {
+// run returns when ctx ends or the device has stopped.
+func (w *handshakeWatcher) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-w.gone:
+		case <-w.stopped:
 			return
 		case <-w.signal:
 		}
@@ -42,37 +42,38 @@ func (w *watcher) run(ctx context.Context) {
 	}
 }
 
-// watch looks until nothing can follow from the last signal any more.
-func (w *watcher) watch(ctx context.Context) bool {
-	until := time.Now().Add(watchFor)
-	pause := firstLook
+// watch reads until no handshake can follow from the last signal any more. It
+// returns false if ctx has ended or the device has stopped.
+func (w *handshakeWatcher) watch(ctx context.Context) bool {
+	until := time.Now().Add(watchTime)
+	pause := firstPause
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return false
-		case <-w.gone:
+		case <-w.stopped:
 			return false
 		case <-timer.C:
 		}
-		cost := w.look()
+		cost := w.check()
 		pause *= 2
 		select {
 		case <-w.signal:
-			until, pause = time.Now().Add(watchFor), firstLook
+			until, pause = time.Now().Add(watchTime), firstPause
 		default:
 		}
 		if time.Now().After(until) {
 			return true
 		}
-		pause = max(pause, lookShare*cost)
+		pause = max(pause, pauseFactor*cost)
 		timer.Reset(pause)
 	}
 }
 
-// look reads once, tells of a change, and returns what it cost.
-func (w *watcher) look() time.Duration {
+// check reads once, reports a change, and returns how long that took.
+func (w *handshakeWatcher) check() time.Duration {
 	start := time.Now()
 	sum, err := w.read()
 	if err == nil && sum != w.last {

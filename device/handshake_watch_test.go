@@ -6,20 +6,16 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/wirespan/wirespan/mesh"
 )
 
-// fakeWatch runs a watcher whose device needs cost to read and has the sum that
-// sum tells.
-func fakeWatch(t *testing.T, cost time.Duration, sum func() uint64) (signal, events chan struct{}, reads *atomic.Int32) {
+// startWatcher runs a watcher on a device whose statistics take cost to read and
+// have the sum that sum returns.
+func startWatcher(t *testing.T, cost time.Duration, sum func() uint64) (signal, events mesh.Signal, reads *atomic.Int32) {
 	t.Helper()
-	signal, events, reads = make(chan struct{}, 1), make(chan struct{}, 1), new(atomic.Int32)
-	told := func() {
-		select {
-		case events <- struct{}{}:
-		default:
-		}
-	}
-	w := watcher{signal: signal, gone: make(chan struct{}), changed: told, read: func() (uint64, error) {
+	signal, events, reads = mesh.NewSignal(), mesh.NewSignal(), new(atomic.Int32)
+	w := handshakeWatcher{signal: signal, stopped: make(chan struct{}), changed: events.Notify, read: func() (uint64, error) {
 		reads.Add(1)
 		time.Sleep(cost)
 		return sum(), nil
@@ -31,11 +27,11 @@ func fakeWatch(t *testing.T, cost time.Duration, sum func() uint64) (signal, eve
 	return signal, events, reads
 }
 
-func TestWatcherTellsOfCompletedHandshakes(t *testing.T) {
+func TestWatcherReportsCompletedHandshakes(t *testing.T) {
 	for _, rtt := range []time.Duration{0, 5 * time.Millisecond, 300 * time.Millisecond, time.Second} {
 		synctest.Test(t, func(t *testing.T) {
 			start := time.Now()
-			signal, events, reads := fakeWatch(t, 0, func() uint64 {
+			signal, events, reads := startWatcher(t, 0, func() uint64 {
 				if time.Since(start) < rtt {
 					return 0
 				}
@@ -45,15 +41,15 @@ func TestWatcherTellsOfCompletedHandshakes(t *testing.T) {
 			if reads.Load() != 0 {
 				t.Error("read without a signal")
 			}
-			signal <- struct{}{}
+			signal.Notify()
 			<-events
-			if took := time.Since(start); took > 2*rtt+2*firstLook {
-				t.Errorf("round trip %v: told after %v", rtt, took)
+			if took := time.Since(start); took > 2*rtt+2*firstPause {
+				t.Errorf("round trip %v: reported after %v", rtt, took)
 			}
 			synctest.Wait()
-			time.Sleep(10 * watchFor)
+			time.Sleep(10 * watchTime)
 			before := reads.Load()
-			time.Sleep(10 * watchFor)
+			time.Sleep(10 * watchTime)
 			if reads.Load() != before || len(events) != 0 {
 				t.Errorf("went on reading when all was quiet: %d, then %d", before, reads.Load())
 			}
@@ -61,23 +57,20 @@ func TestWatcherTellsOfCompletedHandshakes(t *testing.T) {
 	}
 }
 
-// Forged messages tell of nothing, and cost no more than their share.
+// Forged messages cause no event, and reads take a bounded share of the time.
 func TestWatcherUnderFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const cost = 2 * time.Millisecond
-		signal, events, reads := fakeWatch(t, cost, func() uint64 { return 0 })
+		signal, events, reads := startWatcher(t, cost, func() uint64 { return 0 })
 		for range 10_000 {
-			select {
-			case signal <- struct{}{}:
-			default:
-			}
+			signal.Notify()
 			time.Sleep(time.Millisecond)
 		}
-		if limit := int32(10*time.Second/(lookShare*cost)) + 1; reads.Load() > limit || reads.Load() < limit/2 {
+		if limit := int32(10*time.Second/(pauseFactor*cost)) + 1; reads.Load() > limit || reads.Load() < limit/2 {
 			t.Errorf("%d reads, want about %d", reads.Load(), limit)
 		}
 		if len(events) != 0 {
-			t.Error("told of a handshake that never was")
+			t.Error("reported a handshake that was never completed")
 		}
 	})
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// wait bounds what should take milliseconds; no test waits that long on purpose.
+// wait bounds what should take milliseconds. No test that passes waits that long.
 const wait = 20 * time.Second
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -62,12 +62,12 @@ func newNode(t testing.TB, i int, v4 ...netip.Addr) *node {
 	return n
 }
 
-// endpoint is where the node listens.
+// endpoint returns the address and port at which the node listens.
 func (n *node) endpoint() netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), n.ListenPort())
 }
 
-// peer is the configuration others hold for n.
+// peer returns the configuration of n as a peer of other nodes.
 func (n *node) peer() mesh.PeerConfig {
 	return mesh.PeerConfig{
 		PublicKey: n.key.Public(), AllowedIPs: []netip.Prefix{host(n.addr)}, Endpoint: n.endpoint(),
@@ -83,7 +83,7 @@ func (n *node) apply(t testing.TB, peers ...mesh.PeerConfig) {
 	}
 }
 
-// stats returns what n knows of other; ok is false if it is no peer.
+// stats returns the statistics that n has of other, and whether other is a peer.
 func (n *node) stats(t testing.TB, other mesh.Key) (mesh.PeerStats, bool) {
 	t.Helper()
 	all, err := n.Stats()
@@ -98,7 +98,7 @@ func (n *node) stats(t testing.TB, other mesh.Key) (mesh.PeerStats, bool) {
 	return mesh.PeerStats{}, false
 }
 
-// pair connects two nodes; a starts.
+// pair returns two nodes that are each other's peers. a starts the handshake.
 func pair(t testing.TB) (a, b *node) {
 	t.Helper()
 	a, b = newNode(t, 1), newNode(t, 2)

@@ -11,95 +11,89 @@ import (
 )
 
 const (
-	// sessionTime is for how long after a handshake there is a session to send
-	// keepalives in: until upstream's initiators renew one at the latest. What is
-	// left of it then is more than keeperTick.
+	// sessionTime is how long after a handshake a peer counts as having a session
+	// in which to send keepalives: until upstream as initiator renews the session
+	// at the latest. The session then lasts longer than another keepaliveTick.
 	sessionTime = wireguard.RejectAfterTime - wireguard.KeepaliveTimeout - wireguard.RekeyTimeout
-	// keeperTick is how often peers are looked at when nothing has happened.
-	keeperTick = 10 * time.Second
-	// initiationGap keeps a crowd of peers from taking all of the CPU at once; as
-	// they are repeated at the same intervals, they stay spread.
+	// keepaliveTick is how often peers are checked when nothing has happened.
+	keepaliveTick = 10 * time.Second
+	// initiationGap is the time between two handshakes that are started, so that
+	// many peers do not take all of the CPU at once. Handshakes are repeated at
+	// equal intervals, so they stay spread.
 	initiationGap = 2 * time.Millisecond
 )
 
-// keeper gives peers their persistent keepalive while they have a session, and
-// starts handshakes with them while they have none.
+// keepalives are the peers that have a persistent keepalive. They get it while they
+// have a session; while a peer has none, handshakes with it are started.
 //
-// Upstream does the latter as well, for a keepalive that is due. But the
-// keepalive waits for its session meanwhile, in a buffer of 64 KiB, which makes
-// 64 MB if a thousand peers are down. So the interval is 0 until there is a
-// session, and the keeper does what the keepalive would: it starts a handshake at
-// once, and again when nothing was sent for an interval, as is the case once
-// upstream has given up repeating the last one.
-type keeper struct {
-	wake  chan struct{}      // there is something to look at; capacity 1
-	peers map[mesh.Key]*kept // those with a keepalive; guarded by Device.mu
+// Upstream starts handshakes as well when a keepalive is due. But meanwhile the
+// keepalive waits for its session, in a buffer of 64 KiB: 64 MB if a thousand peers
+// are down. So the device's interval is 0 until there is a session, and this
+// package does what the keepalive would do. It starts a handshake at once, and
+// again when nothing was sent for an interval, which is the case once upstream no
+// longer repeats the last one.
+type keepalives struct {
+	wake  mesh.Signal                 // peers should be checked
+	peers map[mesh.Key]*keepalivePeer // guarded by Device.mu
 }
 
-// kept is a peer that is to have a keepalive.
-type kept struct {
+// keepalivePeer is a peer with a persistent keepalive.
+type keepalivePeer struct {
 	interval time.Duration
-	sent     uint64    // bytes, when last looked at
-	since    time.Time // when they last grew, or a handshake was started; zero: never
+	sent     uint64    // bytes, at the last check
+	since    time.Time // of the last change of sent, or start of a handshake; zero: never
 }
 
-func newKeeper() *keeper {
-	return &keeper{wake: make(chan struct{}, 1), peers: make(map[mesh.Key]*kept)}
+func newKeepalives() *keepalives {
+	return &keepalives{wake: mesh.NewSignal(), peers: make(map[mesh.Key]*keepalivePeer)}
 }
 
-// want takes over what peers are to have; those that are new are forgotten before.
-func (k *keeper) want(peers []mesh.PeerConfig, created map[mesh.Key]*mesh.PeerConfig) {
+// setPeers replaces the peers. What was known of a peer stays, unless the peer was
+// created just now.
+func (k *keepalives) setPeers(peers []mesh.PeerConfig, created map[mesh.Key]*mesh.PeerConfig) {
 	old := k.peers
-	k.peers = make(map[mesh.Key]*kept, len(peers))
+	k.peers = make(map[mesh.Key]*keepalivePeer, len(peers))
 	for i := range peers {
 		p := &peers[i]
 		interval := p.PersistentKeepalive.Truncate(time.Second)
 		if interval <= 0 {
 			continue
 		}
-		was := old[p.PublicKey]
-		if was == nil || created[p.PublicKey] != nil {
-			was = &kept{}
+		peer := old[p.PublicKey]
+		if peer == nil || created[p.PublicKey] != nil {
+			peer = &keepalivePeer{}
 		}
-		was.interval = interval
-		k.peers[p.PublicKey] = was
+		peer.interval = interval
+		k.peers[p.PublicKey] = peer
 	}
 }
 
-// look makes run look at the peers soon.
-func (k *keeper) look() {
-	select {
-	case k.wake <- struct{}{}:
-	default:
-	}
-}
-
-// due takes note of a peer without a session, and says whether a handshake is
-// to be started with it.
-func (k *kept) due(h *held, now time.Time) bool {
+// initiationDue checks a peer without a session, and reports whether to start a
+// handshake with it.
+func (k *keepalivePeer) initiationDue(p *devicePeer, now time.Time) bool {
 	switch {
-	case !h.endpoint.IsValid(): // nowhere to send it, yet
+	case !p.endpoint.IsValid(): // nowhere to send it yet
 		return false
-	case !k.since.IsZero() && h.transmit != k.sent:
-		k.sent, k.since = h.transmit, now
+	case !k.since.IsZero() && p.transmit != k.sent:
+		k.sent, k.since = p.transmit, now
 		return false
-	case !k.since.IsZero() && now.Sub(k.since) < k.interval-keeperTick: // it has been silent for up to a tick longer
+	case !k.since.IsZero() && now.Sub(k.since) < k.interval-keepaliveTick: // it may have been silent for a tick longer
 		return false
 	}
-	k.sent, k.since = h.transmit, now
+	k.sent, k.since = p.transmit, now
 	return true
 }
 
-// hasSession reports whether the last handshake is young enough. One in the
-// future is from before the clock was set, and tells nothing.
-func (h *held) hasSession(now time.Time) bool {
-	age := now.Sub(h.handshake)
-	return !h.handshake.IsZero() && age >= 0 && age < sessionTime
+// hasSession reports whether the last handshake is recent enough. A handshake in
+// the future happened before the clock was set back, so its age is unknown.
+func (p *devicePeer) hasSession(now time.Time) bool {
+	age := now.Sub(p.handshake)
+	return !p.handshake.IsZero() && age >= 0 && age < sessionTime
 }
 
-// keep returns when ctx ends or the device is gone.
-func (d *Device) keep(ctx context.Context) {
-	tick := time.NewTicker(keeperTick)
+// runKeepalives returns when ctx ends or the device has stopped.
+func (d *Device) runKeepalives(ctx context.Context) {
+	tick := time.NewTicker(keepaliveTick)
 	defer tick.Stop()
 	gap := time.NewTimer(0)
 	defer gap.Stop()
@@ -109,10 +103,10 @@ func (d *Device) keep(ctx context.Context) {
 			return
 		case <-d.Done():
 			return
-		case <-d.keeper.wake:
+		case <-d.keepalives.wake:
 		case <-tick.C:
 		}
-		due, err := d.keepalives(time.Now())
+		due, err := d.checkKeepalives(time.Now())
 		if err != nil {
 			d.log.Debug("keepalives", "error", err)
 		}
@@ -128,29 +122,30 @@ func (d *Device) keep(ctx context.Context) {
 	}
 }
 
-// keepalives switches them on and off, and returns with whom handshakes are due.
-func (d *Device) keepalives(now time.Time) (due []mesh.Key, err error) {
+// checkKeepalives switches keepalives on and off, and returns the peers with which
+// a handshake is due.
+func (d *Device) checkKeepalives(now time.Time) (due []mesh.Key, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.keeper.peers) == 0 {
+	if len(d.keepalives.peers) == 0 {
 		return nil, nil
 	}
 	req := &d.request
 	defer req.clear()
-	err = d.read(visitor{config: true, peer: func(h *held) {
-		k := d.keeper.peers[h.publicKey]
+	err = d.get(query{config: true, peer: func(p *devicePeer) {
+		k := d.keepalives.peers[p.publicKey]
 		if k == nil {
 			return
 		}
 		interval := k.interval
-		if !h.hasSession(now) {
+		if !p.hasSession(now) {
 			interval = 0
-			if k.due(h, now) {
-				due = append(due, h.publicKey)
+			if k.initiationDue(p, now) {
+				due = append(due, p.publicKey)
 			}
 		}
-		if interval != h.keepalive {
-			req.update(h.publicKey)
+		if interval != p.keepalive {
+			req.update(p.publicKey)
 			req.keepalive(interval)
 		}
 	}})
@@ -163,11 +158,12 @@ func (d *Device) keepalives(now time.Time) (due []mesh.Key, err error) {
 	return due, nil
 }
 
-// initiate starts a handshake, unless one was within 5 s.
+// initiate starts a handshake. Upstream ignores that if it started one within the
+// last 5 s.
 func (d *Device) initiate(key mesh.Key) {
-	d.mu.Lock() // so that the peer isn't removed meanwhile
+	d.mu.Lock() // the peer must not be removed meanwhile
 	defer d.mu.Unlock()
 	if peer := d.wg.LookupPeer(wireguard.NoisePublicKey(key)); peer != nil {
-		_ = peer.SendHandshakeInitiation(false) // it is repeated, and logged by upstream
+		_ = peer.SendHandshakeInitiation(false) // upstream logs errors, and repeats it
 	}
 }

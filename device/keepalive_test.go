@@ -13,7 +13,7 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// mustKeepAlive waits until the device has that interval for a peer.
+// mustKeepAlive waits until the device has the interval want for a peer.
 func (n *node) mustKeepAlive(t *testing.T, other mesh.Key, want string) {
 	t.Helper()
 	poll := time.NewTicker(time.Millisecond)
@@ -29,11 +29,11 @@ func (n *node) mustKeepAlive(t *testing.T, other mesh.Key, want string) {
 	}
 }
 
-// look looks at all peers as if it were now, and returns whether a handshake
+// initiationDue checks all peers as if it were now, and reports whether a handshake
 // with other is due.
-func (n *node) look(t *testing.T, other mesh.Key, now time.Time) bool {
+func (n *node) initiationDue(t *testing.T, other mesh.Key, now time.Time) bool {
 	t.Helper()
-	due, err := n.Keepalives(now)
+	due, err := n.CheckKeepalives(now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,33 +49,33 @@ func TestKeepaliveComesAndGoesWithTheSession(t *testing.T) {
 
 	s, _ := a.stats(t, key)
 	fresh := s.LastHandshakeTime.Add(time.Minute)
-	if a.look(t, key, fresh) {
+	if a.initiationDue(t, key, fresh) {
 		t.Error("a handshake is due though there is a session")
 	}
 	a.mustKeepAlive(t, key, "25")
 	hex := string(hexOf(key[:]))
 	uapi(t, a.Device, "set=1\npublic_key="+hex+"\npersistent_keepalive_interval=7\n\n")
-	a.look(t, key, fresh)
+	a.initiationDue(t, key, fresh)
 	a.mustKeepAlive(t, key, "25")
 
 	late := s.LastHandshakeTime.Add(wireguard.RejectAfterTime - 10*time.Second)
-	a.look(t, key, late)
+	a.initiationDue(t, key, late)
 	a.mustKeepAlive(t, key, "0")
 	uapi(t, a.Device, "set=1\npublic_key="+hex+"\npersistent_keepalive_interval=7\n\n")
-	a.look(t, key, late)
+	a.initiationDue(t, key, late)
 	a.mustKeepAlive(t, key, "0")
-	a.apply(t, b.peer()) // this looks at the present: there is a session after all
+	a.apply(t, b.peer()) // Apply takes the real time: there is a session after all
 	a.mustKeepAlive(t, key, "25")
-	a.look(t, key, s.LastHandshakeTime.Add(-time.Hour)) // the clock was set back
+	a.initiationDue(t, key, s.LastHandshakeTime.Add(-time.Hour)) // the clock was set back
 	a.mustKeepAlive(t, key, "0")
 }
 
 func TestHandshakesAreStartedAfterSilence(t *testing.T) {
 	a := newNode(t, 1)
-	start := time.Now().Add(time.Hour) // what the device does by itself is in the past
+	start := time.Now().Add(time.Hour) // later than all that the device does by itself
 	p := mesh.PeerConfig{PublicKey: newKey().Public(), PersistentKeepalive: mesh.PersistentKeepalive}
 	a.apply(t, p)
-	if a.look(t, p.PublicKey, start) {
+	if a.initiationDue(t, p.PublicKey, start) {
 		t.Error("due without an endpoint")
 	}
 	silent, err := net.ListenPacket("udp4", "127.0.0.1:0")
@@ -86,26 +86,27 @@ func TestHandshakesAreStartedAfterSilence(t *testing.T) {
 	p.Endpoint = silent.LocalAddr().(*net.UDPAddr).AddrPort()
 	a.apply(t, p)
 	expectInitiations(t, silent, 1)
-	a.look(t, p.PublicKey, start) // takes note of what was sent
+	a.initiationDue(t, p.PublicKey, start) // records what was sent
 	for _, tc := range []struct {
 		after time.Duration
 		want  bool
 	}{{14 * time.Second, false}, {15 * time.Second, true}, {16 * time.Second, false}, {30 * time.Second, true}} {
-		if got := a.look(t, p.PublicKey, start.Add(tc.after)); got != tc.want {
+		if got := a.initiationDue(t, p.PublicKey, start.Add(tc.after)); got != tc.want {
 			t.Errorf("after %v: due = %v", tc.after, got)
 		}
 	}
 	a.apply(t)
-	a.apply(t, p) // it is another one now
+	a.apply(t, p) // it was created anew
 	expectInitiations(t, silent, 1)
 	p.PersistentKeepalive = 0
 	a.apply(t, p)
-	if a.look(t, p.PublicKey, start.Add(time.Hour)) {
+	if a.initiationDue(t, p.PublicKey, start.Add(time.Hour)) {
 		t.Error("due without a keepalive")
 	}
 }
 
-// A peer that is down costs its queues, but no packet buffer, and is called.
+// A peer that is down takes memory for its queues but for no packet buffer, and
+// handshakes with it are started.
 func TestPeersThatAreDownAreCheap(t *testing.T) {
 	const peers, each = 256, 48 << 10
 	a := newNode(t, 1)
@@ -130,7 +131,7 @@ func TestPeersThatAreDownAreCheap(t *testing.T) {
 	}
 }
 
-// expectInitiations waits for n of them.
+// expectInitiations waits for n handshake initiations.
 func expectInitiations(t *testing.T, c net.PacketConn, n int) {
 	t.Helper()
 	if err := c.SetReadDeadline(time.Now().Add(wait)); err != nil {
@@ -147,10 +148,10 @@ func expectInitiations(t *testing.T, c net.PacketConn, n int) {
 	}
 }
 
-// live is how many bytes are in use.
+// live returns the size of the live heap.
 func live() int64 {
 	runtime.GC()
-	runtime.GC() // pools give up theirs
+	runtime.GC() // pools drop their buffers in the second one
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.zx2c4.com/wireguard/tun"
+
+	"github.com/wirespan/wirespan/device/offload"
 )
 
 // fakePlane records what is injected and written.
@@ -44,7 +46,7 @@ func (*fakePlane) Source(dst netip.Addr) (netip.Addr, error) {
 	return netip.MustParseAddr("fd00::1"), nil
 }
 
-// reply turns an echo request into its reply.
+// reply returns the reply to an echo request. It does not mend the checksum.
 func reply(request []byte) []byte {
 	b := append([]byte(nil), request...)
 	if b[0]>>4 == 6 {
@@ -59,17 +61,17 @@ func reply(request []byte) []byte {
 	return b
 }
 
-func TestEchoTakesOnlyItsReplies(t *testing.T) {
+func TestPingerTakesOnlyItsReplies(t *testing.T) {
 	for _, to := range []string{"192.0.2.2", "fd00::2"} {
 		synctest.Test(t, func(t *testing.T) {
 			plane := &fakePlane{}
-			e := newEcho(plane)
+			p := newPinger(plane)
 			var rtt time.Duration
 			var err error
-			go func() { rtt, err = e.ping(t.Context(), netip.MustParseAddr(to), nil) }()
+			go func() { rtt, err = p.ping(t.Context(), netip.MustParseAddr(to), nil) }()
 			synctest.Wait()
 			request := plane.injected[0]
-			if request[0]>>4 == 4 && checksum(0, request[:20]) != 0 {
+			if request[0]>>4 == 4 && offload.Fold(offload.Checksum(request[:20], 0)) != 0xffff {
 				t.Error("IPv4 header checksum is wrong")
 			}
 			good := reply(request)
@@ -90,7 +92,7 @@ func TestEchoTakesOnlyItsReplies(t *testing.T) {
 			}
 			time.Sleep(3 * time.Second)
 			batch := append([][]byte{good}, others...)
-			if _, err := e.Write(batch, 0); err != nil {
+			if _, err := p.Write(batch, 0); err != nil {
 				t.Fatal(err)
 			}
 			synctest.Wait()
@@ -105,10 +107,10 @@ func TestEchoTakesOnlyItsReplies(t *testing.T) {
 					t.Errorf("packet %d was changed", i)
 				}
 			}
-			if _, err := e.Write([][]byte{good}, 0); err != nil || len(plane.written) != len(others)+1 {
-				t.Error("a late duplicate is not ours any more, but did not come through")
+			if _, err := p.Write([][]byte{good}, 0); err != nil || len(plane.written) != len(others)+1 {
+				t.Error("a late duplicate belongs to no ping any more, but did not come through")
 			}
-			if e.outstanding.Load() != 0 || len(e.pings) != 0 {
+			if p.pending.Load() != 0 || len(p.pings) != 0 {
 				t.Error("the ping is still registered")
 			}
 		})
@@ -117,18 +119,18 @@ func TestEchoTakesOnlyItsReplies(t *testing.T) {
 
 func TestPingTimeoutAndBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := newEcho(&fakePlane{})
+		p := newPinger(&fakePlane{})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		errs := make(chan error, maxPings)
 		for range maxPings {
 			go func() {
-				_, err := e.ping(ctx, netip.MustParseAddr("fd00::2"), nil)
+				_, err := p.ping(ctx, netip.MustParseAddr("fd00::2"), nil)
 				errs <- err
 			}()
 		}
 		synctest.Wait()
-		if _, err := e.ping(ctx, netip.MustParseAddr("fd00::2"), nil); err == nil || errors.Is(err, context.DeadlineExceeded) {
+		if _, err := p.ping(ctx, netip.MustParseAddr("fd00::2"), nil); err == nil || errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("ping beyond the bound: %v", err)
 		}
 		for range maxPings {
@@ -136,26 +138,26 @@ func TestPingTimeoutAndBound(t *testing.T) {
 				t.Errorf("unanswered ping: %v", err)
 			}
 		}
-		if e.outstanding.Load() != 0 || len(e.pings) != 0 {
+		if p.pending.Load() != 0 || len(p.pings) != 0 {
 			t.Error("pings are still registered")
 		}
 	})
 }
 
-func FuzzEchoWrite(f *testing.F) {
+func FuzzPingerWrite(f *testing.F) {
 	from, to := netip.MustParseAddr("fd00::1"), netip.MustParseAddr("fd00::2")
 	f.Add(reply(echoRequest(from, to, [4]byte{1}, token{2})))
 	f.Add(reply(echoRequest(netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), [4]byte{1}, token{2})))
 	f.Fuzz(func(t *testing.T, packet []byte) {
 		plane := &fakePlane{}
-		e := newEcho(plane)
-		p := ping{to: to, id: [4]byte{1}, reply: make(chan time.Time, 1)}
-		if err := e.begin(token{2}, p); err != nil {
+		p := newPinger(plane)
+		ping := pendingPing{to: to, id: [4]byte{1}, reply: make(chan time.Time, 1)}
+		if err := p.begin(token{2}, ping); err != nil {
 			t.Fatal(err)
 		}
-		_, _ = e.Write([][]byte{packet}, 0)
-		if taken := len(plane.written) == 0; taken != (len(p.reply) == 1) {
-			t.Errorf("taken %v, answered %v", taken, len(p.reply) == 1)
+		_, _ = p.Write([][]byte{packet}, 0)
+		if taken := len(plane.written) == 0; taken != (len(ping.reply) == 1) {
+			t.Errorf("taken %v, answered %v", taken, len(ping.reply) == 1)
 		}
 	})
 }

@@ -50,7 +50,7 @@ func enterNetns(t *testing.T) {
 	}
 }
 
-// kernelNode is a node whose IP stack is the kernel's.
+// kernelNode returns a node whose IP stack is the kernel's.
 func kernelNode(t *testing.T, i int) *node {
 	t.Helper()
 	link, err := tun.Open("wsdev0", mesh.DefaultMTU)
@@ -71,8 +71,8 @@ func kernelNode(t *testing.T, i int) *node {
 	return n
 }
 
-// A TUN and a netstack node: the kernel's and gVisor's stacks, and both kinds
-// of injected pings.
+// One node on a TUN and one on a netstack: the kernel's and gVisor's stacks, and
+// pings injected into both.
 func TestKernelAndNetstack(t *testing.T) {
 	enterNetns(t)
 	a, b := kernelNode(t, 1), newNode(t, 2)
@@ -135,7 +135,7 @@ func TestDeviceEndsWithItsLink(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := n.Apply(nil); err != nil || n.ListenPort() == 0 {
-		t.Errorf("a link that is down took the device with it: %v", err)
+		t.Errorf("the device ended when its link went down: %v", err)
 	}
 	if err := netlink.LinkDel(link); err != nil {
 		t.Fatal(err)
@@ -145,7 +145,7 @@ func TestDeviceEndsWithItsLink(t *testing.T) {
 		t.Errorf("Err = %v", err)
 	}
 	if err := n.Apply(nil); err == nil {
-		t.Error("applied to a device that is gone")
+		t.Error("applied to a device that has stopped")
 	}
 	if err := n.Close(); err != nil {
 		t.Error(err)

@@ -14,9 +14,8 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// held is a peer as the device has it. It is used again for the next peer, its
-// slice included.
-type held struct {
+// devicePeer is a peer as the device has it.
+type devicePeer struct {
 	publicKey         mesh.Key
 	presharedKey      [mesh.KeySize]byte
 	endpoint          netip.AddrPort
@@ -26,39 +25,42 @@ type held struct {
 	receive, transmit uint64
 }
 
-// visitor says what to take from the device. Nil fields are skipped, and so
-// are the keys and addresses that only they need.
-type visitor struct {
-	port *uint16
-	peer func(*held)
-	// config asks for preshared key, keepalive and allowed IPs as well.
+// query selects what to read of the device's state.
+type query struct {
+	port *uint16 // set to the listen port; nil: not read
+	// peer is called for each peer; nil: not called. The devicePeer and its slice
+	// are used again for the next peer.
+	peer func(*devicePeer)
+	// config selects preshared key, keepalive and allowed IPs as well. Without it,
+	// they are zero.
 	config bool
 }
 
-// read visits the device's state. The text it comes in holds every secret of
-// the device; it is parsed where upstream wrote it, and no part is kept.
-func (d *Device) read(v visitor) error {
-	r := reader{visitor: v}
-	if err := d.wg.IpcGetOperation(&r); err != nil {
+// get reads the device's state. The text in which upstream returns it holds all
+// secrets of the device. It is parsed where upstream wrote it, and no part of it is
+// kept.
+func (d *Device) get(q query) error {
+	p := getParser{query: q}
+	if err := d.wg.IpcGetOperation(&p); err != nil {
 		return fmt.Errorf("read the device's state: %w", err)
 	}
 	return nil
 }
 
-// reader parses the reply to a "get" of WireGuard's configuration protocol. It
-// is written in one piece.
-type reader struct {
-	visitor
-	held   held
-	inPeer bool
-	sec    int64
+// getParser parses the reply to a "get" of WireGuard's configuration protocol.
+// Upstream writes that in one piece.
+type getParser struct {
+	query
+	current devicePeer // as far as it was read
+	inPeer  bool       // there is a current peer
+	sec     int64      // seconds of its last handshake
 }
 
 var errSyntax = errors.New("unexpected text")
 
-// Write parses b.
-func (r *reader) Write(b []byte) (int, error) {
-	defer func() { r.held.presharedKey = [mesh.KeySize]byte{} }()
+// Write parses a whole reply.
+func (p *getParser) Write(b []byte) (int, error) {
+	defer func() { p.current.presharedKey = [mesh.KeySize]byte{} }()
 	for rest := b; len(rest) > 0; {
 		var line []byte
 		line, rest, _ = bytes.Cut(rest, []byte{'\n'})
@@ -66,80 +68,81 @@ func (r *reader) Write(b []byte) (int, error) {
 		if !ok {
 			return 0, errSyntax
 		}
-		if err := r.field(key, value); err != nil {
+		if err := p.field(key, value); err != nil {
 			return 0, fmt.Errorf("field %s: %w", key, err)
 		}
 	}
-	r.finish()
+	p.endPeer()
 	return len(b), nil
 }
 
-// field takes one line. Errors never quote the value.
-func (r *reader) field(key, value []byte) error {
+// field parses one line. Errors never quote the value.
+func (p *getParser) field(key, value []byte) error {
 	switch string(key) {
 	case "listen_port":
 		n, err := parseUint(value, math.MaxUint16)
-		if err == nil && r.port != nil {
-			*r.port = uint16(n)
+		if err == nil && p.port != nil {
+			*p.port = uint16(n)
 		}
 		return err
 	case "public_key":
-		r.finish()
-		r.inPeer = true
-		r.held = held{allowedIPs: r.held.allowedIPs[:0]}
-		return parseHex(&r.held.publicKey, value)
+		p.endPeer()
+		p.inPeer = true
+		p.current = devicePeer{allowedIPs: p.current.allowedIPs[:0]}
+		return parseHex(&p.current.publicKey, value)
 	}
-	if r.peer == nil || !r.inPeer {
+	if p.peer == nil || !p.inPeer {
 		return nil
 	}
-	if r.config {
-		return r.configField(string(key), value)
+	if p.config {
+		return p.configField(string(key), value)
 	}
-	return r.statField(string(key), value)
+	return p.statField(string(key), value)
 }
 
-func (r *reader) statField(key string, value []byte) (err error) {
+func (p *getParser) statField(key string, value []byte) (err error) {
 	switch key {
 	case "endpoint":
-		r.held.endpoint, err = parseEndpoint(value)
+		p.current.endpoint, err = parseEndpoint(value)
 	case "last_handshake_time_sec":
-		r.sec, err = parseInt(value)
+		p.sec, err = parseInt(value)
 	case "last_handshake_time_nsec":
 		var nsec int64
-		if nsec, err = parseInt(value); r.sec != 0 || nsec != 0 {
-			r.held.handshake = time.Unix(r.sec, nsec)
+		if nsec, err = parseInt(value); p.sec != 0 || nsec != 0 {
+			p.current.handshake = time.Unix(p.sec, nsec)
 		}
 	case "rx_bytes":
-		r.held.receive, err = parseUint(value, math.MaxUint64)
+		p.current.receive, err = parseUint(value, math.MaxUint64)
 	case "tx_bytes":
-		r.held.transmit, err = parseUint(value, math.MaxUint64)
+		p.current.transmit, err = parseUint(value, math.MaxUint64)
 	}
 	return err
 }
 
-func (r *reader) configField(key string, value []byte) (err error) {
+func (p *getParser) configField(key string, value []byte) (err error) {
 	switch key {
 	case "preshared_key":
-		err = parseHex(&r.held.presharedKey, value)
+		err = parseHex(&p.current.presharedKey, value)
 	case "persistent_keepalive_interval":
 		var seconds uint64
 		seconds, err = parseUint(value, math.MaxUint16)
-		r.held.keepalive = time.Duration(seconds) * time.Second
+		p.current.keepalive = time.Duration(seconds) * time.Second
 	case "allowed_ip":
-		var p netip.Prefix
-		p, err = netip.ParsePrefix(string(value))
-		r.held.allowedIPs = append(r.held.allowedIPs, p)
+		var prefix netip.Prefix
+		prefix, err = netip.ParsePrefix(string(value))
+		p.current.allowedIPs = append(p.current.allowedIPs, prefix)
 	default:
-		err = r.statField(key, value)
+		err = p.statField(key, value)
 	}
 	return err
 }
 
-func (r *reader) finish() {
-	if r.inPeer && r.peer != nil {
-		r.peer(&r.held)
+// endPeer reports the current peer, if there is one.
+func (p *getParser) endPeer() {
+	if p.inPeer && p.peer != nil {
+		p.peer(&p.current)
 	}
-	r.inPeer = false
+	p.inPeer = false
 }
 
 func parseHex[T ~[mesh.KeySize]byte](dst *T, value []byte) error {
@@ -172,16 +175,17 @@ func parseInt(value []byte) (int64, error) {
 	return int64(n), err
 }
 
-// Stats reads what the device knows of its peers, sorted by public key's bytes.
+// Stats returns the statistics of all peers, sorted by the bytes of their public
+// keys.
 func (d *Device) Stats() ([]mesh.PeerStats, error) {
 	d.mu.Lock()
 	expected := d.peers
 	d.mu.Unlock()
 	stats := make([]mesh.PeerStats, 0, expected)
-	err := d.read(visitor{peer: func(h *held) {
+	err := d.get(query{peer: func(p *devicePeer) {
 		stats = append(stats, mesh.PeerStats{
-			PublicKey: h.publicKey, Endpoint: h.endpoint,
-			ReceiveBytes: h.receive, TransmitBytes: h.transmit, LastHandshakeTime: h.handshake,
+			PublicKey: p.publicKey, Endpoint: p.endpoint,
+			ReceiveBytes: p.receive, TransmitBytes: p.transmit, LastHandshakeTime: p.handshake,
 		})
 	}})
 	if err != nil {
@@ -196,12 +200,12 @@ func (d *Device) Stats() ([]mesh.PeerStats, error) {
 	return stats, nil
 }
 
-// handshakeSum changes whenever any peer completes a handshake.
+// handshakeSum returns a sum that changes whenever a peer completes a handshake.
 func (d *Device) handshakeSum() (uint64, error) {
 	var sum uint64
-	err := d.read(visitor{peer: func(h *held) {
-		if !h.handshake.IsZero() {
-			sum += uint64(h.handshake.UnixNano())
+	err := d.get(query{peer: func(p *devicePeer) {
+		if !p.handshake.IsZero() {
+			sum += uint64(p.handshake.UnixNano())
 		}
 	}})
 	return sum, err

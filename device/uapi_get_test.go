@@ -21,16 +21,16 @@ const sample = "private_key=0100000000000000000000000000000000000000000000000000
 	"last_handshake_time_sec=0\nlast_handshake_time_nsec=0\ntx_bytes=0\nrx_bytes=0\n" +
 	"persistent_keepalive_interval=0\n"
 
-func TestReader(t *testing.T) {
+func TestGetParser(t *testing.T) {
 	for _, config := range []bool{false, true} {
 		var port uint16
-		var got []held
-		r := reader{visitor: visitor{port: &port, config: config, peer: func(h *held) {
-			c := *h
-			c.allowedIPs = append(c.allowedIPs[:0:0], h.allowedIPs...)
+		var got []devicePeer
+		p := getParser{query: query{port: &port, config: config, peer: func(p *devicePeer) {
+			c := *p
+			c.allowedIPs = append(c.allowedIPs[:0:0], p.allowedIPs...)
 			got = append(got, c)
 		}}}
-		if _, err := r.Write([]byte(sample)); err != nil {
+		if _, err := p.Write([]byte(sample)); err != nil {
 			t.Fatal(err)
 		}
 		if port != 51820 || len(got) != 2 || got[0].publicKey != (mesh.Key{2}) || got[1].publicKey != (mesh.Key{4}) {
@@ -52,24 +52,24 @@ func TestReader(t *testing.T) {
 		if second.presharedKey != [mesh.KeySize]byte{} || second.keepalive != 0 || len(second.allowedIPs) != 0 {
 			t.Errorf("config of the second: %+v", second)
 		}
-		if r.held.presharedKey != [mesh.KeySize]byte{} {
-			t.Error("the reader kept a preshared key")
+		if p.current.presharedKey != [mesh.KeySize]byte{} {
+			t.Error("the parser kept a preshared key")
 		}
 	}
 }
 
-func FuzzReader(f *testing.F) {
+func FuzzGetParser(f *testing.F) {
 	f.Add([]byte(sample))
 	f.Add([]byte("public_key=zz\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		const marker = "5ec2e75ec2e75ec2e75ec2e75ec2e75ec2e75ec2e75ec2e75ec2e75ec2e75ec"
 		var port uint16
 		for _, config := range []bool{false, true} {
-			r := reader{visitor: visitor{port: &port, config: config, peer: func(*held) {}}}
-			_, _ = r.Write(b)
+			p := getParser{query: query{port: &port, config: config, peer: func(*devicePeer) {}}}
+			_, _ = p.Write(b)
 			// A broken secret must not come back in the error.
-			r = reader{visitor: visitor{port: &port, config: config, peer: func(*held) {}}}
-			_, err := r.Write(append(bytes.Clone(b), "\npreshared_key="+marker...))
+			p = getParser{query: query{port: &port, config: config, peer: func(*devicePeer) {}}}
+			_, err := p.Write(append(bytes.Clone(b), "\npreshared_key="+marker...))
 			if err != nil && strings.Contains(err.Error(), marker) {
 				t.Errorf("error quotes a secret: %v", err)
 			}

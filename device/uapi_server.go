@@ -19,16 +19,16 @@ import (
 
 const (
 	maxClients = 16
-	// maxRequest bounds what one connection may send: room for 1,000 peers with
-	// a hundred prefixes each.
+	// maxRequest bounds the bytes that one connection may send: room for 1,000
+	// peers with a hundred prefixes each.
 	maxRequest = 8 << 20
-	idleTime   = 10 * time.Second
+	// clientTimeout bounds each read from a client and each write to it.
+	clientTimeout = 10 * time.Second
 )
 
-// ServeUAPI serves WireGuard's configuration protocol on a unix socket, so that
-// wg(8) works: it looks for /var/run/wireguard/<interface>.sock. See
-// [ListenUAPI]. ServeUAPI returns when ctx ends or the device stops, which are
-// no errors.
+// ServeUAPI serves WireGuard's configuration protocol on a unix socket at path, for
+// wg(8), which looks for /var/run/wireguard/<interface>.sock. See [ListenUAPI].
+// ServeUAPI returns when ctx ends or the device stops; neither is an error.
 func (d *Device) ServeUAPI(ctx context.Context, path string) error {
 	listener, err := ListenUAPI(path)
 	if err != nil {
@@ -38,7 +38,8 @@ func (d *Device) ServeUAPI(ctx context.Context, path string) error {
 	return nil
 }
 
-// ServeUAPIListener is ServeUAPI on a socket that is open already. It closes it.
+// ServeUAPIListener is ServeUAPI on a socket that is open already. It closes the
+// socket.
 func (d *Device) ServeUAPIListener(ctx context.Context, listener net.Listener) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -56,7 +57,7 @@ func (d *Device) ServeUAPIListener(ctx context.Context, listener net.Listener) {
 	})
 	slots := make(chan struct{}, maxClients)
 	for {
-		slots <- struct{}{} // clients end on their own, so this does too
+		slots <- struct{}{} // does not block for ever: each client has a timeout
 		client, err := listener.Accept()
 		if ctx.Err() != nil {
 			if err == nil {
@@ -64,7 +65,7 @@ func (d *Device) ServeUAPIListener(ctx context.Context, listener net.Listener) {
 			}
 			return
 		}
-		if err != nil { // out of descriptors, mostly
+		if err != nil { // most likely out of descriptors
 			<-slots
 			d.log.Debug("accept on configuration socket", "error", err)
 			select {
@@ -91,13 +92,13 @@ func ListenUAPI(path string) (*net.UnixListener, error) {
 	return listener, nil
 }
 
-// serveClient answers requests until the client leaves, idles, or says what it
-// must not.
+// serveClient answers requests until the client hangs up, is idle for too long, or
+// sends what is not a request.
 func (d *Device) serveClient(ctx context.Context, client net.Conn) {
 	stop := context.AfterFunc(ctx, func() { _ = client.Close() })
 	defer stop()
 	defer func() { _ = client.Close() }()
-	c := &impatient{client}
+	c := &timeoutConn{client}
 	in := bufio.NewReader(io.LimitReader(c, maxRequest))
 	for d.serveRequest(in, c) == nil {
 	}
@@ -105,9 +106,9 @@ func (d *Device) serveClient(ctx context.Context, client net.Conn) {
 
 var errRequest = errors.New("not a request")
 
-// serveRequest answers one request; an error ends the connection. Requests and
-// replies are buffered whole: the device is locked while it reads or writes
-// one, and a slow client must not hold that lock.
+// serveRequest answers one request. An error ends the connection. Requests and
+// replies are buffered as a whole: upstream's device is locked while it reads or
+// writes one, and a slow client must not hold that lock.
 func (d *Device) serveRequest(in *bufio.Reader, out io.Writer) error {
 	operation, err := in.ReadSlice('\n')
 	if err != nil {
@@ -139,7 +140,7 @@ func (d *Device) serveRequest(in *bufio.Reader, out io.Writer) error {
 	return err
 }
 
-// readBody reads lines up to an empty one, which it leaves out.
+// readBody reads the lines up to an empty one, without the latter.
 func readBody(in *bufio.Reader, body *bytes.Buffer) error {
 	for {
 		line, err := in.ReadSlice('\n')
@@ -153,33 +154,33 @@ func readBody(in *bufio.Reader, body *bytes.Buffer) error {
 	}
 }
 
-// keptBuffer is the largest buffer that is used again. One that once held a
-// thousand peers is not kept for the few that change later.
-const keptBuffer = 64 << 10
+// maxReused is the largest size of a buffer that is used again. One that held a
+// thousand peers is not kept for the few peers that change later.
+const maxReused = 64 << 10
 
-// wipe empties buffers that held secrets.
+// wipe empties buffers that held secrets, and overwrites their memory.
 func wipe(buffers ...*bytes.Buffer) {
 	for _, b := range buffers {
 		b.Reset()
 		clear(b.AvailableBuffer()[:b.Available()])
-		if b.Cap() > keptBuffer {
+		if b.Cap() > maxReused {
 			*b = bytes.Buffer{}
 		}
 	}
 }
 
-// impatient is a connection whose every read and write must end in time.
-type impatient struct{ net.Conn }
+// timeoutConn is a connection on which each read and each write has a deadline.
+type timeoutConn struct{ net.Conn }
 
-func (c impatient) Read(b []byte) (int, error) {
-	if err := c.SetReadDeadline(time.Now().Add(idleTime)); err != nil {
+func (c timeoutConn) Read(b []byte) (int, error) {
+	if err := c.SetReadDeadline(time.Now().Add(clientTimeout)); err != nil {
 		return 0, err
 	}
 	return c.Conn.Read(b)
 }
 
-func (c impatient) Write(b []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(idleTime)); err != nil {
+func (c timeoutConn) Write(b []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(clientTimeout)); err != nil {
 		return 0, err
 	}
 	return c.Conn.Write(b)

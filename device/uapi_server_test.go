@@ -95,10 +95,10 @@ func exchange(t testing.TB, c net.Conn, request string) string {
 	}
 }
 
-// peer is a peer as wg(8) would see it.
+// peer is a peer as wg(8) shows it.
 type peer struct{ endpoint, keepalive, presharedKey, allowedIPs string }
 
-// dump reads the device's peers through its socket.
+// dump reads the device's peers through its configuration socket.
 func dump(t testing.TB, d *device.Device) map[mesh.Key]peer {
 	t.Helper()
 	peers := make(map[mesh.Key]peer)

@@ -13,11 +13,11 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// Apply makes the device have exactly these peers. It reads what the device
-// has, and sends one request with the differences, removals first; a zero
-// Endpoint leaves the device's. Peers that are as they should be are not in it.
-// Those without a session get their keepalive when they have one; until then
-// handshakes are started as often as the keepalive would.
+// Apply makes the device have exactly these peers. It reads the device's peers and
+// sends one request with the differences, removals first. A peer that is as it
+// should be is not in the request. A zero Endpoint keeps the endpoint that the
+// device has. A peer without a session gets its keepalive as soon as it has one;
+// until then handshakes are started at the keepalive's interval.
 func (d *Device) Apply(peers []mesh.PeerConfig) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -26,32 +26,33 @@ func (d *Device) Apply(peers []mesh.PeerConfig) error {
 		return errors.New("apply peers: the device has stopped")
 	default:
 	}
-	want := make(map[mesh.Key]*mesh.PeerConfig, len(peers))
+	// missing are all peers at first, and in the end those that the device lacks.
+	missing := make(map[mesh.Key]*mesh.PeerConfig, len(peers))
 	for i := range peers {
-		if want[peers[i].PublicKey] != nil {
-			return fmt.Errorf("apply peers: peer %s is there twice", peers[i].PublicKey)
+		if missing[peers[i].PublicKey] != nil {
+			return fmt.Errorf("apply peers: duplicate peer %s", peers[i].PublicKey)
 		}
-		want[peers[i].PublicKey] = &peers[i]
+		missing[peers[i].PublicKey] = &peers[i]
 	}
 	req := &d.request
 	defer req.clear()
 	var port uint16
 	now := time.Now()
-	err := d.read(visitor{port: &port, config: true, peer: func(h *held) {
-		w := want[h.publicKey]
-		if w == nil {
-			req.remove(h.publicKey)
+	err := d.get(query{port: &port, config: true, peer: func(current *devicePeer) {
+		desired := missing[current.publicKey]
+		if desired == nil {
+			req.remove(current.publicKey)
 			return
 		}
-		delete(want, h.publicKey)
-		req.change(w, h, now)
+		delete(missing, current.publicKey)
+		req.change(desired, current, now)
 	}})
 	if err != nil {
 		return fmt.Errorf("apply peers: %w", err)
 	}
 	for i := range peers { // in the given order, not the map's
-		if w := want[peers[i].PublicKey]; w != nil {
-			req.add(w)
+		if desired := missing[peers[i].PublicKey]; desired != nil {
+			req.add(desired)
 		}
 	}
 	if !req.empty() {
@@ -59,11 +60,11 @@ func (d *Device) Apply(peers []mesh.PeerConfig) error {
 			return fmt.Errorf("apply peers: %w", err)
 		}
 	}
-	d.keeper.want(peers, want)
+	d.keepalives.setPeers(peers, missing)
 	if !req.empty() {
-		d.keeper.look()
+		d.keepalives.wake.Notify()
 	}
-	if port == 0 { // lost when a change of port failed and the old one was taken
+	if port == 0 { // a change of port failed, and the old one was taken meanwhile
 		if err := d.setPort(d.port); err != nil {
 			return portError(d.port, err)
 		}
@@ -71,44 +72,44 @@ func (d *Device) Apply(peers []mesh.PeerConfig) error {
 	return nil
 }
 
-// request builds one "set" of WireGuard's configuration protocol. Its memory is
-// used again, and wiped in between: it holds preshared keys.
-type request struct {
+// setRequest builds one "set" of WireGuard's configuration protocol. Its memory is
+// used again, and wiped in between, since it holds preshared keys.
+type setRequest struct {
 	removals, updates bytes.Buffer
 	prefixes          []netip.Prefix
 }
 
-func (r *request) empty() bool { return r.removals.Len()+r.updates.Len() == 0 }
+func (r *setRequest) empty() bool { return r.removals.Len()+r.updates.Len() == 0 }
 
-func (r *request) reader() *bytes.Buffer {
+func (r *setRequest) reader() *bytes.Buffer {
 	r.removals.Write(r.updates.Bytes())
 	return &r.removals
 }
 
-func (r *request) clear() { wipe(&r.removals, &r.updates) }
+func (r *setRequest) clear() { wipe(&r.removals, &r.updates) }
 
-func (r *request) remove(key mesh.Key) {
+func (r *setRequest) remove(key mesh.Key) {
 	line(&r.removals, "public_key=", hex.EncodeToString(key[:]))
 	line(&r.removals, "remove=", "true")
 }
 
-// add makes a new peer.
-func (r *request) add(w *mesh.PeerConfig) {
-	line(&r.updates, "public_key=", hex.EncodeToString(w.PublicKey[:]))
-	r.settings(w, &held{})
+// add adds a new peer.
+func (r *setRequest) add(desired *mesh.PeerConfig) {
+	line(&r.updates, "public_key=", hex.EncodeToString(desired.PublicKey[:]))
+	r.settings(desired, &devicePeer{})
 }
 
-// change writes what differs; nothing if nothing does.
-func (r *request) change(w *mesh.PeerConfig, h *held, now time.Time) {
+// change changes what differs of a peer. It writes nothing if nothing differs.
+func (r *setRequest) change(desired *mesh.PeerConfig, current *devicePeer, now time.Time) {
 	start := r.updates.Len()
-	r.update(w.PublicKey)
+	r.update(desired.PublicKey)
 	header := r.updates.Len()
-	r.settings(w, h)
-	interval := w.PersistentKeepalive.Truncate(time.Second)
-	if !h.hasSession(now) {
+	r.settings(desired, current)
+	interval := desired.PersistentKeepalive.Truncate(time.Second)
+	if !current.hasSession(now) {
 		interval = 0
 	}
-	if interval != h.keepalive {
+	if interval != current.keepalive {
 		r.keepalive(interval)
 	}
 	if r.updates.Len() == header {
@@ -116,49 +117,49 @@ func (r *request) change(w *mesh.PeerConfig, h *held, now time.Time) {
 	}
 }
 
-// update begins the changes of a peer. If it is gone by now, the next Apply adds
-// it whole.
-func (r *request) update(key mesh.Key) {
+// update begins the changes of a peer. If the peer was removed meanwhile, they have
+// no effect, and the next Apply adds it with all its settings.
+func (r *setRequest) update(key mesh.Key) {
 	line(&r.updates, "public_key=", hex.EncodeToString(key[:]))
 	line(&r.updates, "update_only=", "true")
 }
 
-func (r *request) keepalive(interval time.Duration) {
+func (r *setRequest) keepalive(interval time.Duration) {
 	line(&r.updates, "persistent_keepalive_interval=", strconv.FormatInt(int64(interval/time.Second), 10))
 }
 
-// settings writes what differs, but for the keepalive.
-func (r *request) settings(w *mesh.PeerConfig, h *held) {
+// settings writes what differs, except the keepalive.
+func (r *setRequest) settings(desired *mesh.PeerConfig, current *devicePeer) {
 	b := &r.updates
-	if psk := w.PresharedKey.Reveal(); psk != h.presharedKey {
+	if psk := desired.PresharedKey.Reveal(); psk != current.presharedKey {
 		b.WriteString("preshared_key=")
 		b.Write(hex.AppendEncode(b.AvailableBuffer(), psk[:]))
 		b.WriteByte('\n')
 	}
-	if ep := netip.AddrPortFrom(w.Endpoint.Addr().Unmap(), w.Endpoint.Port()); ep.IsValid() && ep != h.endpoint {
+	if ep := netip.AddrPortFrom(desired.Endpoint.Addr().Unmap(), desired.Endpoint.Port()); ep.IsValid() && ep != current.endpoint {
 		line(b, "endpoint=", ep.String())
 	}
-	r.allowedIPs(w.AllowedIPs, h.allowedIPs)
+	r.allowedIPs(desired.AllowedIPs, current.allowedIPs)
 }
 
-// allowedIPs adds and removes single prefixes, so that those which stay are
-// never without a peer. A prefix that moves goes with its addition; the former
-// owner's removal then finds nothing.
-func (r *request) allowedIPs(want, have []netip.Prefix) {
+// allowedIPs adds and removes single prefixes, so that those which stay are never
+// without a peer. Adding a prefix takes it from the peer that had it; the removal
+// from that peer then has no effect.
+func (r *setRequest) allowedIPs(desired, current []netip.Prefix) {
 	r.prefixes = r.prefixes[:0]
-	for _, p := range want {
+	for _, p := range desired {
 		r.prefixes = append(r.prefixes, netip.PrefixFrom(p.Addr().Unmap(), p.Bits()).Masked())
 	}
 	slices.SortFunc(r.prefixes, netip.Prefix.Compare)
 	r.prefixes = slices.Compact(r.prefixes)
-	slices.SortFunc(have, netip.Prefix.Compare)
-	for _, p := range have {
+	slices.SortFunc(current, netip.Prefix.Compare)
+	for _, p := range current {
 		if _, ok := slices.BinarySearchFunc(r.prefixes, p, netip.Prefix.Compare); !ok {
 			line(&r.updates, "allowed_ip=-", p.String())
 		}
 	}
 	for _, p := range r.prefixes {
-		if _, ok := slices.BinarySearchFunc(have, p, netip.Prefix.Compare); !ok {
+		if _, ok := slices.BinarySearchFunc(current, p, netip.Prefix.Compare); !ok {
 			line(&r.updates, "allowed_ip=", p.String())
 		}
 	}

@@ -31,7 +31,7 @@ func TestApplyLeavesUnchangedPeersAlone(t *testing.T) {
 		t.Errorf("a zero endpoint changed the device's to %v", after.Endpoint)
 	}
 	mustPing(t, a, b.addr)
-	mustPing(t, a, b.addr) // what was sent counts a moment later, but before this
+	mustPing(t, a, b.addr) // upstream counts the first ping a moment after it was sent
 	pinged, _ := a.stats(t, b.key.Public())
 	if !pinged.LastHandshakeTime.Equal(before.LastHandshakeTime) {
 		t.Error("the ping needed another handshake: the session was lost")
@@ -85,7 +85,7 @@ func TestApplyChanges(t *testing.T) {
 	}
 }
 
-func TestApplyMendsInterference(t *testing.T) {
+func TestApplyUndoesInterference(t *testing.T) {
 	a := newNode(t, 1)
 	p := mesh.PeerConfig{
 		PublicKey: newKey().Public(), AllowedIPs: []netip.Prefix{host(ula(8))},
@@ -120,13 +120,13 @@ func TestApplyRefusesDuplicates(t *testing.T) {
 	}
 }
 
-// A preshared key that differs keeps the next handshake from completing.
+// Handshakes complete only if both sides have the same preshared key.
 func TestPresharedKeyChange(t *testing.T) {
 	a, b := pair(t)
 	mustPing(t, a, b.addr)
 	toA, toB := a.peer(), b.peer()
 	toA.PresharedKey, toB.PresharedKey = oneSecret, oneSecret
-	toA.Endpoint = netip.AddrPort{} // both sides starting at once costs them 5 s
+	toA.Endpoint = netip.AddrPort{} // crossed initiations would cost 5 s
 	a.apply(t, toB)
 	b.apply(t, toA)
 	// New sessions on both sides, so that the new key is used.
