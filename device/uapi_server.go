@@ -17,6 +17,10 @@ import (
 	"github.com/wirespan/wirespan/mesh/unixsocket"
 )
 
+// UAPIDirectory is where wg(8) looks for the configuration sockets of userspace
+// interfaces: <interface>.sock.
+const UAPIDirectory = "/var/run/wireguard"
+
 const (
 	maxClients = 16
 	// maxRequest bounds the bytes that one connection may send: room for 1,000
@@ -27,7 +31,7 @@ const (
 )
 
 // ServeUAPI serves WireGuard's configuration protocol on a unix socket at path, for
-// wg(8), which looks for /var/run/wireguard/<interface>.sock. See [ListenUAPI].
+// wg(8), which looks in [UAPIDirectory]. See [ListenUAPI].
 // ServeUAPI returns when ctx ends or the device stops; neither is an error.
 func (d *Device) ServeUAPI(ctx context.Context, path string) error {
 	listener, err := ListenUAPI(path)

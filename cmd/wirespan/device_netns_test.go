@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/wirespan/wirespan/device"
-	"github.com/wirespan/wirespan/mesh/node"
+	"github.com/wirespan/wirespan/device/standalone"
 )
 
 // bareDevice is an interface of wirespan device on a host.
@@ -40,7 +40,7 @@ func (h *labHost) bareDevice(inner string) *bareDevice {
 	return d
 }
 
-func (d *bareDevice) socket() string { return filepath.Join(node.UAPIDirectory, d.link+".sock") }
+func (d *bareDevice) socket() string { return filepath.Join(device.UAPIDirectory, d.link+".sock") }
 
 // start runs the daemon; from then on it answers.
 func (d *bareDevice) start() {
@@ -189,7 +189,7 @@ func netnsDeviceDescriptors(l *lab) {
 	_ = listener.Close()
 
 	cmd := exec.Command("ip", "netns", "exec", d.ns, d.binary, "device", "another-name")
-	cmd.Env = append(demoEnvironment(), envTUN+"=3", envUAPI+"=4")
+	cmd.Env = append(demoEnvironment(), standalone.EnvTUN+"=3", standalone.EnvUAPI+"=4")
 	cmd.ExtraFiles = []*os.File{link, socket}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		l.Fatalf("%v: %s", err, out)

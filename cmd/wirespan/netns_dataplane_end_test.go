@@ -21,7 +21,6 @@ import (
 	"github.com/wirespan/wirespan/device/memory"
 	"github.com/wirespan/wirespan/device/netstack"
 	"github.com/wirespan/wirespan/mesh"
-	"github.com/wirespan/wirespan/mesh/node"
 )
 
 // flowPort is where an end answers flows, by TCP and UDP.
@@ -178,7 +177,7 @@ func runNetstackEnd(name string, addresses []string) error {
 	if err != nil {
 		return err
 	}
-	control, err := device.ListenUAPI(filepath.Join(node.UAPIDirectory, name+".sock"))
+	control, err := device.ListenUAPI(filepath.Join(device.UAPIDirectory, name+".sock"))
 	if err != nil {
 		return err
 	}

@@ -12,10 +12,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/wirespan/wirespan/device"
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
 	"github.com/wirespan/wirespan/mesh/control"
-	"github.com/wirespan/wirespan/mesh/node"
 )
 
 // nobody is the uid and gid of agents without privileges.
@@ -45,7 +45,7 @@ func (h *labHost) node(documents string) *labNode {
 	n.control = control.NewClient(n.path("s"))
 	h.Cleanup(func() {
 		n.control.Close()
-		_ = os.Remove(filepath.Join(node.UAPIDirectory, n.link()+".sock")) // a killed agent leaves it
+		_ = os.Remove(filepath.Join(device.UAPIDirectory, n.link()+".sock")) // a killed agent leaves it
 	})
 	n.flags = []string{
 		"--config", n.path("config.yaml"), "--state-dir", n.home, "--control-socket", n.path("s"),

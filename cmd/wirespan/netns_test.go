@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/wirespan/wirespan/mesh/node"
+	"github.com/wirespan/wirespan/device"
 )
 
 // netnsLong makes waits as long as in real life: a minute of outage, a minute
@@ -135,7 +135,7 @@ func sweep(t *testing.T) {
 			removeNamespace(name)
 		}
 	}
-	for _, pattern := range []string{filepath.Join(os.TempDir(), "ws*-*"), filepath.Join(node.UAPIDirectory, "w*-*.sock")} {
+	for _, pattern := range []string{filepath.Join(os.TempDir(), "ws*-*"), filepath.Join(device.UAPIDirectory, "w*-*.sock")} {
 		paths, _ := filepath.Glob(pattern) // the pattern is good
 		for _, path := range paths {
 			if abandoned(filepath.Base(path)) {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/wirespan/wirespan/device"
 	"github.com/wirespan/wirespan/mesh/config"
 )
 
@@ -14,8 +15,6 @@ const (
 	// SystemSocket is the control socket of root's agent.
 	SystemSocket  = "/run/wirespan/wirespan.sock"
 	maxSocketPath = 107 // bytes, unix(7)
-	// UAPIDirectory is where wg(8) looks for userspace interfaces.
-	UAPIDirectory = "/var/run/wireguard"
 )
 
 // StateDir returns the configured state directory or the default: systemd's,
@@ -72,7 +71,7 @@ func ControlSocket(c *config.Config) (string, error) {
 // uapiSocket returns where the wg(8) socket of an interface lies.
 func uapiSocket(c *config.Config, name string) (string, error) {
 	if os.Geteuid() == 0 {
-		return filepath.Join(UAPIDirectory, name+".sock"), nil
+		return filepath.Join(device.UAPIDirectory, name+".sock"), nil
 	}
 	control, err := ControlSocket(c)
 	return filepath.Join(filepath.Dir(control), name+".sock"), err

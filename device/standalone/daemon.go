@@ -1,4 +1,4 @@
-package main
+package standalone
 
 import (
 	"errors"
@@ -21,19 +21,19 @@ const (
 	maxReady = 4 << 10
 )
 
-// daemonize starts this command again, in the background and in a session of
+// Daemonize starts this command again, in the background and in a session of
 // its own, and returns when it is ready or has ended.
-func daemonize() error {
+func Daemonize() error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
 	cmd := &exec.Cmd{Path: self, Args: os.Args, Env: os.Environ(), SysProcAttr: &syscall.SysProcAttr{Setsid: true}}
-	cmd.Env = append(cmd.Env, envForeground+"=1")
-	if level := os.Getenv(envLogLevel); level != "" && level != "silent" {
+	cmd.Env = append(cmd.Env, EnvForeground+"=1")
+	if level := os.Getenv(EnvLogLevel); level != "" && level != "silent" {
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	}
-	for _, variable := range []string{envTUN, envUAPI} {
+	for _, variable := range []string{EnvTUN, EnvUAPI} {
 		f, err := inheritedFD(variable)
 		if err != nil {
 			return err
@@ -93,6 +93,16 @@ func awaitReady(wait *os.File, limit time.Duration) error {
 	return errors.New(text)
 }
 
+// ReportedError is an error of which the waiting parent process was told, and
+// which that process shows.
+type ReportedError struct{ Err error }
+
+// Error returns the text of the error.
+func (e ReportedError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the error.
+func (e ReportedError) Unwrap() error { return e.Err }
+
 // readiness is a parent that waits for this process.
 type readiness struct {
 	parent *os.File // nil: nobody waits
@@ -124,7 +134,7 @@ func (r *readiness) explain(err error) error {
 	if _, writeErr := io.WriteString(r.parent, err.Error()); writeErr != nil {
 		return err
 	}
-	return silentError{err}
+	return ReportedError{err}
 }
 
 func (r *readiness) close() {

@@ -1,0 +1,85 @@
+package standalone
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	wireguard "golang.zx2c4.com/wireguard/device"
+
+	"github.com/wirespan/wirespan/device"
+	"github.com/wirespan/wirespan/device/bind"
+	"github.com/wirespan/wirespan/device/memory"
+	"github.com/wirespan/wirespan/device/tun"
+)
+
+// Config is what an interface starts with. The environment says the rest.
+type Config struct {
+	Name         string    // of the interface; an inherited one keeps its own
+	MemoryBudget int64     // bytes; 0: see memory.Tune
+	Log          io.Writer // for a person to read; nil: discarded
+}
+
+// Run runs an interface until ctx ends, the interface is deleted, or its socket is
+// removed; none of these is an error. If this process was started by [Daemonize],
+// its parent hears of the outcome: Run returns an error of which the parent was
+// told as a [ReportedError].
+func Run(ctx context.Context, c Config) error {
+	parent, err := waitingParent()
+	if err != nil {
+		return err
+	}
+	return parent.explain(run(ctx, c, parent))
+}
+
+func run(ctx context.Context, c Config, parent *readiness) error {
+	if c.Log == nil {
+		c.Log = io.Discard
+	}
+	log := newLogger(c.Name, c.Log)
+	defer memory.Tune(c.MemoryBudget, log).Close()
+
+	plane, err := openTUN(c.Name)
+	if err != nil {
+		return err
+	}
+	name, err := plane.Name()
+	if err != nil {
+		return errors.Join(fmt.Errorf("name of the interface: %w", err), plane.Close())
+	}
+	socket, err := openSocket(name)
+	if err != nil {
+		return errors.Join(err, plane.Close())
+	}
+	defer socket.Close()
+	dev, err := device.OpenBare(device.Config{TUN: plane, Bind: bind.New(log), Log: log})
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	ctx, stop, err := socket.untilRemoved(ctx)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	if err := parent.tell(); err != nil {
+		return err
+	}
+	dev.ServeUAPIListener(ctx, socket)
+	return nil
+}
+
+// openTUN creates the interface, or takes over the inherited one. As with
+// wireguard-go, its MTU is 1420 until someone changes it.
+func openTUN(name string) (*tun.TUN, error) {
+	const mtu = wireguard.DefaultMTU
+	inherited, err := inheritedFD(EnvTUN)
+	if err != nil {
+		return nil, err
+	}
+	if inherited != nil {
+		return tun.FromFile(inherited, mtu)
+	}
+	return tun.Attach(name, mtu)
+}
