@@ -12,17 +12,20 @@ import (
 )
 
 const (
-	// envReady names the descriptor on which a daemon's parent waits.
+	// envReady holds the number of the descriptor on which a daemon's parent waits.
 	envReady = "WIRESPAN_READY_FD"
 	// readyTime is how long a daemon may take until it is ready.
 	readyTime = 20 * time.Second
 	readyWord = "ready"
-	// maxReady bounds what a parent reads: the word, or an error's text.
-	maxReady = 4 << 10
+	// maxReport bounds what a parent reads: the word, or an error's text.
+	maxReport = 4 << 10
 )
 
-// Daemonize starts this command again, in the background and in a session of
-// its own, and returns when it is ready or has ended.
+// Daemonize starts this program again, with the same arguments, in the background
+// and in a session of its own. It returns when that process is ready, or an error
+// if that has ended. The process has EnvForeground set to "1" and the inherited
+// descriptors, and keeps the standard output and error if EnvLogLevel is set to
+// anything but silent.
 func Daemonize() error {
 	self, err := os.Executable()
 	if err != nil {
@@ -45,14 +48,14 @@ func Daemonize() error {
 	return startDaemon(cmd, readyTime)
 }
 
-// pass gives the child a descriptor, and says its number in a variable.
+// pass gives the child a descriptor, and its number in a variable.
 func pass(cmd *exec.Cmd, variable string, f *os.File) {
 	cmd.Env = append(cmd.Env, fmt.Sprintf("%s=%d", variable, firstFD+len(cmd.ExtraFiles)))
 	cmd.ExtraFiles = append(cmd.ExtraFiles, f)
 }
 
-// startDaemon starts cmd and waits until it is ready. If it isn't in time, it is
-// killed.
+// startDaemon starts cmd and waits until it is ready. A daemon that is not ready
+// within limit is killed.
 func startDaemon(cmd *exec.Cmd, limit time.Duration) error {
 	wait, ready, err := os.Pipe()
 	if err != nil {
@@ -66,20 +69,20 @@ func startDaemon(cmd *exec.Cmd, limit time.Duration) error {
 		return fmt.Errorf("start the daemon: %w", err)
 	}
 	if err := awaitReady(wait, limit); err != nil {
-		_ = cmd.Process.Kill() // it may be on its way out
+		_ = cmd.Process.Kill() // it may have ended already
 		_ = cmd.Wait()
 		return err
 	}
 	return cmd.Process.Release()
 }
 
-// awaitReady reads what a daemon says of itself.
+// awaitReady reads a daemon's report. It returns nil if the daemon is ready.
 func awaitReady(wait *os.File, limit time.Duration) error {
 	if err := wait.SetReadDeadline(time.Now().Add(limit)); err != nil {
 		return fmt.Errorf("wait for the daemon: %w", err)
 	}
-	said, err := io.ReadAll(io.LimitReader(wait, maxReady))
-	text := strings.TrimSpace(string(said))
+	report, err := io.ReadAll(io.LimitReader(wait, maxReport))
+	text := strings.TrimSpace(string(report))
 	switch {
 	case text == readyWord:
 		return nil
@@ -103,41 +106,42 @@ func (e ReportedError) Error() string { return e.Err.Error() }
 // Unwrap returns the error.
 func (e ReportedError) Unwrap() error { return e.Err }
 
-// readiness is a parent that waits for this process.
-type readiness struct {
-	parent *os.File // nil: nobody waits
+// waiter is the parent process that waits in Daemonize for this one.
+type waiter struct {
+	pipe *os.File // nil: no process waits, or it was told
 }
 
-func waitingParent() (*readiness, error) {
+func waitingParent() (*waiter, error) {
 	f, err := inheritedFD(envReady)
-	return &readiness{f}, err
+	return &waiter{f}, err
 }
 
-// tell says that all is well. It fails if the parent has gone.
-func (r *readiness) tell() error {
-	if r.parent == nil {
+// ready reports that this process is ready. It fails if the parent has ended.
+func (w *waiter) ready() error {
+	if w.pipe == nil {
 		return nil
 	}
-	defer r.close()
-	if _, err := io.WriteString(r.parent, readyWord); err != nil {
-		return fmt.Errorf("tell that the daemon is ready: %w", err)
+	defer w.close()
+	if _, err := io.WriteString(w.pipe, readyWord); err != nil {
+		return fmt.Errorf("report that the daemon is ready: %w", err)
 	}
 	return nil
 }
 
-// explain hands an error to the parent, if it still waits, to show it.
-func (r *readiness) explain(err error) error {
-	if r.parent == nil || err == nil {
+// report tells the parent, if it still waits, of an error. The result is a
+// ReportedError then, and err itself otherwise.
+func (w *waiter) report(err error) error {
+	if w.pipe == nil || err == nil {
 		return err
 	}
-	defer r.close()
-	if _, writeErr := io.WriteString(r.parent, err.Error()); writeErr != nil {
+	defer w.close()
+	if _, writeErr := io.WriteString(w.pipe, err.Error()); writeErr != nil {
 		return err
 	}
 	return ReportedError{err}
 }
 
-func (r *readiness) close() {
-	_ = r.parent.Close()
-	r.parent = nil
+func (w *waiter) close() {
+	_ = w.pipe.Close()
+	w.pipe = nil
 }

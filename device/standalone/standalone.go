@@ -30,10 +30,10 @@ func Run(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	return parent.explain(run(ctx, c, parent))
+	return parent.report(run(ctx, c, parent))
 }
 
-func run(ctx context.Context, c Config, parent *readiness) error {
+func run(ctx context.Context, c Config, parent *waiter) error {
 	if c.Log == nil {
 		c.Log = io.Discard
 	}
@@ -63,7 +63,7 @@ func run(ctx context.Context, c Config, parent *readiness) error {
 		return err
 	}
 	defer stop()
-	if err := parent.tell(); err != nil {
+	if err := parent.ready(); err != nil {
 		return err
 	}
 	dev.ServeUAPIListener(ctx, socket)

@@ -26,20 +26,20 @@ func TestInheritedFD(t *testing.T) {
 	}
 }
 
-// A daemon that is a shell script: what it writes to its third descriptor, and
-// how its parent takes it.
+// The daemon is a shell script. Its report goes to descriptor 3, its first one
+// beside the standard streams.
 func TestStartDaemon(t *testing.T) {
 	for name, tc := range map[string]struct {
 		script string
 		limit  time.Duration
 		want   string
 	}{
-		"ready":        {"printf ready >&3", time.Minute, ""},
-		"ready, later": {"printf rea >&3; printf dy >&3", time.Minute, ""},
-		"an error":     {"echo it is broken >&3; exit 1", time.Minute, "it is broken"},
-		"a death":      {"exit 1", time.Minute, "the daemon ended before it was ready"},
-		"a hang":       {"exec sleep 1000", time.Millisecond, "the daemon was not ready within 1ms"},
-		"a torrent":    {"yes >&3 2>/dev/null", time.Minute, strings.TrimSpace(strings.Repeat("y\n", maxReady/2))},
+		"ready":                   {"printf ready >&3", time.Minute, ""},
+		"ready, later":            {"printf rea >&3; printf dy >&3", time.Minute, ""},
+		"an error":                {"echo it is broken >&3; exit 1", time.Minute, "it is broken"},
+		"an end without a report": {"exit 1", time.Minute, "the daemon ended before it was ready"},
+		"a hang":                  {"exec sleep 1000", time.Millisecond, "the daemon was not ready within 1ms"},
+		"a torrent":               {"yes >&3 2>/dev/null", time.Minute, strings.TrimSpace(strings.Repeat("y\n", maxReport/2))},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cmd := exec.Command("sh", "-c", tc.script)
@@ -60,45 +60,45 @@ func TestStartDaemon(t *testing.T) {
 	}
 }
 
-func TestReadiness(t *testing.T) {
+func TestReportToTheParent(t *testing.T) {
 	broken := errors.New("broken")
-	nobody := &readiness{}
-	if err := nobody.tell(); err != nil {
+	none := &waiter{}
+	if err := none.ready(); err != nil {
 		t.Error(err)
 	}
-	if err := nobody.explain(broken); err != broken {
-		t.Errorf("nobody waits: %v", err)
+	if err := none.report(broken); err != broken {
+		t.Errorf("no process waits: %v", err)
 	}
-	pipe := func() (*os.File, *readiness) {
+	pipe := func() (*os.File, *waiter) {
 		wait, ready, err := os.Pipe()
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _, _ = wait.Close(), ready.Close() })
-		return wait, &readiness{ready}
+		return wait, &waiter{ready}
 	}
-	wait, r := pipe()
-	if err := r.tell(); err != nil {
+	wait, w := pipe()
+	if err := w.ready(); err != nil {
 		t.Error(err)
 	}
 	if err := awaitReady(wait, time.Minute); err != nil {
 		t.Error(err)
 	}
-	if err := r.explain(broken); err != broken {
+	if err := w.report(broken); err != broken {
 		t.Errorf("after it was ready: %v", err)
 	}
-	wait, r = pipe()
-	var silent ReportedError
-	if err := r.explain(fmt.Errorf("it is %w", broken)); !errors.As(err, &silent) {
-		t.Errorf("told twice: %v", err)
+	wait, w = pipe()
+	var reported ReportedError
+	if err := w.report(fmt.Errorf("it is %w", broken)); !errors.As(err, &reported) {
+		t.Errorf("an error that the parent shows: %v", err)
 	}
 	if err := awaitReady(wait, time.Minute); err == nil || err.Error() != "it is broken" {
 		t.Errorf("the parent hears %v", err)
 	}
-	wait, r = pipe()
+	wait, w = pipe()
 	_ = wait.Close()
-	if err := r.tell(); err == nil {
-		t.Error("the parent has gone, unnoticed")
+	if err := w.ready(); err == nil {
+		t.Error("the parent has ended, and that is no error")
 	}
 }
 
@@ -126,7 +126,7 @@ func TestUntilRemoved(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer stop()
-			// A change of attributes is none of its business.
+			// A change of attributes does not end it.
 			if err := os.Chmod(path, 0o700); err != nil || ctx.Err() != nil {
 				t.Fatal(err, ctx.Err())
 			}
