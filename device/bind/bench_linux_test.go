@@ -6,7 +6,7 @@ import (
 	"golang.zx2c4.com/wireguard/conn"
 )
 
-// shapes are batches as a device makes them.
+// shapes are the sizes of datagrams in batches as a device makes them.
 var shapes = []struct {
 	name string
 	size func(i int) int
@@ -22,8 +22,8 @@ var shapes = []struct {
 	}},
 }
 
-// BenchmarkBatch moves batches of 128 datagrams over loopback. Compare
-// upstream's bind and this one on either side.
+// BenchmarkBatch moves batches of 128 datagrams over loopback, with upstream's bind
+// or this one at either end.
 func BenchmarkBatch(b *testing.B) {
 	binds := []struct {
 		name string

@@ -10,23 +10,25 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/conn"
+
+	"github.com/wirespan/wirespan/mesh"
 )
 
-// portTries is how many free ports of IPv4 are tried until one is free for
-// IPv6 too.
+// portTries is how many free ports of IPv4 are tried until one is free for IPv6
+// as well.
 const portTries = 100
 
 // Bind is a conn.Bind. Use New.
 type Bind struct {
 	log        hclog.Logger
-	handshakes signal
+	handshakes mesh.Signal
 	kernel     kernel
 	mark       atomic.Uint32
 	markDenied sync.Once
-	// generation grows when routes or addresses of the host change. An endpoint
-	// whose source was looked up in an older one is looked up again.
+	// generation grows when routes or addresses of the host change. The source of
+	// an endpoint that was looked up in an older generation is looked up again.
 	generation atomic.Uint32
-	fragmented addresses
+	fragmented fragmentedHosts
 	sendings   sync.Pool
 
 	v4, v6 atomic.Pointer[socket] // nil while closed, and if the host lacks the family
@@ -42,11 +44,11 @@ func New(log hclog.Logger) *Bind {
 	if log == nil {
 		log = hclog.NewNullLogger()
 	}
-	return &Bind{log: log, handshakes: make(signal, 1), kernel: newKernel()}
+	return &Bind{log: log, handshakes: mesh.NewSignal(), kernel: newKernel()}
 }
 
-// Handshakes signals, coalesced, that messages of the WireGuard handshake came
-// in. They are not authenticated yet: anyone can send some.
+// Handshakes returns a coalesced signal that WireGuard handshake messages came in.
+// They are not authenticated yet: anyone can send some.
 func (b *Bind) Handshakes() <-chan struct{} { return b.handshakes }
 
 // Open listens on port for IPv4 and IPv6; 0 picks a free one.
@@ -77,8 +79,8 @@ func (b *Bind) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
 	return fns, port, nil
 }
 
-// listenBoth opens a socket per family, on the same port. One that the host
-// lacks is nil.
+// listenBoth opens a socket per address family, on the same port. The socket of a
+// family that the host lacks is nil.
 func (b *Bind) listenBoth(port uint16) (v4, v6 *socket, err error) {
 	for range portTries {
 		v4, err = b.kernel.listen("udp4", port)
@@ -117,8 +119,8 @@ func (b *Bind) Close() error {
 	return errors.Join(b.v4.Swap(nil).close(), b.v6.Swap(nil).close())
 }
 
-// SetMark marks packets sent from now on. Without the right to do so packets
-// stay unmarked, which is logged once.
+// SetMark sets the firewall mark of packets sent from now on. Without the right to
+// do so, packets are not marked, and that is logged once.
 func (b *Bind) SetMark(mark uint32) error {
 	for _, s := range []*socket{b.v4.Load(), b.v6.Load()} {
 		if s == nil {
@@ -139,16 +141,16 @@ func (b *Bind) SetMark(mark uint32) error {
 	return nil
 }
 
-// BatchSize is how many datagrams one call moves at most.
+// BatchSize returns how many datagrams one call moves at most.
 func (b *Bind) BatchSize() int { return conn.IdealBatchSize }
 
-// Fragmented returns, sorted, the addresses of peers to which full-size
-// datagrams do not fit the route's MTU, so that the kernel fragments them.
+// Fragmented returns, sorted, the hosts to which full-size datagrams are larger
+// than the route's MTU, so that the kernel fragments them.
 func (b *Bind) Fragmented() []netip.Addr { return b.fragmented.list(b.generation.Load()) }
 
-// Control returns a net.ListenConfig or net.Dialer hook that marks sockets, so
-// that control traffic never enters the tunnel. Without the right to mark, the
-// socket stays unmarked.
+// Control returns a Control function for a net.ListenConfig or net.Dialer. It marks
+// the socket, so that control traffic never enters the tunnel. Without the right to
+// mark, it does nothing.
 func Control(mark uint32) func(network, address string, c syscall.RawConn) error {
 	return func(_, _ string, c syscall.RawConn) error {
 		err := setMark(c, mark)

@@ -48,8 +48,8 @@ func TestSendReceiveAndSignal(t *testing.T) {
 	}
 }
 
-// markless refuses marks as the test wants.
-func markless(err error) func(*socket, uint32) error {
+// markFails returns a function to set marks that fails with err.
+func markFails(err error) func(*socket, uint32) error {
 	return func(*socket, uint32) error { return err }
 }
 
@@ -57,7 +57,7 @@ func TestSetMark(t *testing.T) {
 	var out bytes.Buffer
 	b := New(hclog.New(&hclog.LoggerOptions{Output: &out}))
 	open(t, b)
-	b.kernel.mark = markless(unix.EPERM)
+	b.kernel.mark = markFails(unix.EPERM)
 	for range 2 {
 		if err := b.SetMark(0x20); err != nil || b.mark.Load() != 0 {
 			t.Errorf("without the right: %v, mark %#x", err, b.mark.Load())
@@ -66,11 +66,11 @@ func TestSetMark(t *testing.T) {
 	if n := bytes.Count(out.Bytes(), []byte("\n")); n != 1 {
 		t.Errorf("logged %d times: %s", n, out.String())
 	}
-	b.kernel.mark = markless(unix.EIO)
+	b.kernel.mark = markFails(unix.EIO)
 	if err := b.SetMark(0x20); !errors.Is(err, unix.EIO) {
 		t.Errorf("another error: %v", err)
 	}
-	b.kernel.mark = markless(nil)
+	b.kernel.mark = markFails(nil)
 	if err := b.SetMark(0x20); err != nil || b.mark.Load() != 0x20 {
 		t.Errorf("with the right: %v, mark %#x", err, b.mark.Load())
 	}
@@ -84,7 +84,7 @@ func TestMarks(t *testing.T) {
 	}
 	defer l.Close()
 	if os.Geteuid() != 0 {
-		return // it opened, unmarked
+		return // the socket opened, without a mark
 	}
 	b := New(nil)
 	open(t, b)
@@ -127,11 +127,12 @@ func TestReopen(t *testing.T) {
 		t.Fatalf("reopened on %d: %v", again, err)
 	}
 	if b.generation.Load() == before {
-		t.Error("sources are not checked after a time closed")
+		t.Error("sources are not looked up again after Close and Open")
 	}
 }
 
-// listening fakes what listening gives, in turn, and then listens.
+// listening returns a function that fails with each of errs in turn, where nil
+// means to listen, and listens from then on.
 func listening(errs ...error) func(string, uint16) (*socket, error) {
 	return func(network string, port uint16) (*socket, error) {
 		if len(errs) > 0 {

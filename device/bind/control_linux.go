@@ -7,19 +7,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// controlSize holds the two control messages that go with a datagram: the local
-// address (at most 20 bytes of data) and the segment size (at most 4).
+// controlSize has room for the two control messages that go with a datagram: the
+// local address (at most 20 bytes of data) and the segment size (at most 4).
 const controlSize = 64
 
-// control is what the control messages of a received message say.
+// control is the content of the control messages of a received message.
 type control struct {
 	src     [16]byte // local address; IPv4 in the first four bytes
 	ifindex uint32
 	segment int // size of each coalesced datagram but the last; 0 for a single one
 }
 
-// parseControl reads what the kernel wrote. It skips what it does not know and
-// stops at what is malformed.
+// parseControl parses control messages that the kernel wrote. It skips unknown ones
+// and stops at a malformed one.
 func parseControl(b []byte) control {
 	var c control
 	for len(b) >= unix.SizeofCmsghdr {
@@ -45,7 +45,7 @@ func parseControl(b []byte) control {
 	return c
 }
 
-// controlLen reads cmsg_len, a size_t.
+// controlLen returns the field cmsg_len, a size_t.
 func controlLen(b []byte) uint64 {
 	if unix.SizeofCmsghdr == 16 {
 		return binary.NativeEndian.Uint64(b)
@@ -54,7 +54,7 @@ func controlLen(b []byte) uint64 {
 }
 
 // putControl writes the header of a control message with n bytes of data. It
-// returns where the data go and the space the whole takes.
+// returns the place of the data and the space that the whole message takes.
 func putControl(b []byte, level, kind uint32, n int) (data []byte, space int) {
 	if unix.SizeofCmsghdr == 16 {
 		binary.NativeEndian.PutUint64(b, uint64(unix.CmsgLen(n)))
@@ -66,7 +66,8 @@ func putControl(b []byte, level, kind uint32, n int) (data []byte, space int) {
 	return b[unix.CmsgLen(0):unix.CmsgLen(n)], unix.CmsgSpace(n)
 }
 
-// putSource asks the kernel to send from src by the interface with that index.
+// putSource writes a control message that has the kernel send from src by the
+// interface with that index. It returns the space it takes.
 func putSource(b []byte, src netip.Addr, ifindex uint32) int {
 	if src.Is4() {
 		data, space := putControl(b, unix.IPPROTO_IP, unix.IP_PKTINFO, unix.SizeofInet4Pktinfo)
@@ -82,7 +83,8 @@ func putSource(b []byte, src netip.Addr, ifindex uint32) int {
 	return space
 }
 
-// putSegment asks the kernel to cut the message into datagrams of that size.
+// putSegment writes a control message that has the kernel cut the message into
+// datagrams of that size. It returns the space it takes.
 func putSegment(b []byte, size int) int {
 	data, space := putControl(b, unix.SOL_UDP, unix.UDP_SEGMENT, 2)
 	binary.NativeEndian.PutUint16(data, uint16(size))

@@ -38,7 +38,7 @@ func bigEndian() bool {
 	return b[unix.SizeofCmsghdr-4] == 0
 }
 
-// What goes with a send is what the system's own parser reads.
+// The system's own parser reads the control messages of a send.
 func TestPutSegment(t *testing.T) {
 	b := make([]byte, controlSize)
 	n := putSource(b, netip.MustParseAddr("2001:db8::1"), 9)
@@ -71,7 +71,7 @@ func FuzzParseControl(f *testing.F) {
 		if c := parseControl(b); c.segment < 0 {
 			t.Errorf("segments of %d bytes", c.segment)
 		}
-		// What goes before does not matter if it is well formed.
+		// A well-formed message in front changes nothing.
 		with := make([]byte, controlSize, controlSize+len(b))
 		n := putSegment(with, 7)
 		if got, want := parseControl(append(with[:n], b...)), parseControl(b); got != want {

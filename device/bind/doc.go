@@ -1,35 +1,36 @@
-// Package bind is the UDP side of a WireGuard device: a conn.Bind for Linux
-// that moves datagrams in whole batches, that tells when handshake messages
-// arrive, that works without the right to mark sockets, and that keeps source
-// addresses honest.
+// Package bind is the UDP side of a WireGuard device on Linux: a conn.Bind that
+// moves datagrams in whole batches, signals when handshake messages arrive, works
+// without the right to mark sockets, and answers from the address at which a peer
+// reached this host.
 //
-// Sending. Consecutive datagrams of one size (the last may be smaller) leave as
-// one message whose buffers the kernel gathers and segments (UDP_SEGMENT). What
-// is refused is tried in a humbler way: without segmentation as long as the
-// socket is open when the link can't do it (EIO, reported as
-// conn.ErrUDPGSODisabled); one by one when segments are larger than the route
-// takes whole (the kernel then fragments, and Fragmented tells for whom; bursts
-// are tried again after a change of routes or links, or ten minutes); without source when
-// the source is refused.
+// Sending. Consecutive datagrams of one size (the last may be smaller) leave as one
+// message, whose buffers the kernel gathers and segments (UDP_SEGMENT). When the
+// kernel refuses something, the bind falls back:
 //
-// Receiving. The kernel coalesces datagrams of one flow and size (UDP_GRO).
-// Reading goes on until the socket is empty or the caller's buffers are filled;
-// datagrams that no buffer is left for wait, in order, for the next call.
+//   - The link can't segment (EIO): no segmentation until the socket is opened
+//     again. This is reported as conn.ErrUDPGSODisabled.
+//   - Segments are larger than the route's MTU: the datagrams go one by one, and
+//     the kernel fragments them. Fragmented returns the hosts concerned. Bursts are
+//     tried again after a change of routes or links, or after ten minutes.
+//   - The source is refused: the kernel chooses one.
 //
-// Sticky sources. A reply leaves from the address and interface at which the
-// peer's packet arrived, if that is where routes send it: that is looked up when
-// an endpoint is first used and again after a change of routes or addresses.
-// Otherwise the kernel chooses. Without a netlink socket (a sandbox) a source is
-// given up only when a send with it is refused.
+// Receiving. The kernel coalesces datagrams of one flow and size (UDP_GRO). A
+// receive function reads until the socket is empty or the caller's buffers are
+// filled. Datagrams for which no buffer is left wait, in order, for the next call.
 //
-// Limits. On Linux before 5.12 nothing is coalesced on receipt, before 4.18
-// nothing segmented on sending. Routes are looked at no more than once a second.
-// A datagram larger than its buffer is dropped. Empty datagrams are
-// skipped. On other systems the upstream bind does all the work, and packets
-// stay unmarked.
+// Sticky sources. A reply leaves from the address and interface at which the peer's
+// packet arrived, if routes send it out by that interface. That is looked up when
+// an endpoint is first used, and again after a change of routes or addresses.
+// Otherwise the kernel chooses the source. Without a netlink socket (in a sandbox)
+// a source is given up only when a send with it is refused.
+//
+// Limits. Linux before 5.12 coalesces nothing on receipt, Linux before 4.18
+// segments nothing on sending. Routes are looked up again at most once a second. A
+// datagram larger than its buffer is dropped, and an empty one is skipped. On other
+// systems the upstream bind does all the work, and packets are not marked.
 //
 // Ownership. Open starts one goroutine, which Close ends. Sends may run
-// concurrently; each ReceiveFunc belongs to one goroutine at a time. Endpoints
-// are shared: the receive side hands out one per source and destination, and
-// nothing in them changes but whether the source is used.
+// concurrently; each ReceiveFunc belongs to one goroutine at a time. Endpoints are
+// shared: the receive functions return one per source and destination. Only its
+// source ever changes: whether it is used.
 package bind

@@ -7,10 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxCached bounds the endpoints a cache holds: anyone can make up sources.
+// maxCached bounds the endpoints in a cache, since anyone can forge sources.
 const maxCached = 1024
 
-// path is where a message came from and where it arrived.
+// path is the address a message came from and the one at which it arrived.
 type path struct {
 	dst     [16]byte // the peer; IPv4 in the first four bytes
 	src     [16]byte // the local address, likewise
@@ -20,7 +20,8 @@ type path struct {
 	v6      bool
 }
 
-// pathOf joins a socket address from the kernel with a control message.
+// pathOf returns the path of a message with this socket address and these control
+// messages.
 func pathOf(name *[unix.SizeofSockaddrInet6]byte, c control) path {
 	p := path{src: c.src, ifindex: c.ifindex, port: binary.BigEndian.Uint16(name[2:])}
 	if binary.NativeEndian.Uint16(name[:]) == unix.AF_INET {
@@ -33,8 +34,8 @@ func pathOf(name *[unix.SizeofSockaddrInet6]byte, c control) path {
 	return p
 }
 
-// endpoint returns a new endpoint that answers along the path. zone names the
-// scope.
+// endpoint returns a new endpoint that answers along the path. zone is the name of
+// the path's scope.
 func (p path) endpoint(zone string) *endpoint {
 	dst, src := netip.AddrFrom16(p.dst).WithZone(zone), netip.AddrFrom16(p.src)
 	if !p.v6 {
@@ -47,20 +48,21 @@ func (p path) endpoint(zone string) *endpoint {
 	return e
 }
 
-// cache keeps the endpoints of a socket, so that packets need no new ones.
+// cache holds the endpoints of a socket, so that no packet allocates one.
 type cache struct {
 	last    path
 	lastHit *endpoint
 	all     map[path]*endpoint
-	zones   map[uint32]string // names of scopes: asking the system is slow
+	zones   map[uint32]string // names of scopes, since asking the system is slow
 }
 
 func newCache() cache {
 	return cache{all: make(map[path]*endpoint), zones: make(map[uint32]string)}
 }
 
-// endpoint returns the endpoint for a path: the same one as before, unless its
-// source was cleared since: a packet that came that way proves it anew.
+// endpoint returns the endpoint for a path. It is the same one each time, unless
+// its source was cleared meanwhile: a packet that came along the path shows that
+// the source can be used again.
 func (c *cache) endpoint(p path) *endpoint {
 	if c.lastHit != nil && p == c.last && !c.lastHit.cleared.Load() {
 		return c.lastHit

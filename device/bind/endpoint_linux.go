@@ -12,11 +12,11 @@ import (
 	"golang.zx2c4.com/wireguard/conn"
 )
 
-// endpoint is a peer's address and the source to answer from. Address and
-// source lie in it in the form that the kernel takes.
+// endpoint is a peer's address and the source to answer from. It holds both in the
+// form that the kernel takes, too.
 type endpoint struct {
 	dst     netip.AddrPort
-	src     netip.Addr // invalid when there was none from the start
+	src     netip.Addr // invalid if the endpoint was made without one
 	ifindex uint32     // the interface of src
 
 	name       [unix.SizeofSockaddrInet6]byte
@@ -24,16 +24,16 @@ type endpoint struct {
 	control    [controlSize]byte // the source, controlLen bytes
 	controlLen int
 
-	cleared atomic.Bool // the source is never to be used again
-	// What the routes said about the source, in a generation of them.
-	checked atomic.Uint64 // 1 + the generation; 0: not looked up yet
-	astray  atomic.Bool   // packets from the source would leave elsewhere
+	cleared atomic.Bool // the source must not be used again
+	// The result of looking the source up in the routes, and their generation.
+	checked    atomic.Uint64 // 1 + the generation; 0: not looked up yet
+	mismatched atomic.Bool   // routes send packets from src out by another interface
 }
 
 var _ conn.Endpoint = (*endpoint)(nil)
 
-// newEndpoint returns an endpoint without a source. scope is the interface of a
-// link-local address.
+// newEndpoint returns an endpoint without a source. scope is the index of the
+// interface of a link-local address.
 func newEndpoint(dst netip.AddrPort, scope uint32) *endpoint {
 	e := &endpoint{dst: dst}
 	binary.BigEndian.PutUint16(e.name[2:], dst.Port())
@@ -58,7 +58,7 @@ func (e *endpoint) setSource(src netip.Addr, ifindex uint32) {
 	e.controlLen = putSource(e.control[:], src, ifindex)
 }
 
-// ParseEndpoint reads ip:port.
+// ParseEndpoint returns the endpoint for ip:port.
 func (b *Bind) ParseEndpoint(s string) (conn.Endpoint, error) {
 	dst, err := netip.ParseAddrPort(s)
 	if err != nil {
@@ -87,7 +87,7 @@ func scopeOf(zone string) (uint32, error) {
 	return uint32(link.Index), nil
 }
 
-// zoneOf names the interface with that index.
+// zoneOf returns the name of the interface with that index.
 func zoneOf(scope uint32) string {
 	if scope == 0 {
 		return ""
@@ -98,12 +98,12 @@ func zoneOf(scope uint32) string {
 	return strconv.FormatUint(uint64(scope), 10)
 }
 
-// ClearSrc drops the source: the kernel chooses one by its routes.
+// ClearSrc drops the source. The kernel chooses one by its routes then.
 func (e *endpoint) ClearSrc() { e.cleared.Store(true) }
 
-// SrcIP returns the address to send from, if there is one.
+// SrcIP returns the address to send from; invalid if the kernel chooses it.
 func (e *endpoint) SrcIP() netip.Addr {
-	if e.cleared.Load() || e.astray.Load() {
+	if e.cleared.Load() || e.mismatched.Load() {
 		return netip.Addr{}
 	}
 	return e.src
@@ -118,28 +118,29 @@ func (e *endpoint) DstIP() netip.Addr { return e.dst.Addr() }
 // DstToString returns the peer's address and port.
 func (e *endpoint) DstToString() string { return e.dst.String() }
 
-// DstToBytes returns the peer's address and port as cookies are bound to them.
+// DstToBytes returns the peer's address and port in the form to which cookies are
+// bound.
 func (e *endpoint) DstToBytes() []byte {
 	b, _ := e.dst.MarshalBinary() // never fails
 	return b
 }
 
-// useSource reports whether to send from the endpoint's source. It asks the
-// routing table, once per generation, whether packets from it leave by the
-// interface they came in by. Where they do not, naming the interface would have
-// the kernel look for the peer on that link.
+// useSource reports whether to send from the endpoint's source. Once per generation
+// it asks the routing table whether packets from the source leave by the interface
+// at which the peer's packet arrived. If they do not, the interface must not be
+// named: the kernel would look for the peer on that link.
 func (b *Bind) useSource(e *endpoint) bool {
 	if !e.src.IsValid() || e.cleared.Load() {
 		return false
 	}
 	now := uint64(b.generation.Load()) + 1
-	// Routes have no say in where packets to a link-local address leave.
+	// Routes do not decide by which interface packets to a link-local address leave.
 	if e.checked.Load() != now && !e.dst.Addr().IsLinkLocalUnicast() {
 		b.mu.Lock()
 		r := b.routes
 		b.mu.Unlock()
-		e.astray.Store(!r.leavesBy(int(e.ifindex), e.src, e.dst.Addr(), b.mark.Load()))
+		e.mismatched.Store(!r.leavesBy(int(e.ifindex), e.src, e.dst.Addr(), b.mark.Load()))
 		e.checked.Store(now)
 	}
-	return !e.astray.Load()
+	return !e.mismatched.Load()
 }

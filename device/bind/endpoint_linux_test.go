@@ -51,7 +51,7 @@ func TestCache(t *testing.T) {
 	}
 	one.ClearSrc()
 	if one.SrcIP().IsValid() {
-		t.Error("a cleared source is told")
+		t.Error("a cleared source is returned")
 	}
 	if again := c.endpoint(testPath(1)); again == one || !again.SrcIP().IsValid() {
 		t.Error("a packet does not bring back the source")
@@ -71,8 +71,8 @@ func TestCache(t *testing.T) {
 	}
 }
 
-// Every part of a path makes another endpoint; what the kernel reports about a
-// peer is what is sent to.
+// The endpoint of a path has the socket address that the kernel reported, and a zone
+// if the address has a scope.
 func TestPathOf(t *testing.T) {
 	for _, to := range []string{"192.0.2.1:51820", "[2001:db8::1]:51820", "[fe80::1%lo]:51820"} {
 		want, err := New(nil).ParseEndpoint(to)
@@ -91,7 +91,7 @@ func TestPathOf(t *testing.T) {
 	}
 }
 
-// Whether a source fits is asked at its first use and after changes.
+// A source is looked up at its first use and after a change of routes.
 func TestSourceIsChecked(t *testing.T) {
 	b := New(nil)
 	open(t, b)
@@ -108,20 +108,20 @@ func TestSourceIsChecked(t *testing.T) {
 	if b.routes.leavesBy(1, netip.MustParseAddr("192.0.2.77"), e.DstIP(), 0) {
 		t.Error("packets leave from an address the host does not have")
 	}
-	astray := newEndpoint(local4(9), 0)
-	astray.setSource(netip.MustParseAddr("127.0.0.1"), 1001)
-	if b.useSource(astray) || b.useSource(astray) || astray.SrcIP().IsValid() {
+	mismatched := newEndpoint(local4(9), 0)
+	mismatched.setSource(netip.MustParseAddr("127.0.0.1"), 1001)
+	if b.useSource(mismatched) || b.useSource(mismatched) || mismatched.SrcIP().IsValid() {
 		t.Error("a source on another interface is used")
 	}
-	astray.ifindex = 1 // as if routes had become so
-	if b.useSource(astray) {
-		t.Error("a source was checked without a change")
+	mismatched.ifindex = 1 // as if routes had changed
+	if b.useSource(mismatched) {
+		t.Error("a source was looked up without a change of routes")
 	}
 	b.generation.Add(1)
-	if !b.useSource(astray) || !astray.SrcIP().IsValid() {
+	if !b.useSource(mismatched) || !mismatched.SrcIP().IsValid() {
 		t.Error("a source that fits again is not used")
 	}
 	if b.useSource(newEndpoint(local4(9), 0)) {
-		t.Error("a source out of nothing")
+		t.Error("an endpoint without a source uses one")
 	}
 }

@@ -9,66 +9,69 @@ import (
 )
 
 const (
-	maxFragmented = 256              // addresses remembered
-	fragmentTime  = 10 * time.Minute // then they are forgotten, and tried anew
+	maxFragmented  = 256              // hosts remembered
+	fragmentedTime = 10 * time.Minute // then bursts to them are tried again
 )
 
-// addresses remembers the peers to which bursts are larger than the route
-// takes. All are forgotten together, when routes change or after a while.
-type addresses struct {
-	some atomic.Bool // whether to look at all
+// fragmentedHosts remembers the hosts to which the segments of bursts are larger
+// than the route's MTU. All are forgotten together: when routes change, or after
+// fragmentedTime.
+type fragmentedHosts struct {
+	some atomic.Bool // there are any
 
-	mu         sync.Mutex
+	mu         sync.Mutex // guards what follows
 	all        map[netip.Addr]struct{}
 	since      time.Time // of the first one
 	generation uint32
 }
 
-// add remembers an address. It reports whether that is news.
-func (a *addresses) add(addr netip.Addr, generation uint32) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.forget(generation)
-	if _, known := a.all[addr]; known || len(a.all) >= maxFragmented {
+// add remembers a host. It returns false if the host was known, or if there are too
+// many.
+func (h *fragmentedHosts) add(addr netip.Addr, generation uint32) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.forget(generation)
+	if _, known := h.all[addr]; known || len(h.all) >= maxFragmented {
 		return false
 	}
-	if len(a.all) == 0 {
-		a.all, a.since, a.generation = make(map[netip.Addr]struct{}), time.Now(), generation
-		a.some.Store(true)
+	if len(h.all) == 0 {
+		h.all, h.since, h.generation = make(map[netip.Addr]struct{}), time.Now(), generation
+		h.some.Store(true)
 	}
-	a.all[addr] = struct{}{}
+	h.all[addr] = struct{}{}
 	return true
 }
 
-// has reports whether an address is remembered.
-func (a *addresses) has(addr netip.Addr, generation uint32) bool {
-	if !a.some.Load() {
+// has reports whether a host is remembered.
+func (h *fragmentedHosts) has(addr netip.Addr, generation uint32) bool {
+	if !h.some.Load() {
 		return false
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.forget(generation)
-	_, known := a.all[addr]
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.forget(generation)
+	_, known := h.all[addr]
 	return known
 }
 
-// list returns the remembered addresses, sorted.
-func (a *addresses) list(generation uint32) []netip.Addr {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.forget(generation)
+// list returns the remembered hosts, sorted.
+func (h *fragmentedHosts) list(generation uint32) []netip.Addr {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.forget(generation)
 	var out []netip.Addr
-	for addr := range a.all {
+	for addr := range h.all {
 		out = append(out, addr)
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Less(out[j]) })
 	return out
 }
 
-// forget drops all addresses if their time is over.
-func (a *addresses) forget(generation uint32) {
-	if len(a.all) > 0 && (generation != a.generation || time.Since(a.since) > fragmentTime) {
-		a.all = nil
-		a.some.Store(false)
+// forget drops all hosts if routes have changed or their time is over. The caller
+// holds mu.
+func (h *fragmentedHosts) forget(generation uint32) {
+	if len(h.all) > 0 && (generation != h.generation || time.Since(h.since) > fragmentedTime) {
+		h.all = nil
+		h.some.Store(false)
 	}
 }

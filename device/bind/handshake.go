@@ -1,25 +1,23 @@
 package bind
 
-import "encoding/binary"
+import (
+	"encoding/binary"
 
-// signal tells, coalesced, of handshake messages that came in.
-type signal chan struct{}
+	"github.com/wirespan/wirespan/mesh"
+)
 
-// look raises the signal if one of the messages in bufs belongs to a handshake.
-func (s signal) look(bufs [][]byte, sizes []int) {
+// notifyHandshakes notifies s if one of the messages in bufs belongs to a handshake.
+func notifyHandshakes(s mesh.Signal, bufs [][]byte, sizes []int) {
 	for i, n := range sizes {
 		if isHandshake(bufs[i][:n]) {
-			select {
-			case s <- struct{}{}:
-			default:
-			}
+			s.Notify()
 			return
 		}
 	}
 }
 
-// isHandshake tells initiation (148 bytes), response (92) and cookie reply (64)
-// from transport data; the first word is the message type, little endian.
+// isHandshake reports whether a message is an initiation (148 bytes), a response
+// (92) or a cookie reply (64). The first word is the message's type, little endian.
 func isHandshake(msg []byte) bool {
 	switch len(msg) {
 	case 148:

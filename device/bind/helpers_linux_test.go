@@ -12,7 +12,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// batch is what a device hands to a ReceiveFunc.
+// batch is the arguments that a device gives to a ReceiveFunc.
 type batch struct {
 	bufs  [][]byte
 	sizes []int
@@ -27,7 +27,7 @@ func newBatch() *batch {
 	return b
 }
 
-// receive calls do with every datagram that fn receives.
+// receive calls fn once, and do with each datagram that it received.
 func (b *batch) receive(t testing.TB, fn conn.ReceiveFunc, do func(datagram []byte, ep conn.Endpoint)) {
 	t.Helper()
 	n, err := fn(b.bufs, b.sizes, b.eps)

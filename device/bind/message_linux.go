@@ -1,13 +1,13 @@
 package bind
 
-// message is one received message: datagrams of the same sender, end to end.
+// message is a received message: datagrams of one sender, one after another.
 type message struct {
-	data    []byte // what is not handed out yet
+	data    []byte // the datagrams that are not handed out yet
 	segment int    // size of each datagram but the last, which may be smaller
 	ep      *endpoint
 }
 
-// datagrams returns how many there are.
+// datagrams returns the number of datagrams that are not handed out yet.
 func (m *message) datagrams() int {
 	if len(m.data) == 0 {
 		return 0
@@ -15,8 +15,8 @@ func (m *message) datagrams() int {
 	return (len(m.data) + m.segment - 1) / m.segment
 }
 
-// deal copies datagrams to bufs until one of both runs out, and returns how many
-// bufs are filled. A datagram that is larger than its buffer is dropped.
+// deal copies datagrams to bufs until it runs out of either, and returns how many
+// bufs are filled. A datagram larger than its buffer is dropped.
 func (m *message) deal(bufs [][]byte, sizes []int) (filled int) {
 	for len(m.data) > 0 && filled < len(bufs) {
 		n := min(m.segment, len(m.data))

@@ -46,7 +46,8 @@ func buffers(sizes []int) [][]byte {
 	return out
 }
 
-// Dealing to few buffers at a time gives what cutting gives.
+// The datagrams that deal returns for few buffers at a time are those of the whole
+// message.
 func FuzzDeal(f *testing.F) {
 	f.Add([]byte("one two three four"), 4, []byte{4, 4})
 	f.Add([]byte("one two three four"), 4, []byte{4, 3, 9})
@@ -74,7 +75,7 @@ func FuzzDeal(f *testing.F) {
 			filled := m.deal(bufs, sizes)
 			dropped := before - filled - m.datagrams()
 			for i := range filled {
-				// A datagram that did not fit buffer i is missing.
+				// A datagram that did not fit buffer i was dropped.
 				for len(want[0]) > len(bufs[i]) {
 					want, dropped = want[1:], dropped-1
 				}

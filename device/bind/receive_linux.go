@@ -9,16 +9,16 @@ import (
 )
 
 const (
-	// maxMessages is how many messages one system call takes at most: enough
-	// for the cost of the call to be small, each needs space of its own.
+	// maxMessages is how many messages one system call receives at most. That is
+	// enough to make the cost of the call small; each needs memory of its own.
 	maxMessages = 16
-	maxMessage  = 1 << 16 // bytes, and more than any message has
+	maxMessage  = 1 << 16 // bytes: larger than any message
 )
 
-// receiver is the state of one socket's ReceiveFunc. Messages are read into
-// scratch and dealt out from there. Reading them into the caller's buffers at
-// once, by a guess of how they are cut, is no faster: many small pieces cost the
-// kernel what the copy from warm scratch costs here.
+// receiver is the state of one socket's ReceiveFunc. It reads messages into scratch
+// memory and copies their datagrams from there. Reading directly into the caller's
+// buffers, by a guess of the segment size, is no faster: many small pieces cost the
+// kernel as much as the copy from warm memory costs here.
 type receiver struct {
 	bind  *Bind
 	sock  *socket
@@ -32,14 +32,14 @@ type receiver struct {
 	scratch  [][]byte
 
 	messages [maxMessages]message
-	held     []message // of them, what no buffer was left for; nothing is read until it is gone
+	pending  []message // those with datagrams not handed out yet; nothing is read meanwhile
 	each     int       // datagrams to expect in a message
 
-	// The call under way.
+	// The state of the call under way.
 	bufs  [][]byte
 	sizes []int
 	eps   []conn.Endpoint
-	next  int // buffers before it are filled
+	next  int // index of the next buffer to fill
 	errno syscall.Errno
 }
 
@@ -47,7 +47,7 @@ func (b *Bind) receiver(s *socket) *receiver {
 	r := &receiver{bind: b, sock: s, each: 1, scratch: make([][]byte, maxMessages)}
 	r.cache = newCache()
 	r.fill = r.read
-	// One allocation, whose pages come into being when first written to.
+	// One allocation. Its pages become resident when they are first written to.
 	scratch := make([]byte, maxMessages*maxMessage)
 	for i := range r.msgs {
 		r.scratch[i] = scratch[i*maxMessage:][:maxMessage]
@@ -77,12 +77,12 @@ func (r *receiver) receive(bufs [][]byte, sizes []int, eps []conn.Endpoint) (int
 	if r.next == 0 && r.errno != 0 {
 		return 0, os.NewSyscallError("recvmmsg", r.errno)
 	}
-	r.bind.handshakes.look(bufs, sizes[:r.next])
+	notifyHandshakes(r.bind.handshakes, bufs, sizes[:r.next])
 	return r.next, nil
 }
 
-// read receives until the socket is empty or the buffers are filled. It reports
-// whether to return, rather than wait for the socket.
+// read receives until the socket is empty or the buffers are filled. It returns
+// false to wait until the socket is readable, and be called again.
 func (r *receiver) read(fd uintptr) bool {
 	for r.next < len(r.bufs) {
 		asked := max(1, min(maxMessages, (len(r.bufs)-r.next)/r.each))
@@ -109,7 +109,7 @@ func (r *receiver) read(fd uintptr) bool {
 	return true
 }
 
-// take hands out the first n messages, in order.
+// take parses the first n messages that were received, and hands them out.
 func (r *receiver) take(n int) {
 	for i := range n {
 		m, msg := &r.messages[i], &r.msgs[i]
@@ -120,26 +120,26 @@ func (r *receiver) take(n int) {
 			m.segment = c.segment
 		}
 		if msg.Flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
-			m.data = nil // where datagrams end is not known
+			m.data = nil // it is not known where datagrams end
 		}
 		m.ep = r.cache.endpoint(pathOf(&r.names[i], c))
 		r.each = max(1, m.datagrams(), r.each*7/8)
 	}
-	r.held = r.messages[:n]
+	r.pending = r.messages[:n]
 	r.deal()
 }
 
-// deal hands out what is held until it is gone or the buffers are filled.
+// deal hands out pending datagrams until there are none or the buffers are filled.
 func (r *receiver) deal() {
-	for len(r.held) > 0 && r.next < len(r.bufs) {
-		m := &r.held[0]
+	for len(r.pending) > 0 && r.next < len(r.bufs) {
+		m := &r.pending[0]
 		filled := m.deal(r.bufs[r.next:], r.sizes[r.next:])
 		for i := range filled {
 			r.eps[r.next+i] = m.ep
 		}
 		r.next += filled
 		if len(m.data) == 0 {
-			r.held = r.held[1:]
+			r.pending = r.pending[1:]
 		}
 	}
 }

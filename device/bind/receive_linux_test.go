@@ -12,8 +12,8 @@ import (
 	"golang.zx2c4.com/wireguard/conn"
 )
 
-// Bursts larger than the buffers at hand wait for the next calls, in order,
-// and what fits no buffer is dropped alone.
+// Datagrams for which there is no buffer wait for the next calls, in order. Only a
+// datagram larger than its buffer is dropped.
 func TestFewBuffers(t *testing.T) {
 	from, to := New(nil), New(nil)
 	open(t, from)
@@ -49,7 +49,7 @@ func TestFewBuffers(t *testing.T) {
 	}
 }
 
-// The socket is read until it is empty.
+// One call reads until the socket is empty.
 func TestFilledBatch(t *testing.T) {
 	from, to := New(nil), New(nil)
 	open(t, from)
@@ -87,8 +87,8 @@ func TestReceiveErrors(t *testing.T) {
 	}
 }
 
-// A truncated message is dropped, an empty datagram skipped, and an error after
-// some messages kept for later.
+// A truncated message is dropped, an empty datagram is skipped, and an error after
+// some messages does not lose them.
 func TestOddMessages(t *testing.T) {
 	b := New(nil)
 	step := 0

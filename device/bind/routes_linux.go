@@ -12,11 +12,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// settle is how long after a change of routes the next one may count.
-const settle = time.Second
+// settleTime is the least time between two changes of routes that count.
+const settleTime = time.Second
 
 // routes watches the host's routes, addresses and links, and looks routes up. A nil
-// routes knows nothing.
+// routes accepts every source.
 type routes struct {
 	changes *nl.NetlinkSocket
 	lookups *netlink.Handle
@@ -24,7 +24,8 @@ type routes struct {
 	stopped sync.WaitGroup
 }
 
-// watchRoutes adds one to generation whenever routes, addresses or links change.
+// watchRoutes adds one to generation whenever routes, addresses or links change,
+// until close.
 func watchRoutes(generation *atomic.Uint32) (*routes, error) {
 	lookups, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
@@ -37,21 +38,21 @@ func watchRoutes(generation *atomic.Uint32) (*routes, error) {
 		return nil, fmt.Errorf("subscribe to route changes: %w", err)
 	}
 	r := &routes{changes: changes, lookups: lookups, done: make(chan struct{})}
-	generation.Add(1) // changes since the last Open went unseen
+	generation.Add(1) // there may have been changes before this subscription
 	r.stopped.Go(func() { r.run(generation) })
 	return r, nil
 }
 
 func (r *routes) run(generation *atomic.Uint32) {
 	for {
-		// An error means that changes may have been missed, or that close was
-		// called: count it as a change.
+		// An error counts as a change: changes may have been missed, or close was
+		// called.
 		_, _, _ = r.changes.Receive()
 		generation.Add(1)
 		select {
 		case <-r.done:
 			return
-		case <-time.After(settle):
+		case <-time.After(settleTime):
 		}
 	}
 }

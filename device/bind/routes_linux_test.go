@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The default route moves from one link to the other.
+// A source is no longer used when the default route moves to another link.
 func TestRouteChange(t *testing.T) {
 	enter(t)
 	b := New(nil)
@@ -51,7 +51,7 @@ func TestRouteChange(t *testing.T) {
 	}
 }
 
-// link makes a link with an address, and returns its index and the address.
+// link creates a link with an address, and returns its index and the address.
 func link(t *testing.T, name, addr string) (int, netip.Addr) {
 	t.Helper()
 	pair := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: name + "peer"}

@@ -10,14 +10,14 @@ import (
 )
 
 const (
-	maxSegments = 64 // in one burst, a limit of the kernel
-	maxSend     = 32 // messages in one system call, which holds up the scheduler
-	// What the headers of UDP and IP leave of 64 KiB.
+	maxSegments = 64 // of one burst, a limit of the kernel
+	maxSend     = 32 // messages in one system call, during which the scheduler waits
+	// The payload of the largest UDP datagrams over IPv4 and IPv6.
 	maxBurst4 = 1<<16 - 1 - 8 - 20
 	maxBurst6 = 1<<16 - 1 - 8 - 40
 )
 
-// Send sends bufs to ep, which this bind made.
+// Send sends bufs to ep, an endpoint of this bind.
 func (b *Bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 	e, ok := ep.(*endpoint)
 	if !ok {
@@ -36,18 +36,19 @@ func (b *Bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 	}
 	s.sock, s.ep, s.send = sock, e, b.kernel.send
 	err := b.send(s, bufs)
-	clear(s.iovs[:min(len(bufs), len(s.iovs))]) // hold no buffer
+	clear(s.iovs[:min(len(bufs), len(s.iovs))]) // keeps no buffer alive
 	b.sendings.Put(s)
 	return err
 }
 
-// send sends bufs, falling back to humbler ways as they are refused.
+// send sends bufs, and falls back when the kernel refuses something. See the
+// package's documentation.
 func (b *Bind) send(s *sending, bufs [][]byte) error {
 	addr, generation := s.ep.dst.Addr(), b.generation.Load()
 	offload := s.sock.segment.Load() && !b.fragmented.has(addr, generation)
 	segment, source := offload, b.useSource(s.ep)
-	var lost error                    // what became of single datagrams
-	disabled, refused := false, false // segmentation at all; bursts to this peer
+	var lost error                    // of datagrams that were given up
+	disabled, refused := false, false // segmentation on this socket; bursts to this host
 	for len(bufs) > 0 {
 		s.build(bufs, segment, source)
 		n, next, err := s.flush()
@@ -61,7 +62,7 @@ func (b *Bind) send(s *sending, bufs [][]byte) error {
 		case burst && (errors.Is(err, unix.EMSGSIZE) || errors.Is(err, unix.EINVAL)):
 			segment, refused = false, true
 		case source && sourceRefused(err):
-			// The source may be what a burst was refused for, too.
+			// A burst before may have been refused for the source, too.
 			s.ep.ClearSrc()
 			source, segment, refused = false, offload, false
 		case concernsOne(err):
@@ -76,7 +77,8 @@ func (b *Bind) send(s *sending, bufs [][]byte) error {
 	return b.result(disabled, s.sock, lost)
 }
 
-// result is what Send returns; the device expects to hear of disabled offload.
+// result returns the error of a Send. The device wants to know when segmentation was
+// disabled.
 func (b *Bind) result(disabled bool, sock *socket, err error) error {
 	if !disabled {
 		return err
@@ -86,20 +88,20 @@ func (b *Bind) result(disabled bool, sock *socket, err error) error {
 	return conn.ErrUDPGSODisabled{RetryErr: err}
 }
 
-// sourceRefused reports whether a send failed in a way that a source address
-// or interface which is gone explains.
+// sourceRefused reports whether a send may have failed because its source address or
+// interface no longer exists.
 func sourceRefused(err error) bool {
 	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENODEV) ||
 		errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.ENETUNREACH)
 }
 
-// concernsOne reports whether a send failed in a way that the next message
-// need not share: it was too large, or memory was short.
+// concernsOne reports whether the next message may succeed where this one failed: it
+// was too large, or memory was short.
 func concernsOne(err error) bool {
 	return errors.Is(err, unix.EMSGSIZE) || errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM)
 }
 
-// sending is the state of one Send, kept for the next.
+// sending is the state of a Send. It is reused.
 type sending struct {
 	sock *socket
 	ep   *endpoint
@@ -108,8 +110,8 @@ type sending struct {
 	msgs     [conn.IdealBatchSize]mmsghdr
 	controls [conn.IdealBatchSize][controlSize]byte
 	iovs     [conn.IdealBatchSize]unix.Iovec
-	count    int // messages
-	done     int // of them sent
+	count    int // of messages
+	done     int // messages sent
 	errno    syscall.Errno
 
 	try  func(fd uintptr)
@@ -126,7 +128,7 @@ func newSending() *sending {
 	return s
 }
 
-// build makes messages of bufs, as many as there is space for.
+// build builds messages from bufs, as many as there is space for.
 func (s *sending) build(bufs [][]byte, segment, source bool) {
 	bufs = bufs[:min(len(bufs), len(s.iovs))]
 	limit := maxBurst4
@@ -165,8 +167,8 @@ func (s *sending) build(bufs [][]byte, segment, source bool) {
 	}
 }
 
-// burst returns how many of the first bufs can leave as one message: they have
-// one size, but for the last, which may be smaller.
+// burst returns how many of the first bufs can leave as one message: they are of one
+// size, except that the last may be smaller.
 func burst(bufs [][]byte, limit int) int {
 	size := len(bufs[0])
 	total, n := size, 1
@@ -184,8 +186,8 @@ func burst(bufs [][]byte, limit int) int {
 	return n
 }
 
-// flush sends the messages. It returns how many datagrams left and, with an
-// error, how many are in the message that was refused.
+// flush sends the messages. It returns the number of datagrams that left and, with
+// an error, the number in the message that was refused.
 func (s *sending) flush() (sent, next int, err error) {
 	err = s.sock.raw.Control(s.try)
 	if err == nil && s.errno == unix.EAGAIN {
@@ -200,7 +202,7 @@ func (s *sending) flush() (sent, next int, err error) {
 	return sent, next, err
 }
 
-// transmit sends until all messages are gone or one is refused.
+// transmit sends until all messages are sent or one is refused.
 func (s *sending) transmit(fd uintptr) {
 	s.errno = 0
 	for s.done < s.count {

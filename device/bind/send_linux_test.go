@@ -37,7 +37,7 @@ func TestBurst(t *testing.T) {
 	}
 }
 
-// network takes what a Bind sends, and refuses what refuse says.
+// network records what a Bind sends. It fails with the error that refuse returns.
 type network struct {
 	refuse func(m sentMessage) syscall.Errno
 	sent   [][]byte
@@ -47,7 +47,7 @@ type network struct {
 
 type sentMessage struct {
 	datagrams [][]byte
-	segment   int // 0: none asked for
+	segment   int // 0: not to be segmented
 	source    bool
 }
 
@@ -70,7 +70,7 @@ func (n *network) send(_ uintptr, msgs []mmsghdr) (int, syscall.Errno) {
 	return len(msgs), 0
 }
 
-// decode reads a message as the kernel does.
+// decode parses a message as the kernel does.
 func decode(msg *unix.Msghdr) (m sentMessage) {
 	var data []byte
 	for _, iov := range unsafe.Slice(msg.Iov, int(msg.Iovlen)) {
@@ -96,7 +96,7 @@ func decode(msg *unix.Msghdr) (m sentMessage) {
 	return m
 }
 
-// datagrams returns one for each size, all different.
+// datagrams returns one datagram of each size, all different.
 func datagrams(sizes ...int) [][]byte {
 	bufs := buffers(sizes)
 	for i, buf := range bufs {
@@ -107,7 +107,7 @@ func datagrams(sizes ...int) [][]byte {
 	return bufs
 }
 
-// sourced returns an endpoint that answers from 127.0.0.1 by loopback.
+// sourced returns an endpoint with the source 127.0.0.1 on loopback.
 func sourced(port uint16) *endpoint {
 	e := newEndpoint(local4(port), 0)
 	e.setSource(netip.MustParseAddr("127.0.0.1"), 1)
@@ -191,7 +191,7 @@ func TestFallbacks(t *testing.T) {
 	}
 }
 
-// once refuses one message.
+// once returns a function that refuses one message.
 func once(errno syscall.Errno) func(sentMessage) syscall.Errno {
 	return func(sentMessage) syscall.Errno {
 		was := errno
@@ -200,7 +200,7 @@ func once(errno syscall.Errno) func(sentMessage) syscall.Errno {
 	}
 }
 
-// What was learnt is heeded by the next Send: nothing is tried in vain.
+// The next Send does not try again what was refused.
 func TestFallbacksLast(t *testing.T) {
 	for _, errno := range []syscall.Errno{unix.EIO, unix.EMSGSIZE} {
 		b := New(nil)
@@ -250,7 +250,7 @@ func TestAllocations(t *testing.T) {
 	fns, port := open(t, to)
 	ep, in, out := parse(t, from, local4(port)), newBatch(), datagrams(slices.Repeat([]int{1452}, 128)...)
 	allocs := 1.0
-	// The race detector has pools lose things now and then: the least counts.
+	// Under the race detector pools lose objects now and then, so the least counts.
 	for range 20 {
 		allocs = min(allocs, testing.AllocsPerRun(5, func() {
 			if err := from.Send(out, ep); err != nil {

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// socketBuffer is how much the kernel may queue on a socket each way.
+// socketBuffer is how many bytes the kernel may queue on a socket, each way.
 const socketBuffer = 7 << 20
 
 // mmsghdr is C's struct mmsghdr.
@@ -20,7 +20,7 @@ type mmsghdr struct {
 	n uint32 // bytes sent or received
 }
 
-// kernel is what a Bind asks of the system. Tests replace parts of it.
+// kernel holds the system calls of a Bind. Tests replace some.
 type kernel struct {
 	listen  func(network string, port uint16) (*socket, error)
 	send    func(fd uintptr, msgs []mmsghdr) (int, syscall.Errno)
@@ -37,8 +37,8 @@ type socket struct {
 	conn    *net.UDPConn
 	raw     syscall.RawConn
 	port    uint16
-	segment atomic.Bool // the kernel segments bursts
-	gro     bool        // the kernel coalesces bursts
+	segment atomic.Bool // the kernel segments bursts (UDP_SEGMENT)
+	gro     bool        // the kernel coalesces datagrams (UDP_GRO)
 }
 
 // listen opens a socket for network, udp4 or udp6. Port 0 is any.
@@ -65,17 +65,17 @@ func listen(network string, port uint16) (*socket, error) {
 	return s, nil
 }
 
-// configure sets the options of a new socket. Datagrams larger than the route's
-// MTU are fragmented, which is how sockets start.
+// configure sets the options of a new socket. It leaves path MTU discovery at its
+// default: datagrams larger than the route's MTU are fragmented.
 func (s *socket) configure(fd int, v6 bool) error {
 	for _, opt := range []int{unix.SO_RCVBUF, unix.SO_SNDBUF, unix.SO_RCVBUFFORCE, unix.SO_SNDBUFFORCE} {
-		// Up to the host's limit, and beyond it where we may. Smaller buffers
-		// lose more packets under load, and that is all.
+		// Up to the host's limit, and beyond it if we have the right. An error only
+		// means smaller buffers, which lose more packets under load.
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, opt, socketBuffer)
 	}
 	_, err := unix.GetsockoptInt(fd, unix.SOL_UDP, unix.UDP_SEGMENT)
 	s.segment.Store(err == nil)
-	// Before 5.12 the option can be set but not read, and is not to be relied on.
+	// Before Linux 5.12 the option can be set but not read, and is not reliable.
 	if _, err := unix.GetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO); err == nil {
 		s.gro = unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 1) == nil
 	}

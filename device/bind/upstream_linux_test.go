@@ -11,11 +11,11 @@ import (
 	"golang.zx2c4.com/wireguard/conn"
 )
 
-// maxStream is how many bytes are under way at most, so that a socket of an
-// unprivileged user has space for them.
+// maxStream bounds the bytes that are under way, so that they fit the socket buffer
+// of an unprivileged user.
 const maxStream = 90_000
 
-// stream returns a batch of datagrams in runs of a size, up to the largest.
+// stream returns a batch of datagrams in runs of equal, random size.
 func stream(r *rand.Rand) [][]byte {
 	var bufs [][]byte
 	total := 0
@@ -30,7 +30,7 @@ func stream(r *rand.Rand) [][]byte {
 			}
 			bufs = append(bufs, random(r, size))
 		}
-		if r.IntN(2) == 0 && size > 0 { // a smaller last one, empty at times
+		if r.IntN(2) == 0 && size > 0 { // a smaller last one, which may be empty
 			bufs = append(bufs, random(r, r.IntN(size)))
 		}
 		if r.IntN(8) == 0 {
@@ -40,7 +40,7 @@ func stream(r *rand.Rand) [][]byte {
 	return bufs[:conn.IdealBatchSize]
 }
 
-// random returns a datagram with space behind it, as a device's buffers have.
+// random returns a datagram with unused space behind it, as in a device's buffers.
 func random(r *rand.Rand, size int) []byte {
 	buf := make([]byte, size, size+65535)
 	for i := range buf {
@@ -49,7 +49,8 @@ func random(r *rand.Rand, size int) []byte {
 	return buf
 }
 
-// Whatever one bind sends, the other receives, in order, with the same sender.
+// This bind and upstream's understand each other: what one sends, the other
+// receives, in order and with the same sender.
 func TestLikeUpstream(t *testing.T) {
 	binds := []struct {
 		name string
@@ -95,7 +96,7 @@ func exchange(t *testing.T, ep conn.Endpoint, sender netip.AddrPort, a conn.Bind
 		sent := stream(r)
 		var want [][]byte
 		for _, d := range sent {
-			if len(d) > 0 { // the device ignores empty ones
+			if len(d) > 0 { // the device ignores empty datagrams
 				want = append(want, bytes.Clone(d))
 			}
 		}

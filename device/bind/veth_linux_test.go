@@ -23,7 +23,7 @@ type host struct {
 	ns   netns.NsHandle
 }
 
-// hosts returns two, at 10.9.0.1 and fd09::1, and at .2 and ::2.
+// hosts returns two hosts: one at 10.9.0.1 and fd09::1, one at 10.9.0.2 and fd09::2.
 func hosts(t *testing.T, mtu int) (a, b *host) {
 	t.Helper()
 	one := enter(t)
@@ -52,7 +52,7 @@ func hosts(t *testing.T, mtu int) (a, b *host) {
 		t.Fatal(err)
 	}
 	a.start(t, "one", "10.9.0.1/24", "fd09::1/64")
-	for i, to := range b.paths() { // wait until it carries packets
+	for i, to := range b.paths() { // waits until the link carries packets
 		move(t, a, parse(t, a, to), b.fns[i], datagrams(1))
 	}
 	return a, b
@@ -81,12 +81,13 @@ func (h *host) start(t *testing.T, name string, addresses ...string) {
 		t.Fatal(err)
 	}
 	h.fns, h.port = open(t, h.Bind)
-	// What the new link still has to say is not of these tests.
+	// Later changes of the new link must not count as changes of routes.
 	h.routes.close()
 	h.routes = nil
 }
 
-// paths are the addresses of the second host, in the order of its functions.
+// paths returns the addresses of the second host, in the order of its receive
+// functions.
 func (h *host) paths() []netip.AddrPort {
 	return []netip.AddrPort{
 		netip.AddrPortFrom(netip.MustParseAddr("10.9.0.2"), h.port),
@@ -94,7 +95,8 @@ func (h *host) paths() []netip.AddrPort {
 	}
 }
 
-// move sends datagrams and compares what comes out. It returns their endpoint.
+// move sends datagrams, compares what fn receives, and returns the endpoint of the
+// last one.
 func move(t *testing.T, from *host, ep conn.Endpoint, fn conn.ReceiveFunc, sent [][]byte) conn.Endpoint {
 	t.Helper()
 	if err := from.Send(sent, ep); err != nil {
@@ -112,8 +114,8 @@ func move(t *testing.T, from *host, ep conn.Endpoint, fn conn.ReceiveFunc, sent 
 	return last
 }
 
-// Datagrams that do not fit the route's MTU arrive, and the bind says so. Those
-// that fit change nothing.
+// Datagrams larger than the route's MTU arrive, and Fragmented returns the host.
+// Smaller ones change nothing.
 func TestUnderlayMTU(t *testing.T) {
 	a, b := hosts(t, 1280)
 	large := datagrams(slices.Repeat([]int{1452}, 40)...)
@@ -144,7 +146,7 @@ func TestUnderlayMTU(t *testing.T) {
 	}
 }
 
-// Bursts cross a link and come back, by way of the address they came to.
+// Bursts cross a link, and the answers leave from the address they came to.
 func TestBurstsCrossALink(t *testing.T) {
 	a, b := hosts(t, 1500)
 	sent := datagrams(append(slices.Repeat([]int{1452}, 100), 80, 80, 80, 1452, 1452, 700)...)
@@ -162,7 +164,7 @@ func TestBurstsCrossALink(t *testing.T) {
 	}
 }
 
-// A source that is gone from the host is refused by the kernel, and dropped.
+// The kernel refuses a source that the host no longer has, and it is dropped.
 func TestSourceGone(t *testing.T) {
 	a, b := hosts(t, 1500)
 	for i, to := range b.paths() {
@@ -176,11 +178,11 @@ func TestSourceGone(t *testing.T) {
 	}
 }
 
-// A full socket is waited for.
+// Send waits for a full socket.
 func TestFullSocket(t *testing.T) {
 	a, b := hosts(t, 1500)
-	// Packets stay with the socket as long as the neighbour is not known, and b
-	// does not say where it is.
+	// Packets fill the socket's buffer as long as the neighbour is unknown. b does
+	// not answer ARP.
 	there, err := netlink.NewHandleAt(b.ns)
 	if err != nil {
 		t.Fatal(err)
