@@ -5,18 +5,18 @@ import (
 	"math/bits"
 )
 
-// Checksum adds b, as a sequence of big-endian 16-bit words, to a partial
-// Internet checksum (RFC 1071). Partial sums may be added to each other, and
-// single words to them; an odd last byte counts as the high half of a word, so
-// only the last of several pieces may have odd length.
+// Checksum returns a partial Internet checksum (RFC 1071): the sum of initial and of
+// b as a sequence of big-endian 16-bit words. Partial sums may be added to each
+// other, and single words to them. An odd last byte counts as the high half of a
+// word, so only the last of several pieces may have odd length.
 func Checksum(b []byte, initial uint64) uint64 {
 	var sum [2]byte
 	binary.NativeEndian.PutUint16(sum[:], Fold(words(b)))
 	return initial + uint64(big.Uint16(sum[:]))
 }
 
-// Fold makes a partial sum 16 bits wide. The checksum field of a packet holds
-// the complement.
+// Fold returns a partial sum as 16 bits. The checksum field of a packet holds the
+// complement of that.
 func Fold(sum uint64) uint16 {
 	sum = sum>>32 + sum&0xffffffff
 	sum = sum>>32 + sum&0xffffffff
@@ -24,8 +24,8 @@ func Fold(sum uint64) uint16 {
 	return uint16(sum>>16 + sum&0xffff)
 }
 
-// words sums b in the machine's own byte order, which only swaps the bytes of
-// the folded result (RFC 1071, section 2).
+// words returns the sum of b in the machine's own byte order. That only swaps the
+// bytes of the folded result (RFC 1071, section 2).
 func words(b []byte) uint64 {
 	if bits.UintSize == 32 {
 		return words32(b)
@@ -49,12 +49,12 @@ func words(b []byte) uint64 {
 		sum += carry
 		b = b[8:]
 	}
-	// What is left adds up to less than 2³⁴, so folding first can't overflow.
+	// The rest adds up to less than 2³⁴, so this can't overflow after folding.
 	return sum>>32 + sum&0xffffffff + words32(b)
 }
 
-// words32 is for machines where 64-bit additions with carry are slow. Its sums
-// can't overflow for less than 2³⁴ bytes.
+// words32 is words without 64-bit additions with carry, which are slow on some
+// machines. Its sum can't overflow for less than 2³⁴ bytes.
 func words32(b []byte) uint64 {
 	var sum uint64
 	native := binary.NativeEndian

@@ -5,39 +5,39 @@ import "bytes"
 const (
 	// MaxBatch is the largest number of packets in a batch.
 	MaxBatch = 128
-	// maxUDP is how many datagrams Linux takes in one super-packet.
+	// maxUDP is how many datagrams Linux accepts in one super-packet.
 	maxUDP = 64
 )
 
-// Coalescer groups batches of packets. Its zero value is ready and joins TCP.
+// Coalescer groups the packets of a batch into runs. Its zero value is ready for use
+// and joins TCP segments.
 type Coalescer struct {
-	// UDP says that datagrams may be joined too.
-	UDP bool
+	UDP bool // join datagrams, too
 
 	runs  [MaxBatch]Run
-	order [MaxBatch]int       // the packets, run by run
-	runOf [MaxBatch]uint8     // of each packet
-	flows [2 * MaxBatch]uint8 // by hash: the latest run of a flow, plus one
+	order [MaxBatch]int       // indices of packets, run by run
+	runOf [MaxBatch]uint8     // the run of each packet
+	flows [2 * MaxBatch]uint8 // a hash table: the latest run of a flow plus one; 0: free
 }
 
 // Run is a sequence of packets that make one super-packet, or a single packet.
 type Run struct {
 	Packets []int // indices into the batch, in order
 
-	// What follows means nothing for a single packet.
+	// The following fields have no meaning for a single packet.
 	Layout  Layout
-	Segment int // payload of every packet but the last
+	Segment int // payload size of every packet but the last
 	Size    int // of the super-packet: the headers once, and every payload
 
-	count   int
+	count   int   // of packets
 	flags   uint8 // TCP flags that only the last packet has
-	closed  bool  // nothing may join
+	closed  bool  // no more packets may join
 	fixedID bool  // all packets have the same IPv4 identification
 }
 
-// Runs groups a batch of packets, which begin at offset. Every packet is in
-// exactly one run. Runs are in the order of their first packets, so packets of
-// one flow keep their order. The result is valid until the next call.
+// Runs groups a batch of packets, which begin at offset in their buffers. Every
+// packet is in exactly one run. Runs are in the order of their first packets, so
+// packets of a flow keep their order. The result is valid until the next call.
 func (c *Coalescer) Runs(bufs [][]byte, offset int) []Run {
 	clear(c.flows[:])
 	n := 0
@@ -58,7 +58,7 @@ func (c *Coalescer) Runs(bufs [][]byte, offset int) []Run {
 		}
 		if run == n {
 			c.runs[n] = start(packet, l, ok)
-			c.order[n] = i // until every run is known: its first packet
+			c.order[n] = i // the run's first packet, until collect
 			n++
 		}
 		c.runOf[i] = uint8(run)
@@ -66,7 +66,7 @@ func (c *Coalescer) Runs(bufs [][]byte, offset int) []Run {
 	return c.collect(n, len(bufs))
 }
 
-// collect lists the packets of n runs.
+// collect sets the packets of n runs.
 func (c *Coalescer) collect(n, packets int) []Run {
 	at := 0
 	for i := range c.runs[:n] {
@@ -81,11 +81,12 @@ func (c *Coalescer) collect(n, packets int) []Run {
 	return c.runs[:n]
 }
 
+// first returns the first packet of a run.
 func (c *Coalescer) first(run int, bufs [][]byte, offset int) []byte {
 	return bufs[c.order[run]][offset:]
 }
 
-// flow finds the place in c.flows of a packet's flow.
+// flow returns the entry in c.flows of a packet's flow, which may be free.
 func (c *Coalescer) flow(packet []byte, l Layout, bufs [][]byte, offset int) *uint8 {
 	for h := hash(packet, l); ; h++ {
 		flow := &c.flows[h%uint32(len(c.flows))]
@@ -99,8 +100,8 @@ func (c *Coalescer) flow(packet []byte, l Layout, bufs [][]byte, offset int) *ui
 	}
 }
 
-// separate keeps a packet in its place that can't be told to be of a flow, such
-// as a fragment: it closes every run between the same addresses.
+// separate keeps the order around a packet whose flow is not known, such as a
+// fragment: it closes every run between the same addresses.
 func (c *Coalescer) separate(packet []byte, bufs [][]byte, offset, n int) {
 	var from, to int
 	switch {
@@ -122,8 +123,8 @@ func (c *Coalescer) separate(packet []byte, bufs [][]byte, offset, n int) {
 	}
 }
 
-// hash spreads flows. Its input may be chosen by a peer, whose gain would be to
-// have at most MaxBatch flows compared with each other.
+// hash returns a hash of a packet's flow. A peer can choose flows with equal hashes.
+// All it would gain is that MaxBatch flows are compared with each other.
 func hash(packet []byte, l Layout) uint32 {
 	h := big.Uint64(packet[12:])
 	if l.IPv6 {
@@ -133,6 +134,7 @@ func hash(packet []byte, l Layout) uint32 {
 	return uint32(h * 0x9e3779b97f4a7c15 >> 40)
 }
 
+// sameFlow reports whether two packets have the same addresses, protocol and ports.
 func sameFlow(a, b []byte, la, lb Layout) bool {
 	if la.IPv6 != lb.IPv6 || la.Protocol != lb.Protocol {
 		return false

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// stream is n segments of size bytes of one flow.
+// stream returns n segments of one flow, with size bytes of payload.
 func stream(s spec, n, size int) []spec {
 	out := make([]spec, n)
 	for i := range out {
@@ -20,7 +20,7 @@ func stream(s spec, n, size int) []spec {
 	return out
 }
 
-// with changes packet i of a stream.
+// with returns a stream with packet i changed.
 func with(in []spec, i int, change func(*spec)) []spec {
 	out := slices.Clone(in)
 	change(&out[i])
@@ -151,7 +151,8 @@ func flowOf(p []byte, l Layout) string {
 	return string(p[12:24]) + string(l.Protocol)
 }
 
-// giveBack splits the super-packet of a sealed run, and compares.
+// giveBack splits the super-packet of a sealed run, and compares the packets with
+// those of the run.
 func giveBack(t *testing.T, name string, bufs, work [][]byte, r *Run) {
 	t.Helper()
 	const offset = 16
@@ -224,8 +225,8 @@ func TestRandomStreams(t *testing.T) {
 	}
 }
 
-// FuzzCoalesce takes packets of any content: the first byte of each chunk of
-// data is its length, or repeats the packet before with the next sequence number.
+// FuzzCoalesce takes packets of any content. The first byte of each chunk of data is
+// its length, or repeats the packet before with the next sequence number.
 func FuzzCoalesce(f *testing.F) {
 	for _, s := range [][]spec{stream(spec{}, 3, 50), stream(spec{v6: true, udp: true}, 3, 50)} {
 		var data []byte

@@ -3,9 +3,8 @@ package offload
 import "encoding/binary"
 
 const (
-	// TCP and UDP are the protocol numbers.
-	TCP = 6
-	UDP = 17
+	TCP = 6  // TCP is its protocol number.
+	UDP = 17 // UDP is its protocol number.
 
 	// MaxPacket is the largest size of a super-packet, headers included.
 	MaxPacket = 65535
@@ -20,7 +19,7 @@ const (
 
 var big = binary.BigEndian
 
-// Layout tells where the headers of a TCP or UDP packet are.
+// Layout describes where the headers of a TCP or UDP packet are.
 type Layout struct {
 	IPv6      bool
 	Protocol  uint8 // TCP or UDP
@@ -28,9 +27,9 @@ type Layout struct {
 	Header    int   // offset of the payload
 }
 
-// Parse finds the headers of a packet that coalescing may touch: TCP or UDP
-// directly after an IPv4 header without options or an IPv6 header, no fragment,
-// complete, and with nothing after it.
+// Parse returns the layout of a packet, if coalescing may touch it: TCP or UDP
+// directly after an IPv4 header without options or after an IPv6 header, not a
+// fragment, complete, and with nothing behind it.
 func Parse(packet []byte) (l Layout, ok bool) {
 	if len(packet) < ipv4Header+udpHeader || len(packet) > MaxPacket {
 		return Layout{}, false
@@ -53,7 +52,7 @@ func Parse(packet []byte) (l Layout, ok bool) {
 	return l, l.findPayload(packet)
 }
 
-// findPayload sets l.Header and reports whether the transport header is sound.
+// findPayload sets l.Header. It reports whether the transport header is valid.
 func (l *Layout) findPayload(packet []byte) bool {
 	transport := packet[l.Transport:]
 	switch l.Protocol {
@@ -71,7 +70,7 @@ func (l *Layout) findPayload(packet []byte) bool {
 	return false
 }
 
-// ChecksumOffset is the place of the checksum in the transport header.
+// ChecksumOffset returns the offset of the checksum in the transport header.
 func (l Layout) ChecksumOffset() int {
 	if l.Protocol == TCP {
 		return 16
@@ -79,7 +78,7 @@ func (l Layout) ChecksumOffset() int {
 	return 6
 }
 
-// pseudo sums the pseudo-header of a packet but for its length.
+// pseudo returns the sum of a packet's pseudo-header without the length.
 func (l Layout) pseudo(packet []byte) uint64 {
 	if l.IPv6 {
 		return Checksum(packet[8:40], uint64(l.Protocol))

@@ -5,11 +5,11 @@ import (
 	"math/rand/v2"
 )
 
-// spec describes a packet to make; its zero value but for the payload is a
-// plain segment of a TCP stream over IPv4.
+// spec describes a packet. With a payload and all other fields zero, it is a plain
+// segment of a TCP stream over IPv4.
 type spec struct {
 	v6, udp    bool
-	flow       byte // port and address differ
+	flow       byte // flows differ in port and address
 	seq, ack   uint32
 	flags      byte // 0: ACK
 	window     uint16
@@ -19,7 +19,7 @@ type spec struct {
 	fragment   uint16 // flags and offset
 	label      uint16
 	ipOptions  []byte
-	extensions []byte // IPv6: one hop-by-hop header
+	extensions []byte // IPv6: content of a hop-by-hop header
 	payload    []byte
 	noChecksum bool // UDP
 }
@@ -70,7 +70,7 @@ func (s spec) header() ([]byte, Layout) {
 	return h, l
 }
 
-// packet is the whole packet with right lengths and checksums.
+// packet returns the whole packet, with correct lengths and checksums.
 func (s spec) packet() []byte {
 	h, l := s.header()
 	p := append(h, s.payload...)
@@ -81,7 +81,7 @@ func (s spec) packet() []byte {
 	return p
 }
 
-// fix sets lengths and checksums by the book, word for word.
+// fix sets lengths and checksums. It is a reference: it computes word by word.
 func fix(p []byte, l Layout) {
 	transport := p[l.Transport:]
 	pseudo := binary.BigEndian.AppendUint32(nil, uint32(len(transport)))
@@ -117,7 +117,8 @@ func slowSum(b []byte) uint16 {
 	return uint16(sum)
 }
 
-// split is the reference: packets of a super-packet, one by one.
+// split returns the packets of a super-packet. It is a reference: it builds them one
+// by one.
 func split(super []byte, l Layout, segment int) [][]byte {
 	var out [][]byte
 	payload := super[l.Header:]
@@ -144,7 +145,7 @@ func split(super []byte, l Layout, segment int) [][]byte {
 	return out
 }
 
-// random fills n bytes.
+// random returns n random bytes.
 func random(r *rand.Rand, n int) []byte {
 	b := make([]byte, n)
 	for i := range b {

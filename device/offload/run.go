@@ -2,7 +2,7 @@ package offload
 
 import "bytes"
 
-// start begins a run with its first packet.
+// start returns a run of one packet. A packet that was not parsed stays alone.
 func start(packet []byte, l Layout, parsed bool) Run {
 	r := Run{Layout: l, count: 1, Size: len(packet), closed: true}
 	if !parsed {
@@ -15,13 +15,13 @@ func start(packet []byte, l Layout, parsed bool) Run {
 	case l.Protocol == TCP:
 		r.closed = t[13]&^flagECE != flagACK
 	default:
-		r.closed = big.Uint16(t[6:]) == 0 // no checksum: a super-packet would have one
+		r.closed = big.Uint16(t[6:]) == 0 // has no checksum, as a super-packet would
 	}
 	return r
 }
 
-// join adds a packet of the same flow to the run, whose first packet is given,
-// or closes the run. The conditions are those of Linux' GRO.
+// join adds a packet of the same flow to the run, or closes the run and returns
+// false. first is the run's first packet. The conditions are those of Linux' GRO.
 func (r *Run) join(packet []byte, l Layout, first []byte) bool {
 	payload := len(packet) - l.Header
 	if r.closed || l != r.Layout || payload == 0 || payload > r.Segment || r.Size+payload > MaxPacket {
@@ -45,9 +45,9 @@ func (r *Run) join(packet []byte, l Layout, first []byte) bool {
 	return true
 }
 
-// continuesTCP compares the TCP header of a packet with that of the first: all
-// is equal but the sequence number, which continues, the checksum, and FIN and
-// PSH, which end the run.
+// continuesTCP reports whether the TCP header t continues the run. It must equal the
+// header of the first packet, except for the sequence number, which continues, the
+// checksum, and FIN and PSH, which end the run.
 func (r *Run) continuesTCP(t, first []byte) bool {
 	const ending = flagFIN | flagPSH
 	// Header length, flags and window.
@@ -58,16 +58,17 @@ func (r *Run) continuesTCP(t, first []byte) bool {
 	if big.Uint32(t[4:]) != next || big.Uint32(t[8:]) != big.Uint32(first[8:]) {
 		return false
 	}
-	if !bytes.Equal(t[18:], first[18:]) { // urgent pointer, which means nothing here, and options
+	if !bytes.Equal(t[18:], first[18:]) { // urgent pointer, without meaning here, and options
 		return false
 	}
 	r.flags = t[13] & ending
 	return true
 }
 
-// continuesIP compares IP headers of the same flow: traffic class, flow label,
-// hop limit and the bits beside the fragment offset are equal. The IPv4
-// identification counts up, or stays the same where it means nothing.
+// continuesIP reports whether the IP header of a packet of the same flow continues
+// the run: traffic class, flow label, hop limit and the bits beside the fragment
+// offset equal those of the first packet. The IPv4 identification counts up, or
+// stays the same where it has no meaning.
 func (r *Run) continuesIP(packet, first []byte) bool {
 	if r.Layout.IPv6 {
 		return big.Uint32(packet) == big.Uint32(first) && packet[7] == first[7]
@@ -86,10 +87,10 @@ func (r *Run) continuesIP(packet, first []byte) bool {
 	return int(step) == r.count
 }
 
-// Seal makes the header of the run's first packet that of the super-packet. The
-// checksum field gets the sum of the pseudo-header, to which whoever completes
-// the checksum adds the rest (in virtio's terms: NEEDS_CSUM). It leaves a single
-// packet alone.
+// Seal turns the header of the run's first packet into that of the super-packet. The
+// checksum field gets the sum of the pseudo-header only. The receiver of the
+// super-packet completes it (in virtio's terms: NEEDS_CSUM). Seal does not change a
+// single packet.
 func (r *Run) Seal(first []byte) {
 	if len(r.Packets) < 2 {
 		return

@@ -15,10 +15,10 @@ const (
 // Segmenter cuts one super-packet. Use NewSegmenter.
 type Segmenter struct {
 	layout  Layout
-	segment int // payload of every packet but the last
-	total   int // payload of all
-	count   int
-	// header is what all packets have in common; what differs is zero in it.
+	segment int // payload size of every packet but the last
+	total   int // payload size of all packets together
+	count   int // of packets
+	// header is the header of all packets. Fields that differ are zero in it.
 	header    [MaxHeader]byte
 	id        uint16 // IPv4 identification of the first packet
 	sequence  uint32 // TCP
@@ -27,13 +27,14 @@ type Segmenter struct {
 	transport uint64 // sum of transport header and pseudo-header
 }
 
-// NewSegmenter prepares to cut total bytes of payload, with this header, into
-// segments. The header is copied; it has l.Header bytes, at most [MaxHeader].
+// NewSegmenter returns a Segmenter that cuts total bytes of payload, with this
+// header, into packets with segment bytes of payload. It copies the header, which
+// has l.Header bytes, at most [MaxHeader].
 //
-// The header may contain IPv4 options or IPv6 extension headers. Since these can
-// route the packet elsewhere than its destination address says, the checksum
-// field then has to hold the sum of the pseudo-header, as Linux leaves it there
-// when it offloads the checksum.
+// The header may contain IPv4 options or IPv6 extension headers. These can route the
+// packet to another address than the destination in the IP header. So the checksum
+// field then must hold the sum of the pseudo-header, which Linux leaves there when
+// it offloads the checksum.
 func NewSegmenter(header []byte, l Layout, segment, total int) Segmenter {
 	s := Segmenter{layout: l, segment: segment, total: total, count: 1}
 	if segment > 0 && total > segment {
@@ -54,7 +55,7 @@ func NewSegmenter(header []byte, l Layout, segment, total int) Segmenter {
 	if plain {
 		s.transport = l.pseudo(h)
 	} else {
-		// Subtracting in ones' complement is adding the complement.
+		// In ones' complement, subtracting the length is adding its complement.
 		s.transport = uint64(big.Uint16(field)) + uint64(^uint16(len(t)+total))
 	}
 	clear(field)
@@ -69,10 +70,10 @@ func NewSegmenter(header []byte, l Layout, segment, total int) Segmenter {
 	return s
 }
 
-// Count is the number of packets.
+// Count returns the number of packets.
 func (s *Segmenter) Count() int { return s.count }
 
-// Payload is the size of the payload of packet i.
+// Payload returns the payload size of packet i.
 func (s *Segmenter) Payload(i int) int {
 	if i == s.count-1 {
 		return s.total - i*s.segment
@@ -80,8 +81,8 @@ func (s *Segmenter) Payload(i int) int {
 	return s.segment
 }
 
-// Finish makes dst packet i and returns its size. The payload must already
-// follow the place of the header in dst.
+// Finish writes the header of packet i to dst and returns the packet's size. The
+// payload must already be in dst, behind the place of the header.
 func (s *Segmenter) Finish(dst []byte, i int) int {
 	l := &s.layout
 	size := l.Header + s.Payload(i)
@@ -105,13 +106,13 @@ func (s *Segmenter) Finish(dst []byte, i int) int {
 	big.PutUint16(t[4:], uint16(length))
 	check := ^Fold(sum + length)
 	if check == 0 {
-		check = 0xffff // zero would say that there is none
+		check = 0xffff // 0 would mean that there is no checksum
 	}
 	big.PutUint16(t[6:], check)
 	return size
 }
 
-// finishTCP writes what differs among TCP headers, and returns its sum.
+// finishTCP writes the fields of the TCP header that differ, and returns their sum.
 func (s *Segmenter) finishTCP(t []byte, i int) uint64 {
 	sequence, flags := s.sequence+uint32(i*s.segment), s.flags
 	if i > 0 {

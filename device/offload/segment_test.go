@@ -33,7 +33,7 @@ func TestParse(t *testing.T) {
 	body := []byte("payload")
 	for name, tc := range map[string]struct {
 		packet []byte
-		want   Layout // zero: refused
+		want   Layout // zero: not parsed
 	}{
 		"TCP":              {spec{payload: body}.packet(), Layout{false, TCP, 20, 40}},
 		"TCP options":      {spec{options: make([]byte, 12)}.packet(), Layout{false, TCP, 20, 52}},
@@ -66,7 +66,7 @@ func edit(p []byte, at int, value byte) []byte {
 	return p
 }
 
-// supers are super-packets of every shape.
+// supers are super-packets of every kind.
 func supers() map[string]struct {
 	spec
 	segment int
@@ -124,7 +124,7 @@ func TestSegmenter(t *testing.T) {
 	}
 }
 
-// partial puts the pseudo-header's sum in the checksum field, as Linux does.
+// partial sets the checksum field to the sum of the pseudo-header, as Linux does.
 func partial(super []byte, l Layout) {
 	t := super[l.Transport:]
 	big.PutUint16(t[l.ChecksumOffset():], Fold(l.pseudo(super)+uint64(len(t))))
