@@ -11,12 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ipv6Settings is where the kernel says, for the reader's network namespace,
-// what IPv6 is like on new interfaces.
+// ipv6Settings holds the kernel's IPv6 settings for new interfaces in the reader's
+// network namespace.
 const ipv6Settings = "/proc/sys/net/ipv6"
 
-// Available says in a few words why no TUN interface can be used here; nil if
-// one can. It makes one with a name of the kernel's choice and drops it at once.
+// Available returns why no TUN interface can be used here, in a few words; nil if one
+// can. It creates one under a name that the kernel chooses, and removes it at once.
 func Available() error {
 	fd, err := create("wirespan%d", unix.IFF_TUN_EXCL)
 	var clone cloneError
@@ -32,8 +32,9 @@ func Available() error {
 	return ipv6Available(ipv6Settings)
 }
 
-// ipv6Available says why a new interface can't have this node's address, which
-// is an IPv6 one. What can't be read is left for Configure to find out.
+// ipv6Available returns why a new interface can't have this node's address, which is
+// an IPv6 address. Settings that can't be read are no error: Configure reports what
+// is wrong then.
 func ipv6Available(settings string) error {
 	if _, err := os.Stat(settings); errors.Is(err, fs.ErrNotExist) {
 		return errors.New("the kernel has no IPv6")
@@ -47,13 +48,13 @@ func ipv6Available(settings string) error {
 	return nil
 }
 
-// cloneError is that of opening the clone device, as opposed to making a link.
+// cloneError is an error of opening the clone device, as opposed to creating a link.
 type cloneError struct{ error }
 
 func (e cloneError) Error() string { return "open " + cloneDevice + ": " + e.error.Error() }
 func (e cloneError) Unwrap() error { return e.error }
 
-// advise adds to an error of create what to do about it.
+// advise returns an error of create together with what to do about it.
 func advise(name string, err error) error {
 	var clone cloneError
 	if errors.As(err, &clone) {

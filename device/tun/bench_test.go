@@ -11,7 +11,7 @@ import (
 	"golang.zx2c4.com/wireguard/tun"
 )
 
-// device opens an interface of ours or of upstream, with routes.
+// device opens an interface, of this package or of upstream, with routes.
 func (k kernel) device(whose, name string, routes ...string) tun.Device {
 	k.t.Helper()
 	fd := k.link(name, unix.IFF_VNET_HDR, routes...)
@@ -34,8 +34,8 @@ func (k kernel) device(whose, name string, routes ...string) tun.Device {
 	return d
 }
 
-// BenchmarkRead times reads of what the kernel holds ready. Like BenchmarkWrite
-// it reports the best time, which other programs disturb least.
+// BenchmarkRead measures reads of packets that the kernel holds ready. Like
+// BenchmarkWrite, it reports the best time, which other programs disturb least.
 func BenchmarkRead(b *testing.B) {
 	large := segment{flow: 1, options: 12, payload: numbered(47 * 1368)}.super(1368)
 	datagram := segment{flow: 2, udp: true, payload: numbered(1200)}.single()
@@ -82,7 +82,7 @@ func BenchmarkRead(b *testing.B) {
 	}
 }
 
-// BenchmarkWrite times writes to a kernel that drops at once what it gets.
+// BenchmarkWrite measures writes to a kernel that drops all packets at once.
 func BenchmarkWrite(b *testing.B) {
 	one := segment{flow: 1, options: 12, payload: numbered(120 * 1368)}.cut(1368)
 	other := segment{flow: 2, v6: true, payload: numbered(60 * 1360)}.cut(1360)

@@ -12,12 +12,12 @@ const cloneDevice = "/dev/net/tun"
 
 // mode is how a descriptor exchanges packets.
 type mode struct {
-	virtio bool // every packet follows a virtio-net header, and may be a super-packet
-	udp    bool // super-packets may be of datagrams, too (Linux 6.2)
+	virtio bool // each packet follows a virtio-net header, and may be a super-packet
+	udp    bool // super-packets may be of UDP, too (Linux 6.2)
 }
 
-// create makes the link, or with other flags takes one over, and returns its
-// descriptor.
+// create creates the link, or without IFF_TUN_EXCL in flags takes over an existing
+// one, and returns its descriptor.
 func create(name string, flags uint16) (int, error) {
 	fd, err := unix.Open(cloneDevice, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -35,8 +35,9 @@ func create(name string, flags uint16) (int, error) {
 	return fd, nil
 }
 
-// duplicate is needed since os.File decides when it is made whether reads can be
-// waited for, and f may have been made from a blocking descriptor.
+// duplicate returns another descriptor of f. os.File decides when it is made whether
+// the runtime can wait for reads, and f may have been made from a blocking
+// descriptor.
 func duplicate(f *os.File) (int, error) {
 	raw, err := f.SyscallConn()
 	if err != nil {
@@ -49,7 +50,8 @@ func duplicate(f *os.File) (int, error) {
 	return fd, errors.Join(err, failed)
 }
 
-// negotiate finds out the link's name and switches offloads on.
+// negotiate returns the link's name, and switches on the offloads that the kernel
+// has.
 func negotiate(fd int) (string, mode, error) {
 	name, flags, err := attached(fd)
 	switch {
@@ -73,7 +75,7 @@ func negotiate(fd int) (string, mode, error) {
 	return name, mode{virtio: true}, nil
 }
 
-// attached asks to which link a descriptor belongs.
+// attached returns name and flags of the link to which a descriptor belongs.
 func attached(fd int) (name string, flags uint16, err error) {
 	ifr, err := unix.NewIfreq("")
 	if err == nil {

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FuzzRead takes any messages: the first two bytes of each are its length.
+// FuzzRead takes arbitrary messages. The first two bytes of each are its length.
 func FuzzRead(f *testing.F) {
 	for _, m := range [][]byte{
 		segment{payload: numbered(3000)}.super(1000), segment{v6: true, udp: true, payload: numbered(900)}.super(100),

@@ -9,25 +9,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxInjected bounds the packets waiting for the next Read.
+// maxInjected bounds the packets that wait for the next Read.
 const maxInjected = 64
 
-// injection holds packets for the next Read.
+// injection holds the injected packets that wait for the next Read.
 type injection struct {
 	injectMu sync.Mutex // guards injected, and the read deadline with it
 	injected [][]byte
 	waiting  atomic.Int32 // len(injected)
 }
 
-// Inject sends a packet into the tunnel as if the kernel had; packet is copied.
+// Inject sends a packet into the tunnel as if the kernel had sent it. It copies the
+// packet.
 func (t *TUN) Inject(packet []byte) error {
 	t.injectMu.Lock()
 	defer t.injectMu.Unlock()
 	if len(t.injected) == maxInjected {
 		return fmt.Errorf("inject packet into %s: %w", t.name, unix.ENOBUFS)
 	}
-	// A deadline in the past ends a Read that waits for the kernel. It stands
-	// until the packets are taken, so it can't be missed.
+	// A deadline in the past ends a Read that waits for the kernel. It stays until
+	// the packets are taken, so no Read can miss it.
 	if err := t.file.SetReadDeadline(time.Unix(1, 0)); err != nil {
 		return fmt.Errorf("inject packet into %s: %w", t.name, err)
 	}
@@ -36,6 +37,8 @@ func (t *TUN) Inject(packet []byte) error {
 	return nil
 }
 
+// takeInjected moves injected packets to bufs and returns how many. A packet larger
+// than its buffer has size 0.
 func (t *TUN) takeInjected(bufs [][]byte, sizes []int, offset int) int {
 	t.injectMu.Lock()
 	defer t.injectMu.Unlock()

@@ -21,14 +21,14 @@ import (
 //
 //	wsin ── forwarding ── wsout
 //
-// so that what is written here as segments comes out there as the kernel sees
-// it, and what the kernel holds as a super-packet comes out as Read sees it.
+// Segments that Write joins at one end come out at the other end as the kernel
+// forwards them, and super-packets of the kernel come out as Read cuts them.
 type kernel struct{ t testing.TB }
 
 func newKernel(t testing.TB) kernel {
 	t.Helper()
 	enterNetns(t)
-	// Packets keep their order only on one processor.
+	// The kernel keeps the order of packets only on one processor.
 	var before, one unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &before); err != nil {
 		t.Fatal(err)
@@ -50,7 +50,7 @@ func newKernel(t testing.TB) kernel {
 	return kernel{t}
 }
 
-// link makes a TUN interface that is up, with a route for these prefixes.
+// link creates a TUN interface that is up, with routes for these prefixes.
 func (k kernel) link(name string, flags uint16, routes ...string) int {
 	k.t.Helper()
 	fd, err := unix.Open(cloneDevice, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
@@ -87,8 +87,8 @@ var (
 	end       = segment{flow: 250, payload: []byte("the end")}
 )
 
-// until reads packets up to the end marker, leaving out what the kernel says of
-// its own accord.
+// until returns the packets up to the end marker, without those that the kernel sends
+// by itself.
 func until(t testing.TB, d interface {
 	Read([][]byte, []int, int) (int, error)
 }) [][]byte {
@@ -112,7 +112,7 @@ func until(t testing.TB, d interface {
 	}
 }
 
-// plain reads whole packets, one at a time.
+// plain is the descriptor of an interface without offloads.
 type plain int
 
 func (p plain) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
@@ -129,8 +129,8 @@ func (p plain) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
 	}
 }
 
-// What Read makes of super-packets is what the kernel itself makes of them for
-// an interface without offloads, and what upstream makes of them.
+// Read cuts super-packets into the same packets as the kernel does for an interface
+// without offloads, and as upstream does.
 func TestReadLikeTheKernel(t *testing.T) {
 	large := segment{flow: 1, seq: 1 << 31, id: 0xfff0, payload: numbered(40 * 1348), options: 12, flags: 0x18}
 	v6 := segment{flow: 2, v6: true, payload: numbered(30000), flags: 0x19}
@@ -186,14 +186,14 @@ func TestReadLikeTheKernel(t *testing.T) {
 		t.Errorf("only %d packets", len(results[0]))
 	}
 	same(t, "ours, kernel", results[2], results[0])
-	// Upstream gets the payload length wrong behind an extension header.
+	// Upstream sets a wrong payload length behind an extension header.
 	extended := func(p []byte) bool { return p[0]>>4 == 6 && p[6] == 0 }
 	same(t, "ours, upstream", slices.DeleteFunc(results[2], extended), slices.DeleteFunc(results[1], extended))
 }
 
-// stream is a mixture of flows as they come out of a tunnel. Upstream puts some
-// packets in order again and ignores more of the headers, so it gets only
-// orderly ones.
+// stream returns a mixture of flows as they come out of a tunnel. Upstream reorders
+// some packets and compares fewer header fields, so for upstream the flows must be
+// orderly.
 func stream(r *rand.Rand, n int, orderly bool) [][]byte {
 	var flows []segment
 	for f := range byte(4) {
@@ -229,7 +229,7 @@ func stream(r *rand.Rand, n int, orderly bool) [][]byte {
 	return out
 }
 
-// byFlow sorts packets by flow, and keeps their order within it.
+// byFlow sorts packets by flow, and keeps the order within each.
 func byFlow(packets [][]byte) [][]byte {
 	slices.SortStableFunc(packets, func(a, b []byte) int {
 		la, _ := offload.Parse(a)
@@ -239,7 +239,7 @@ func byFlow(packets [][]byte) [][]byte {
 	return packets
 }
 
-// forwarded is what a router makes of a packet.
+// forwarded returns a packet as a router sends it on.
 func forwarded(p []byte) []byte {
 	p = bytes.Clone(p)
 	l, _ := offload.Parse(p)
@@ -253,8 +253,8 @@ func forwarded(p []byte) []byte {
 	return p
 }
 
-// What Write gives the kernel is what the tunnel brought, in the order of each
-// flow, and the same as upstream gives it.
+// The kernel receives from Write the packets of the tunnel, with the order of each
+// flow kept, and the same packets from upstream.
 func TestWriteLikeUpstream(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
 	for _, name := range []string{"upstream", "ours", "ours, disorderly"} {

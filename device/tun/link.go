@@ -10,12 +10,14 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/tun"
+
+	"github.com/wirespan/wirespan/mesh"
 )
 
-// Configure makes the link have this MTU and these addresses and be up. Without
-// an IPv4 address among them it has 192.0.0.8 as well, of link scope, with which
-// IPv4 for others can come in. It changes only what differs, so calling it again
-// heals what others changed.
+// Configure sets the link up, with this MTU and these addresses. If there is no IPv4
+// address among them, the link also gets 192.0.0.8 with link scope, without which the
+// kernel would drop incoming IPv4 packets for other hosts. Configure changes only
+// what differs, so calling it again undoes changes that others made.
 func (t *TUN) Configure(mtu int, addresses []netip.Prefix) error {
 	t.configMu.Lock()
 	defer t.configMu.Unlock()
@@ -46,49 +48,49 @@ func (t *TUN) setMTU(link netlink.Link, mtu int) error {
 	if t.mtu.Swap(int32(mtu)) != int32(mtu) {
 		select {
 		case t.events <- tun.EventMTUUpdate:
-		default: // one is waiting, and whoever takes it reads the MTU then
+		default: // an event is waiting, and its receiver will read the new MTU
 		}
 	}
 	return nil
 }
 
-// setAddresses removes first, so that an address whose prefix length changed
-// can be added again.
-func (t *TUN) setAddresses(link netlink.Link, want []netip.Prefix) error {
+// setAddresses removes addresses before it adds others, so that an address whose
+// prefix length changed can be added again.
+func (t *TUN) setAddresses(link netlink.Link, desired []netip.Prefix) error {
 	found, err := t.handle.AddrList(link, netlink.FAMILY_ALL)
 	if err != nil {
 		return fmt.Errorf("list addresses of interface %s: %w", t.name, err)
 	}
-	var have []netip.Prefix
+	var present []netip.Prefix
 	for i := range found {
 		p, ok := prefixOf(found[i].IPNet)
 		if !ok {
 			continue
 		}
-		if slices.Contains(want, p) || !t.owns(p) {
-			have = append(have, p)
+		if slices.Contains(desired, p) || !t.owns(p) {
+			present = append(present, p)
 			continue
 		}
 		if err := t.handle.AddrDel(link, &found[i]); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
 			return fmt.Errorf("remove address %s from interface %s: %w", p, t.name, err)
 		}
 	}
-	for _, p := range want {
-		if slices.Contains(have, p) {
+	for _, p := range desired {
+		if slices.Contains(present, p) {
 			continue
 		}
 		if err := t.addAddress(link, p); err != nil {
 			return err
 		}
 	}
-	t.added = slices.Clone(want)
+	t.added = slices.Clone(desired)
 	return nil
 }
 
-// dummyIPv4 is the address that RFC 7600 sets aside for interfaces without one of
-// their own. The kernel's check of where packets come from (rp_filter, unless it
-// is off) lets no IPv4 into an interface without an address. It has link scope,
-// so that nothing is ever sent from it.
+// dummyIPv4 is the address that RFC 7600 reserves for interfaces without an IPv4
+// address of their own. The kernel's reverse path filter (rp_filter, unless it is
+// off) drops all IPv4 packets from an interface without an address. dummyIPv4 has
+// link scope, so the kernel never sends from it.
 var dummyIPv4 = netip.MustParseAddr("192.0.0.8")
 
 func (t *TUN) addAddress(link netlink.Link, p netip.Prefix) error {
@@ -99,7 +101,7 @@ func (t *TUN) addAddress(link netlink.Link, p netip.Prefix) error {
 		addr.Scope = unix.RT_SCOPE_LINK
 	}
 	if p.Addr().Is6() {
-		addr.Flags = unix.IFA_F_NODAD // usable at once
+		addr.Flags = unix.IFA_F_NODAD // no duplicate address detection: usable at once
 	}
 	err := t.handle.AddrAdd(link, addr)
 	switch {
@@ -113,16 +115,10 @@ func (t *TUN) addAddress(link netlink.Link, p netip.Prefix) error {
 	return fmt.Errorf("add address %s to interface %s: %w", p, t.name, err)
 }
 
-// owns reports whether an address of the link is ours to remove.
+// owns reports whether Configure may remove an address of the link: it added the
+// address, or the address is KubeSpan's.
 func (t *TUN) owns(p netip.Prefix) bool {
-	return slices.Contains(t.added, p) || isKubeSpan(p.Addr())
-}
-
-// isKubeSpan reports whether a is in some cluster's KubeSpan /64: a unique
-// local address with KubeSpan's purpose, 2, in byte 7.
-func isKubeSpan(a netip.Addr) bool {
-	b := a.As16()
-	return a.Is6() && b[0] == 0xfd && b[7] == 2
+	return slices.Contains(t.added, p) || mesh.IsKubeSpanULA(p.Addr())
 }
 
 func prefixOf(n *net.IPNet) (netip.Prefix, bool) {
@@ -131,8 +127,8 @@ func prefixOf(n *net.IPNet) (netip.Prefix, bool) {
 	return netip.PrefixFrom(a.Unmap(), ones), ok
 }
 
-// Source is the address from which this node would send to dst: an address of
-// the link if it has one of the same family, otherwise what the routes say.
+// Source returns the address from which this node would send to dst: an address of
+// the link if it has one of the same family, otherwise the source of the route.
 func (t *TUN) Source(dst netip.Addr) (netip.Addr, error) {
 	t.configMu.Lock()
 	defer t.configMu.Unlock()

@@ -21,7 +21,7 @@ type segment struct {
 	payload []byte
 }
 
-// packet is complete but for its checksums.
+// packet returns the packet without its checksums, and its layout.
 func (s segment) packet() ([]byte, offload.Layout) {
 	l := offload.Layout{IPv6: s.v6, Protocol: offload.TCP}
 	if s.udp {
@@ -71,8 +71,9 @@ func (s segment) packet() ([]byte, offload.Layout) {
 	return p, l
 }
 
-// sum is the checksum over all of a packet from its transport header on, with
-// the pseudo-header: zero if it is right, word for word.
+// sum returns the checksum of a packet's transport header, payload and pseudo-header:
+// zero if the checksum in the packet is right. It is a reference, and computes byte by
+// byte.
 func sum(p []byte, l offload.Layout) uint16 {
 	addresses := p[12:20]
 	if l.IPv6 {
@@ -90,7 +91,8 @@ func sum(p []byte, l offload.Layout) uint16 {
 	return ^uint16(total)
 }
 
-// finish completes the checksums; partial leaves only the pseudo-header's sum.
+// finish sets the checksums. With partial, the transport checksum is only the sum of
+// the pseudo-header.
 func finish(p []byte, l offload.Layout, partial bool) []byte {
 	if !l.IPv6 {
 		clear(p[10:12])
@@ -111,14 +113,14 @@ func finish(p []byte, l offload.Layout, partial bool) []byte {
 	return p
 }
 
-// whole is a packet as it is on the wire.
+// whole returns the packet as it is on the wire.
 func (s segment) whole() []byte {
 	p, l := s.packet()
 	return finish(p, l, false)
 }
 
-// super is what the kernel hands over for several segments: behind a virtio
-// header, with a partial checksum.
+// super returns what the kernel hands over for a super-packet: a virtio header, and the
+// packet with a partial checksum.
 func (s segment) super(size int) []byte {
 	p, l := s.packet()
 	h := virtio{
@@ -136,10 +138,10 @@ func (s segment) super(size int) []byte {
 	return append(out, finish(p, l, true)...)
 }
 
-// single is one packet behind a virtio header that says nothing.
+// single returns the packet behind an empty virtio header.
 func (s segment) single() []byte { return append(make([]byte, virtioSize), s.whole()...) }
 
-// cut is the segments that a super-packet stands for.
+// cut returns the packets of a super-packet.
 func (s segment) cut(size int) [][]byte {
 	var out [][]byte
 	rest := s.payload
@@ -156,7 +158,7 @@ func (s segment) cut(size int) [][]byte {
 	return out
 }
 
-// numbered is n bytes that tell where they belong.
+// numbered returns n bytes that depend on their position.
 func numbered(n int) []byte {
 	b := make([]byte, n)
 	for i := range b {
@@ -165,7 +167,8 @@ func numbered(n int) []byte {
 	return b
 }
 
-// pair is a TUN that exchanges whole messages with a socket instead of a kernel.
+// pair returns a TUN whose kernel is a socket that exchanges whole messages, and that
+// socket.
 func pair(t testing.TB, mode mode) (*TUN, int) {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
@@ -185,7 +188,7 @@ func pair(t testing.TB, mode mode) (*TUN, int) {
 	return n, fds[1]
 }
 
-// buffers are a batch's.
+// buffers returns n buffers and sizes for a batch.
 func buffers(n, size int) ([][]byte, []int) {
 	bufs := make([][]byte, n)
 	for i := range bufs {

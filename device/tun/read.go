@@ -2,7 +2,6 @@ package tun
 
 import (
 	"os"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -10,17 +9,18 @@ import (
 )
 
 const (
-	// linearSize holds any packet, and what IPv6 does not count of it.
+	// linearSize is one byte more than the largest packet: an IPv6 header, and as much
+	// payload as that can describe.
 	linearSize = offload.MaxPacket + 41
-	// lonerSize is what the first buffer takes of a packet that nothing is known
-	// of: a packet of any usual MTU, but no super-packet, which would make all of
-	// the buffer resident.
-	lonerSize = 4<<10 - 128
-	// patience is how many packets of other kinds may come until no
+	// singleSize is how much of a packet goes into the first buffer if no
+	// super-packet is expected: a packet of any usual MTU, but not the whole of a
+	// super-packet, which would make all of the buffer resident.
+	singleSize = 4<<10 - 128
+	// maxConfidence is how many single packets may come in a row until no
 	// super-packet is expected any more.
-	patience = 16
-	// maxRefused is how many packets in a row the kernel may fail to hand over.
-	maxRefused = 1000
+	maxConfidence = 16
+	// maxFailures is how many packets in a row the kernel may fail to hand over.
+	maxFailures = 1000
 )
 
 // reader reads packets until the kernel has no more or the batch is full.
@@ -31,78 +31,79 @@ type reader struct {
 	bufs   [][]byte
 	sizes  []int
 	offset int
-	next   int // buffers before it are done
+	next   int // index of the next buffer to fill
 	err    error
 
 	sparse  bool // packets come one by one: do not look for a second one
-	unasked bool // so the last batch may have left some
+	skipped bool // the last batch skipped its last read: the kernel may have more
 
-	refused int // in a row
+	failures int // of the kernel, in a row
 
 	guess  guess
-	first  int // bytes that the last read could put in its first buffer
-	slots  int // buffers that it could put payload in
+	first  int // size of the first buffer in the last read
+	slots  int // buffers for payload in the last read, the first included
 	virtio [virtioSize]byte
 	iov    [offload.MaxBatch + 2]unix.Iovec
 
-	// A super-packet that has no buffers yet: its payload is in linear.
-	left   bool
-	super  offload.Segmenter
-	header int // size of its headers
-	done   int // packets that have been delivered
+	// A super-packet whose packets are not all delivered: it is in linear.
+	pending bool
+	super   offload.Segmenter
+	header  int // size of its headers
+	done    int // packets delivered
 
 	linear [linearSize]byte
 }
 
-// guess is what the next super-packet is expected to be like: as the last.
+// guess describes the next super-packet, which is expected to be like the last one.
 type guess struct {
 	header, segment int
-	packets         int // in the largest one
-	hope            int // falls with every packet that is none; 0: expect none
+	packets         int // in a super-packet of the largest size
+	confidence      int // falls with each single packet; 0: no super-packet is expected
 }
 
-// begin starts a batch, and reports whether it is complete without a read.
+// begin starts a batch. It reports whether the batch is complete without a read.
 func (r *reader) begin(bufs [][]byte, sizes []int, offset int) bool {
 	r.bufs, r.sizes, r.offset, r.next, r.err = bufs, sizes, offset, 0, nil
-	if r.left {
+	if r.pending {
 		r.deliver()
 	}
 	return r.next > 0 && r.full()
 }
 
-// end gives the batch up.
+// end ends the batch, and returns the number of its packets.
 func (r *reader) end() (int, error) {
 	r.bufs, r.sizes = nil, nil
 	return r.next, r.err
 }
 
-// full reports whether the batch has too little room for what is expected.
+// full reports whether the batch has too little room for the next packet, or for a
+// super-packet if one is expected.
 func (r *reader) full() bool {
 	room := len(r.bufs) - r.next
-	return room == 0 || r.next > 0 && r.guess.hope > 0 && room < r.guess.packets
+	return room == 0 || r.next > 0 && r.guess.confidence > 0 && room < r.guess.packets
 }
 
-// fill reads without waiting. It reports false if it got nothing.
+// fill reads without waiting. It returns false if there was no packet.
 //
-// It ends with a read that finds nothing. While packets come one by one it spares
-// that read, which is left to the next batch to start with: a ping takes as many
-// system calls as if each packet were a batch.
+// It reads until a read finds no packet. While packets come one by one, it skips that
+// last read: the next batch starts with it. So a ping takes as many system calls as
+// if each packet were a batch.
 func (r *reader) fill(fd uintptr) bool {
 	for !r.full() {
 		n, errno := r.receive(fd)
 		switch errno {
 		case 0:
-			r.refused = 0
+			r.failures = 0
 			r.take(n)
 			if r.sparse && r.next == 1 {
-				if r.unasked = !r.unasked; r.unasked {
+				if r.skipped = !r.skipped; r.skipped {
 					return true
 				}
-				r.sparse = false // there was more after all
+				r.sparse = false // the kernel had more packets
 			}
 		case unix.EINTR:
 		case unix.EAGAIN:
-			r.unasked = false
+			r.skipped = false
 			if r.next > 0 {
 				r.sparse = r.next == 1
 				return true
@@ -111,8 +112,8 @@ func (r *reader) fill(fd uintptr) bool {
 		case unix.EBADFD:
 			r.err = os.ErrClosed
 			return true
-		case unix.EINVAL: // the kernel took a packet that it can't describe
-			if r.refused++; r.refused < maxRefused {
+		case unix.EINVAL: // the kernel dropped a packet that it can't describe
+			if r.failures++; r.failures < maxFailures {
 				continue
 			}
 			fallthrough
@@ -124,9 +125,9 @@ func (r *reader) fill(fd uintptr) bool {
 	return true
 }
 
-// receive reads one packet: header, first buffer, payload into the buffers after
-// it if a super-packet is expected, and the rest into linear, where it lands in
-// the place that it would have if all were there.
+// receive reads one packet. The virtio header, the start of the packet and, if a
+// super-packet is expected, the payload of its other segments each go to their place.
+// The rest goes to linear, to the offset that it has in the packet.
 func (r *reader) receive(fd uintptr) (int, unix.Errno) {
 	iov := r.iov[:0]
 	if r.mode.virtio {
@@ -135,7 +136,7 @@ func (r *reader) receive(fd uintptr) (int, unix.Errno) {
 	first := r.room(r.next)
 	g, at := &r.guess, len(first)
 	r.slots = 1
-	if size := g.header + g.segment; g.hope > 0 && size <= len(first) {
+	if size := g.header + g.segment; g.confidence > 0 && size <= len(first) {
 		first, at = first[:size], size
 		iov = appendIovec(iov, first)
 		for r.slots < min(g.packets, len(r.bufs)-r.next) {
@@ -148,7 +149,7 @@ func (r *reader) receive(fd uintptr) (int, unix.Errno) {
 			r.slots++
 		}
 	} else {
-		first = first[:min(len(first), lonerSize)]
+		first = first[:min(len(first), singleSize)]
 		iov, at = appendIovec(iov, first), len(first)
 	}
 	r.first = len(first)
@@ -160,13 +161,13 @@ func (r *reader) receive(fd uintptr) (int, unix.Errno) {
 	return n, errno
 }
 
-// room is where packet i of the batch goes.
+// room returns the part of buffer i that packet i of the batch goes to.
 func (r *reader) room(i int) []byte {
 	buf := r.bufs[i]
 	return buf[min(r.offset, len(buf)):]
 }
 
-// take delivers what receive read.
+// take delivers the n bytes that receive read.
 func (r *reader) take(n int) {
 	var h virtio
 	if r.mode.virtio {
@@ -180,7 +181,7 @@ func (r *reader) take(n int) {
 		r.takeSuper(&h, n)
 		return
 	}
-	r.guess.hope = max(r.guess.hope-1, 0)
+	r.guess.confidence = max(r.guess.confidence-1, 0)
 	dst := r.room(r.next)
 	if n == 0 || n > len(dst) {
 		return
@@ -196,13 +197,13 @@ func (r *reader) take(n int) {
 	r.next++
 }
 
-// takeSuper makes packets of a super-packet of n bytes: in place, if the guess
-// was right.
+// takeSuper cuts a super-packet of n bytes into packets: in place, if the guess was
+// right.
 func (r *reader) takeSuper(h *virtio, n int) {
 	g := &r.guess
 	first := r.room(r.next)[:min(n, r.first)]
 	if l, ok := h.layout(first); ok && r.inPlace(h, l, n) {
-		g.hope = patience
+		g.confidence = maxConfidence
 		s := offload.NewSegmenter(first, l, h.segment, n-l.Header)
 		for i := range s.Count() {
 			r.sizes[r.next] = s.Finish(r.room(r.next), i)
@@ -219,21 +220,22 @@ func (r *reader) takeSuper(h *virtio, n int) {
 	if !ok {
 		return
 	}
-	r.super, r.header, r.done, r.left = offload.NewSegmenter(packet, l, h.segment, n-l.Header), l.Header, 0, true
-	// What follows is likely to be as large as it can be.
-	*g = guess{header: l.Header, segment: h.segment, hope: patience}
+	r.super, r.header, r.done, r.pending = offload.NewSegmenter(packet, l, h.segment, n-l.Header), l.Header, 0, true
+	// The next super-packet is likely to be as large as possible.
+	*g = guess{header: l.Header, segment: h.segment, confidence: maxConfidence}
 	g.packets = min((offload.MaxPacket-l.Header+h.segment-1)/h.segment, offload.MaxBatch)
 	r.deliver()
 }
 
-// inPlace reports whether the payload of a super-packet lies where it should.
+// inPlace reports whether the payload of each segment is in its packet's buffer.
 func (r *reader) inPlace(h *virtio, l offload.Layout, n int) bool {
 	g := &r.guess
 	return l.Header == g.header && h.segment == g.segment &&
 		r.first == l.Header+h.segment && n <= l.Header+r.slots*h.segment
 }
 
-// gather copies what the last read scattered; dst is the first buffer or linear.
+// gather copies to dst the packet that the last read scattered. dst is the first
+// buffer or linear.
 func (r *reader) gather(dst []byte) {
 	n := copy(dst, r.room(r.next)[:r.first])
 	for i := 1; i < r.slots && n < len(dst); i++ {
@@ -242,8 +244,8 @@ func (r *reader) gather(dst []byte) {
 	copy(dst[n:], r.linear[n:])
 }
 
-// deliver copies packets of the super-packet in linear as long as there are
-// buffers; the others wait for the next batch.
+// deliver copies packets of the super-packet in linear to the buffers of the batch.
+// Those for which there is no buffer wait for the next batch.
 func (r *reader) deliver() {
 	s := &r.super
 	for ; r.done < s.Count() && r.next < len(r.bufs); r.done++ {
@@ -256,11 +258,5 @@ func (r *reader) deliver() {
 		r.sizes[r.next] = s.Finish(dst, r.done)
 		r.next++
 	}
-	r.left = r.done < s.Count()
-}
-
-func appendIovec(iov []unix.Iovec, b []byte) []unix.Iovec {
-	v := unix.Iovec{Base: unsafe.SliceData(b)}
-	v.SetLen(len(b))
-	return append(iov, v)
+	r.pending = r.done < s.Count()
 }

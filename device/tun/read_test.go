@@ -44,7 +44,7 @@ func same(t *testing.T, name string, got, want [][]byte) {
 	}
 }
 
-// message is what the kernel hands over at once, and what becomes of it.
+// message is what the kernel hands over at once, and the packets it becomes.
 type message struct {
 	bytes []byte
 	want  [][]byte
@@ -65,7 +65,7 @@ func TestRead(t *testing.T) {
 	partial := message{segment{v6: true, payload: numbered(700)}.super(1), nil}
 	partial.bytes[1], partial.want = 0, [][]byte{segment{v6: true, payload: numbered(700)}.whole()}
 	forwarded := super4(v6, 1360)
-	forwarded.bytes[2], forwarded.bytes[3] = 0xff, 0xff // a header length that is none
+	forwarded.bytes[2], forwarded.bytes[3] = 0xff, 0xff // a wrong header length
 	ecn := super4(large, 1348)
 	ecn.bytes[1] |= unix.VIRTIO_NET_HDR_GSO_ECN
 	bare := super4(large, 1348) // no partial checksum
@@ -105,8 +105,8 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// A batch ends where another super-packet would not fit, and one that comes
-// nevertheless is split over two batches.
+// A batch ends where another super-packet would not fit. If a super-packet comes when
+// none was expected, it is split over two batches.
 func TestReadFillsBatches(t *testing.T) {
 	n, kernel := pair(t, offloads)
 	bufs, sizes := buffers(128, 2048)
@@ -130,7 +130,7 @@ func TestReadFillsBatches(t *testing.T) {
 	send(right, 3)
 	expect("two super-packets", 92)
 	expect("the third", 46)
-	for range 20 { // longer than one is expected
+	for range 20 { // until no super-packet is expected
 		send(ack, 1)
 		expect("an acknowledgment", 1)
 	}
@@ -144,7 +144,7 @@ func TestReadFillsBatches(t *testing.T) {
 	same(t, "more than a batch", read(t, n, bufs, sizes, 300), many.want)
 }
 
-// The payload of a super-packet that was guessed right is never copied.
+// The payload of a super-packet is not copied if the guess was right.
 func TestReadScatters(t *testing.T) {
 	n, kernel := pair(t, offloads)
 	bufs, sizes := buffers(128, 2048)
@@ -154,8 +154,8 @@ func TestReadScatters(t *testing.T) {
 			t.Fatal(err)
 		}
 		same(t, "super-packet", read(t, n, bufs, sizes, 46), m.want)
-		if touched := n.reader.linear != [linearSize]byte{}; touched != (i == 0) {
-			t.Errorf("super-packet %d: copied is %v", i, touched)
+		if copied := n.reader.linear != [linearSize]byte{}; copied != (i == 0) {
+			t.Errorf("super-packet %d: copied is %v", i, copied)
 		}
 		n.reader.linear = [linearSize]byte{}
 	}
@@ -216,9 +216,9 @@ func TestReadPlain(t *testing.T) {
 	}
 }
 
-// A packet that the kernel can't hand over does not end Read, but an endless
-// sequence of them does.
-func TestReadRefused(t *testing.T) {
+// A packet that the kernel can't hand over does not end Read. Too many of them in a
+// row do.
+func TestReadFailures(t *testing.T) {
 	n, _ := pair(t, offloads)
 	bufs, sizes := buffers(4, 2048)
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC) // reading it is EINVAL
@@ -227,13 +227,13 @@ func TestReadRefused(t *testing.T) {
 	}
 	defer unix.Close(fd)
 	n.reader.begin(bufs, sizes, front)
-	if !n.reader.fill(uintptr(fd)) || n.reader.refused != maxRefused {
-		t.Errorf("%d refused", n.reader.refused)
+	if !n.reader.fill(uintptr(fd)) || n.reader.failures != maxFailures {
+		t.Errorf("%d failures", n.reader.failures)
 	}
 	if count, err := n.reader.end(); count != 0 || !errors.Is(err, unix.EINVAL) {
 		t.Errorf("%d packets, %v", count, err)
 	}
-	n.reader.refused = 0
+	n.reader.failures = 0
 	n.reader.begin(bufs, sizes, front)
 	dir, err := unix.Open("/", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -245,8 +245,8 @@ func TestReadRefused(t *testing.T) {
 	}
 }
 
-// While packets come one by one no read is spent on looking for a second one; if
-// there is one nevertheless, it comes with the next batch.
+// While packets come one by one, Read does not look for a second one. If there is a
+// second one, it comes with the next batch.
 func TestReadSparse(t *testing.T) {
 	n, kernel := pair(t, offloads)
 	bufs, sizes := buffers(128, 2048)

@@ -17,8 +17,8 @@ import (
 	"github.com/wirespan/wirespan/device/offload"
 )
 
-// TUN is an open interface; it is a tun.Device of wireguard-go. Use Open,
-// Attach or FromFile.
+// TUN is an open interface. It implements wireguard-go's tun.Device. Use Open, Attach
+// or FromFile.
 type TUN struct {
 	file    *os.File
 	raw     syscall.RawConn
@@ -39,17 +39,17 @@ type TUN struct {
 	configMu sync.Mutex // guards what follows
 	handle   *netlink.Handle
 	index    int
-	added    []netip.Prefix
+	added    []netip.Prefix // addresses that Configure set
 }
 
-// Open creates the interface, down and without addresses: see Configure.
+// Open creates the interface. It is down and has no addresses until Configure.
 func Open(name string, mtu int) (*TUN, error) {
 	return makeLink(name, mtu, unix.IFF_TUN_EXCL)
 }
 
-// Attach creates the interface, or takes over a persistent one that nobody uses
-// ("ip tuntap add"). Others may configure it: Events tells when the link goes up
-// or down or gets another MTU, even after it was moved to another network
+// Attach creates the interface, or takes over a persistent one ("ip tuntap add") that
+// no program has open. Other programs configure it: Events reports when the link goes
+// up or down or gets another MTU, even after it was moved to another network
 // namespace.
 func Attach(name string, mtu int) (*TUN, error) {
 	t, err := makeLink(name, mtu, 0)
@@ -59,8 +59,8 @@ func Attach(name string, mtu int) (*TUN, error) {
 	return t.watched()
 }
 
-// FromFile takes over an open TUN descriptor, with IFF_NO_PI and with or without
-// IFF_VNET_HDR, and watches the link as Attach does. Unless it fails, it closes f.
+// FromFile takes over an open TUN descriptor, which has IFF_NO_PI and may have
+// IFF_VNET_HDR. It watches the link as Attach does. It closes f, unless it fails.
 func FromFile(f *os.File, mtu int) (*TUN, error) {
 	fd, err := duplicate(f)
 	if err != nil {
@@ -102,7 +102,7 @@ func makeLink(name string, mtu int, flags uint16) (*TUN, error) {
 	return t, nil
 }
 
-// newTUN owns fd, and closes it if it fails.
+// newTUN returns the TUN of a descriptor. It owns fd, and closes it if it fails.
 func newTUN(fd int) (*TUN, error) {
 	name, mode, err := negotiate(fd)
 	if err != nil {
@@ -112,6 +112,7 @@ func newTUN(fd int) (*TUN, error) {
 	return assemble(fd, name, mode)
 }
 
+// assemble is newTUN for a descriptor whose name and mode are known.
 func assemble(fd int, name string, mode mode) (*TUN, error) {
 	err := unix.SetNonblock(fd, true) // before os.NewFile looks
 	if err != nil {
@@ -129,7 +130,7 @@ func assemble(fd int, name string, mode mode) (*TUN, error) {
 	return t, nil
 }
 
-// prepare finds the link and sets its MTU, or closes the descriptor.
+// prepare looks up the link and sets its MTU. If it fails, it closes the descriptor.
 func (t *TUN) prepare(mtu int) (netlink.Link, error) {
 	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
@@ -150,24 +151,25 @@ func (t *TUN) prepare(mtu int) (netlink.Link, error) {
 	return link, nil
 }
 
-// File is the open clone device.
+// File returns the open clone device.
 func (t *TUN) File() *os.File { return t.file }
 
-// Name is the interface's name at creation.
+// Name returns the name that the interface was created with.
 func (t *TUN) Name() (string, error) { return t.name, nil }
 
-// MTU is what was last set.
+// MTU returns the MTU that was last set, or last seen where the link is watched.
 func (t *TUN) MTU() (int, error) { return int(t.mtu.Load()), nil }
 
-// Events tells of changes of the MTU. After Open, the state of the link is not
-// an event: a WireGuard session outlives a link that is down for a while.
+// Events returns the channel of changes of the MTU and, after Attach and FromFile, of
+// the link's state. After Open, the state of the link is no event: a WireGuard
+// session outlives a link that is down for a while.
 func (t *TUN) Events() <-chan tun.Event { return t.events }
 
-// BatchSize is how many packets one Read moves at most, and how many are best
-// given to one Write.
+// BatchSize returns how many packets one Read returns at most, and how many are best
+// passed to one Write.
 func (t *TUN) BatchSize() int { return offload.MaxBatch }
 
-// Read returns injected packets first, then what the kernel sends into the
+// Read returns injected packets first, then packets that the kernel sends into the
 // tunnel. It fails with os.ErrClosed once the interface is closed or deleted.
 func (t *TUN) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
 	for len(bufs) > 0 {
@@ -192,8 +194,8 @@ func (t *TUN) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
 	return 0, nil
 }
 
-// Write hands packets to the kernel, and returns how many it took. While the
-// link is down they are dropped.
+// Write hands packets to the kernel, and returns how many it took. While the link is
+// down, the kernel drops them.
 func (t *TUN) Write(bufs [][]byte, offset int) (int, error) {
 	t.writeMu.Lock()
 	defer t.writeMu.Unlock()
@@ -215,8 +217,8 @@ func (t *TUN) Write(bufs [][]byte, offset int) (int, error) {
 	return total, first
 }
 
-// Close removes the interface, unless someone else made it persistent, and ends
-// a waiting Read.
+// Close removes the interface, unless another program made it persistent, and ends a
+// Read that waits.
 func (t *TUN) Close() error {
 	var err error
 	t.closed.Do(func() {

@@ -14,21 +14,24 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestIsKubeSpan(t *testing.T) {
-	for addr, want := range map[string]bool{
-		"fd12:3456:789a:bc02::1": true,
-		"fd12:3456:789a:bc03::1": false, // another purpose
-		"fc12:3456:789a:bc02::1": false,
-		"fe80::2":                false,
-		"10.0.0.2":               false,
+func TestConfigureOwnsKubeSpanAddresses(t *testing.T) {
+	added := netip.MustParsePrefix("10.0.0.1/32")
+	n := &TUN{added: []netip.Prefix{added}}
+	for prefix, want := range map[string]bool{
+		"fd12:3456:789a:bc02::1/64": true,
+		"fd12:3456:789a:bc03::1/64": false, // another purpose
+		"fc12:3456:789a:bc02::1/64": false,
+		"fe80::2/64":                false,
+		"10.0.0.2/32":               false,
+		added.String():              true,
 	} {
-		if got := isKubeSpan(netip.MustParseAddr(addr)); got != want {
-			t.Errorf("isKubeSpan(%s) = %v", addr, got)
+		if got := n.owns(netip.MustParsePrefix(prefix)); got != want {
+			t.Errorf("owns(%s) = %v", prefix, got)
 		}
 	}
 }
 
-func TestErrorsSayHowToMend(t *testing.T) {
+func TestErrorsSayWhatToDo(t *testing.T) {
 	for _, tc := range []struct {
 		err   error
 		cause error
@@ -55,7 +58,7 @@ func TestErrorsSayHowToMend(t *testing.T) {
 
 func TestIPv6Available(t *testing.T) {
 	for name, tc := range map[string]struct {
-		files map[string]string // below conf; nil: no IPv6 at all
+		files map[string]string // in directory conf; nil: no IPv6 at all
 		want  string
 	}{
 		"enabled":               {map[string]string{"all": "0\n", "default": "0\n", "lo": "1\n"}, ""},

@@ -8,18 +8,18 @@ import (
 	"github.com/wirespan/wirespan/device/offload"
 )
 
-// virtioSize is that of a virtio-net header.
+// virtioSize is the size of a virtio-net header.
 const virtioSize = 10
 
-// virtio is a virtio-net header: what the kernel says of a packet's checksum and
-// segments. The header length in it is only a hint, and wrong for packets that
-// the kernel forwards.
+// virtio is a virtio-net header, which describes a packet's checksum and segments.
+// The header length in it is only a hint, and wrong for packets that the kernel
+// forwards.
 type virtio struct {
-	partial       bool // the checksum is incomplete
+	partial       bool // the checksum is to be completed
 	gso           uint8
 	header        int
 	segment       int
-	start, offset int // of the checksum
+	start, offset int // where the checksummed part begins; of the checksum in it
 }
 
 func (h *virtio) decode(b []byte) {
@@ -46,7 +46,7 @@ func (h *virtio) encode(b []byte) {
 	native.PutUint16(b[8:], uint16(h.offset))
 }
 
-// super is the header for a run of packets.
+// super returns the header of the super-packet that a run of packets makes.
 func super(r *offload.Run) virtio {
 	l := r.Layout
 	h := virtio{
@@ -62,8 +62,9 @@ func super(r *offload.Run) virtio {
 	return h
 }
 
-// layout finds the headers of a super-packet. Without a partial checksum the
-// header does not say where they are; then the packet has to be plain and whole.
+// layout returns the layout of a super-packet. Without a partial checksum, the virtio
+// header does not say where the packet's headers are. Then the packet must be one
+// that offload.Parse accepts.
 func (h *virtio) layout(packet []byte) (offload.Layout, bool) {
 	if h.segment == 0 || len(packet) == 0 {
 		return offload.Layout{}, false
@@ -99,15 +100,16 @@ func (h *virtio) layout(packet []byte) (offload.Layout, bool) {
 	return l, l.Header <= min(len(packet), offload.MaxHeader)
 }
 
-// complete computes the checksum of a packet that has a partial one.
+// complete completes the partial checksum of a packet. It returns false if the
+// checksum would lie outside the packet.
 func (h *virtio) complete(packet []byte) bool {
 	if h.start+h.offset+2 > len(packet) {
 		return false
 	}
-	// The field holds the sum of the pseudo-header, so it takes part.
+	// The field holds the sum of the pseudo-header, so it is part of the sum.
 	sum := ^offload.Fold(offload.Checksum(packet[h.start:], 0))
 	if sum == 0 {
-		sum = 0xffff // the same number, but in UDP zero says that there is none
+		sum = 0xffff // the same in ones' complement; in UDP, 0 means no checksum
 	}
 	binary.BigEndian.PutUint16(packet[h.start+h.offset:], sum)
 	return true

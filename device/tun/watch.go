@@ -13,19 +13,19 @@ import (
 	"golang.zx2c4.com/wireguard/tun"
 )
 
-// watcher tells of what others do to the link: up, down, MTU. A nil watcher
-// watches nothing.
+// watcher sends events when the link goes up or down or gets another MTU. A nil
+// watcher does nothing.
 type watcher struct {
 	tun     *TUN
 	done    chan struct{}
 	stopped sync.WaitGroup
-	up      bool // as last told
+	up      bool // as in the last event
 
 	mu      sync.Mutex // guards changes
 	changes *nl.NetlinkSocket
 }
 
-// watched starts the watcher, or closes the interface.
+// watched starts the watcher. If that fails, it closes the interface.
 func (t *TUN) watched() (*TUN, error) {
 	w := &watcher{tun: t, done: make(chan struct{})}
 	changes, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK)
@@ -39,8 +39,8 @@ func (t *TUN) watched() (*TUN, error) {
 }
 
 func (w *watcher) run() {
-	defer func() { w.changes.Close() }() // the last, which close may not have seen
-	for w.look() {
+	defer func() { w.changes.Close() }() // the latest one, which close may not have seen
+	for w.check() {
 		w.mu.Lock()
 		changes := w.changes
 		w.mu.Unlock()
@@ -49,14 +49,15 @@ func (w *watcher) run() {
 			return
 		default:
 		}
-		// An error means that changes may have been missed, or that close was
-		// called. Either way the link itself says how it is.
+		// After an error, changes may have been missed, or close was called. In
+		// either case the link itself is checked.
 		_, _, _ = changes.Receive()
 	}
 }
 
-// look tells what is new, and reports whether there is still something to watch.
-func (w *watcher) look() bool {
+// check sends an event for what has changed. It returns false if there is nothing
+// more to watch.
+func (w *watcher) check() bool {
 	t := w.tun
 	t.configMu.Lock()
 	link, err := t.handle.LinkByIndex(t.index)
@@ -78,10 +79,11 @@ func (w *watcher) look() bool {
 	if mtu := int32(link.Attrs().MTU); t.mtu.Swap(mtu) != mtu {
 		e |= tun.EventMTUUpdate
 	}
-	return e == 0 || w.tell(e)
+	return e == 0 || w.send(e)
 }
 
-func (w *watcher) tell(e tun.Event) bool {
+// send returns false if the watcher was closed instead.
+func (w *watcher) send(e tun.Event) bool {
 	select {
 	case w.tun.events <- e:
 		return true
@@ -90,12 +92,12 @@ func (w *watcher) tell(e tun.Event) bool {
 	}
 }
 
-// follow goes after a link that was moved to another network namespace. If it
-// was deleted, there is nothing more to watch. If the kernel does not say where
-// it is (before Linux 5.2), it counts as up from now on.
+// follow follows a link that was moved to another network namespace. If the link was
+// deleted, there is nothing more to watch. If the kernel can't tell where it is
+// (before Linux 5.2), the link counts as up from now on.
 func (w *watcher) follow() bool {
 	t := w.tun
-	fd, name, err := t.whereabouts()
+	fd, name, err := t.namespace()
 	if errors.Is(err, unix.EBADFD) {
 		return false
 	}
@@ -105,18 +107,18 @@ func (w *watcher) follow() bool {
 		err = w.move(ns, name)
 	}
 	if err == nil {
-		return w.look()
+		return w.check()
 	}
 	if !w.up {
 		w.up = true
-		w.tell(tun.EventUp)
+		w.send(tun.EventUp)
 	}
 	return false
 }
 
-// whereabouts returns a descriptor of the link's network namespace, and the
-// link's name there.
-func (t *TUN) whereabouts() (fd int, name string, err error) {
+// namespace returns a descriptor of the link's network namespace, and the link's name
+// there.
+func (t *TUN) namespace() (fd int, name string, err error) {
 	control := t.raw.Control(func(tun uintptr) {
 		if name, _, err = attached(int(tun)); err == nil {
 			fd, err = unix.IoctlRetInt(int(tun), unix.TUNGETDEVNETNS)
@@ -125,7 +127,7 @@ func (t *TUN) whereabouts() (fd int, name string, err error) {
 	return fd, name, errors.Join(control, err)
 }
 
-// move makes everything happen in another network namespace.
+// move switches to the link of that name in another network namespace.
 func (w *watcher) move(ns netns.NsHandle, name string) error {
 	changes, err := nl.SubscribeAt(ns, netns.None(), unix.NETLINK_ROUTE, unix.RTNLGRP_LINK)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"golang.zx2c4.com/wireguard/tun"
 )
 
-// expect waits for events until all of want have come; they may come together.
+// expect waits until all events in want have come, together or one by one.
 func expect(t *testing.T, n *TUN, want tun.Event) {
 	t.Helper()
 	for got := tun.Event(0); got != want; {
@@ -28,7 +28,7 @@ func expect(t *testing.T, n *TUN, want tun.Event) {
 	}
 }
 
-// disturb changes a link as others would, and looks for the events.
+// disturb changes a link as other programs would, and expects the events.
 func disturb(t *testing.T, n *TUN, name string) {
 	t.Helper()
 	link, err := netlink.LinkByName(name)
@@ -88,11 +88,11 @@ func TestAttach(t *testing.T) {
 	disturb(t, n, "wskept")
 	_ = n.Close()
 	if _, err := netlink.LinkByName("wskept"); err != nil {
-		t.Errorf("a persistent link went: %v", err)
+		t.Errorf("Close removed a persistent link: %v", err)
 	}
 }
 
-// A link that is up already is told so; one that is deleted ends Read.
+// A link that is up already causes an event. Read ends when the link is deleted.
 func TestFromFile(t *testing.T) {
 	for name, tc := range map[string]struct {
 		flags    uint16
@@ -174,7 +174,7 @@ func TestFromFileRefuses(t *testing.T) {
 	}
 }
 
-// Links are made in one network namespace and used in another.
+// The watcher follows a link to another network namespace.
 func TestFollowsToAnotherNamespace(t *testing.T) {
 	enterNetns(t)
 	here, err := netns.Get()

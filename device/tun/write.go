@@ -8,7 +8,7 @@ import (
 	"github.com/wirespan/wirespan/device/offload"
 )
 
-// writer writes a batch of packets, as super-packets where it can.
+// writer writes a batch of packets, as super-packets where possible.
 type writer struct {
 	mode      mode
 	coalescer offload.Coalescer
@@ -17,8 +17,8 @@ type writer struct {
 	bufs   [][]byte
 	offset int
 	runs   []offload.Run // nil without virtio-net headers
-	next   int           // run or packet to write
-	sent   int
+	next   int           // index of the run, or packet, to write
+	sent   int           // packets
 	err    error
 
 	iov [offload.MaxBatch]unix.Iovec
@@ -36,7 +36,8 @@ func (w *writer) end() (int, error) {
 	return w.sent, w.err
 }
 
-// drain writes until the batch is done. It reports false if it has to wait.
+// drain writes until the batch is done. It returns false to wait until the descriptor
+// is writable, and be called again.
 func (w *writer) drain(fd uintptr) bool {
 	for {
 		iov, packets := w.gather()
@@ -55,11 +56,11 @@ func (w *writer) drain(fd uintptr) bool {
 			continue
 		case unix.EAGAIN:
 			return false
-		case unix.EIO: // the link is down: they are dropped
+		case unix.EIO: // the link is down: the packets are dropped
 		case unix.EBADFD:
 			w.err = os.ErrClosed
 			return true
-		default: // the others may fare better
+		default: // the next ones may succeed
 			if w.err == nil {
 				w.err = os.NewSyscallError("writev", errno)
 			}
@@ -68,8 +69,8 @@ func (w *writer) drain(fd uintptr) bool {
 	}
 }
 
-// gather prepares the next write, and says how many packets it takes: 0 at the
-// end of the batch. What can't be written has no iovec.
+// gather returns the memory to write next, and of how many packets it is: 0 at the end
+// of the batch. A packet that can't be written has no memory.
 func (w *writer) gather() ([]unix.Iovec, int) {
 	iov := w.iov[:0]
 	if !w.mode.virtio {

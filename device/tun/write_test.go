@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// framed leaves room in front of packets, as a WireGuard device does.
+// framed returns packets with room in front, as a WireGuard device passes them.
 func framed(packets ...[]byte) [][]byte {
 	out := make([][]byte, len(packets))
 	for i, p := range packets {
@@ -20,7 +20,7 @@ func framed(packets ...[]byte) [][]byte {
 	return out
 }
 
-// messages are what the kernel was given.
+// messages returns what was written to the kernel.
 func messages(t testing.TB, kernel int) [][]byte {
 	t.Helper()
 	var out [][]byte
@@ -41,8 +41,8 @@ func TestWrite(t *testing.T) {
 	tcp6 := segment{v6: true, payload: numbered(5000), flags: 0x11}
 	udp, udp6 := segment{udp: true, payload: numbered(9 * 1200)}, segment{v6: true, udp: true, payload: numbered(3 * 100)}
 	ack := segment{flow: 1}
-	// Supers are as the kernel would hand them over; on the way in it has no use
-	// for a first packet's PSH, but the last one's must be there.
+	// The super-packets are as the kernel would hand them over. It does not need the
+	// PSH of a first packet, but that of the last one must be in the header.
 	for name, tc := range map[string]struct {
 		in   [][]byte
 		want [][]byte
@@ -82,7 +82,7 @@ func TestWriteWithoutOffloads(t *testing.T) {
 	}
 }
 
-// What can't be written does not keep the rest back.
+// A packet that can't be written does not end Write.
 func TestWriteGoesOn(t *testing.T) {
 	n, kernel := pair(t, offloads)
 	good := segment{v6: true, payload: numbered(100)}
@@ -103,7 +103,7 @@ func TestWriteGoesOn(t *testing.T) {
 	}
 }
 
-// Write waits while the kernel takes nothing, and several may write at once.
+// Write waits while the kernel takes no packets. Several goroutines may write.
 func TestWriteWaits(t *testing.T) {
 	n, kernel := pair(t, offloads)
 	packet := segment{payload: numbered(1400)}.whole()
@@ -133,10 +133,10 @@ func TestWriteWaits(t *testing.T) {
 func TestWriteAllocatesNothing(t *testing.T) {
 	n, kernel := pair(t, offloads)
 	bufs := framed(append(segment{payload: numbered(40 * 1400)}.cut(1400), segment{flow: 3}.whole())...)
-	sealed := bytes.Clone(bufs[0])
+	original := bytes.Clone(bufs[0])
 	buf := make([]byte, 1<<16)
 	if allocs := testing.AllocsPerRun(20, func() {
-		copy(bufs[0], sealed)
+		copy(bufs[0], original)
 		sent, err := n.Write(bufs, front)
 		if err != nil || sent != len(bufs) {
 			t.Fatal(sent, err)

@@ -6,9 +6,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The descriptor is non-blocking, so nothing here waits for the kernel, and the
-// scheduler need not hear of it: raw calls take 2–3 % off small packets (20–40 of
-// 1,200 ns), and let no other thread take the processor's place in the middle of
+// appendIovec appends a reference to b.
+func appendIovec(iov []unix.Iovec, b []byte) []unix.Iovec {
+	v := unix.Iovec{Base: unsafe.SliceData(b)}
+	v.SetLen(len(b))
+	return append(iov, v)
+}
+
+// The descriptor is non-blocking, so these calls do not wait for the kernel, and the
+// scheduler need not know of them. Raw system calls save 2–3 % with small packets
+// (20–40 of 1,200 ns), and no other thread takes over the processor in the middle of
 // a batch.
 
 func readv(fd uintptr, iov []unix.Iovec) (int, unix.Errno) {
@@ -16,7 +23,7 @@ func readv(fd uintptr, iov []unix.Iovec) (int, unix.Errno) {
 	return int(n), errno
 }
 
-// writev saves 120 of 1,550 ns where a plain write does.
+// writev uses write(2) where that will do, which saves 120 of 1,550 ns.
 func writev(fd uintptr, iov []unix.Iovec) unix.Errno {
 	if len(iov) == 1 {
 		_, _, errno := unix.RawSyscall(unix.SYS_WRITE, fd, uintptr(unsafe.Pointer(iov[0].Base)), uintptr(iov[0].Len))

@@ -50,7 +50,7 @@ func open(t *testing.T, name string) *TUN {
 	return n
 }
 
-// addresses lists the link's, in the order of their text.
+// addresses returns the link's addresses, sorted as strings.
 func addresses(t *testing.T, link netlink.Link) []string {
 	t.Helper()
 	list, err := netlink.AddrList(link, netlink.FAMILY_ALL)
@@ -68,7 +68,7 @@ func addresses(t *testing.T, link netlink.Link) []string {
 	return out
 }
 
-func TestConfigureHeals(t *testing.T) {
+func TestConfigureUndoesChanges(t *testing.T) {
 	enterNetns(t)
 	if err := Available(); err != nil {
 		t.Fatal(err)
@@ -181,7 +181,7 @@ func TestOpenRefusesAnExistingLink(t *testing.T) {
 
 func TestIPv6Disabled(t *testing.T) {
 	enterNetns(t)
-	// The kernel takes the namespace of the writing thread.
+	// The file is that of the writing thread's namespace.
 	if err := os.WriteFile("/proc/sys/net/ipv6/conf/all/disable_ipv6", []byte("1"), 0); err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +195,7 @@ func TestIPv6Disabled(t *testing.T) {
 	}
 }
 
-// Every injected packet comes out, whether Read waits or not.
+// Every injected packet is read, whether Read waits or not.
 func TestInjectWhileReading(t *testing.T) {
 	enterNetns(t)
 	n := open(t, "wstest5")
@@ -241,7 +241,7 @@ func TestInjectWhileReading(t *testing.T) {
 			t.Fatal(r.err)
 		}
 	}
-	// Nobody takes the link away unnoticed.
+	// Read ends when the link is deleted.
 	link, err := netlink.LinkByName("wstest5")
 	if err == nil {
 		err = netlink.LinkDel(link)
