@@ -29,7 +29,7 @@ const (
 
 var hosts = [2]netip.Addr{netip.MustParseAddr("fd00::a"), netip.MustParseAddr("fd00::b")}
 
-// host is a stack of either kind.
+// host is a stack, of this package or of upstream.
 type host struct {
 	plane  tun.Device
 	dial   func(context.Context, netip.AddrPort) (net.Conn, error)
@@ -44,7 +44,8 @@ func ours(b *testing.B, address netip.Addr) host {
 	return host{n, n.DialTCPAddrPort, n.ListenTCP}
 }
 
-// filtered refuses what opens another connection than the benchmark's.
+// filtered returns one of our stacks with a filter that admits only the benchmark's
+// connections.
 func filtered(b *testing.B, address netip.Addr) host {
 	h := ours(b, address)
 	h.plane.(*netstack.Netstack).SetIngress(func(_, _ netip.Addr, _ uint8, port uint16) bool { return port == benchPort })
@@ -70,7 +71,7 @@ var kinds = []struct {
 	open func(*testing.B, netip.Addr) host
 }{{"wirespan", ours}, {"wirespan-filtered", filtered}, {"wireguard-go", theirs}}
 
-// BenchmarkLink joins two stacks in memory: the stacks alone.
+// BenchmarkLink measures the stacks alone: it joins two of them in memory.
 func BenchmarkLink(b *testing.B) {
 	for _, kind := range kinds {
 		b.Run(kind.name, func(b *testing.B) {
@@ -84,7 +85,7 @@ func BenchmarkLink(b *testing.B) {
 	}
 }
 
-// pump carries packets as a device does.
+// pump carries packets from one stack to another, as a device does.
 func pump(from, to tun.Device) {
 	const offset = 16
 	bufs, sizes := make([][]byte, from.BatchSize()), make([]int, from.BatchSize())
@@ -105,8 +106,8 @@ func pump(from, to tun.Device) {
 	}
 }
 
-// BenchmarkDevice runs WireGuard over loopback between two stacks, with our
-// device around ours and upstream's around theirs.
+// BenchmarkDevice runs WireGuard over loopback between two stacks: our stacks with our
+// device, upstream's stacks with upstream's device.
 func BenchmarkDevice(b *testing.B) {
 	b.Run("wirespan", func(b *testing.B) {
 		var keys [2]mesh.PrivateKey
@@ -164,7 +165,7 @@ func newKey() mesh.PrivateKey {
 	return mesh.NewPrivateKey(k)
 }
 
-// bulk measures one TCP stream, 64 KiB an operation.
+// bulk measures one TCP stream, with 64 KiB per operation.
 func bulk(b *testing.B, pair [2]host) {
 	l, err := pair[1].listen(netip.AddrPortFrom(hosts[1], benchPort))
 	if err != nil {
@@ -201,5 +202,5 @@ func bulk(b *testing.B, pair [2]host) {
 	}
 }
 
-// onlyWriter hides ReadFrom, which would choose another buffer size.
+// onlyWriter hides the method ReadFrom, which would use another buffer size.
 type onlyWriter struct{ io.Writer }

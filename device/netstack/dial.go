@@ -13,9 +13,9 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
 )
 
-// DialContext connects through the mesh. The network is tcp or udp, with or
-// without 4 or 6; the address is ip:port, since no names are resolved here. It
-// fits http.Transport.
+// DialContext connects through the mesh. The network is tcp or udp, with or without 4
+// or 6. The address is ip:port, since no names are resolved here. DialContext can be
+// used in an http.Transport.
 func (n *Netstack) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	to, err := netip.ParseAddrPort(address)
 	if err != nil {
@@ -44,8 +44,8 @@ func (n *Netstack) DialTCPAddrPort(ctx context.Context, to netip.AddrPort) (net.
 	return c, nil
 }
 
-// ListenTCP accepts connections. An unspecified IPv6 address listens on every
-// address of both families, port 0 on a free port.
+// ListenTCP listens for connections. An unspecified IPv6 address stands for all
+// addresses of both families, and port 0 for a free port.
 func (n *Netstack) ListenTCP(at netip.AddrPort) (net.Listener, error) {
 	addr, protocol := fullAddress(at)
 	l, err := gonet.ListenTCP(n.stack, addr, protocol)
@@ -55,7 +55,8 @@ func (n *Netstack) ListenTCP(at netip.AddrPort) (net.Listener, error) {
 	return l, nil
 }
 
-// ListenUDP receives datagrams; addresses as for ListenTCP.
+// ListenUDP opens a UDP socket that receives from anywhere. Address and port are as
+// for ListenTCP.
 func (n *Netstack) ListenUDP(at netip.AddrPort) (net.PacketConn, error) {
 	addr, protocol := fullAddress(at)
 	c, err := gonet.DialUDP(n.stack, &addr, nil, protocol)
@@ -65,7 +66,8 @@ func (n *Netstack) ListenUDP(at netip.AddrPort) (net.PacketConn, error) {
 	return c, nil
 }
 
-// DialUDP makes a connected UDP socket; a zero from is chosen.
+// DialUDP opens a connected UDP socket. For a zero from, the stack chooses address and
+// port.
 func (n *Netstack) DialUDP(from, to netip.AddrPort) (net.Conn, error) {
 	remote, protocol := fullAddress(to)
 	var local *tcpip.FullAddress
@@ -80,7 +82,7 @@ func (n *Netstack) DialUDP(from, to netip.AddrPort) (net.Conn, error) {
 	return c, nil
 }
 
-// fullAddress converts; gVisor spells an unspecified address as an empty one.
+// fullAddress returns a in gVisor's form, where an unspecified address is empty.
 func fullAddress(a netip.AddrPort) (tcpip.FullAddress, tcpip.NetworkProtocolNumber) {
 	addr := tcpip.FullAddress{NIC: nic, Port: a.Port()}
 	if !a.Addr().IsUnspecified() {

@@ -1,38 +1,37 @@
-// Package netstack is a node's tunnel interface inside the process: a gVisor
-// TCP/IP stack that serves a WireGuard device as its tun.Device. It takes no
-// privilege, and programs reach the mesh through Dial and Listen.
+// Package netstack is a node's tunnel interface inside the process: a gVisor TCP/IP
+// stack that serves a WireGuard device as its tun.Device. It needs no privileges.
+// Programs reach the mesh through Dial and Listen.
 //
-// It speaks IPv6 and IPv4 with TCP, UDP and ICMP, answers echo requests, and
-// refuses connections to closed ports at once.
+// It speaks IPv6 and IPv4 with TCP, UDP and ICMP, answers echo requests, and refuses
+// connections to closed ports at once.
 //
-// What costs per packet is done per super-packet of up to 64 KiB where TCP
-// allows it. The stack hands over super-packets, and Read cuts them straight
-// into the buffers of its batch. Write joins what belongs together before the
-// stack sees it. Checksums of received packets are not verified again: they come
-// out of an authenticated tunnel.
+// Work that is usually done per packet is done per super-packet of up to 64 KiB where
+// TCP allows it. The stack sends super-packets, and Read cuts them straight into the
+// buffers of its batch. Write joins the packets of a connection before the stack sees
+// them. Checksums of received packets are not verified again: the packets come out of
+// an authenticated tunnel.
 //
-// SetIngress puts a filter in front of the stack that equals the kernel's for a
-// TUN, with its connection tracking. Of TCP it remembers only resets, since the
-// stack knows its connections. It differs in this:
+// SetIngress puts a filter in front of the stack that equals the kernel's for a TUN,
+// with its connection tracking. Of TCP the filter remembers only resets, since the
+// stack knows its connections. It differs from the kernel's in these points:
 //
-//   - Fragments but the first are let through without a look, for the stack drops
-//     them without that one. The kernel joins fragments before it filters.
-//   - A connection of TCP, and a connected UDP socket, is known as long as it is
-//     there, without timeouts, and its peer may not open it anew against the rules.
-//   - What this node sent before there was a filter makes UDP to sockets that are
-//     not connected, and echoes, known only with the next packet sent.
-//   - A handshake under SYN cookies (the backlog is full) is not known before it
-//     ends.
+//   - Fragments other than the first pass without a check: the stack drops them if
+//     the first one is missing. The kernel joins fragments before it filters.
+//   - A TCP connection and a connected UDP socket are known as long as they exist,
+//     without timeouts, and their peers can't open them anew against the rules.
+//   - Packets that this node sent before there was a filter do not count: UDP of
+//     unconnected sockets and echoes are known only after the next packet sent.
+//   - A handshake under SYN cookies (the backlog is full) is not known before it is
+//     complete.
 //   - IPv6 packets with more than seven extension headers are refused.
 //
-// Limits: it resolves no names, and takes every address that is not its own to
-// be in the tunnel. A fixed amount waits for the tunnel: TCP data above it stays
-// with its sender, which Write then blocks, and everything else is dropped and
-// counted. So somebody must go on reading, or close. A TCP connection holds up
-// to 24 MiB in each direction while it needs that, for a gigabit per second over
-// 100 ms.
+// Limits: it resolves no names, and takes every address that is not its own to be in
+// the tunnel. A bounded amount of data waits for the tunnel. TCP data above it stays
+// with its sender, whose Write blocks; all other packets are dropped and counted. So
+// someone must keep calling Read, or call Close. A TCP connection buffers up to 24 MiB
+// in each direction while it needs that, for a gigabit per second over 100 ms.
 //
 // Ownership: the stack's goroutines end with Close, which also breaks its
-// connections. Read may be called by one goroutine at a time, everything else
-// by any. Write may change packets, and keeps none.
+// connections. Read may be called by one goroutine at a time, all other methods by
+// any. Write may change packets, and keeps none.
 package netstack

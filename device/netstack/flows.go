@@ -7,25 +7,25 @@ import (
 )
 
 const (
-	// maxFlows is how many flows are remembered, in groups of which each takes
-	// the flows of one hash.
+	// maxFlows is how many flows are remembered. Flows with the same hash share a
+	// group of groupSize.
 	maxFlows  = 16384
 	groupSize = 8
 )
 
-// How long a flow is known after its last packet: Linux' defaults
+// How long a flow is known after its last packet. These are Linux' defaults
 // (nf_conntrack_udp_timeout and so on).
 const (
 	udpLife      = 30 * time.Second
-	answeredLife = 120 * time.Second // of UDP that went both ways
+	answeredLife = 120 * time.Second // of UDP in both directions
 	icmpLife     = 30 * time.Second
-	resetLife    = 10 * time.Second // of TCP: what may arrive after a reset
+	resetLife    = 10 * time.Second // of TCP: for packets that arrive after a reset
 )
 
-// key names a flow: the addresses and ports of both ends, and the protocol.
+// key identifies a flow: the addresses and ports of both ends, and the protocol.
 type key [keyKind + 1]byte
 
-// Places in a key.
+// Offsets in a key.
 const (
 	keyLocal    = 0
 	keyRemote   = 16
@@ -34,22 +34,22 @@ const (
 	keyKind     = 37
 )
 
-// flow is what is remembered of one.
+// flow is an entry in the table of flows.
 type flow struct {
 	key      key
 	answered bool          // the other end has sent, too
-	until    time.Duration // when it is forgotten
+	until    time.Duration // when it expires
 }
 
-// flows remembers to whom this node has sent lately. Only what it sends makes
-// flows, so others can't fill the table, except by being answered. In a full
-// group the flow makes room that would be forgotten next: one that is over if
-// there is one, and one that was never answered rather than a conversation.
+// flows remembers to which addresses and ports this node has sent lately. Only
+// packets that it sends create flows, so other nodes can't fill the table, except by
+// being answered. In a full group, the flow that expires first is replaced: one that
+// has expired already, or one that was never answered rather than a conversation.
 //
-// It is a table of fixed size instead of a map, since that needs neither
-// garbage collection nor a list by age, and has a lock per group.
+// It is a table of fixed size instead of a map. A table needs neither garbage
+// collection nor a list by age, and has one lock per group.
 type flows struct {
-	seed   maphash.Seed // unknown to who chooses addresses and ports
+	seed   maphash.Seed // unknown to a peer that chooses addresses and ports
 	start  time.Time
 	groups [maxFlows / groupSize]group
 }
@@ -61,14 +61,14 @@ type group struct {
 
 func newFlows() *flows { return &flows{seed: maphash.MakeSeed(), start: time.Now()} }
 
-// now is the time that the other methods take.
+// now returns the current time in the form that the other methods take.
 func (t *flows) now() time.Duration { return time.Since(t.start) }
 
 func (t *flows) group(k *key) *group {
 	return &t.groups[maphash.Bytes(t.seed, k[:])%uint64(len(t.groups))]
 }
 
-// find returns the flow if it is known, and else the one to make room.
+// find returns the flow if it is known, or else the flow to replace.
 func (g *group) find(k *key, now time.Duration) (f *flow, known bool) {
 	next := &g.flows[0]
 	for i := range g.flows {
@@ -83,6 +83,7 @@ func (g *group) find(k *key, now time.Duration) (f *flow, known bool) {
 	return next, false
 }
 
+// renew sets when the flow expires.
 func (f *flow) renew(now time.Duration) {
 	life := resetLife
 	switch f.key[keyProtocol] {
@@ -97,7 +98,7 @@ func (f *flow) renew(now time.Duration) {
 	f.until = now + life
 }
 
-// sent remembers the flow of a packet that leaves.
+// sent remembers the flow of a packet that this node sends.
 func (t *flows) sent(k *key, now time.Duration) {
 	g := t.group(k)
 	g.mu.Lock()
@@ -109,8 +110,8 @@ func (t *flows) sent(k *key, now time.Duration) {
 	f.renew(now)
 }
 
-// received says whether a packet that came in belongs to a known flow, and
-// renews that.
+// received reports whether a packet that came in belongs to a known flow, and renews
+// the flow.
 func (t *flows) received(k *key, now time.Duration) bool {
 	g := t.group(k)
 	g.mu.Lock()
@@ -123,7 +124,7 @@ func (t *flows) received(k *key, now time.Duration) bool {
 	return known
 }
 
-// known says whether a flow is.
+// known reports whether a flow is known.
 func (t *flows) known(k *key, now time.Duration) bool {
 	g := t.group(k)
 	g.mu.Lock()

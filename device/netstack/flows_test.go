@@ -19,7 +19,7 @@ func TestFlowsLive(t *testing.T) {
 		protocol uint8
 		sent     []time.Duration
 		received []time.Duration
-		life     time.Duration // from zero
+		life     time.Duration // from time 0
 	}{
 		{"UDP", protocolUDP, []time.Duration{0}, nil, 30 * s},
 		{"UDP twice", protocolUDP, []time.Duration{0, 20 * s}, nil, 50 * s},
@@ -53,8 +53,8 @@ func TestFlowsLive(t *testing.T) {
 	}
 }
 
-// TestFlowsFlood sends to more addresses than the table holds: what is answered
-// stays, and of the rest the newest.
+// TestFlowsFlood sends to more addresses than the table holds. Answered flows stay, and
+// of the others the newest.
 func TestFlowsFlood(t *testing.T) {
 	flows := newFlows()
 	const conversations, flood = 100, 10 * maxFlows

@@ -7,7 +7,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 )
 
-// Numbers of protocols.
+// Protocol numbers.
 const (
 	protocolTCP    = uint8(header.TCPProtocolNumber)
 	protocolUDP    = uint8(header.UDPProtocolNumber)
@@ -15,22 +15,23 @@ const (
 	protocolICMPv6 = uint8(header.ICMPv6ProtocolNumber)
 )
 
-// maxExtensions is how many extension headers an IPv6 packet may have that the
-// filter takes.
-const maxExtensions = 8
+// maxHeaders is how many headers of an IPv6 packet the filter parses in search of
+// the transport header, including the latter.
+const maxHeaders = 8
 
-// headers is what the filter looks at in a packet. It finds what the stack will
-// find: a packet that the two could take for different things isn't parsed.
+// headers are the parts of a packet that the filter looks at. They are those that the
+// stack will find: a packet that filter and stack could read differently is not
+// parsed.
 type headers struct {
 	ipv6                bool
-	later               bool // a fragment but the first: nothing follows that the filter could read
+	later               bool // a fragment other than the first: there is no transport header
 	protocol            uint8
 	source, destination []byte
 	transport           []byte // from the transport header to the end
 }
 
-// parseHeaders reads the headers before the transport header. The packet may
-// end early, as those do that ICMP errors quote.
+// parseHeaders parses the headers in front of the transport header. The packet may be
+// truncated, as packets are that ICMP errors quote.
 func parseHeaders(packet []byte) (h headers, ok bool) {
 	if len(packet) == 0 {
 		return h, false
@@ -73,7 +74,7 @@ func parseIPv6(packet []byte) (h headers, ok bool) {
 		transport: packet[header.IPv6MinimumSize:min(end, len(packet))],
 	}
 	fragmented := false
-	for range maxExtensions {
+	for range maxHeaders {
 		size := 0
 		switch header.IPv6ExtensionHeaderIdentifier(h.protocol) {
 		case header.IPv6HopByHopOptionsExtHdrIdentifier, header.IPv6RoutingExtHdrIdentifier, header.IPv6DestinationOptionsExtHdrIdentifier:
@@ -88,7 +89,7 @@ func parseIPv6(packet []byte) (h headers, ok bool) {
 			fragmented = true
 			h.later = binary.BigEndian.Uint16(h.transport[2:])>>3 != 0
 		case header.IPv6ExperimentExtHdrIdentifier:
-			return h, false // the stack looks for another header after it, nobody else does
+			return h, false // the stack, and only it, expects another header behind it
 		default:
 			return h, true
 		}
@@ -103,8 +104,8 @@ func parseIPv6(packet []byte) (h headers, ok bool) {
 	return h, false
 }
 
-// complete says whether the whole transport header is there, so that no later
-// fragment has a part in it.
+// complete reports whether the whole transport header is there, so that no part of it
+// is in a later fragment.
 func (h *headers) complete() bool {
 	size := 0
 	switch h.protocol {
@@ -118,7 +119,7 @@ func (h *headers) complete() bool {
 	return len(h.transport) >= size
 }
 
-// addresses of the packet.
+// addresses returns the packet's addresses.
 func (h *headers) addresses() (source, destination netip.Addr) {
 	if h.ipv6 {
 		return netip.AddrFrom16([16]byte(h.source)), netip.AddrFrom16([16]byte(h.destination))
@@ -126,7 +127,7 @@ func (h *headers) addresses() (source, destination netip.Addr) {
 	return netip.AddrFrom4([4]byte(h.source)), netip.AddrFrom4([4]byte(h.destination))
 }
 
-// ports of a TCP or UDP packet, and zero of others.
+// ports returns the ports of a TCP or UDP packet, and 0 for others.
 func (h *headers) ports() (source, destination uint16) {
 	if h.protocol != protocolTCP && h.protocol != protocolUDP {
 		return 0, 0
@@ -134,19 +135,19 @@ func (h *headers) ports() (source, destination uint16) {
 	return binary.BigEndian.Uint16(h.transport), binary.BigEndian.Uint16(h.transport[2:])
 }
 
-// flags of a TCP packet.
+// flags returns the flags of a TCP packet.
 func (h *headers) flags() header.TCPFlags {
 	return header.TCPFlags(h.transport[header.TCPFlagsOffset])
 }
 
-// icmp says whether it is the ICMP of its IP version.
+// icmp reports whether the protocol is the ICMP of the packet's IP version.
 func (h *headers) icmp() bool {
 	return h.ipv6 && h.protocol == protocolICMPv6 || !h.ipv6 && h.protocol == protocolICMP
 }
 
-// begins says whether an ICMP packet may come without an earlier one: Linux'
-// connection tracking takes it for new, or does not track it.
-func (h *headers) begins() bool {
+// startsFlow reports whether an ICMP packet may come without an earlier one: Linux'
+// connection tracking takes it as new, or does not track it.
+func (h *headers) startsFlow() bool {
 	const addressMaskRequest, nodeInformationQuery = 17, 139
 	kind := h.transport[0]
 	if !h.ipv6 {
@@ -165,7 +166,7 @@ func (h *headers) begins() bool {
 	return false
 }
 
-// echo says whether the packet is an echo request, or the reply to one.
+// echo reports whether the packet is an echo request or an echo reply.
 func (h *headers) echo() (request, reply bool) {
 	kind := h.transport[0]
 	switch {
@@ -178,7 +179,7 @@ func (h *headers) echo() (request, reply bool) {
 	}
 }
 
-// quoted is the packet that an ICMP error tells of.
+// quoted returns the packet that an ICMP error quotes.
 func (h *headers) quoted() (q headers, ok bool) {
 	kind := h.transport[0]
 	if h.ipv6 {
@@ -192,12 +193,12 @@ func (h *headers) quoted() (q headers, ok bool) {
 			q, ok = parseHeaders(h.transport[header.ICMPv4MinimumSize:])
 		}
 	}
-	// Routers quote no less than these eight bytes after the IP header.
+	// Routers quote at least eight bytes behind the IP header.
 	return q, ok && !q.later && len(q.transport) >= 8
 }
 
-// key names the flow of a TCP or UDP packet or of an echo, the same in both
-// directions. Nothing else makes a flow.
+// key returns the key of the flow of a TCP or UDP packet or of an echo. It is the same
+// in both directions. Packets of no other kind belong to a flow.
 func (h *headers) key(outbound bool) (k key, ok bool) {
 	local, remote := h.destination, h.source
 	if outbound {
@@ -224,7 +225,7 @@ func (h *headers) key(outbound bool) (k key, ok bool) {
 		}
 		copy(k[keyPorts:], h.transport[4:6]) // the echo's identifier
 		if request == outbound {
-			k[keyKind] |= 2 // it was this node that asked
+			k[keyKind] |= 2 // this node sent the request
 		}
 	default:
 		return k, false

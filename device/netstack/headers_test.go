@@ -22,7 +22,7 @@ func TestParseHeaders(t *testing.T) {
 	header.IPv4(options).SetTotalLength(uint16(len(options)))
 	first, second := fragments4(v4, 8)
 	var eight [][]byte
-	for range maxExtensions {
+	for range maxHeaders {
 		eight = append(eight, extension(60))
 	}
 	eight[len(eight)-1] = extension(17)
@@ -34,7 +34,7 @@ func TestParseHeaders(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		packet []byte
-		want   string // what is read: the destination port, "later", or nothing
+		want   string // the destination port, "later", or "" if not parsed
 	}{
 		{"IPv6", v6, "53"},
 		{"IPv4", v4, "53"},
@@ -97,8 +97,8 @@ func TestHeadersIncomplete(t *testing.T) {
 	}
 }
 
-// TestKeys compares the keys of packets of a flow in both directions, and of
-// different flows.
+// TestKeys compares the keys of a flow's packets in both directions, and of different
+// flows.
 func TestKeys(t *testing.T) {
 	back := func(p netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(p.Addr(), p.Port()+1) }
 	keys := make(map[key]string)
@@ -144,14 +144,14 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// padded is an IPv6 address that begins like an IPv4 one.
+// padded returns an IPv6 address that begins with the bytes of an IPv4 address.
 func padded(a netip.AddrPort) netip.AddrPort {
 	var b [16]byte
 	copy(b[:], a.Addr().AsSlice())
 	return netip.AddrPortFrom(netip.AddrFrom16(b), a.Port())
 }
 
-// mapped is an IPv6 address that stands for an IPv4 one.
+// mapped returns the IPv4-mapped IPv6 address.
 func mapped(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom16(a.Addr().As16()), a.Port())
 }

@@ -14,18 +14,19 @@ import (
 	"github.com/wirespan/wirespan/device/offload"
 )
 
-// How a packet is divided in the stack's memory.
+// The sizes of the chunks in which a packet lies in the stack's memory.
 const (
 	// headerSize has room for all headers of a TCP packet. The stack copies the
 	// chunk that holds the headers, so payload should not be in it.
 	headerSize = 128
-	// chunkSize is a power of two, as all chunks are. Of so small ones little is
-	// left over, and what is cleared is still in the cache when it is filled.
+	// chunkSize is a power of two, as the stack's chunks are. With small chunks
+	// little memory is left unused, and memory that was cleared is still in the
+	// cache when it is filled.
 	chunkSize = 16 << 10
 )
 
-// Write hands packets from the tunnel to the stack. Packets that follow each
-// other in a TCP connection reach it as one.
+// Write hands packets from the tunnel to the stack. Successive packets of a TCP
+// connection reach it as one.
 func (n *Netstack) Write(bufs [][]byte, offset int) (int, error) {
 	c := n.coalescers.Get().(*offload.Coalescer)
 	defer n.coalescers.Put(c)
@@ -76,14 +77,14 @@ func (n *Netstack) deliver(bufs [][]byte, offset int, run *offload.Run) error {
 	return nil
 }
 
-// single copies a packet into the stack's memory.
+// single returns a packet, copied into the stack's memory.
 func single(packet []byte) *stack.PacketBuffer {
 	l := loader{rest: len(packet)}
 	l.add(packet)
 	return l.finish()
 }
 
-// joined copies a super-packet into the stack's memory.
+// joined returns a super-packet, copied into the stack's memory.
 func joined(bufs [][]byte, offset int, run *offload.Run) *stack.PacketBuffer {
 	l := loader{rest: run.Size}
 	skip := 0
@@ -94,11 +95,11 @@ func joined(bufs [][]byte, offset int, run *offload.Run) *stack.PacketBuffer {
 	return l.finish()
 }
 
-// loader copies a packet in pieces.
+// loader builds a packet in the stack's memory, piece by piece.
 type loader struct {
 	buffer buffer.Buffer
-	view   *buffer.View // the last, not in buffer yet
-	rest   int          // size of what is to come
+	view   *buffer.View // the last chunk, not in buffer yet
+	rest   int          // bytes still to be added
 }
 
 func (l *loader) add(b []byte) {
@@ -111,6 +112,7 @@ func (l *loader) add(b []byte) {
 	}
 }
 
+// grow starts another chunk.
 func (l *loader) grow() {
 	size := chunkSize
 	if l.view == nil {

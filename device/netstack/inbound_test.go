@@ -13,7 +13,7 @@ import (
 	"github.com/wirespan/wirespan/device/offload"
 )
 
-// sink is a stack that keeps, or only counts, what it is given.
+// sink is a stack that keeps the packets it gets, or only counts them.
 type sink struct {
 	stack.NetworkDispatcher
 	keep  bool
@@ -30,8 +30,8 @@ func (s *sink) DeliverNetworkPacket(_ tcpip.NetworkProtocolNumber, pkt *stack.Pa
 	}
 }
 
-// segments is what the packet of a TCP connection becomes in the tunnel, at an
-// offset.
+// segments returns the packets of the tunnel that a packet of a TCP connection becomes,
+// at an offset.
 func segments(t testing.TB, n *Netstack, size, mss, offset int) [][]byte {
 	pkt := tcpPacket(size, mss)
 	n.link.push(pkt)
@@ -43,7 +43,7 @@ func segments(t testing.TB, n *Netstack, size, mss, offset int) [][]byte {
 	return bufs
 }
 
-// TestWriteJoins hands over what Read cut, with a packet of another kind in
+// TestWriteJoins writes the packets that Read cut, with a packet of another kind in
 // between, which must not end a super-packet.
 func TestWriteJoins(t *testing.T) {
 	n := newStack(t, addrA)
@@ -103,7 +103,7 @@ func TestWriteAllocatesNothing(t *testing.T) {
 		scratch[i] = slices.Clone(super[i])
 	}
 	allocs := testing.AllocsPerRun(100, func() {
-		copy(scratch[0], super[0]) // joining changes the header of the first
+		copy(scratch[0], super[0]) // joining changes the first packet's header
 		_, _ = n.Write(scratch, 16)
 	})
 	if allocs > 0 {
@@ -125,8 +125,8 @@ func BenchmarkWrite(b *testing.B) {
 	}
 }
 
-// FuzzWrite hands over any bytes, and valid segments of a connection that they
-// changed.
+// FuzzWrite writes arbitrary bytes, and segments of a connection that were changed by
+// them.
 func FuzzWrite(f *testing.F) {
 	f.Add([]byte{0x60}, uint16(0))
 	f.Add([]byte{0x45, 0, 0, 20}, uint16(3))

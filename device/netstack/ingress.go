@@ -16,24 +16,24 @@ import (
 	"github.com/wirespan/wirespan/device/offload"
 )
 
-// Ingress says whether a packet that belongs to no known flow may come in. The
-// port is the destination's, and zero for a protocol that has none. It is called
-// by several goroutines at once.
+// Ingress reports whether a packet that belongs to no known flow may come in. The port
+// is the destination port, and 0 for a protocol without ports. It is called
+// concurrently.
 type Ingress func(source, destination netip.Addr, protocol uint8, port uint16) bool
 
-// SetIngress sets what may come in from the tunnel; nil, as in the beginning,
-// is everything. It judges new flows. Those that are known go on, whatever
-// the rules have become:
+// SetIngress sets the rules for packets from the tunnel. Without rules (nil, as in the
+// beginning), all packets may come in. The rules decide about new flows. Packets of
+// known flows come in whatever the rules are:
 //
-//   - TCP connections of the stack, and connected UDP sockets;
-//   - UDP and echoes for as long as Linux' connection tracking would know them
-//     after a packet that this node sent, if a filter was set then;
+//   - of TCP connections of the stack, and of connected UDP sockets;
+//   - UDP and echoes, as long as Linux' connection tracking would know them after a
+//     packet that this node sent, if a filter was set then;
 //   - ICMP errors that quote a packet which this node sent in a known flow.
 //
-// What could only come within a flow, and doesn't, is refused: other ICMP errors,
-// echo replies, ends of connections, and packets that are not sound.
+// Packets that are only valid within a flow, but belong to none, are refused: other
+// ICMP errors, echo replies, ends of connections, malformed packets.
 //
-// What is refused is dropped silently, and counted.
+// Refused packets are dropped silently, and counted.
 func (n *Netstack) SetIngress(allows Ingress) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -47,7 +47,7 @@ func (n *Netstack) SetIngress(allows Ingress) {
 	n.ingress.Store(&ingress{allows: allows, flows: n.flows, stack: n.stack})
 }
 
-// Refused is how many packets SetIngress' rules have kept out.
+// Refused returns how many packets SetIngress' rules have refused.
 func (n *Netstack) Refused() uint64 { return n.refused.Load() }
 
 // ingress is a stateful filter between tunnel and stack.
@@ -57,12 +57,13 @@ type ingress struct {
 	stack  *stack.Stack
 }
 
-// learn takes note of packets that go into the tunnel, at an offset.
+// learn remembers the flows of packets that go into the tunnel. They begin at offset
+// in their buffers.
 func (f *ingress) learn(bufs [][]byte, sizes []int, offset int) {
 	now := f.flows.now()
 	for i, buf := range bufs {
 		h, ok := parseHeaders(buf[offset:][:sizes[i]])
-		// The stack knows its TCP connections itself, until it resets them.
+		// The stack itself knows its TCP connections, until it resets them.
 		if !ok || h.later || !h.complete() || h.protocol == protocolTCP && h.flags()&header.TCPFlagRst == 0 {
 			continue
 		}
@@ -72,18 +73,18 @@ func (f *ingress) learn(bufs [][]byte, sizes []int, offset int) {
 	}
 }
 
-// admitsRun says whether a run of packets may come in. Those of one run are of
-// one flow and none of them opens it, so the first speaks for all.
+// admitsRun reports whether a run of packets may come in. Its packets are of one flow
+// and none of them opens it, so the first decides for all.
 func (f *ingress) admitsRun(bufs [][]byte, offset int, run *offload.Run, now time.Duration) bool {
 	first := bufs[run.Packets[0]]
 	return f.admits(first[min(offset, len(first)):], now)
 }
 
-// admits says whether a packet may come in.
+// admits reports whether a packet may come in.
 //
-// Of fragments, the first is judged like a packet, and must hold all headers.
-// The others always may: the stack drops them if they are without a first one,
-// or overlap it.
+// The first fragment of a packet is treated like the packet, and must hold all
+// headers. The other fragments are admitted: the stack drops them if there is no
+// first one, or if they overlap it.
 func (f *ingress) admits(packet []byte, now time.Duration) bool {
 	h, ok := parseHeaders(packet)
 	if !ok {
@@ -95,10 +96,10 @@ func (f *ingress) admits(packet []byte, now time.Duration) bool {
 	if !h.complete() {
 		return false
 	}
-	switch f.belongs(&h, now) {
-	case toFlow:
+	switch f.state(&h, now) {
+	case stateEstablished:
 		return true
-	case toNothing:
+	case stateInvalid:
 		return false
 	}
 	source, destination := h.addresses()
@@ -106,59 +107,59 @@ func (f *ingress) admits(packet []byte, now time.Duration) bool {
 	return f.allows(source, destination, h.protocol, port)
 }
 
-// belonging is what a packet belongs to, in nftables' terms: its ct state.
-type belonging int
+// ctState is the state of a packet in connection tracking, as nftables' "ct state".
+type ctState int
 
 const (
-	toNew     belonging = iota // new, or untracked: the rules decide
-	toFlow                     // established, or related
-	toNothing                  // invalid: it could only come within a flow
+	stateNew         ctState = iota // new or untracked: the rules decide
+	stateEstablished                // established or related
+	stateInvalid                    // only valid within a flow, but belongs to none
 )
 
-func (f *ingress) belongs(h *headers, now time.Duration) belonging {
+func (f *ingress) state(h *headers, now time.Duration) ctState {
 	k, flow := h.key(false)
 	switch {
 	case h.protocol == protocolTCP:
-		return f.tcpBelongs(h, &k, now)
+		return f.stateOfTCP(h, &k, now)
 	case flow && f.flows.received(&k, now), h.protocol == protocolUDP && f.connected(h, false):
-		return toFlow
+		return stateEstablished
 	case !h.icmp():
-		return toNew
+		return stateNew
 	}
-	// The node that sent what is quoted is the one that is told.
+	// An ICMP error goes to the sender of the packet that it quotes.
 	if q, ok := h.quoted(); ok && bytes.Equal(q.source, h.destination) && f.wasSent(&q, now) {
-		return toFlow
+		return stateEstablished
 	}
-	if h.begins() {
-		return toNew
+	if h.startsFlow() {
+		return stateNew
 	}
-	return toNothing
+	return stateInvalid
 }
 
-// tcpBelongs is belongs for TCP. A packet that opens a connection belongs to a
-// known one only while this node opens that: in any other state the stack might
-// hand it on to a listener, once the old connection has ended.
-func (f *ingress) tcpBelongs(h *headers, k *key, now time.Duration) belonging {
+// stateOfTCP is state for TCP. A packet that opens a connection belongs to a known one
+// only while this node is opening that. In any other state the stack might pass it to
+// a listener, once the old connection has ended.
+func (f *ingress) stateOfTCP(h *headers, k *key, now time.Duration) ctState {
 	const kinds = header.TCPFlagSyn | header.TCPFlagAck | header.TCPFlagFin | header.TCPFlagRst
 	flags := h.flags()
 	opens := flags&(header.TCPFlagSyn|header.TCPFlagAck|header.TCPFlagRst) == header.TCPFlagSyn
-	state := f.tcpState(h, false)
+	connection := f.connectionState(h, false)
 	switch {
-	case state == tcp.StateConnecting || state == tcp.StateSynSent:
-		return toFlow
-	case !opens && (state != 0 || f.flows.received(k, now)):
-		return toFlow
+	case connection == tcp.StateConnecting || connection == tcp.StateSynSent:
+		return stateEstablished
+	case !opens && (connection != 0 || f.flows.received(k, now)):
+		return stateEstablished
 	case flags&kinds == header.TCPFlagSyn, flags&kinds == header.TCPFlagAck:
-		return toNew // an acknowledgement: of a connection that began unseen
+		return stateNew // an acknowledgement may be of a connection that began unseen
 	}
-	return toNothing
+	return stateInvalid
 }
 
-// wasSent says whether this node sent, in a known flow, a packet of which no
-// more is known than the first bytes of its transport header.
+// wasSent reports whether this node sent a packet in a known flow. Of the packet, only
+// the first bytes of the transport header need to be known.
 func (f *ingress) wasSent(q *headers, now time.Duration) bool {
 	switch {
-	case q.protocol == protocolTCP && f.tcpState(q, true) != 0:
+	case q.protocol == protocolTCP && f.connectionState(q, true) != 0:
 		return true
 	case q.protocol == protocolUDP && f.connected(q, true):
 		return true
@@ -167,8 +168,9 @@ func (f *ingress) wasSent(q *headers, now time.Duration) bool {
 	return ok && f.flows.known(&k, now)
 }
 
-// tcpState is the state of the TCP connection that a packet belongs to, or zero.
-func (f *ingress) tcpState(h *headers, outbound bool) tcp.EndpointState {
+// connectionState returns the state of the TCP connection to which a packet belongs; 0
+// if there is none.
+func (f *ingress) connectionState(h *headers, outbound bool) tcp.EndpointState {
 	e, ok := f.endpoint(h, tcp.ProtocolNumber, outbound).(*tcp.Endpoint)
 	if !ok {
 		return 0
@@ -181,14 +183,14 @@ func (f *ingress) tcpState(h *headers, outbound bool) tcp.EndpointState {
 	}
 }
 
-// connected says whether a packet belongs to a connected UDP socket.
+// connected reports whether a packet belongs to a connected UDP socket.
 func (f *ingress) connected(h *headers, outbound bool) bool {
 	e, ok := f.endpoint(h, header.UDPProtocolNumber, outbound).(interface{ State() uint32 })
 	return ok && e.State() == uint32(transport.DatagramEndpointStateConnected)
 }
 
-// endpoint is the stack's for a TCP or UDP packet, and may be one for packets
-// from anywhere.
+// endpoint returns the stack's endpoint for a TCP or UDP packet. It may be one that
+// takes packets from anywhere.
 func (f *ingress) endpoint(h *headers, protocol tcpip.TransportProtocolNumber, outbound bool) stack.TransportEndpoint {
 	network := ipv4.ProtocolNumber
 	if h.ipv6 {

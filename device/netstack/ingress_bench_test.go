@@ -9,8 +9,8 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 )
 
-// connection is a TCP connection of two stacks, and segments to the first that
-// belong to it.
+// connection returns a stack with a TCP connection to another stack, and segments of
+// that connection to the first stack.
 func connection(t testing.TB) (n *Netstack, packets [][]byte) {
 	a, b := wire(t)
 	l, err := b.ListenTCP(netip.AddrPortFrom(addrB, 80))
@@ -35,8 +35,8 @@ func connection(t testing.TB) (n *Netstack, packets [][]byte) {
 	return a, packets
 }
 
-// filtered are the cases of the filter's cost: batches at offset 16 for a stack,
-// whether they come in, and rules that let them, if no flow does.
+// filtered returns stacks with a filter, and for each a batch of packets at offset 16:
+// of a known TCP connection, of a known UDP flow, and refused ones.
 func filtered(t testing.TB) map[string]struct {
 	n     *Netstack
 	batch [][]byte
@@ -84,8 +84,8 @@ func TestIngressAllocatesNothing(t *testing.T) {
 	}
 }
 
-// BenchmarkIngress writes batches to a stack that takes them and does nothing
-// more, with the filter and without.
+// BenchmarkIngress writes batches to a stack that discards them, with and without the
+// filter.
 func BenchmarkIngress(b *testing.B) {
 	for name, c := range filtered(b) {
 		filter := c.n.ingress.Load()
@@ -99,7 +99,7 @@ func BenchmarkIngress(b *testing.B) {
 				}
 				b.ReportAllocs()
 				for b.Loop() {
-					copy(c.batch[0], first) // joining changes the header of the first
+					copy(c.batch[0], first) // joining changes the first packet's header
 					_, _ = c.n.Write(c.batch, 16)
 				}
 				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(c.batch)), "ns/packet")
@@ -109,7 +109,7 @@ func BenchmarkIngress(b *testing.B) {
 	}
 }
 
-// BenchmarkIngressParallel has all cores ask for flows at once, as receivers of
+// BenchmarkIngressParallel looks up a flow on all cores at once, as the receivers of
 // several peers do.
 func BenchmarkIngressParallel(b *testing.B) {
 	n := blocked(b)

@@ -13,15 +13,15 @@ import (
 	firewalltest "github.com/wirespan/wirespan/testdata/firewall"
 )
 
-// mesh is a stack from which packets come to another that filters.
-type mesh struct {
+// filterPair is a stack with a filter, and another stack that sends it packets.
+type filterPair struct {
 	outside, node *Netstack
-	verdicts      chan bool     // of the packets that the rules were asked about
+	verdicts      chan bool     // of the rules, for each packet they were asked about
 	replies       chan struct{} // the node's echo replies
 }
 
-func newMesh(t *testing.T, in firewall.Ingress, p firewalltest.Packet) *mesh {
-	m := &mesh{newStack(t, p.Source), newStack(t, p.Destination), make(chan bool, 100), make(chan struct{}, 100)}
+func newFilterPair(t *testing.T, in firewall.Ingress, p firewalltest.Packet) *filterPair {
+	m := &filterPair{newStack(t, p.Source), newStack(t, p.Destination), make(chan bool, 100), make(chan struct{}, 100)}
 	join(t, m.outside, m.node, unchanged, func(batch [][]byte) [][]byte {
 		for _, packet := range batch {
 			if h, ok := parseHeaders(packet[16:]); ok && h.icmp() {
@@ -41,8 +41,8 @@ func newMesh(t *testing.T, in firewall.Ingress, p firewalltest.Packet) *mesh {
 	return m
 }
 
-// TestIngressCases is the table that TUN and netstack share, with real traffic.
-// What comes in must also go on when the rules begin to block everything.
+// TestIngressCases runs the cases that TUN and netstack share, with real traffic.
+// Admitted traffic must also continue when the rules begin to block everything.
 func TestIngressCases(t *testing.T) {
 	cases, err := firewalltest.Cases()
 	if err != nil {
@@ -51,7 +51,7 @@ func TestIngressCases(t *testing.T) {
 	for _, c := range cases {
 		for _, p := range c.Packets {
 			t.Run(c.Name+"/"+p.String(), func(t *testing.T) {
-				m := newMesh(t, c.Ingress, p)
+				m := newFilterPair(t, c.Ingress, p)
 				switch {
 				case p.Protocol == protocolTCP:
 					m.tcp(t, p)
@@ -70,17 +70,17 @@ func TestIngressCases(t *testing.T) {
 	}
 }
 
-// verdict fails unless the rules are asked and say what they should.
-func (m *mesh) verdict(t *testing.T, p firewalltest.Packet) {
+// verdict waits until the rules are asked, and compares their answer.
+func (m *filterPair) verdict(t *testing.T, p firewalltest.Packet) {
 	t.Helper()
 	if got := <-m.verdicts; got != p.Accept {
 		t.Errorf("accepted %v", got)
 	}
 }
 
-// settle waits until what was written before is judged: the mark comes last,
-// from a port that no case has.
-func (m *mesh) settle(t *testing.T, p firewalltest.Packet) {
+// settle waits until all packets that were sent before have passed the filter. It
+// sends a last packet of a protocol that no case has.
+func (m *filterPair) settle(t *testing.T, p firewalltest.Packet) {
 	t.Helper()
 	marked := make(chan struct{}, 1)
 	m.node.SetIngress(func(_, _ netip.Addr, protocol uint8, _ uint16) bool {
@@ -93,14 +93,14 @@ func (m *mesh) settle(t *testing.T, p firewalltest.Packet) {
 	<-marked
 }
 
-func (m *mesh) inject(t *testing.T, packet []byte) {
+func (m *filterPair) inject(t *testing.T, packet []byte) {
 	t.Helper()
 	if err := m.outside.Inject(packet); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (m *mesh) tcp(t *testing.T, p firewalltest.Packet) {
+func (m *filterPair) tcp(t *testing.T, p firewalltest.Packet) {
 	l, err := m.node.ListenTCP(netip.AddrPortFrom(p.Destination, p.DestinationPort))
 	if err != nil {
 		t.Fatal(err)
@@ -142,7 +142,7 @@ func (m *mesh) tcp(t *testing.T, p firewalltest.Packet) {
 	roundTrip(t, server, client)
 }
 
-func (m *mesh) udp(t *testing.T, p firewalltest.Packet) {
+func (m *filterPair) udp(t *testing.T, p firewalltest.Packet) {
 	server, err := m.node.ListenUDP(netip.AddrPortFrom(p.Destination, p.DestinationPort))
 	if err != nil {
 		t.Fatal(err)
@@ -179,7 +179,7 @@ func (m *mesh) udp(t *testing.T, p firewalltest.Packet) {
 	}
 }
 
-func (m *mesh) echo(t *testing.T, p firewalltest.Packet) {
+func (m *filterPair) echo(t *testing.T, p firewalltest.Packet) {
 	for i := range 3 {
 		m.inject(t, echo(p.Source, p.Destination, false, 7))
 		if i == 0 {
@@ -194,8 +194,9 @@ func (m *mesh) echo(t *testing.T, p firewalltest.Packet) {
 	}
 }
 
-// other protocols are not the stack's, so that only the verdict shows.
-func (m *mesh) other(t *testing.T, p firewalltest.Packet) {
+// other sends a packet of a protocol that the stack does not have. Only the verdict
+// can be checked.
+func (m *filterPair) other(t *testing.T, p firewalltest.Packet) {
 	m.inject(t, ipPacket(p.Protocol, p.Source, p.Destination, make([]byte, 32)))
 	m.verdict(t, p)
 	if !p.Accept {

@@ -9,7 +9,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 )
 
-// transported counts what the stack has found behind IP headers.
+// transported returns how many packets the stack's transport protocols and ICMP got.
 func transported(n *Netstack) uint64 {
 	s := n.stack.Stats()
 	v4, v6 := s.ICMP.V4.PacketsReceived, s.ICMP.V6.PacketsReceived
@@ -19,10 +19,10 @@ func transported(n *Netstack) uint64 {
 		v6.EchoRequest.Value() + v6.EchoReply.Value() + v6.DstUnreachable.Value() + v6.PacketTooBig.Value() + v6.Invalid.Value()
 }
 
-// FuzzIngress hands three packets, which may be fragments of one, to a filter
-// that knows no flow and refuses every protocol that the stack has: none of it
-// may get there, whatever the headers are. Other protocols may come in, as they
-// may where the rules name only some.
+// FuzzIngress writes three packets, which may be fragments of one, to a filter that
+// knows no flow and refuses all protocols that the stack has. None of these may reach
+// the stack, whatever the headers are. Other protocols are admitted, as by rules that
+// name only some.
 func FuzzIngress(f *testing.F) {
 	v6, v4 := udpPacket(udpB, udpA, make([]byte, 8)), udpPacket(udpB4, udpA4, make([]byte, 8))
 	first, second := fragments4(v4, 8)
@@ -59,8 +59,8 @@ func FuzzIngress(f *testing.F) {
 	})
 }
 
-// FuzzIngressLearn lets any packet leave and answers it: nothing else becomes
-// known by that.
+// FuzzIngressLearn sends an arbitrary packet and receives another one. The second is
+// admitted only if it belongs to the flow of the first.
 func FuzzIngressLearn(f *testing.F) {
 	f.Add(udpPacket(udpA, udpB, nil), udpPacket(udpB, udpA, nil))
 	f.Add(echo(addrA, addrB, false, 1), unreachable(addrB, addrA, echo(addrA, addrB, false, 1)))

@@ -12,7 +12,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 )
 
-// blocked is a stack that lets nothing new in.
+// blocked returns a stack that refuses all new flows.
 func blocked(t testing.TB) *Netstack {
 	n := newStack(t, addrA, addrA4)
 	n.SetIngress(block)
@@ -55,8 +55,8 @@ func TestIngressAsks(t *testing.T) {
 	}
 }
 
-// TestIngressInvalid writes what could only come within a flow, to a stack that
-// would let everything in.
+// TestIngressInvalid writes packets that are only valid within a flow, to a stack whose
+// rules admit everything.
 func TestIngressInvalid(t *testing.T) {
 	n := newStack(t, addrA, addrA4)
 	n.SetIngress(func(netip.Addr, netip.Addr, uint8, uint16) bool { return true })
@@ -78,7 +78,7 @@ func TestIngressInvalid(t *testing.T) {
 	}
 }
 
-// TestIngressLearns lets packets leave, and tells which may come in then.
+// TestIngressLearns sends a packet, and checks which packets may come in then.
 func TestIngressLearns(t *testing.T) {
 	port := func(p netip.AddrPort, port uint16) netip.AddrPort { return netip.AddrPortFrom(p.Addr(), port) }
 	large := func(from, to netip.AddrPort) []byte { return udpPacket(from, to, make([]byte, 16)) }
@@ -136,8 +136,8 @@ func TestIngressLearns(t *testing.T) {
 	}
 }
 
-// TestIngressConnections goes through the states of a connection that the stack
-// knows, beginning before there is a filter.
+// TestIngressConnections checks packets in each state of a TCP connection that was made
+// before there was a filter.
 func TestIngressConnections(t *testing.T) {
 	for _, remote := range []netip.AddrPort{netip.AddrPortFrom(addrA, 999), netip.AddrPortFrom(addrA4, 999)} {
 		a, b := wire(t)
@@ -178,12 +178,12 @@ func TestIngressConnections(t *testing.T) {
 			}
 		}
 		roundTrip(t, c, server)
-		// We close first, and so keep the connection in TIME-WAIT.
+		// The side that closes first keeps the connection, in TIME-WAIT.
 		_ = server.Close()
 		_, _ = c.Read(make([]byte, 1))
 		_ = c.Close()
-		for b.state(from, to) != tcp.StateTimeWait {
-			runtime.Gosched() // the stack gets there on its own
+		for b.connectionState(from, to) != tcp.StateTimeWait {
+			runtime.Gosched() // the stack changes the state a moment later
 		}
 		if !refuses(t, b, tcpSegment(from, to, header.TCPFlagSyn)) {
 			t.Error("a closed connection was opened again")
@@ -194,13 +194,13 @@ func TestIngressConnections(t *testing.T) {
 	}
 }
 
-// state is that of a connection from another node.
-func (n *Netstack) state(from, to netip.AddrPort) tcp.EndpointState {
+// connectionState returns the state of a connection from another node.
+func (n *Netstack) connectionState(from, to netip.AddrPort) tcp.EndpointState {
 	h, _ := parseHeaders(tcpSegment(from, to, 0))
-	return n.ingress.Load().tcpState(&h, false)
+	return n.ingress.Load().connectionState(&h, false)
 }
 
-// TestIngressSimultaneousOpen answers a SYN with another.
+// TestIngressSimultaneousOpen answers a SYN with a SYN.
 func TestIngressSimultaneousOpen(t *testing.T) {
 	n := blocked(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -218,7 +218,7 @@ func TestIngressSimultaneousOpen(t *testing.T) {
 	<-dialed
 }
 
-// TestIngressCountsPackets refuses what the stack would get as one.
+// TestIngressCountsPackets refuses packets that the stack would get as one.
 func TestIngressCountsPackets(t *testing.T) {
 	n := blocked(t)
 	batch := segments(t, newStack(t, addrB), 60_000, 1360, 16)
@@ -227,7 +227,7 @@ func TestIngressCountsPackets(t *testing.T) {
 	}
 }
 
-// TestIngressOutboundTCP connects to elsewhere from a node that lets nothing in.
+// TestIngressOutboundTCP connects to another node from one that refuses all new flows.
 func TestIngressOutboundTCP(t *testing.T) {
 	for _, to := range []netip.Addr{addrB, addrB4} {
 		a, b := wire(t)
@@ -239,13 +239,13 @@ func TestIngressOutboundTCP(t *testing.T) {
 	}
 }
 
-// TestIngressChanges has rules come and go under a transfer, which doesn't notice.
+// TestIngressChanges changes the rules during a transfer, which is not affected.
 func TestIngressChanges(t *testing.T) {
 	a, b := newStack(t, addrA), newStack(t, addrB)
 	rules := []Ingress{nil, block, func(netip.Addr, netip.Addr, uint8, uint16) bool { return true }}
 	count := 0
 	change := func(batch [][]byte) [][]byte {
-		if count++; count > 10 { // the connection stands
+		if count++; count > 10 { // the connection is established
 			a.SetIngress(rules[count%len(rules)])
 			b.SetIngress(rules[count%len(rules)])
 		}

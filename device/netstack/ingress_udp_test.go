@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// roundTrip sends bytes both ways.
+// roundTrip sends bytes in both directions.
 func roundTrip(t *testing.T, a, b io.ReadWriter) {
 	t.Helper()
 	buf := make([]byte, 4)
@@ -23,9 +23,9 @@ func roundTrip(t *testing.T, a, b io.ReadWriter) {
 	}
 }
 
-// TestIngressUDP has a client that was connected before there was a filter, and
-// a server that answered since, so that both go on under rules that would
-// refuse either. Datagrams come in fragments, too.
+// TestIngressUDP has a client that was connected before there was a filter, and a
+// server that has answered since. Both continue under rules that would refuse either.
+// Datagrams come in fragments, too.
 func TestIngressUDP(t *testing.T) {
 	for _, to := range []netip.Addr{addrB, addrB4} {
 		a, b := wire(t)
@@ -71,7 +71,8 @@ func TestIngressUDP(t *testing.T) {
 	}
 }
 
-// TestIngressConnectedUDP has sockets that sent before there was a filter.
+// TestIngressConnectedUDP has UDP sockets that were connected before there was a
+// filter.
 func TestIngressConnectedUDP(t *testing.T) {
 	n := newStack(t, addrA, addrA4)
 	for _, remote := range []netip.AddrPort{udpB, udpB4} {
@@ -99,8 +100,8 @@ func TestIngressConnectedUDP(t *testing.T) {
 	}
 }
 
-// TestIngressEcho pings a stack before and after the rules refuse it. The stack
-// answers itself.
+// TestIngressEcho sends echo requests to a stack before and after the rules refuse
+// them.
 func TestIngressEcho(t *testing.T) {
 	n := newStack(t, addrA, addrA4)
 	n.SetIngress(func(_, _ netip.Addr, protocol uint8, _ uint16) bool {
@@ -127,8 +128,8 @@ func TestIngressEcho(t *testing.T) {
 	}
 }
 
-// TestIngressFloodOfOneWay sends to a port that does not answer, and so learns
-// nothing.
+// TestIngressFloodOfOneWay sends to a port that does not answer. That creates no
+// flows.
 func TestIngressFloodOfOneWay(t *testing.T) {
 	n := blocked(t)
 	sends(t, n, udpPacket(udpA, udpB, nil))

@@ -10,9 +10,8 @@ import (
 	"github.com/wirespan/wirespan/device/offload"
 )
 
-// link is the stack's link endpoint: a network card with TCP segmentation
-// offload in front of a queue. It is its queueing discipline, too, which spares
-// the stack a list per packet.
+// link is the stack's link endpoint: a network card with TCP segmentation offload and
+// a queue. It is its own queueing discipline, which saves the stack a list per packet.
 type link struct {
 	*queue
 	mtu        atomic.Uint32
@@ -25,7 +24,8 @@ func newLink(mtu int) *link {
 	return l
 }
 
-// deliver hands a packet from the tunnel to the stack, and the reference to it.
+// deliver hands a packet from the tunnel to the stack. It takes over the reference to
+// the packet.
 func (l *link) deliver(protocol tcpip.NetworkProtocolNumber, pkt *stack.PacketBuffer) {
 	if d := l.dispatcher.Load(); d != nil {
 		(*d).DeliverNetworkPacket(protocol, pkt)
@@ -36,7 +36,7 @@ func (l *link) deliver(protocol tcpip.NetworkProtocolNumber, pkt *stack.PacketBu
 // WritePacket implements stack.QueueingDiscipline.
 func (l *link) WritePacket(pkt *stack.PacketBuffer) tcpip.Error {
 	if !l.push(pkt) {
-		// UDP keeps this from its caller, and TCP sends again.
+		// UDP does not report this to its caller, and TCP sends again.
 		return &tcpip.ErrNoBufferSpace{}
 	}
 	return nil
@@ -74,33 +74,32 @@ func (l *link) MTU() uint32 { return l.mtu.Load() }
 func (l *link) SetMTU(mtu uint32) { l.mtu.Store(mtu) }
 
 // Capabilities implements stack.LinkEndpoint. Received packets come out of an
-// authenticated tunnel, so nobody verifies their checksums again. For sending
-// there is no such capability: gVisor would cut datagrams above the MTU into
-// fragments without the checksum that IPv6 wants. (TCP leaves its checksum to
-// whoever segments, whatever is said here.)
+// authenticated tunnel, so their checksums are not verified again. There is no such
+// capability for sending: gVisor would fragment datagrams above the MTU without the
+// checksum that IPv6 requires. (TCP leaves its checksum to segmentation in any case.)
 func (*link) Capabilities() stack.LinkEndpointCapabilities {
 	return stack.CapabilityRXChecksumOffload
 }
 
-// GSOMaxSize implements stack.GSOEndpoint: as much as leaves in one burst of
-// UDP once it is cut and sealed. What is larger leaves in two, of which one is
-// small and costs as much as the other (measured: 0.77 times the throughput).
+// GSOMaxSize implements stack.GSOEndpoint. It is as much as leaves in one burst of UDP
+// once it is cut and encrypted. More would leave in two bursts, of which one is small
+// and costs as much as the other (measured: 0.77 times the throughput).
 func (l *link) GSOMaxSize() uint32 {
 	const (
 		burst    = offload.MaxPacket - header.IPv6MinimumSize - header.UDPMinimumSize
-		segments = 64 // in one burst, a limit of the kernel
-		sealing  = 32 // a message's header and tag
+		segments = 64 // of one burst, a limit of the kernel
+		overhead = 32 // header and authentication tag of a WireGuard message
 	)
 	mtu := l.MTU()
-	// The stack takes the largest headers off this, so no segment is lost.
-	return max(1, min(burst/(mtu+sealing), segments)) * (mtu - header.IPv6MinimumSize - header.TCPMinimumSize)
+	// The stack subtracts the largest headers from this, so no segment is lost.
+	return max(1, min(burst/(mtu+overhead), segments)) * (mtu - header.IPv6MinimumSize - header.TCPMinimumSize)
 }
 
 // SupportedGSO implements stack.GSOEndpoint.
 func (*link) SupportedGSO() stack.SupportedGSO { return stack.HostGSOSupported }
 
-// The rest of stack.LinkEndpoint: a link of bare IP packets has no addresses,
-// headers or workers.
+// The remaining methods of stack.LinkEndpoint. A link of bare IP packets has no
+// addresses, no headers and no goroutines.
 
 func (*link) MaxHeaderLength() uint16                 { return 0 }
 func (*link) LinkAddress() tcpip.LinkAddress          { return "" }

@@ -23,7 +23,7 @@ import (
 
 const nic tcpip.NICID = 1
 
-// Config is what a stack starts with.
+// Config is the initial configuration of a stack.
 type Config struct {
 	Addresses []netip.Addr // the node's own
 	MTU       int          // of the tunnel, bytes
@@ -34,9 +34,9 @@ type Netstack struct {
 	stack      *stack.Stack
 	link       *link
 	events     chan tun.Event
-	out        outbound                // Read's
-	coalescers sync.Pool               // of *offload.Coalescer, Write's
-	ingress    atomic.Pointer[ingress] // nil: everything comes in
+	out        outbound                // used by Read
+	coalescers sync.Pool               // of *offload.Coalescer, used by Write
+	ingress    atomic.Pointer[ingress] // nil: no filter
 	refused    atomic.Uint64
 
 	mu        sync.Mutex // guards what follows and the stack's addresses
@@ -82,9 +82,9 @@ func (n *Netstack) prepare() error {
 	return nil
 }
 
-// Configure sets MTU and addresses while the stack runs. Prefix lengths don't
-// matter: everything else is in the tunnel. Connections from or to an address
-// that goes are broken.
+// Configure sets MTU and addresses while the stack runs. Prefix lengths have no effect:
+// all other addresses are in the tunnel. Connections of an address that is removed
+// break.
 func (n *Netstack) Configure(mtu int, addresses []netip.Prefix) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -97,22 +97,22 @@ func (n *Netstack) Configure(mtu int, addresses []netip.Prefix) error {
 		}
 		select {
 		case n.events <- tun.EventMTUUpdate:
-		default: // one is waiting, and whoever takes it reads the MTU then
+		default: // an event is waiting, and its receiver will read the new MTU
 		}
 	}
 	return n.setAddresses(addresses)
 }
 
-func (n *Netstack) setAddresses(want []netip.Prefix) error {
-	keep := make(map[netip.Addr]bool, len(want))
-	for _, p := range want {
-		keep[p.Addr()] = true
+func (n *Netstack) setAddresses(desired []netip.Prefix) error {
+	missing := make(map[netip.Addr]bool, len(desired))
+	for _, p := range desired {
+		missing[p.Addr()] = true
 	}
 	kept := n.addresses[:0]
 	for _, a := range n.addresses {
-		if keep[a] {
+		if missing[a] {
 			kept = append(kept, a)
-			delete(keep, a)
+			delete(missing, a)
 			continue
 		}
 		if err := n.stack.RemoveAddress(nic, tcpip.AddrFromSlice(a.AsSlice())); err != nil {
@@ -120,11 +120,11 @@ func (n *Netstack) setAddresses(want []netip.Prefix) error {
 		}
 	}
 	n.addresses = kept
-	for _, p := range want {
-		if !keep[p.Addr()] {
+	for _, p := range desired {
+		if !missing[p.Addr()] {
 			continue
 		}
-		delete(keep, p.Addr())
+		delete(missing, p.Addr())
 		if err := n.addAddress(p.Addr()); err != nil {
 			return err
 		}
@@ -151,7 +151,7 @@ func protocolOf(a netip.Addr) tcpip.NetworkProtocolNumber {
 	return ipv6.ProtocolNumber
 }
 
-// Source is the address from which this node sends to dst.
+// Source returns the address from which this node sends to dst.
 func (n *Netstack) Source(dst netip.Addr) (netip.Addr, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -163,23 +163,22 @@ func (n *Netstack) Source(dst netip.Addr) (netip.Addr, error) {
 	return netip.Addr{}, fmt.Errorf("no address to reach %s from: this node has none of its family", dst)
 }
 
-// File is nil: there is no descriptor.
+// File returns nil: there is no descriptor.
 func (n *Netstack) File() *os.File { return nil }
 
-// Name is "netstack".
+// Name returns "netstack".
 func (n *Netstack) Name() (string, error) { return "netstack", nil }
 
-// MTU is what was last set.
+// MTU returns the MTU that was last set.
 func (n *Netstack) MTU() (int, error) { return int(n.link.MTU()), nil }
 
-// Events tells of changes of the MTU.
+// Events returns the channel of changes of the MTU.
 func (n *Netstack) Events() <-chan tun.Event { return n.events }
 
-// BatchSize is how many packets one Read returns at most.
+// BatchSize returns how many packets one Read returns at most.
 func (n *Netstack) BatchSize() int { return batchSize }
 
-// Read returns packets that the stack sends into the tunnel, waiting for the
-// first.
+// Read returns packets that the stack sends into the tunnel. It waits for the first.
 func (n *Netstack) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
 	count, lost, err := n.out.read(n.link, bufs, sizes, offset)
 	if f := n.ingress.Load(); f != nil {
@@ -189,7 +188,8 @@ func (n *Netstack) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
 	return count, err
 }
 
-// Inject sends a packet into the tunnel as if the stack had; packet is copied.
+// Inject sends a packet into the tunnel as if the stack had sent it. It copies the
+// packet.
 func (n *Netstack) Inject(packet []byte) error {
 	pkt := single(packet)
 	defer pkt.DecRef()

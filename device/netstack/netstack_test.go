@@ -34,7 +34,7 @@ func newStack(t testing.TB, addresses ...netip.Addr) *Netstack {
 	return n
 }
 
-// echoServer answers every byte it gets.
+// echoServer sends back every byte it gets.
 func echoServer(l net.Listener) {
 	for {
 		c, err := l.Accept()
@@ -113,7 +113,7 @@ func TestUDP(t *testing.T) {
 func TestDialErrors(t *testing.T) {
 	a, _ := wire(t)
 	for _, tc := range []struct{ network, address string }{
-		{"tcp", "[fd00::b]:81"}, // closed port: a reset, at once
+		{"tcp", "[fd00::b]:81"}, // closed port: reset at once
 		{"tcp", "name:80"}, {"tcp", "10.0.0.2"}, {"tcp6", "10.0.0.2:80"}, {"tcp4", "[fd00::b]:80"}, {"unix", "10.0.0.2:80"},
 	} {
 		if c, err := a.DialContext(t.Context(), tc.network, tc.address); err == nil {

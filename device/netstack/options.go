@@ -12,22 +12,22 @@ const (
 	// minBuffer and startBuffer are the stack's own defaults.
 	minBuffer   = tcp.MinBufferSize
 	startBuffer = tcp.DefaultSendBufferSize
-	// maxBuffer is what each direction of a TCP connection may hold, and so its
-	// share of memory while it is in use; an idle one holds nothing. A gigabit
-	// at 100 ms of round trip is 12.5 MB in flight. It takes twice that: the
-	// stack offers half of its receive buffer as window, and wakes a writer when
-	// half of the send buffer is free.
+	// maxBuffer bounds the data that each direction of a TCP connection buffers. An
+	// idle connection buffers nothing. At a gigabit per second and 100 ms of
+	// round-trip time, 12.5 MB are in flight. It takes twice that: the stack offers
+	// half of its receive buffer as window, and wakes a writer when half of the send
+	// buffer is free.
 	maxBuffer = 24 << 20
-	// datagramBuffer is what waits for a slow reader of a UDP socket: several
-	// batches from the tunnel.
+	// datagramBuffer bounds the data that waits for a slow reader of a UDP socket.
+	// It holds several batches from the tunnel.
 	datagramBuffer = 1 << 20
 	// unlimited is more than the queue can hold.
 	unlimited = 1 << 30
 )
 
 // tune sets the options of the stack's sockets. Nagle's algorithm and delayed
-// acknowledgements stay off: joining packets on receipt already makes one
-// acknowledgement answer many.
+// acknowledgements stay off: since packets are joined on receipt, one acknowledgement
+// answers many packets as it is.
 func tune(s *stack.Stack) error {
 	sack, recovery, control := tcpip.TCPSACKEnabled(true), tcpip.TCPRACKLossDetection, tcpip.CongestionControlOption("cubic")
 	moderate := tcpip.TCPModerateReceiveBufferOption(true)
@@ -40,9 +40,9 @@ func tune(s *stack.Stack) error {
 			return fmt.Errorf("set TCP option %T of the stack: %s", option, err)
 		}
 	}
-	// A UDP socket would wait for its packets to leave the queue, and may sleep
-	// through that: it looks for room, and begins to listen for news of it only
-	// afterwards. The queue's own bound is enough.
+	// With a limited send buffer, a UDP socket waits for its packets to leave the
+	// queue, and may wait for ever: it checks for room before it subscribes to
+	// notifications of room. The queue's own bound is enough.
 	for _, option := range []any{
 		tcpip.SendBufferSizeOption{Min: minBuffer, Default: unlimited, Max: unlimited},
 		tcpip.ReceiveBufferSizeOption{Min: minBuffer, Default: datagramBuffer, Max: datagramBuffer},

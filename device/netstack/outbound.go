@@ -11,7 +11,8 @@ import (
 
 const batchSize = conn.IdealBatchSize
 
-// outbound cuts what the stack sends into packets. It belongs to Read.
+// outbound cuts the packets of the stack into packets of the tunnel. It belongs to
+// Read.
 type outbound struct {
 	batch   [batchSize]*stack.PacketBuffer
 	waiting []*stack.PacketBuffer // part of batch; the first may be cut in part
@@ -20,16 +21,16 @@ type outbound struct {
 
 // cut is the state of cutting one of the stack's packets.
 type cut struct {
-	view      *buffer.View // where the rest begins, or nil before the start
-	skip      int          // so far used of view
+	view      *buffer.View // where the rest begins; nil before the start
+	skip      int          // bytes of view that are used
 	segmenter offload.Segmenter
-	header    int
-	next      int
+	header    int // size of the headers
+	next      int // index of the next segment
 }
 
-// segmentSize is how much payload of one of the stack's packets fits in a packet
-// of the tunnel. A connection keeps the size it began with, so the MTU may have
-// become smaller.
+// segmentSize returns how much payload of one of the stack's packets fits in a packet
+// of the tunnel. A connection keeps the segment size it began with, so the MTU may
+// have become smaller.
 func segmentSize(pkt *stack.PacketBuffer, mtu int) int {
 	size := int(pkt.GSOOptions.MSS)
 	if room := mtu - pkt.HeaderSize(); room > 0 {
@@ -38,7 +39,7 @@ func segmentSize(pkt *stack.PacketBuffer, mtu int) int {
 	return max(size, 1)
 }
 
-// segmentsOf is how many packets one of the stack's packets becomes.
+// segmentsOf returns how many packets of the tunnel one of the stack's packets becomes.
 func segmentsOf(pkt *stack.PacketBuffer, mtu int) int {
 	if pkt.GSOOptions.Type == stack.GSONone {
 		return 1
@@ -47,8 +48,8 @@ func segmentsOf(pkt *stack.PacketBuffer, mtu int) int {
 	return max(1, (pkt.Data().Size()+size-1)/size)
 }
 
-// read fills bufs from the queue, waiting for the first packet. Packets larger
-// than their buffers are lost, and counted.
+// read fills bufs from the queue. It waits for the first packet. Packets larger than
+// their buffers are lost, and counted.
 func (o *outbound) read(l *link, bufs [][]byte, sizes []int, offset int) (n, lost int, err error) {
 	for n == 0 {
 		if len(o.waiting) == 0 {
@@ -63,6 +64,7 @@ func (o *outbound) read(l *link, bufs [][]byte, sizes []int, offset int) (n, los
 	return n, lost, nil
 }
 
+// fill is read without waiting.
 func (o *outbound) fill(l *link, bufs [][]byte, sizes []int, offset int) (n, lost int) {
 	mtu := int(l.MTU())
 	for {
@@ -93,8 +95,8 @@ func (o *outbound) fill(l *link, bufs [][]byte, sizes []int, offset int) (n, los
 	}
 }
 
-// packet writes the next packet of pkt to dst and returns its size, or 0 if it
-// doesn't fit, and whether pkt is done.
+// packet writes the next packet of pkt to dst. It returns the packet's size, or 0 if
+// it does not fit, and whether it was the last of pkt.
 func (c *cut) packet(pkt *stack.PacketBuffer, dst []byte, mtu int) (size int, done bool) {
 	if pkt.GSOOptions.Type == stack.GSONone {
 		if pkt.Size() > len(dst) {
@@ -119,15 +121,15 @@ func (c *cut) packet(pkt *stack.PacketBuffer, dst []byte, mtu int) (size int, do
 	return c.segmenter.Finish(dst, i), done
 }
 
-// begin goes to the start of pkt.
+// begin moves to the start of pkt.
 func (c *cut) begin(pkt *stack.PacketBuffer) {
 	views, unused := pkt.AsViewList()
 	c.view, c.skip = views.Front(), 0
 	c.discard(unused)
 }
 
-// segment reads the headers of a TCP packet, whose checksum the stack leaves to
-// do whether the packet is cut or not.
+// segment reads the headers of a TCP packet. The stack leaves the checksum to be
+// computed, whether the packet is cut or not.
 func (c *cut) segment(pkt *stack.PacketBuffer, mtu int) {
 	var h [offload.MaxHeader]byte
 	l := offload.Layout{Protocol: offload.TCP, Header: c.copy(h[:pkt.HeaderSize()])}
@@ -140,7 +142,7 @@ func (c *cut) segment(pkt *stack.PacketBuffer, mtu int) {
 	c.header, c.next = l.Header, 0
 }
 
-// copy fills dst with what follows.
+// copy fills dst with the bytes that follow, and returns how many there were.
 func (c *cut) copy(dst []byte) int {
 	size := 0
 	for size < len(dst) && c.view != nil {
@@ -151,7 +153,7 @@ func (c *cut) copy(dst []byte) int {
 	return size
 }
 
-// discard skips what follows.
+// discard skips size bytes.
 func (c *cut) discard(size int) {
 	for size > 0 && c.view != nil {
 		n := min(size, c.view.Size()-c.skip)

@@ -11,7 +11,7 @@ import (
 
 func tcpipAddress(a netip.Addr) tcpip.Address { return tcpip.AddrFromSlice(a.AsSlice()) }
 
-// readAll reads count packets with so many buffers of a size at a time.
+// readAll reads count packets, with that many buffers of size bytes at a time.
 func readAll(t testing.TB, n *Netstack, buffers, size, count int) [][]byte {
 	t.Helper()
 	const offset = 7
@@ -61,12 +61,12 @@ func TestReadCuts(t *testing.T) {
 	}
 }
 
-// TestReadCountsWhatDoesNotFit has buffers of different sizes for one
-// super-packet, and no packet for a datagram that fits in none.
+// TestReadCountsWhatDoesNotFit has buffers of different sizes for a super-packet, and a
+// datagram that fits in none of them.
 func TestReadCountsWhatDoesNotFit(t *testing.T) {
 	n := newStack(t, addrA)
 	_ = n.Inject(bytes.Repeat([]byte{0x60}, 1400))
-	n.link.push(tcpPacket(1000, 300)) // of 300, 300, 300 and 100 bytes
+	n.link.push(tcpPacket(1000, 300)) // segments of 300, 300, 300 and 100 bytes
 	_ = n.Inject([]byte{0x60, 1})
 	bufs, sizes := [][]byte{make([]byte, 400), make([]byte, 200), make([]byte, 400)}, make([]int, 3)
 	var got []int
@@ -77,7 +77,7 @@ func TestReadCountsWhatDoesNotFit(t *testing.T) {
 		}
 		got = append(got, sizes[:count]...)
 	}
-	// The first of 300 fits, the others meet the small buffer.
+	// The first segment of 300 bytes fits, the others meet the small buffer.
 	if want := []int{360, 160, 2}; !slices.Equal(got, want) {
 		t.Errorf("sizes %v, want %v", got, want)
 	}
@@ -119,7 +119,8 @@ func BenchmarkRead(b *testing.B) {
 	}
 }
 
-// TestLargeDatagrams come in fragments, and with the checksum that IPv6 wants.
+// TestLargeDatagrams sends datagrams that are fragmented, with the checksum that IPv6
+// requires.
 func TestLargeDatagrams(t *testing.T) {
 	a, b := wire(t)
 	l, err := b.ListenUDP(netip.AddrPortFrom(netip.IPv6Unspecified(), 53))

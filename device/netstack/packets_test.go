@@ -10,12 +10,13 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 )
 
-// ipPacket wraps a transport header and payload, whose checksum it sets.
+// ipPacket returns an IP packet with a transport header and payload, whose checksum it
+// sets.
 func ipPacket(protocol uint8, from, to netip.Addr, transport []byte) []byte {
 	sum := header.PseudoHeaderChecksum(tcpip.TransportProtocolNumber(protocol), tcpipAddress(from), tcpipAddress(to), uint16(len(transport)))
 	at := map[uint8]int{protocolTCP: 16, protocolUDP: 6, protocolICMP: 2, protocolICMPv6: 2}[protocol]
 	if protocol == protocolICMP {
-		sum = 0 // it has no pseudo-header
+		sum = 0 // without a pseudo-header
 	}
 	if at > 0 {
 		binary.BigEndian.PutUint16(transport[at:], ^checksum.Checksum(transport, sum))
@@ -38,8 +39,8 @@ func ipPacket(protocol uint8, from, to netip.Addr, transport []byte) []byte {
 	return append(packet, transport...)
 }
 
-// extended inserts a chain of IPv6 extension headers, each of which names its
-// successor; the last names the transport protocol of packet.
+// extended returns packet with a chain of IPv6 extension headers inserted. Each names
+// its successor, and the last the transport protocol of packet.
 func extended(packet []byte, first uint8, chain ...[]byte) []byte {
 	h := header.IPv6(packet)
 	var all []byte
@@ -53,10 +54,10 @@ func extended(packet []byte, first uint8, chain ...[]byte) []byte {
 	return out
 }
 
-// extension is an options header of 8 bytes, filled with padding.
+// extension returns an options header of 8 bytes, filled with padding.
 func extension(next uint8) []byte { return []byte{next, 0, 1, 4, 0, 0, 0, 0} }
 
-// fragmentHeader is IPv6's, with an offset in units of 8 bytes.
+// fragmentHeader returns an IPv6 fragment header. The offset is in units of 8 bytes.
 func fragmentHeader(next uint8, offset uint16, more bool) []byte {
 	h := []byte{next, 0, 0, 0, 0, 0, 0, 7}
 	binary.BigEndian.PutUint16(h[2:], offset<<3)
@@ -103,7 +104,7 @@ func icmpPacket(from, to netip.Addr, kind uint8, rest []byte) []byte {
 	return ipPacket(protocol, from, to, append([]byte{kind, 0, 0, 0}, rest...))
 }
 
-// echo is an echo request, or the reply to one.
+// echo returns an echo request or an echo reply.
 func echo(from, to netip.Addr, reply bool, id uint16) []byte {
 	kind := uint8(header.ICMPv6EchoRequest)
 	if from.Is4() {
@@ -118,8 +119,8 @@ func echo(from, to netip.Addr, reply bool, id uint16) []byte {
 	return icmpPacket(from, to, kind, []byte{byte(id >> 8), byte(id), 0, 1, 'e', 'c', 'h', 'o'})
 }
 
-// unreachable is an ICMP error about a packet, of which it quotes no more than
-// some routers do.
+// unreachable returns an ICMP error about a packet. Like some routers, it quotes only
+// the first bytes.
 func unreachable(from, to netip.Addr, about []byte) []byte {
 	kind, size := uint8(header.ICMPv6DstUnreachable), 48
 	if from.Is4() {
@@ -128,7 +129,7 @@ func unreachable(from, to netip.Addr, about []byte) []byte {
 	return icmpPacket(from, to, kind, append(make([]byte, 4), about[:min(size, len(about))]...))
 }
 
-// refuses writes a packet and says whether the filter keeps it out.
+// refuses writes a packet and reports whether the filter refused it.
 func refuses(t testing.TB, n *Netstack, packet []byte) bool {
 	t.Helper()
 	before := n.Refused()
@@ -138,10 +139,10 @@ func refuses(t testing.TB, n *Netstack, packet []byte) bool {
 	return n.Refused() != before
 }
 
-// block refuses everything new.
+// block refuses all new flows.
 func block(netip.Addr, netip.Addr, uint8, uint16) bool { return false }
 
-// sends lets a packet leave from the stack.
+// sends sends a packet from the stack into the tunnel.
 func sends(t testing.TB, n *Netstack, packet []byte) {
 	t.Helper()
 	if err := n.Inject(packet); err != nil {

@@ -6,37 +6,39 @@ import (
 
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
+
+	"github.com/wirespan/wirespan/mesh"
 )
 
-// What may wait for the tunnel, for TCP and for everything else. TCP's share is
-// as small as keeps the tunnel busy: what waits there is delay for everyone, and
-// has left the caches when it is read.
+// How much may wait for the tunnel, for TCP and for all other traffic. That is no more
+// than keeps the tunnel busy: data that waits delays all other data, and has left the
+// caches when it is read.
 const (
 	queuePackets = 1024
 	queueBytes   = 512 << 10
 )
 
-// share is what one kind of traffic has in the queue.
+// share is the part of the queue that one kind of traffic occupies.
 type share struct{ packets, bytes int }
 
 func (s *share) add(packets, bytes int) { s.packets, s.bytes = s.packets+packets, s.bytes+bytes }
 
 func (s *share) full() bool { return s.packets >= queuePackets || s.bytes >= queueBytes }
 
-// queue is a ring of what the stack sends, until the tunnel reads it.
+// queue is a ring of packets that the stack sends, until the tunnel reads them.
 //
-// TCP data waits for room, which the sender passes on: its connection's send
-// buffer fills, and Write blocks. Dropping for want of room would make every fast
-// connection find the size of the queue by losing bursts. (Whoever reads may
-// still lose single packets, to signal congestion.) Nothing else waits, since the tunnel's
-// own goroutine sends it (echo replies, resets), or a caller that expects
-// datagrams to be lost rather than late; without room it is dropped. The two
-// kinds have a share each, so a flood of either leaves the other its own.
+// TCP data waits for room, and the sender notices: its connection's send buffer
+// fills, and Write blocks. If data were dropped instead, every fast connection would
+// find the size of the queue by losing bursts. (The reader may still drop single
+// packets, to signal congestion.) Other packets do not wait. They are sent by the
+// tunnel's own goroutine (echo replies, resets), or by a caller that expects datagrams
+// to be lost rather than late. Without room they are dropped. Each of the two kinds
+// has its share, so a flood of one leaves room for the other.
 type queue struct {
-	ready chan struct{} // holds a token while the ring may be non-empty, or closed
+	ready mesh.Signal // the ring may be non-empty, or the queue is closed
 
-	mu         sync.Mutex
-	room       sync.Cond // of mu: TCP has room, or closed
+	mu         sync.Mutex // guards what follows
+	room       sync.Cond  // with mu: TCP has room, or the queue is closed
 	closed     bool
 	tcp, other share
 	ring       [4 * queuePackets]*stack.PacketBuffer
@@ -44,12 +46,13 @@ type queue struct {
 }
 
 func newQueue() *queue {
-	q := &queue{ready: make(chan struct{}, 1)}
+	q := &queue{ready: mesh.NewSignal()}
 	q.room.L = &q.mu
 	return q
 }
 
-// push adds a packet and takes a reference to it; false if there is no room.
+// push adds a packet and takes a reference to it. It returns false if there is no
+// room.
 func (q *queue) push(pkt *stack.PacketBuffer) bool {
 	tcp := pkt.TransportProtocolNumber == header.TCPProtocolNumber
 	data := tcp && pkt.Data().Size() > 0
@@ -58,14 +61,14 @@ func (q *queue) push(pkt *stack.PacketBuffer) bool {
 	for data && q.tcp.full() && !q.closed {
 		q.room.Wait()
 	}
-	// TCP without data is let in until the ring is full.
+	// TCP without data is accepted until the ring is full.
 	if q.closed || q.size == len(q.ring) || !tcp && q.other.full() {
 		return false
 	}
 	q.shareOf(pkt).add(1, pkt.Size())
 	q.ring[(q.head+q.size)%len(q.ring)] = pkt.IncRef()
 	q.size++
-	q.wake()
+	q.ready.Notify()
 	return true
 }
 
@@ -76,15 +79,8 @@ func (q *queue) shareOf(pkt *stack.PacketBuffer) *share {
 	return &q.other
 }
 
-func (q *queue) wake() {
-	select {
-	case q.ready <- struct{}{}:
-	default:
-	}
-}
-
-// take fills into with the oldest packets, no more than it takes to make that
-// many segments; the caller owns their references.
+// take fills into with the oldest packets, but with no more than it takes to make that
+// many segments. The caller owns their references.
 func (q *queue) take(into []*stack.PacketBuffer, segments, mtu int) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -99,7 +95,7 @@ func (q *queue) take(into []*stack.PacketBuffer, segments, mtu int) int {
 		segments -= segmentsOf(pkt, mtu)
 	}
 	if q.size > 0 || q.closed {
-		q.wake()
+		q.ready.Notify()
 	}
 	if !q.tcp.full() {
 		q.room.Broadcast()
@@ -107,19 +103,19 @@ func (q *queue) take(into []*stack.PacketBuffer, segments, mtu int) int {
 	return n
 }
 
-// wait returns when there may be something to take, or with os.ErrClosed.
+// wait returns when there may be a packet to take, or with os.ErrClosed.
 func (q *queue) wait() error {
 	<-q.ready
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
-		q.wake()
+		q.ready.Notify()
 		return os.ErrClosed
 	}
 	return nil
 }
 
-// close drops what is in the queue and ends wait.
+// close drops all packets in the queue and ends wait.
 func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -130,5 +126,5 @@ func (q *queue) close() {
 		q.head = (q.head + 1) % len(q.ring)
 	}
 	q.room.Broadcast()
-	q.wake()
+	q.ready.Notify()
 }

@@ -13,7 +13,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
 
-// tcpPacket is what the stack hands over for a TCP connection over IPv6, with
+// tcpPacket returns a packet of a TCP connection over IPv6, as the stack sends it, with
 // size bytes of payload.
 func tcpPacket(size, mss int) *stack.PacketBuffer {
 	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{
@@ -76,7 +76,7 @@ func TestQueueShares(t *testing.T) {
 		q.close()
 		synctest.Wait()
 		if waiting.Load() != 0 || q.push(data) || q.push(other) {
-			t.Error("a closed queue makes wait or takes packets")
+			t.Error("a closed queue blocks or takes packets")
 		}
 	})
 }
@@ -104,7 +104,7 @@ func TestInjectAndBound(t *testing.T) {
 	}
 }
 
-// TestUDPNeverWaits floods a tunnel that nobody reads.
+// TestUDPNeverWaits floods a tunnel that is not read.
 func TestUDPNeverWaits(t *testing.T) {
 	n := newStack(t, addrA, addrA4)
 	for _, to := range []netip.Addr{addrB, addrB4} {

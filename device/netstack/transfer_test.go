@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// payload is reproducible, and large enough that all kinds of cuts occur.
+// payload returns size pseudo-random bytes, the same for equal arguments.
 func payload(seed uint64, size int) []byte {
 	var key [32]byte
 	key[0] = byte(seed)
@@ -20,8 +20,8 @@ func payload(seed uint64, size int) []byte {
 	return data
 }
 
-// exchange sends streams of size both ways through a connection from a to b at
-// once and checks what arrives.
+// exchange sends a stream of size bytes in each direction of a connection from a to b,
+// at the same time, and checks what arrives.
 func exchange(t *testing.T, a, b *Netstack, to netip.AddrPort, size int) {
 	t.Helper()
 	l, err := b.ListenTCP(to)
@@ -46,7 +46,7 @@ func exchange(t *testing.T, a, b *Netstack, to netip.AddrPort, size int) {
 	ends.Wait()
 }
 
-// sendAndCheck writes in pieces of odd sizes while it reads.
+// sendAndCheck writes in pieces of various sizes while it reads.
 func sendAndCheck(t *testing.T, c net.Conn, send, want []byte) {
 	var sending sync.WaitGroup
 	sending.Go(func() {
@@ -84,10 +84,10 @@ func TestTransfer(t *testing.T) {
 	}
 }
 
-// limited is a wire that expects packets no larger than the MTU, and some that
-// come near it.
+// limited returns a filter that changes nothing. When the test ends, it checks that no
+// packet was larger than the MTU, and that some came near it.
 func limited(t *testing.T, mtu int) filter {
-	const options = 40 // the stack leaves room for these, used or not
+	const options = 40 // the stack always leaves room for these
 	largest := 0
 	t.Cleanup(func() {
 		if largest < mtu-options || largest > mtu {
@@ -110,8 +110,8 @@ func TestTransferOverBadLink(t *testing.T) {
 	}
 }
 
-// TestTransferFromPlainPeer hands over one packet at a time, as a peer without
-// segmentation does.
+// TestTransferFromPlainPeer writes one packet at a time, as from a peer without
+// segmentation.
 func TestTransferFromPlainPeer(t *testing.T) {
 	a, b := newStack(t, addrA), newStack(t, addrB)
 	single := func(to *Netstack) filter {
@@ -126,8 +126,7 @@ func TestTransferFromPlainPeer(t *testing.T) {
 	exchange(t, a, b, netip.AddrPortFrom(addrB, 80), 1<<20)
 }
 
-// TestMTUChanges lowers the MTU in the middle of connections that were made with
-// a larger one.
+// TestMTUChanges lowers the MTU during connections that were made with a larger one.
 func TestMTUChanges(t *testing.T) {
 	a, b := newStack(t, addrA), newStack(t, addrB)
 	const lowered = 1300
@@ -140,12 +139,12 @@ func TestMTUChanges(t *testing.T) {
 					t.Error(err)
 				}
 			case seen > 500+2*batchSize && len(packet)-16 > lowered:
-				over++ // all of the old size are through by now
+				over++ // all packets of the old size have passed by now
 			}
 		}
 		return batch
 	}
-	t.Cleanup(func() { // after the wire's
+	t.Cleanup(func() { // runs after that of the wire
 		if seen < 1000 || over > 0 {
 			t.Errorf("%d packets, %d of them too large", seen, over)
 		}
@@ -154,7 +153,7 @@ func TestMTUChanges(t *testing.T) {
 	exchange(t, a, b, netip.AddrPortFrom(addrB, 80), 2<<20)
 }
 
-// TestCloseWhileBusy closes one stack under a transfer, which ends at both ends.
+// TestCloseWhileBusy closes both stacks during a transfer, which ends at both ends.
 func TestCloseWhileBusy(t *testing.T) {
 	a, b := wire(t)
 	l, err := b.ListenTCP(netip.AddrPortFrom(addrB, 80))

@@ -14,7 +14,7 @@ import (
 // bufferSize leaves room for the largest MTU in the tests.
 const bufferSize = 10_000
 
-// wire carries packets between two stacks as the tunnel would.
+// wire returns two stacks, and carries packets between them as the tunnel would.
 func wire(t testing.TB) (a, b *Netstack) {
 	t.Helper()
 	a, b = newStack(t, addrA, addrA4), newStack(t, addrB, addrB4)
@@ -22,13 +22,13 @@ func wire(t testing.TB) (a, b *Netstack) {
 	return a, b
 }
 
-// filter says what becomes of a batch of packets on the wire.
+// filter returns the batch of packets that leaves the wire for one that enters it.
 type filter func(batch [][]byte) [][]byte
 
 func unchanged(batch [][]byte) [][]byte { return batch }
 
-// join carries packets between two stacks until they close, at an offset, and
-// checks every one.
+// join carries packets between two stacks until they are closed, and checks each
+// packet.
 func join(t testing.TB, a, b *Netstack, there, back filter) {
 	var pumps sync.WaitGroup
 	pump := func(from, to *Netstack, pass filter) {
@@ -72,7 +72,7 @@ func verify(t testing.TB, packet []byte) {
 			return
 		}
 		if h.More() || h.FragmentOffset() > 0 {
-			return // no checksum of its own
+			return // a fragment has no checksum of its own
 		}
 		network = h
 	case 6:
@@ -97,11 +97,11 @@ func verify(t testing.TB, packet []byte) {
 	}
 }
 
-// impaired loses, repeats and delays the packets of one direction, by a fixed
-// pattern.
+// impaired is one direction of a wire. It drops, duplicates and delays packets, in a
+// fixed pattern.
 type impaired struct {
-	count int
-	held  []byte
+	count   int
+	delayed []byte
 }
 
 func (l *impaired) pass(batch [][]byte) [][]byte {
@@ -109,16 +109,16 @@ func (l *impaired) pass(batch [][]byte) [][]byte {
 	for _, packet := range batch {
 		l.count++
 		switch {
-		case l.count%197 == 0: // lost
+		case l.count%197 == 0: // dropped
 		case l.count%61 == 0:
 			out = append(out, packet, slices.Clone(packet))
 		case l.count%43 == 0:
-			l.held = slices.Clone(packet)
+			l.delayed = slices.Clone(packet)
 		default:
 			out = append(out, packet)
 		}
-		if l.count%43 == 5 && l.held != nil {
-			out, l.held = append(out, l.held), nil
+		if l.count%43 == 5 && l.delayed != nil {
+			out, l.delayed = append(out, l.delayed), nil
 		}
 	}
 	return out
