@@ -14,7 +14,8 @@ import (
 	"github.com/wirespan/wirespan/device/tun"
 )
 
-// Config is what an interface starts with. The environment says the rest.
+// Config is the initial configuration of an interface. Other settings come from the
+// environment.
 type Config struct {
 	Name         string    // of the interface; an inherited one keeps its own
 	MemoryBudget int64     // bytes; 0: see memory.Tune
