@@ -97,7 +97,7 @@ func ListenUAPI(path string) (*net.UnixListener, error) {
 }
 
 // serveClient answers requests until the client hangs up, is idle for too long, or
-// sends what is not a request.
+// sends something other than a request.
 func (d *Device) serveClient(ctx context.Context, client net.Conn) {
 	stop := context.AfterFunc(ctx, func() { _ = client.Close() })
 	defer stop()

@@ -102,7 +102,8 @@ func setMark(c syscall.RawConn, mark uint32) error {
 	return err
 }
 
-// sendmmsg and recvmmsg never block, so the scheduler need not be told.
+// sendmmsg and recvmmsg never block, so they are raw system calls, of which the
+// scheduler does not know.
 
 func sendmmsg(fd uintptr, msgs []mmsghdr) (int, syscall.Errno) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&msgs[0])),

@@ -58,8 +58,8 @@ func (c *codel) congested(packets int, standing bool, now time.Time) bool {
 }
 
 // markCE sets the ECN field of an IP packet to "congestion experienced" (RFC
-// 3168). It returns false if the packet's transport does not know ECN: such a
-// packet is to be dropped instead.
+// 3168). It returns false if the packet's transport does not support ECN. The
+// caller drops such a packet instead.
 func markCE(packet []byte) bool {
 	const ce = 3
 	if destination(packet) == nil {

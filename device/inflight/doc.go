@@ -11,8 +11,8 @@
 // Where packets enter, the gate waits while more than a limit are in flight, and
 // tags each packet that it admits with its flow and a sequence number. Where they
 // leave, it reads the tag. As in TCP, an acknowledgement is cumulative: it stands
-// for all earlier packets of the flow. So packets that are lost inside the device
-// are made good by the next one that is not.
+// for all earlier packets of the flow. So the count of packets that were lost inside
+// the device is corrected by the next packet of the flow that gets through.
 //
 // A flow from which nothing leaves for a while has stalled: its packets wait in
 // the device for a session, or were lost there. They no longer count, and few
@@ -22,7 +22,7 @@
 // Beside that, a CoDel signals congestion while a queue stands in front of the
 // tunnel, and a limit keeps floods of handshake messages out of the device.
 //
-// Limits: flows are told apart by a hash into 1,024 slots, and flows that share a
+// Limits: a flow is a slot of a hash table with 1,024 slots, so flows that share a
 // slot stall together. A packet whose buffer has no room for a tag is passed on
 // and does not count.
 //

@@ -37,8 +37,8 @@ func newGate(limit int) *gate {
 	}
 }
 
-// Between returns the two sides of a gate, between which a device is to be: t and
-// b as that device is to use them.
+// Between returns the two sides of a gate around a device. The device uses them in
+// place of t and b.
 func Between(t tun.Device, b conn.Bind) (*TUN, *Bind) { return newGate(maxInFlight).sides(t, b) }
 
 func (g *gate) sides(t tun.Device, b conn.Bind) (*TUN, *Bind) {

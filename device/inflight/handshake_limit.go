@@ -12,7 +12,7 @@ const (
 	// admitted. More of them within some 100 µs are a flood.
 	handshakeBurst = 64
 	// handshakeRate is how many are admitted per second while upstream is under
-	// load: what its workers can at least answer with cookies.
+	// load: as many as its workers can answer with cookies at the least.
 	handshakeRate = 20_000
 )
 

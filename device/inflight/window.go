@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// numSlots is how many flows are told apart. Flows that share a slot share its
-	// fate: beside a stalled flow, another may lose its first packets.
+	// numSlots is the number of flow slots. Flows that share a slot share its fate:
+	// beside a stalled flow, another may lose its first packets.
 	numSlots = 1 << 10
 	// A flow has stalled when nothing of it has left for this long. Outbound, its
 	// packets wait in the device for a session, or were lost. Inbound they were

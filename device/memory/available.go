@@ -64,8 +64,8 @@ func groupMemory(root fs.FS, line string) int64 {
 	return memory
 }
 
-// limitIn reads a limit in bytes from a file. "max", 0 and what is no number mean
-// that there is no limit.
+// limitIn reads a limit in bytes from a file. "max", 0 and anything that is not a
+// number mean that there is no limit.
 func limitIn(root fs.FS, name string) int64 {
 	limit := int64(math.MaxInt64)
 	eachLine(root, name, func(line string) {

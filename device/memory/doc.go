@@ -5,15 +5,15 @@
 // packet buffers that were idle for two of them, which then are allocated and
 // zeroed again. So the garbage collector is lazy while memory is not short
 // ([Tune] sets its target percentage), a soft memory limit makes it eager when the
-// process reaches its budget, and what is left lying is collected when the
-// process is idle.
+// process reaches its budget, and remaining garbage is collected when the process is
+// idle.
 //
 // The limit follows the live heap: there is always room for garbage, however
-// small the budget. So the budget is a wish, not a bound. GOGC and GOMEMLIMIT in
-// the environment win over both settings.
+// small the budget. So the budget is a target and not a bound. GOGC and GOMEMLIMIT in
+// the environment take precedence over both settings.
 //
 // Limits: the settings are the process's. At most one Tuner should be open at a
-// time; of two, the one that is closed last restores what the other one had set.
+// time: the second one restores the settings of the first when it is closed.
 // The default budget is known on Linux only; elsewhere it is the largest.
 //
 // Ownership: a [Tuner] has one goroutine, and an object whose cleanup the runtime

@@ -96,8 +96,8 @@ func awaitReady(wait *os.File, limit time.Duration) error {
 	return errors.New(text)
 }
 
-// ReportedError is an error of which the waiting parent process was told, and
-// which that process shows.
+// ReportedError is an error that was reported to the waiting parent process, which
+// shows it.
 type ReportedError struct{ Err error }
 
 // Error returns the text of the error.
@@ -108,7 +108,7 @@ func (e ReportedError) Unwrap() error { return e.Err }
 
 // waiter is the parent process that waits in Daemonize for this one.
 type waiter struct {
-	pipe *os.File // nil: no process waits, or it was told
+	pipe *os.File // nil: no process waits, or the report was made
 }
 
 func waitingParent() (*waiter, error) {
@@ -128,8 +128,8 @@ func (w *waiter) ready() error {
 	return nil
 }
 
-// report tells the parent, if it still waits, of an error. The result is a
-// ReportedError then, and err itself otherwise.
+// report reports an error to the parent, if it still waits. It returns a ReportedError
+// then, and err itself otherwise.
 func (w *waiter) report(err error) error {
 	if w.pipe == nil || err == nil {
 		return err

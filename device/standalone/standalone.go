@@ -24,8 +24,8 @@ type Config struct {
 
 // Run runs an interface until ctx ends, the interface is deleted, or its socket is
 // removed; none of these is an error. If this process was started by [Daemonize],
-// its parent hears of the outcome: Run returns an error of which the parent was
-// told as a [ReportedError].
+// Run reports to the parent process that it is ready, or its error, which it then
+// returns as a [ReportedError].
 func Run(ctx context.Context, c Config) error {
 	parent, err := waitingParent()
 	if err != nil {

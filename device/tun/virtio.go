@@ -15,7 +15,7 @@ const virtioSize = 10
 // The header length in it is only a hint, and wrong for packets that the kernel
 // forwards.
 type virtio struct {
-	partial       bool // the checksum is to be completed
+	partial       bool // the checksum must be completed
 	gso           uint8
 	header        int
 	segment       int

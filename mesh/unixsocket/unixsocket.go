@@ -41,9 +41,8 @@ const (
 )
 
 // Listen opens a unix socket at path, with mode 0600, and makes its directory if
-// there is none. It fails with [ErrInUse] or [ErrNotSocket], or with what the
-// kernel says. No error names the path: the caller does, since it knows what the
-// socket is for.
+// there is none. It fails with [ErrInUse], [ErrNotSocket] or an error of the kernel.
+// No error contains the path: the caller adds it, with the purpose of the socket.
 func Listen(path string) (*net.UnixListener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), directoryMode); err != nil {
 		return nil, cause(err)
