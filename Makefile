@@ -88,9 +88,24 @@ cross: ## builds for every supported architecture
 		echo linux/$$a; GOOS=linux GOARCH=$$a GOARM=7 GOMIPS=softfloat \
 		$(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' $(GCFLAGS) -o bin/wirespan-linux-$$a ./cmd/wirespan || exit 1; done
 
+# The tools are pinned in a module of their own, so that their requirements never reach a
+# user's build. The first call builds them, which takes minutes; then Go's cache has them.
+GOTOOL := $(GO) tool -modfile=$(CURDIR)/testdata/tools/go.mod
+
+# Code that the program cannot reach is dead, even where a test calls it: the test alone
+# would keep it. So the first deadcode runs without -test. It sees only the packages that
+# the program imports. The second, with -test, finds what neither the program nor a test
+# calls in all the others, and in the tests themselves.
+# KEPT is the exception: Token.Format hides a join token from code that would print it.
+KEPT := unreachable func: Token.Format$$
+
 .PHONY: lint
-lint: ## golangci-lint, if it is installed
-	golangci-lint run
+lint: ## golangci-lint, tidiness of the go.mod files, dead code
+	$(GOTOOL) golangci-lint run
+	cd testdata/interop && $(GOTOOL) golangci-lint run --config $(CURDIR)/.golangci.yml
+	@for m in . testdata/interop testdata/tools; do (cd $$m && $(GO) mod tidy -diff) || exit 1; done
+	@dead=$$($(GOTOOL) deadcode -tags $(TAGS) ./cmd/wirespan && $(GOTOOL) deadcode -test -tags $(TAGS) ./...) || exit 1; \
+	! echo "$$dead" | grep -v -e '^$$' -e '$(KEPT)' >&2
 
 .PHONY: clean
 clean:
