@@ -42,14 +42,14 @@ func (p *page) bars(figures []Figure) {
 	height := rowHeight*float64(len(figures)) + 18
 	p.put("<figure>\n<figcaption>%s <span>%s</span></figcaption>\n", m.Title, m.direction(scale))
 	p.put("<svg viewBox=\"0 0 %.0f %.0f\" role=\"img\" aria-label=\"%s\">\n", chartWidth, height, describe(figures, scale))
-	for _, t := range ticks(end * scale.Factor) {
-		x := barX(t/scale.Factor, end)
+	for _, t := range ticks(end * scale.factor) {
+		x := barX(t/scale.factor, end)
 		p.put("<line class=\"grid\" x1=\"%.1f\" x2=\"%.1f\" y1=\"0\" y2=\"%.1f\"/>", x, x, height-16)
 		p.put("<text class=\"dim\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%s</text>\n", x, height-3, tickLabel(t))
 	}
 	for i, f := range figures {
 		p.bar(f, end, rowHeight*float64(i))
-		p.put("<text x=\"%.1f\" y=\"%.1f\">%s</text></g>\n", barsRight+8, rowHeight*float64(i)+16, scale.Format(f.Median)+" "+scale.Unit)
+		p.put("<text x=\"%.1f\" y=\"%.1f\">%s</text></g>\n", barsRight+8, rowHeight*float64(i)+16, scale.format(f.Median)+" "+scale.unit)
 	}
 	p.put("</svg>\n</figure>\n")
 }
@@ -132,21 +132,21 @@ func tickLabel(v float64) string {
 }
 
 // direction is the unit and which way is better.
-func (m Metric) direction(scale Scale) string {
+func (m Metric) direction(scale displayScale) string {
 	switch m.Better {
 	case 1:
-		return join(scale.Unit, "higher is better")
+		return join(scale.unit, "higher is better")
 	case -1:
-		return join(scale.Unit, "lower is better")
+		return join(scale.unit, "lower is better")
 	}
-	return scale.Unit
+	return scale.unit
 }
 
 // describe is a panel in words, for those who do not see it.
-func describe(figures []Figure, scale Scale) string {
+func describe(figures []Figure, scale displayScale) string {
 	parts := make([]string, len(figures))
 	for i, f := range figures {
-		parts[i] = f.Subject + " " + scale.Format(f.Median) + " " + scale.Unit
+		parts[i] = f.Subject + " " + scale.format(f.Median) + " " + scale.unit
 	}
 	return figures[0].Metric.Title + ": " + strings.Join(parts, ", ")
 }
@@ -154,7 +154,7 @@ func describe(figures []Figure, scale Scale) string {
 // summary is a figure in one line.
 func (f Figure) summary() string {
 	scale := scaleOf([]Figure{f})
-	s := fmt.Sprintf("%s %s [%s–%s] in %s", scale.Format(f.Median), scale.Unit, scale.Format(f.Min), scale.Format(f.Max), count(len(f.Values), "run"))
+	s := fmt.Sprintf("%s %s [%s–%s] in %s", scale.format(f.Median), scale.unit, scale.format(f.Min), scale.format(f.Max), count(len(f.Values), "run"))
 	if f.Ratio != nil {
 		s += ", " + f.Ratio.String() + " [" + f.Ratio.Interval() + "]"
 	}

@@ -56,10 +56,10 @@ func Compare(a, b *Report, failBelow float64) Comparison {
 		c.Notes = append(c.Notes, "the base subjects differ: only plain ratios are shown, and the machine's own drift is in them")
 	}
 	after := map[cell]Figure{}
-	for _, f := range b.Figures() {
+	for _, f := range b.figures() {
 		after[cell{f.Subject, f.Metric.ID}] = f
 	}
-	for _, before := range a.Figures() {
+	for _, before := range a.figures() {
 		now, ok := after[cell{before.Subject, before.Metric.ID}]
 		if !ok {
 			c.Missing = append(c.Missing, clean(before.Subject+": "+before.Metric.ID+b.reason(before.Subject)))
@@ -105,7 +105,7 @@ func (c Comparison) WriteTable(w io.Writer) error {
 		if m.ID != last {
 			title, last = m.Group+": "+m.heading(), m.ID
 		}
-		row := []string{title, clean(ch.After.Subject), scale.Format(ch.Before.Median), scale.Format(ch.After.Median), scale.Unit}
+		row := []string{title, clean(ch.After.Subject), scale.format(ch.Before.Median), scale.format(ch.After.Median), scale.unit}
 		row = append(row, estimateCells(ch.Ratio)...)
 		row = append(row, estimateCells(ch.Relative)...)
 		word := ""

@@ -3,7 +3,7 @@
 // A [Report] holds every run of every subject, unreduced; [Metrics] says what
 // the values are. From it come the figures ([Report.Figures]: median, extremes,
 // ratio to a base subject with a 95 % interval), the warnings of a noisy machine
-// ([Report.Warnings]), the text table ([Report.WriteTable]), the page
+// ([Report.warnings]), the text table ([Report.WriteTable]), the page
 // ([WriteHTML]) and the difference between two reports ([Compare]). The JSON
 // form ([Encode], [Decode]) is documented in docs/benchmarks.md.
 //

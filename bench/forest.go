@@ -104,8 +104,8 @@ func forestX(log, reach float64) float64 {
 // short names the metric outside of its group.
 func (m Metric) short() string {
 	prefix := map[string]string{
-		GroupTCP: "TCP ", GroupUDP: "UDP ", GroupPPS: "UDP ", GroupLatency: "RTT ", GroupCPU: "CPU ",
-		GroupMemory: "RSS ", GroupSeal: "seal ", GroupOpen: "open ",
+		groupTCP: "TCP ", groupUDP: "UDP ", groupPPS: "UDP ", groupLatency: "RTT ", groupCPU: "CPU ",
+		groupMemory: "RSS ", groupSeal: "seal ", groupOpen: "open ",
 	}[m.Group]
 	title := m.Title
 	switch m.ID {

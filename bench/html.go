@@ -11,9 +11,9 @@ import (
 // nothing to load (its content security policy forbids both), charts as inline
 // SVG, light and dark by the reader's preference.
 func WriteHTML(w io.Writer, r *Report) error {
-	p := &page{report: r, figures: r.Figures()}
+	p := &page{report: r, figures: r.figures()}
 	p.head()
-	p.list("warnings", "Warnings", r.Warnings())
+	p.list("warnings", "Warnings", r.warnings())
 	p.list("problems", "Did not run, or not to the end", r.problems())
 	p.ratioCharts()
 	p.barCharts()
@@ -95,7 +95,7 @@ func (p *page) details() {
 	p.put("</tbody>\n</table></div>\n</section>\n")
 }
 
-func (p *page) detail(f Figure, scale Scale, first bool) {
+func (p *page) detail(f Figure, scale displayScale, first bool) {
 	if first {
 		p.put(`<tr class="first"><th scope="row">%s: %s</th>`, f.Metric.Group, f.Metric.heading())
 	} else {
@@ -103,7 +103,7 @@ func (p *page) detail(f Figure, scale Scale, first bool) {
 	}
 	runs := make([]string, len(f.Values))
 	for i, v := range f.Values {
-		runs[i] = scale.Format(v)
+		runs[i] = scale.format(v)
 	}
 	ratio, interval := "", ""
 	switch {
@@ -113,5 +113,5 @@ func (p *page) detail(f Figure, scale Scale, first bool) {
 		ratio, interval = f.Ratio.String(), f.Ratio.Interval()
 	}
 	p.put(`<td>%s</td><td class="n">%s %s</td><td class="n">%s–%s</td><td class="n">%s</td><td class="n">%s</td><td class="n">%s</td><td>%s</td></tr>`+"\n",
-		f.Subject, scale.Format(f.Median), scale.Unit, scale.Format(f.Min), scale.Format(f.Max), strings.Join(runs, "  "), ratio, interval, f.verdict())
+		f.Subject, scale.format(f.Median), scale.unit, scale.format(f.Min), scale.format(f.Max), strings.Join(runs, "  "), ratio, interval, f.verdict())
 }

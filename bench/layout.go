@@ -18,14 +18,14 @@ func sameMetric(a, b Figure) bool { return a.Metric.ID == b.Metric.ID }
 
 // scaleOf suits the middle one of the medians that are not zero,
 // so that one fast subject does not make the others read as fractions.
-func scaleOf(figures []Figure) Scale {
+func scaleOf(figures []Figure) displayScale {
 	medians := make([]float64, 0, len(figures))
 	for _, f := range figures {
 		if f.Median > 0 {
 			medians = append(medians, f.Median)
 		}
 	}
-	return ScaleFor(figures[0].Metric, Median(medians))
+	return chooseScale(figures[0].Metric, median(medians))
 }
 
 // measured are the subjects that have figures, in the report's order.

@@ -14,8 +14,8 @@ type CPUTimes struct {
 	Total uint64
 }
 
-// ParseCPUTimes reads the first line of /proc/stat (proc_stat(5)).
-func ParseCPUTimes(stat string) (CPUTimes, error) {
+// parseCPUTimes reads the first line of /proc/stat (proc_stat(5)).
+func parseCPUTimes(stat string) (CPUTimes, error) {
 	line, _, _ := strings.Cut(stat, "\n")
 	field := strings.Fields(line)
 	if len(field) < 9 || field[0] != "cpu" {
@@ -57,9 +57,9 @@ func share(now, earlier, total uint64) float64 {
 	return min(1, float64(now-earlier)/float64(total))
 }
 
-// ParseCPUInfo reads /proc/cpuinfo: the model of the first processor, and
+// parseCPUInfo reads /proc/cpuinfo: the model of the first processor, and
 // whether it says that it runs under a hypervisor.
-func ParseCPUInfo(info string) (model string, hypervisor bool) {
+func parseCPUInfo(info string) (model string, hypervisor bool) {
 	rank := 0
 	for _, line := range strings.Split(info, "\n") {
 		key, value, _ := strings.Cut(line, ":")
@@ -97,9 +97,9 @@ var virtualProducts = []string{
 	"Firecracker", "Parallels", "BHYVE", "Virtual Machine", "DigitalOcean", "Hetzner",
 }
 
-// Virtualization names the virtual machine, from DMI's vendor and product and
+// virtualization names the virtual machine, from DMI's vendor and product and
 // the processor's hypervisor flag; empty on bare metal.
-func Virtualization(vendor, product string, hypervisor bool) string {
+func virtualization(vendor, product string, hypervisor bool) string {
 	name := strings.TrimSpace(vendor + " " + product)
 	if strings.HasSuffix(product, ".metal") { // Amazon's bare metal has the vendor of its virtual machines
 		return ""

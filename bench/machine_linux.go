@@ -10,7 +10,7 @@ import (
 // ReadMachine reads what is known of this machine. What cannot be read stays
 // empty. Offloads, Version and CryptoPath are the caller's to fill in.
 func ReadMachine() Machine {
-	model, hypervisor := ParseCPUInfo(readFact("/proc/cpuinfo"))
+	model, hypervisor := parseCPUInfo(readFact("/proc/cpuinfo"))
 	m := Machine{
 		CPUModel:      model,
 		Cores:         runtime.NumCPU(),
@@ -20,7 +20,7 @@ func ReadMachine() Machine {
 		Governor:      readFact("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
 		TCPCongestion: readFact("/proc/sys/net/ipv4/tcp_congestion_control"),
 	}
-	m.Virtual = Virtualization(readFact("/sys/class/dmi/id/sys_vendor"), readFact("/sys/class/dmi/id/product_name"), hypervisor)
+	m.Virtual = virtualization(readFact("/sys/class/dmi/id/sys_vendor"), readFact("/sys/class/dmi/id/product_name"), hypervisor)
 	return m
 }
 
@@ -30,7 +30,7 @@ func ReadCPU() (CPUTimes, error) {
 	if err != nil {
 		return CPUTimes{}, fmt.Errorf("reading processor time: %w", err)
 	}
-	return ParseCPUTimes(string(data))
+	return parseCPUTimes(string(data))
 }
 
 func readFact(path string) string {

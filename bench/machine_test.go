@@ -3,11 +3,11 @@ package bench
 import "testing"
 
 func TestParseCPUTimes(t *testing.T) {
-	before, err := ParseCPUTimes("cpu  100 5 50 800 20 3 2 10 40 0\ncpu0 1 2 3 4 5 6 7 8 9 0\n")
+	before, err := parseCPUTimes("cpu  100 5 50 800 20 3 2 10 40 0\ncpu0 1 2 3 4 5 6 7 8 9 0\n")
 	if err != nil || before != (CPUTimes{Busy: 160, Steal: 10, Total: 990}) {
 		t.Fatalf("%+v, %v", before, err)
 	}
-	after, err := ParseCPUTimes("cpu  120 5 60 850 20 3 2 30 40 0")
+	after, err := parseCPUTimes("cpu  120 5 60 850 20 3 2 30 40 0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -18,7 +18,7 @@ func TestParseCPUTimes(t *testing.T) {
 		t.Errorf("backwards: busy %v, steal %v", busy, steal)
 	}
 	for _, bad := range []string{"", "cpu 1 2 3", "cpu0 1 2 3 4 5 6 7 8", "cpu 1 2 3 4 5 6 7 x", "intr 1 2 3 4 5 6 7 8 9"} {
-		if _, err := ParseCPUTimes(bad); err == nil {
+		if _, err := parseCPUTimes(bad); err == nil {
 			t.Errorf("%q was read", bad)
 		}
 	}
@@ -36,7 +36,7 @@ func TestParseCPUInfo(t *testing.T) {
 		{"riscv", "processor\t: 0\nuarch\t: sifive,u74-mc\n", "sifive,u74-mc", false},
 		{"nothing", "", "", false},
 	} {
-		if model, hypervisor := ParseCPUInfo(c.info); model != c.model || hypervisor != c.hypervisor {
+		if model, hypervisor := parseCPUInfo(c.info); model != c.model || hypervisor != c.hypervisor {
 			t.Errorf("%s: %q, %v", c.name, model, hypervisor)
 		}
 	}
@@ -56,7 +56,7 @@ func TestVirtualization(t *testing.T) {
 		{"", "", false, ""},
 		{"Acme", "Cloud", true, "Acme Cloud"},
 	} {
-		if got := Virtualization(c.vendor, c.product, c.hypervisor); got != c.want {
+		if got := virtualization(c.vendor, c.product, c.hypervisor); got != c.want {
 			t.Errorf("%s %s: %q, want %q", c.vendor, c.product, got, c.want)
 		}
 	}

@@ -8,32 +8,32 @@ import (
 
 // Base units of values.
 const (
-	UnitBits    = "bit/s"
-	UnitPackets = "packet/s"
-	UnitBytes   = "B"
-	UnitRate    = "B/s"
-	UnitSeconds = "s"
-	UnitCost    = "s/GB" // CPU seconds per 10⁹ bytes carried
-	UnitCount   = "count"
+	unitBits    = "bit/s"
+	unitPackets = "packet/s"
+	unitBytes   = "B"
+	unitRate    = "B/s"
+	unitSeconds = "s"
+	unitCost    = "s/GB" // CPU seconds per 10⁹ bytes carried
+	unitCount   = "count"
 )
 
 // Groups of metrics, in the order they are shown.
 const (
-	GroupTCP     = "TCP goodput"
-	GroupUDP     = "UDP"
-	GroupPPS     = "Packet rate"
-	GroupLatency = "Latency"
-	GroupConnect = "Connecting"
-	GroupCPU     = "CPU cost"
-	GroupMemory  = "Memory"
-	GroupLink    = "Link"
-	GroupSeal    = "AEAD seal"
-	GroupOpen    = "AEAD open"
-	GroupOther   = "Other"
+	groupTCP     = "TCP goodput"
+	groupUDP     = "UDP"
+	groupPPS     = "Packet rate"
+	groupLatency = "Latency"
+	groupConnect = "Connecting"
+	groupCPU     = "CPU cost"
+	groupMemory  = "Memory"
+	groupLink    = "Link"
+	groupSeal    = "AEAD seal"
+	groupOpen    = "AEAD open"
+	groupOther   = "Other"
 )
 
 var groupOrder = []string{
-	GroupTCP, GroupUDP, GroupPPS, GroupLatency, GroupConnect, GroupCPU, GroupMemory, GroupLink, GroupSeal, GroupOpen, GroupOther,
+	groupTCP, groupUDP, groupPPS, groupLatency, groupConnect, groupCPU, groupMemory, groupLink, groupSeal, groupOpen, groupOther,
 }
 
 // Metric says what a value is.
@@ -47,39 +47,24 @@ type Metric struct {
 
 // fixedMetrics are those whose id has no parameter, in the order they are shown.
 var fixedMetrics = []Metric{
-	{"paced.goodput", "up, 1 stream paced to 1 Gb/s", UnitBits, 0, GroupTCP},
-	{"udp.max", "highest rate with loss under 0.5 %", UnitBits, 1, GroupUDP},
-	{"rtt.idle.p50", "idle, p50", UnitSeconds, -1, GroupLatency},
-	{"rtt.idle.p99", "idle, p99", UnitSeconds, -1, GroupLatency},
-	{"rtt.idle.p999", "idle, p99.9", UnitSeconds, -1, GroupLatency},
-	{"rtt.load.p50", "under load, p50", UnitSeconds, -1, GroupLatency},
-	{"rtt.load.p99", "under load, p99", UnitSeconds, -1, GroupLatency},
-	{"rtt.load.p999", "under load, p99.9", UnitSeconds, -1, GroupLatency},
-	{"connect.handshake", "first handshake", UnitSeconds, -1, GroupConnect},
-	{"connect.tcp", "TCP connect", UnitSeconds, -1, GroupConnect},
-	{"cpu.client.user", "sender, user", UnitCost, -1, GroupCPU},
-	{"cpu.client.system", "sender, system", UnitCost, -1, GroupCPU},
-	{"cpu.server.user", "receiver, user", UnitCost, -1, GroupCPU},
-	{"cpu.server.system", "receiver, system", UnitCost, -1, GroupCPU},
-	{"rss.client", "sender, peak resident", UnitBytes, -1, GroupMemory},
-	{"rss.server", "receiver, peak resident", UnitBytes, -1, GroupMemory},
-	{"tcp.retransmits", "TCP retransmits", UnitCount, -1, GroupLink},
-	{"mtu", "MTU", UnitBytes, 0, GroupLink},
-}
-
-// Metrics lists the metrics of the standard options, in the order they are
-// shown. Other stream counts and payload sizes give ids of the same form.
-func Metrics() []Metric {
-	ids := []string{"udp.pps.64", "udp.pps.512", "udp.pps.mtu"}
-	for _, direction := range []string{"up", "down", "both"} {
-		for _, n := range []string{"1", "4", "32"} {
-			ids = append(ids, "tcp."+direction+"."+n)
-		}
-	}
-	for _, m := range fixedMetrics {
-		ids = append(ids, m.ID)
-	}
-	return orderedMetrics(ids)
+	{"paced.goodput", "up, 1 stream paced to 1 Gb/s", unitBits, 0, groupTCP},
+	{"udp.max", "highest rate with loss under 0.5 %", unitBits, 1, groupUDP},
+	{"rtt.idle.p50", "idle, p50", unitSeconds, -1, groupLatency},
+	{"rtt.idle.p99", "idle, p99", unitSeconds, -1, groupLatency},
+	{"rtt.idle.p999", "idle, p99.9", unitSeconds, -1, groupLatency},
+	{"rtt.load.p50", "under load, p50", unitSeconds, -1, groupLatency},
+	{"rtt.load.p99", "under load, p99", unitSeconds, -1, groupLatency},
+	{"rtt.load.p999", "under load, p99.9", unitSeconds, -1, groupLatency},
+	{"connect.handshake", "first handshake", unitSeconds, -1, groupConnect},
+	{"connect.tcp", "TCP connect", unitSeconds, -1, groupConnect},
+	{"cpu.client.user", "sender, user", unitCost, -1, groupCPU},
+	{"cpu.client.system", "sender, system", unitCost, -1, groupCPU},
+	{"cpu.server.user", "receiver, user", unitCost, -1, groupCPU},
+	{"cpu.server.system", "receiver, system", unitCost, -1, groupCPU},
+	{"rss.client", "sender, peak resident", unitBytes, -1, groupMemory},
+	{"rss.server", "receiver, peak resident", unitBytes, -1, groupMemory},
+	{"tcp.retransmits", "TCP retransmits", unitCount, -1, groupLink},
+	{"mtu", "MTU", unitBytes, 0, groupLink},
 }
 
 // MetricByID describes an id; ok is false if it is of no known form, and then
@@ -95,22 +80,22 @@ func MetricByID(id string) (m Metric, ok bool) {
 		n := part[2]
 		switch part[0] + "." + part[1] {
 		case "tcp.up":
-			return Metric{id, "up, " + streams(n), UnitBits, 1, GroupTCP}, true
+			return Metric{id, "up, " + streams(n), unitBits, 1, groupTCP}, true
 		case "tcp.down":
-			return Metric{id, "down, " + streams(n), UnitBits, 1, GroupTCP}, true
+			return Metric{id, "down, " + streams(n), unitBits, 1, groupTCP}, true
 		case "tcp.both":
-			return Metric{id, "both ways, " + streams(n), UnitBits, 1, GroupTCP}, true
+			return Metric{id, "both ways, " + streams(n), unitBits, 1, groupTCP}, true
 		case "udp.pps":
-			return Metric{id, n + " B payload", UnitPackets, 1, GroupPPS}, true
+			return Metric{id, n + " B payload", unitPackets, 1, groupPPS}, true
 		}
 	}
 	if id == "udp.pps.mtu" {
-		return Metric{id, "MTU-size payload", UnitPackets, 1, GroupPPS}, true
+		return Metric{id, "MTU-size payload", unitPackets, 1, groupPPS}, true
 	}
 	if m, ok := cryptoMetric(id, part); ok {
 		return m, true
 	}
-	return Metric{ID: id, Title: id, Unit: UnitCount, Group: GroupOther}, false
+	return Metric{ID: id, Title: id, Unit: unitCount, Group: groupOther}, false
 }
 
 // cryptoMetric knows crypto.{seal,open}.SIZE.{one,all}.
@@ -118,12 +103,12 @@ func cryptoMetric(id string, part []string) (Metric, bool) {
 	if len(part) != 4 || part[0] != "crypto" || number(part[2]) == 0 {
 		return Metric{}, false
 	}
-	group := map[string]string{"seal": GroupSeal, "open": GroupOpen}[part[1]]
+	group := map[string]string{"seal": groupSeal, "open": groupOpen}[part[1]]
 	cores := map[string]string{"one": "one core", "all": "all cores"}[part[3]]
 	if group == "" || cores == "" {
 		return Metric{}, false
 	}
-	return Metric{id, part[2] + " B, " + cores, UnitRate, 1, group}, true
+	return Metric{id, part[2] + " B, " + cores, unitRate, 1, group}, true
 }
 
 func streams(n string) string {

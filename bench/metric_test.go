@@ -2,10 +2,24 @@ package bench
 
 import "testing"
 
+// standardMetrics lists the ids that the standard options give.
+func standardMetrics() []string {
+	ids := []string{"udp.pps.64", "udp.pps.512", "udp.pps.mtu"}
+	for _, direction := range []string{"up", "down", "both"} {
+		for _, n := range []string{"1", "4", "32"} {
+			ids = append(ids, "tcp."+direction+"."+n)
+		}
+	}
+	for _, m := range fixedMetrics {
+		ids = append(ids, m.ID)
+	}
+	return ids
+}
+
 func TestMetrics(t *testing.T) {
 	seen := map[string]bool{}
 	last := -1
-	for _, m := range Metrics() {
+	for _, m := range orderedMetrics(standardMetrics()) {
 		if seen[m.ID] {
 			t.Errorf("%s is there twice", m.ID)
 		}
@@ -62,16 +76,16 @@ func TestScale(t *testing.T) {
 		value       float64
 		text, units string
 	}{
-		{UnitBits, 2.434e9, "2.43", "Gb/s"}, {UnitBits, 512.3e6, "512", "Mb/s"}, {UnitBits, 900, "0.900", "kb/s"},
-		{UnitPackets, 180_400, "180", "kpps"}, {UnitPackets, 1.25e6, "1.25", "Mpps"},
-		{UnitBytes, 1420, "1420", "B"}, {UnitBytes, 65520, "65520", "B"}, {UnitBytes, 42e6, "42.0", "MB"}, {UnitBytes, 1.2e9, "1.20", "GB"},
-		{UnitSeconds, 0.00004, "40.0", "µs"}, {UnitSeconds, 0.0084, "8.40", "ms"}, {UnitSeconds, 5, "5.00", "s"},
-		{UnitCost, 2, "2.00", "s/GB"}, {UnitCost, 0.0123, "0.0123", "s/GB"}, {UnitCount, 12, "12", ""}, {UnitCount, 12345678, "12345678", ""}, {UnitCount, 0.5, "0.500", ""},
-		{UnitRate, 1.77e9, "1.77", "GB/s"}, {UnitBits, 0, "0", "kb/s"}, {UnitBits, 1e18, "1000000000", "Gb/s"}, {UnitSeconds, 1e-12, "0.000001", "µs"},
+		{unitBits, 2.434e9, "2.43", "Gb/s"}, {unitBits, 512.3e6, "512", "Mb/s"}, {unitBits, 900, "0.900", "kb/s"},
+		{unitPackets, 180_400, "180", "kpps"}, {unitPackets, 1.25e6, "1.25", "Mpps"},
+		{unitBytes, 1420, "1420", "B"}, {unitBytes, 65520, "65520", "B"}, {unitBytes, 42e6, "42.0", "MB"}, {unitBytes, 1.2e9, "1.20", "GB"},
+		{unitSeconds, 0.00004, "40.0", "µs"}, {unitSeconds, 0.0084, "8.40", "ms"}, {unitSeconds, 5, "5.00", "s"},
+		{unitCost, 2, "2.00", "s/GB"}, {unitCost, 0.0123, "0.0123", "s/GB"}, {unitCount, 12, "12", ""}, {unitCount, 12345678, "12345678", ""}, {unitCount, 0.5, "0.500", ""},
+		{unitRate, 1.77e9, "1.77", "GB/s"}, {unitBits, 0, "0", "kb/s"}, {unitBits, 1e18, "1000000000", "Gb/s"}, {unitSeconds, 1e-12, "0.000001", "µs"},
 	} {
-		s := ScaleFor(Metric{Unit: c.unit}, c.value)
-		if got := s.Format(c.value); got != c.text || s.Unit != c.units {
-			t.Errorf("%v %s is shown as %s %s, want %s %s", c.value, c.unit, got, s.Unit, c.text, c.units)
+		s := chooseScale(Metric{Unit: c.unit}, c.value)
+		if got := s.format(c.value); got != c.text || s.unit != c.units {
+			t.Errorf("%v %s is shown as %s %s, want %s %s", c.value, c.unit, got, s.unit, c.text, c.units)
 		}
 	}
 	for v, want := range map[float64]string{1.4: "1.40×", 0.066: "0.0660×", 12.71: "12.7×", 1e6: ">999×", 1e-9: "<0.001×", 999: "999×"} {

@@ -8,19 +8,19 @@ import (
 
 // Past these a figure is not to be trusted without a second look.
 const (
-	BusyLimit   = 0.10 // of all cores, before a run
-	StealLimit  = 0.02
-	SpreadLimit = 1.3 // largest value by smallest
+	busyLimit   = 0.10 // of all cores, before a run
+	stealLimit  = 0.02
+	spreadLimit = 1.3 // largest value by smallest
 )
 
-// Warnings says what makes the figures uncertain: one sentence each.
-func (r *Report) Warnings() []string {
+// warnings says what makes the figures uncertain: one sentence each.
+func (r *Report) warnings() []string {
 	var out []string
-	busy := r.noisy(BusyLimit, func(run Run) float64 { return run.Busy })
+	busy := r.noisy(busyLimit, func(run Run) float64 { return run.Busy })
 	if busy != "" {
 		out = append(out, "The machine was busy before "+busy+": something else ran beside the benchmark.")
 	}
-	steal := r.noisy(StealLimit, func(run Run) float64 { return run.Steal })
+	steal := r.noisy(stealLimit, func(run Run) float64 { return run.Steal })
 	if steal != "" {
 		out = append(out, "The hypervisor took processor time (steal) around "+steal+".")
 	}
@@ -29,7 +29,7 @@ func (r *Report) Warnings() []string {
 	default:
 		out = append(out, fmt.Sprintf("The CPU governor is %s: clock rates may change during a run.", clean(g)))
 	}
-	figures := r.Figures()
+	figures := r.figures()
 	for _, s := range r.Subjects {
 		if w := spread(s.Name, figures); w != "" {
 			out = append(out, w)
@@ -61,11 +61,11 @@ func spread(subject string, figures []Figure) string {
 	total := 0
 	var wide []Figure
 	for _, f := range figures {
-		if f.Subject != subject || len(f.Values) < 2 || f.Metric.Unit == UnitCount || f.Min <= 0 {
+		if f.Subject != subject || len(f.Values) < 2 || f.Metric.Unit == unitCount || f.Min <= 0 {
 			continue
 		}
 		total++
-		if f.Max/f.Min > SpreadLimit {
+		if f.Max/f.Min > spreadLimit {
 			wide = append(wide, f)
 		}
 	}
@@ -78,7 +78,7 @@ func spread(subject string, figures []Figure) string {
 		worst = append(worst, clean(f.Metric.ID)+" "+significant(f.Max/f.Min)+"×")
 	}
 	return fmt.Sprintf("%s: %d of %s spread by more than %.1f× between repetitions (widest: %s).",
-		clean(subject), len(wide), count(total, "figure"), SpreadLimit, strings.Join(worst, ", "))
+		clean(subject), len(wide), count(total, "figure"), spreadLimit, strings.Join(worst, ", "))
 }
 
 func count(n int, noun string) string {

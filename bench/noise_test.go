@@ -17,7 +17,7 @@ func TestWarnings(t *testing.T) {
 		want   string // of the only warning
 	}{
 		{"quiet", func(*Report) {}, ""},
-		{"at the limits", func(r *Report) { r.Runs[0].Busy, r.Runs[0].Steal = BusyLimit, StealLimit }, ""},
+		{"at the limits", func(r *Report) { r.Runs[0].Busy, r.Runs[0].Steal = busyLimit, stealLimit }, ""},
 		{"busy", func(r *Report) { r.Runs[0].Busy, r.Runs[1].Busy = 0.2, 0.3 }, "busy before 2 of 6 runs (up to 30 %"},
 		{"stolen", func(r *Report) { r.Runs[5].Steal = 0.05 }, "steal) around 1 of 6 runs (up to 5 %"},
 		{"governor", func(r *Report) { r.Machine.Governor = "powersave" }, "governor is powersave"},
@@ -27,7 +27,7 @@ func TestWarnings(t *testing.T) {
 	} {
 		r := quiet()
 		c.change(r)
-		got := r.Warnings()
+		got := r.warnings()
 		if c.want == "" && len(got) == 0 {
 			continue
 		}

@@ -10,7 +10,7 @@ import (
 
 // Limits on a report that is read.
 const (
-	MaxReportSize = 16 << 20 // bytes
+	maxReportSize = 16 << 20 // bytes
 	maxSubjects   = 64
 	maxRuns       = 100_000
 	maxValues     = 1000 // per run
@@ -41,12 +41,12 @@ func Encode(w io.Writer, r *Report) error {
 // Decode reads what Encode wrote. The name, of a file, is for errors. Fields it
 // does not know are ignored: they may come within a version.
 func Decode(in io.Reader, name string) (*Report, error) {
-	data, err := io.ReadAll(io.LimitReader(in, MaxReportSize+1))
+	data, err := io.ReadAll(io.LimitReader(in, maxReportSize+1))
 	if err != nil {
 		return nil, fmt.Errorf("report %s: %w", name, err)
 	}
-	if len(data) > MaxReportSize {
-		return nil, fmt.Errorf("report %s: larger than %d MiB", name, MaxReportSize>>20)
+	if len(data) > maxReportSize {
+		return nil, fmt.Errorf("report %s: larger than %d MiB", name, maxReportSize>>20)
 	}
 	var head struct {
 		Schema string `json:"schema"`

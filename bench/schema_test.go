@@ -61,7 +61,7 @@ func TestDecodeErrors(t *testing.T) {
 		"tiny value":      {report(`"subjects":[{"name":"a"}],"runs":[{"subject":"a","values":{"mtu":1e-300}}]`), "out of range"},
 		"negative load":   {report(`"subjects":[{"name":"a"}],"runs":[{"subject":"a","busy":-1}]`), "background load"},
 		"long id":         {report(`"subjects":[{"name":"a"}],"runs":[{"subject":"a","values":{"` + strings.Repeat("x", 65) + `":1}}]`), "metric id"},
-		"too large":       {report(`"notes":["` + strings.Repeat("x", MaxReportSize) + `"]`), "larger than 16 MiB"},
+		"too large":       {report(`"notes":["` + strings.Repeat("x", maxReportSize) + `"]`), "larger than 16 MiB"},
 	} {
 		_, err := Decode(strings.NewReader(c.in), "a.json")
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "report a.json: ") {

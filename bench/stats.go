@@ -52,10 +52,10 @@ func (e Estimate) Verdict(better int) int {
 	return 0
 }
 
-// Figures reduces the runs: by metric in the order they are shown, then by
+// figures reduces the runs: by metric in the order they are shown, then by
 // subject in the report's order. Ratios are taken within a repetition, since a
 // machine drifts between them by more than subjects differ.
-func (r *Report) Figures() []Figure {
+func (r *Report) figures() []Figure {
 	all, metrics := r.samples()
 	var out []Figure
 	for _, m := range metrics {
@@ -110,7 +110,7 @@ func figure(m Metric, subject string, samples []sample) Figure {
 		f.Min = min(f.Min, s.value)
 		f.Max = max(f.Max, s.value)
 	}
-	f.Median = Median(f.Values)
+	f.Median = median(f.Values)
 	return f
 }
 
@@ -136,8 +136,8 @@ func ratios(samples, base []sample) ([]float64, *Estimate) {
 	return out, estimate(logs)
 }
 
-// Median is the middle value, or the mean of the middle two; 0 of none.
-func Median(values []float64) float64 {
+// median is the middle value, or the mean of the middle two; 0 of none.
+func median(values []float64) float64 {
 	if len(values) == 0 {
 		return 0
 	}

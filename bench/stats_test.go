@@ -15,12 +15,12 @@ func TestMedian(t *testing.T) {
 	}{
 		{nil, 0}, {[]float64{3}, 3}, {[]float64{4, 2}, 3}, {[]float64{9, 1, 5}, 5}, {[]float64{1, 9, 3, 5}, 4},
 	} {
-		if got := Median(c.in); got != c.want {
+		if got := median(c.in); got != c.want {
 			t.Errorf("Median(%v) = %v, want %v", c.in, got, c.want)
 		}
 	}
 	in := []float64{3, 1, 2}
-	Median(in)
+	median(in)
 	if in[0] != 3 {
 		t.Error("the argument was sorted")
 	}
@@ -142,7 +142,7 @@ func TestPairing(t *testing.T) {
 		{"no base", nil, []float64{1, 2}, nil},
 	} {
 		var got []float64
-		for _, f := range pairs(map[string][]float64{"base": c.base, "x": c.x}, "tcp.up.1").Figures() {
+		for _, f := range pairs(map[string][]float64{"base": c.base, "x": c.x}, "tcp.up.1").figures() {
 			if f.Subject == "base" && f.Ratio != nil {
 				t.Errorf("%s: the base has a ratio to itself", c.name)
 			}

@@ -15,7 +15,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 	for _, fact := range r.facts() {
 		fmt.Fprintf(&b, "%-10s %s\n", fact[0], fact[1])
 	}
-	figures := r.Figures()
+	figures := r.figures()
 	if len(figures) == 0 {
 		b.WriteString("\nNothing was measured.\n")
 	} else {
@@ -23,7 +23,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 		r.writeSummary(&b, figures)
 	}
 	writeList(&b, "Did not run, or not to the end", r.problems())
-	writeList(&b, "Warnings", r.Warnings())
+	writeList(&b, "Warnings", r.warnings())
 	writeList(&b, "Notes", r.Notes)
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -160,7 +160,7 @@ func (r *Report) addMetric(g *grid, title string, figures []Figure) {
 		case f.Ratio != nil:
 			ratio, interval = f.Ratio.String(), f.Ratio.Interval()
 		}
-		g.add(title, clean(f.Subject), scale.Format(f.Median), scale.Unit, scale.Format(f.Min)+"–"+scale.Format(f.Max), ratio, interval, f.verdict())
+		g.add(title, clean(f.Subject), scale.format(f.Median), scale.unit, scale.format(f.Min)+"–"+scale.format(f.Max), ratio, interval, f.verdict())
 		title = ""
 	}
 }
@@ -184,12 +184,12 @@ func (r *Report) writeSummary(b *strings.Builder, figures []Figure) {
 			text := "–"
 			for _, f := range figures[:n] {
 				if f.Subject == s {
-					text = scale.Format(f.Median)
+					text = scale.format(f.Median)
 				}
 			}
 			row = append(row, text)
 		}
-		g.add(append(row, scale.Unit)...)
+		g.add(append(row, scale.unit)...)
 		figures = figures[n:]
 	}
 	g.write(b, "  ")

@@ -6,54 +6,54 @@ import (
 	"strings"
 )
 
-// Scale is how values of a metric are shown: multiplied and with a unit.
-type Scale struct {
-	Factor float64
-	Unit   string
+// displayScale is how values of a metric are shown: multiplied and with a unit.
+type displayScale struct {
+	factor float64
+	unit   string
 }
 
-// ScaleFor chooses the scale at which the largest of a row of values reads well.
-func ScaleFor(m Metric, largest float64) Scale {
+// chooseScale chooses the scale at which the largest of a row of values reads well.
+func chooseScale(m Metric, largest float64) displayScale {
 	switch m.Unit {
-	case UnitBits:
+	case unitBits:
 		return decimal(largest, "kb/s", "Mb/s", "Gb/s")
-	case UnitPackets:
+	case unitPackets:
 		return decimal(largest, "kpps", "Mpps", "Gpps")
-	case UnitRate:
+	case unitRate:
 		return decimal(largest, "kB/s", "MB/s", "GB/s")
-	case UnitBytes:
+	case unitBytes:
 		if largest < 1e5 { // an MTU
-			return Scale{1, "B"}
+			return displayScale{1, "B"}
 		}
 		return decimal(largest, "kB", "MB", "GB")
-	case UnitSeconds:
+	case unitSeconds:
 		switch {
 		case largest >= 1:
-			return Scale{1, "s"}
+			return displayScale{1, "s"}
 		case largest >= 1e-3:
-			return Scale{1e3, "ms"}
+			return displayScale{1e3, "ms"}
 		}
-		return Scale{1e6, "µs"}
-	case UnitCost:
-		return Scale{1, "s/GB"}
+		return displayScale{1e6, "µs"}
+	case unitCost:
+		return displayScale{1, "s/GB"}
 	}
-	return Scale{1, ""}
+	return displayScale{1, ""}
 }
 
-func decimal(largest float64, kilo, mega, giga string) Scale {
+func decimal(largest float64, kilo, mega, giga string) displayScale {
 	switch {
 	case largest >= 1e9:
-		return Scale{1e-9, giga}
+		return displayScale{1e-9, giga}
 	case largest >= 1e6:
-		return Scale{1e-6, mega}
+		return displayScale{1e-6, mega}
 	}
-	return Scale{1e-3, kilo}
+	return displayScale{1e-3, kilo}
 }
 
-// Format is the value in this scale, without the unit.
-func (s Scale) Format(v float64) string {
-	v *= s.Factor
-	if s.Factor == 1 && v == math.Trunc(v) && s.Unit != "s" && s.Unit != "s/GB" {
+// format is the value in this scale, without the unit.
+func (s displayScale) format(v float64) string {
+	v *= s.factor
+	if s.factor == 1 && v == math.Trunc(v) && s.unit != "s" && s.unit != "s/GB" {
 		return strconv.FormatFloat(v, 'f', 0, 64)
 	}
 	return significant(v)

@@ -16,9 +16,9 @@ import (
 // cryptoSizes are packet sizes: the smallest, some between, and a full one.
 var cryptoSizes = []int{64, 512, 1424, 8192}
 
-// CryptoPath names the code that x/crypto's ChaCha20-Poly1305 uses on this
+// cryptoPath names the code that x/crypto's ChaCha20-Poly1305 uses on this
 // processor.
-func CryptoPath() string {
+func cryptoPath() string {
 	switch runtime.GOARCH {
 	case "amd64":
 		switch {
@@ -49,13 +49,13 @@ func Crypto(ctx context.Context, c Config, progress func(Progress)) (*bench.Repo
 	r := &bench.Report{
 		Schema: bench.Schema, Kind: bench.KindCrypto, Started: time.Now(), Command: c.Command,
 		Machine: bench.ReadMachine(), Options: o, Base: name,
-		Subjects: []bench.Subject{{Name: name, Version: moduleVersion("golang.org/x/crypto"), Description: "golang.org/x/crypto; code path " + CryptoPath()}},
+		Subjects: []bench.Subject{{Name: name, Version: moduleVersion("golang.org/x/crypto"), Description: "golang.org/x/crypto; code path " + cryptoPath()}},
 	}
-	r.Machine.Version, r.Machine.CryptoPath = c.Version, CryptoPath()
+	r.Machine.Version, r.Machine.CryptoPath = c.Version, cryptoPath()
 	for i := range o.Runs {
 		noise, busy, err := listen(ctx)
 		if err != nil {
-			return r, ErrInterrupted
+			return r, errInterrupted
 		}
 		run := bench.Run{Index: i, Subject: name, Started: time.Now(), Busy: busy, Values: make(map[string]float64)}
 		for k, size := range cryptoSizes {
@@ -63,7 +63,7 @@ func Crypto(ctx context.Context, c Config, progress func(Progress)) (*bench.Repo
 			left := time.Duration(steps-i*len(cryptoSizes)-k) * 4 * o.Duration
 			progress(Progress{Run: i + 1, Runs: o.Runs, Subject: name, What: fmt.Sprintf("%d B", size), Left: left})
 			if ctx.Err() != nil {
-				return r, ErrInterrupted
+				return r, errInterrupted
 			}
 			for cores, n := range map[string]int{"one": 1, "all": runtime.GOMAXPROCS(0)} {
 				seal, open := aead(size, n, o.Duration)

@@ -12,9 +12,9 @@ import (
 	"github.com/wirespan/wirespan/bench"
 )
 
-// ErrInterrupted says that a report is of what was measured until an
+// errInterrupted says that a report is of what was measured until an
 // interruption.
-var ErrInterrupted = errors.New("interrupted")
+var errInterrupted = errors.New("interrupted")
 
 // Local benchmarks subjects on this machine. progress is called with every
 // step. The report is there even with an error, as far as it got; it is nil
@@ -38,7 +38,7 @@ func Local(ctx context.Context, c Config, progress func(Progress)) (*bench.Repor
 		Machine: bench.ReadMachine(), Options: c.Options, Subjects: subjects,
 	}
 	report.Machine.Version = c.Version
-	report.Machine.CryptoPath = CryptoPath()
+	report.Machine.CryptoPath = cryptoPath()
 	collect := &collector{report: report}
 	err = drive(ctx, c, func(e event) {
 		collect.take(e)
@@ -47,7 +47,7 @@ func Local(ctx context.Context, c Config, progress func(Progress)) (*bench.Repor
 		}
 	})
 	if ctx.Err() != nil {
-		err = ErrInterrupted
+		err = errInterrupted
 	}
 	if err != nil {
 		collect.finish(err.Error())

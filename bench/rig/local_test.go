@@ -155,7 +155,7 @@ func TestInterrupted(t *testing.T) {
 			cancel()
 		}
 	})
-	if !errors.Is(err, ErrInterrupted) || r == nil {
+	if !errors.Is(err, errInterrupted) || r == nil {
 		t.Fatalf("error %v", err)
 	}
 	if n := len(r.Runs); n != 2 || r.Runs[0].Error != "" || r.Runs[1].Error == "" || r.Runs[1].Values["rtt.idle.p50"] == 0 {

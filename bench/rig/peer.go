@@ -36,7 +36,7 @@ func Peer(ctx context.Context, c Config, targets []Target, progress func(Progres
 			"Round trips are probes on TCP, one every millisecond; one that is lost comes late.",
 		},
 	}
-	r.Machine.Version, r.Machine.CryptoPath = c.Version, CryptoPath()
+	r.Machine.Version, r.Machine.CryptoPath = c.Version, cryptoPath()
 	collect := &collector{report: r}
 	p := &peerRun{cfg: &c, collect: collect, progress: progress}
 	for i := range targets {
@@ -61,7 +61,7 @@ func Peer(ctx context.Context, c Config, targets []Target, progress func(Progres
 				r.Subjects[i].Failed = err.Error()
 			}
 			if ctx.Err() != nil {
-				return r, ErrInterrupted
+				return r, errInterrupted
 			}
 		}
 	}
@@ -134,7 +134,7 @@ func (p *peerRun) round(ctx context.Context, t *Target, index int) (err error) {
 		p.clock.done += m.estimate(p.cfg.Options.Duration)
 	}
 	if ctx.Err() != nil {
-		at.Error = ErrInterrupted.Error()
+		at.Error = errInterrupted.Error()
 	}
 	p.collect.take(event{Ended: &runEnd{Error: at.Error, Steal: noise.steal()}})
 	at.What = ""

@@ -25,13 +25,13 @@ import (
 // Names of the files that Certificate keeps.
 const (
 	KeyFile         = "discovery.key"
-	CertificateFile = "discovery.crt"
+	certificateFile = "discovery.crt"
 )
 
-// Pin is what clients of a self-signed server check instead of a chain: the
+// pinOf is what clients of a self-signed server check instead of a chain: the
 // SHA-256 of the certificate's SubjectPublicKeyInfo. It belongs to the key, so
 // it survives a new certificate.
-func Pin(cert *x509.Certificate) [32]byte { return sha256.Sum256(cert.RawSubjectPublicKeyInfo) }
+func pinOf(cert *x509.Certificate) [32]byte { return sha256.Sum256(cert.RawSubjectPublicKeyInfo) }
 
 // Certificate loads the self-signed certificate in dir, or makes one. The key
 // decides: a certificate that is missing, damaged or of another key is made
@@ -46,7 +46,7 @@ func Certificate(dir string, now time.Time, log hclog.Logger) (tls.Certificate, 
 	if err != nil {
 		return tls.Certificate{}, [32]byte{}, fmt.Errorf("discovery certificate: %w", err)
 	}
-	return cert, Pin(cert.Leaf), nil
+	return cert, pinOf(cert.Leaf), nil
 }
 
 // MemoryCertificate makes a self-signed certificate that lives only in memory.
@@ -59,7 +59,7 @@ func MemoryCertificate(now time.Time) (tls.Certificate, [32]byte, error) {
 	if err != nil {
 		return tls.Certificate{}, [32]byte{}, fmt.Errorf("discovery certificate: %w", err)
 	}
-	return cert, Pin(cert.Leaf), nil
+	return cert, pinOf(cert.Leaf), nil
 }
 
 func loadCertificate(dir string, now time.Time, log hclog.Logger) (tls.Certificate, error) {
@@ -67,7 +67,7 @@ func loadCertificate(dir string, now time.Time, log hclog.Logger) (tls.Certifica
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	path := filepath.Join(dir, CertificateFile)
+	path := filepath.Join(dir, certificateFile)
 	old, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return tls.Certificate{}, err

@@ -21,7 +21,7 @@ func TestCertificateStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	key := filepath.Join(dir, KeyFile)
-	crt := filepath.Join(dir, CertificateFile)
+	crt := filepath.Join(dir, certificateFile)
 	for _, path := range []string{key, crt} {
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v, %v", path, info.Mode(), err)
@@ -39,7 +39,7 @@ func TestCertificateStays(t *testing.T) {
 	if _, _, err := Certificate(other, t0, nil); err != nil {
 		t.Fatal(err)
 	}
-	foreign, err := os.ReadFile(filepath.Join(other, CertificateFile))
+	foreign, err := os.ReadFile(filepath.Join(other, certificateFile))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestDamagedKeyIsNotOverwritten(t *testing.T) {
 		if b, err := os.ReadFile(path); err != nil || string(b) != string(tc.contents) {
 			t.Errorf("%s: key file changed to %q, %v", name, b, err)
 		}
-		if _, err := os.Stat(filepath.Join(dir, CertificateFile)); err == nil {
+		if _, err := os.Stat(filepath.Join(dir, certificateFile)); err == nil {
 			t.Errorf("%s: a certificate was written", name)
 		}
 	}
@@ -154,11 +154,11 @@ func TestReloadingCertificate(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	crt, key := filepath.Join(live, CertificateFile), filepath.Join(live, KeyFile)
+	crt, key := filepath.Join(live, certificateFile), filepath.Join(live, KeyFile)
 	if _, err := ReloadingCertificate(crt, key, nil); err == nil {
 		t.Error("missing files were accepted")
 	}
-	install(CertificateFile, 0)
+	install(certificateFile, 0)
 	install(KeyFile, 0)
 	get, err := ReloadingCertificate(crt, key, nil)
 	if err != nil {
@@ -167,12 +167,12 @@ func TestReloadingCertificate(t *testing.T) {
 	check := func(after string, want int) {
 		t.Helper()
 		cert, err := get(nil)
-		if err != nil || Pin(cert.Leaf) != pins[want] {
+		if err != nil || pinOf(cert.Leaf) != pins[want] {
 			t.Errorf("%s: not certificate %d, error %v", after, want, err)
 		}
 	}
 	check("at first", 0)
-	install(CertificateFile, 1)
+	install(certificateFile, 1)
 	check("one half replaced", 0)
 	install(KeyFile, 1)
 	check("both replaced", 1)
@@ -180,7 +180,7 @@ func TestReloadingCertificate(t *testing.T) {
 		t.Fatal(err)
 	}
 	check("removed", 1)
-	install(CertificateFile, 0)
+	install(certificateFile, 0)
 	install(KeyFile, 0)
 	check("back to the first", 0)
 }

@@ -177,7 +177,7 @@ func TestPinnedTLS(t *testing.T) {
 	client := dial(t, r.addr, credentials.NewTLS(&tls.Config{
 		InsecureSkipVerify: true,
 		VerifyConnection: func(cs tls.ConnectionState) error {
-			seen <- Pin(cs.PeerCertificates[0])
+			seen <- pinOf(cs.PeerCertificates[0])
 			return nil
 		},
 	}))
