@@ -3,23 +3,23 @@ package bench
 import (
 	"fmt"
 	"math"
-	"sort"
+	"slices"
 	"strings"
 )
 
 // Geometry of a chart, in SVG units.
 const (
 	chartWidth = 480.0
-	barsLeft   = 150.0 // names end here
-	barsRight  = 388.0 // values start after it
+	barsLeft   = 150.0 // end of the names
+	barsRight  = 388.0 // end of the bars, before the values
 	rowHeight  = 24.0
 )
 
-// barCharts draws one panel per metric, by group. Every panel has its own
-// scale from zero: subjects are compared, not metrics.
+// barCharts draws one panel per metric, by group. Every panel has a scale of its
+// own that starts at zero: subjects are compared, not metrics.
 func (p *page) barCharts() {
 	if len(p.figures) > 0 {
-		p.put("<p class=\"key\">Bars below are medians; lines reach from the lowest to the highest run; dots are single runs. A bar with a gap goes on past its panel.</p>\n")
+		p.put("<p class=\"key\">Bars are medians, lines reach from the lowest to the highest run, dots are single runs. A bar with a gap is longer than its panel.</p>\n")
 	}
 	for rest := p.figures; len(rest) > 0; {
 		n := span(rest, func(a, z Figure) bool { return a.Metric.Group == z.Metric.Group })
@@ -34,7 +34,7 @@ func (p *page) barCharts() {
 	}
 }
 
-// bars is the panel of one metric.
+// bars draws the panel of one metric.
 func (p *page) bars(figures []Figure) {
 	m := figures[0].Metric
 	scale := scaleOf(figures)
@@ -54,13 +54,13 @@ func (p *page) bars(figures []Figure) {
 	p.put("</svg>\n</figure>\n")
 }
 
-// bar draws a subject's row and leaves its group open.
+// bar draws the row of a subject. The caller closes the row's SVG group.
 func (p *page) bar(f Figure, end, y float64) {
 	p.put("<g><title>%s: %s</title>", f.Subject, f.summary())
 	p.put("<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%s</text>", barsLeft-8, y+16, shorten(f.Subject, 23))
 	width := barX(min(f.Median, end), end) - barsLeft
 	p.put("<rect class=\"%s\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" rx=\"2\"/>", p.colour(f.Subject), barsLeft, y+3, width, rowHeight-6)
-	if f.Median > end { // it goes on past the panel: two strokes cut it
+	if f.Median > end { // longer than the panel: two strokes cut the bar
 		for _, x := range []float64{barsRight - 22, barsRight - 14} {
 			p.put("<line class=\"cut\" x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\"/>", x-3, y+rowHeight-2, x+3, y+2)
 		}
@@ -74,23 +74,24 @@ func (p *page) bar(f Figure, end, y float64) {
 	p.put("<path class=\"ink\" d=\"M%.1f %.1fv8m0-4H%.1fm0-4v8\"/>", low, middle-4, high)
 	for i, v := range f.Values {
 		if v <= end {
-			offset := 3 * float64(i%3-1) // so that equal runs are all seen
+			offset := 3 * float64(i%3-1) // so that equal runs don't hide each other
 			p.put("<circle class=\"dot\" cx=\"%.1f\" cy=\"%.1f\" r=\"2.5\"/>", barX(v, end), middle+offset)
 		}
 	}
 }
 
-// barX is where a value is, on an axis from zero.
+// barX returns the x coordinate of a value on an axis from zero to end.
 func barX(v, end float64) float64 { return barsLeft + (barsRight-barsLeft)*v/end }
 
-// axisEnd shows every run, but for one subject more than three times past all
-// others (a plain link, say), which would press them flat.
+// axisEnd returns the end of the axis: the highest value. The exception is one
+// subject, such as the plain link, that is more than three times above all
+// others; its bar is cut, since the others would become too short.
 func axisEnd(figures []Figure) float64 {
 	highest := make([]float64, 0, len(figures))
 	for _, f := range figures {
 		highest = append(highest, f.Max)
 	}
-	sort.Sort(sort.Float64Slice(highest))
+	slices.Sort(highest)
 	n := len(highest)
 	end := highest[n-1]
 	if n > 2 && highest[n-2] > 0 && end > 3*highest[n-2] {
@@ -107,7 +108,7 @@ func axisEnd(figures []Figure) float64 {
 	return end
 }
 
-// ticks are round numbers from 0 to at most end, two to five of them.
+// ticks returns three to six round numbers from 0 to at most end.
 func ticks(end float64) []float64 {
 	step := math.Pow(10, math.Floor(math.Log10(end)))
 	switch {
@@ -131,7 +132,7 @@ func tickLabel(v float64) string {
 	return s
 }
 
-// direction is the unit and which way is better.
+// direction returns the unit, and which direction is better.
 func (m Metric) direction(scale displayScale) string {
 	switch m.Better {
 	case 1:
@@ -142,7 +143,7 @@ func (m Metric) direction(scale displayScale) string {
 	return scale.unit
 }
 
-// describe is a panel in words, for those who do not see it.
+// describe returns the contents of a panel in words, for screen readers.
 func describe(figures []Figure, scale displayScale) string {
 	parts := make([]string, len(figures))
 	for i, f := range figures {
@@ -151,7 +152,7 @@ func describe(figures []Figure, scale displayScale) string {
 	return figures[0].Metric.Title + ": " + strings.Join(parts, ", ")
 }
 
-// summary is a figure in one line.
+// summary describes a figure in one line.
 func (f Figure) summary() string {
 	scale := scaleOf([]Figure{f})
 	s := fmt.Sprintf("%s %s [%s–%s] in %s", scale.format(f.Median), scale.unit, scale.format(f.Min), scale.format(f.Max), count(len(f.Values), "run"))
@@ -161,7 +162,7 @@ func (f Figure) summary() string {
 	return s
 }
 
-// colour is the class of a subject's bars, the same in all panels.
+// colour returns the CSS class of a subject's bars. It is the same in all panels.
 func (p *page) colour(subject string) string {
 	n := 0
 	for _, s := range p.report.Subjects {
@@ -178,7 +179,7 @@ func (p *page) colour(subject string) string {
 	return "s0"
 }
 
-// shorten cuts text to n characters.
+// shorten cuts text to at most n characters.
 func shorten(text string, n int) string {
 	if r := []rune(text); len(r) > n {
 		return string(r[:n-1]) + "…"

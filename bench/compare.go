@@ -7,26 +7,28 @@ import (
 	"strings"
 )
 
-// Comparison is what changed between two reports.
+// Comparison holds what changed between two reports.
 type Comparison struct {
-	FailBelow float64 // 0: nothing fails
+	FailBelow float64 // improvements below it fail; 0: no limit
 	Changes   []Change
-	Missing   []string // measured before, not now
-	Notes     []string // why the two may not be comparable
+	Missing   []string // figures that only the first report has
+	Notes     []string // why the reports may not be comparable
 }
 
 // Change is one subject and metric before and after.
 type Change struct {
 	Before, After Figure
-	// Ratio is after by before; nil if a value is zero.
+	// Ratio is after divided by before; nil if a value is zero.
 	Ratio *Estimate
-	// Relative is the same for the ratios to the base subject, which cancels
-	// what the machine itself gained or lost between the reports. It is nil for
-	// the base, and unless both reports have the same version of the same base.
+	// Relative compares the ratios to the base subject instead of the values,
+	// which cancels what the machine gained or lost between the reports. It is
+	// nil for the base itself, and unless both reports have the same version of
+	// the same base.
 	Relative *Estimate
 }
 
-// Best is the estimate to judge by: Relative where there is one. Nil if neither is.
+// Best returns the estimate to judge by: Relative if there is one, else Ratio,
+// which may be nil.
 func (c Change) Best() *Estimate {
 	if c.Relative != nil {
 		return c.Relative
@@ -34,9 +36,9 @@ func (c Change) Best() *Estimate {
 	return c.Ratio
 }
 
-// Failed reports whether the change is a loss past the limit: the improvement
-// is under failBelow, and the interval excludes that nothing changed. With
-// single runs, which have no interval, the improvement alone decides.
+// Failed reports whether the change is a loss beyond the limit: the improvement
+// is below failBelow, and the interval excludes 1. Single runs have no interval;
+// then the improvement alone decides.
 func (c Change) Failed(failBelow float64) bool {
 	e := c.Best()
 	better := c.After.Metric.Better
@@ -46,14 +48,14 @@ func (c Change) Failed(failBelow float64) bool {
 	return !e.Bounded() || e.Verdict(better) < 0
 }
 
-// Compare matches subjects and metrics of report a, before, with those of b,
-// after. Intervals are Welch's, on logarithms: the two sets of runs are
+// Compare matches subjects and metrics of report a (before) with those of b
+// (after). Intervals are Welch's on logarithms, since the two sets of runs are
 // independent.
 func Compare(a, b *Report, failBelow float64) Comparison {
 	c := Comparison{FailBelow: failBelow, Notes: differences(a, b)}
 	relative := sameBase(a, b)
 	if a.Base != "" && b.Base != "" && !relative {
-		c.Notes = append(c.Notes, "the base subjects differ: only plain ratios are shown, and the machine's own drift is in them")
+		c.Notes = append(c.Notes, "the base subjects differ: ratios relative to the base are not shown, and plain ratios include the machine's own drift")
 	}
 	after := map[cell]Figure{}
 	for _, f := range b.figures() {
@@ -65,16 +67,17 @@ func Compare(a, b *Report, failBelow float64) Comparison {
 			c.Missing = append(c.Missing, clean(before.Subject+": "+before.Metric.ID+b.reason(before.Subject)))
 			continue
 		}
-		change := Change{Before: before, After: now, Ratio: difference(logs(before.Values), logs(now.Values))}
+		change := Change{Before: before, After: now, Ratio: welchEstimate(logs(before.Values), logs(now.Values))}
 		if relative {
-			change.Relative = difference(logs(before.Ratios), logs(now.Ratios))
+			change.Relative = welchEstimate(logs(before.Ratios), logs(now.Ratios))
 		}
 		c.Changes = append(c.Changes, change)
 	}
 	return c
 }
 
-// Failures says what is past the limit, a line each.
+// Failures describes each failed change and each missing figure in one line. It
+// returns nil if there is no limit.
 func (c Comparison) Failures() []string {
 	if c.FailBelow <= 0 {
 		return nil
@@ -92,7 +95,7 @@ func (c Comparison) Failures() []string {
 	return out
 }
 
-// WriteTable writes the changes for a terminal, failures last.
+// WriteTable writes the changes for a terminal; failures come last.
 func (c Comparison) WriteTable(w io.Writer) error {
 	var b strings.Builder
 	g := grid{}
@@ -135,7 +138,7 @@ func estimateCells(e *Estimate) []string {
 	return []string{e.String(), e.Interval()}
 }
 
-// logs are the logarithms, or none if a value has none.
+// logs returns the logarithms of values, or nil if one of them is not positive.
 func logs(values []float64) []float64 {
 	out := make([]float64, 0, len(values))
 	for _, v := range values {
@@ -147,7 +150,7 @@ func logs(values []float64) []float64 {
 	return out
 }
 
-// sameBase reports whether both reports refer to the same version of one base.
+// sameBase reports whether both reports have the same version of the same base.
 func sameBase(a, b *Report) bool {
 	sa, sb := a.subject(a.Base), b.subject(b.Base)
 	return a.Base != "" && a.Base == b.Base && sa.Version == sb.Version
@@ -162,7 +165,7 @@ func (r *Report) subject(name string) Subject {
 	return Subject{}
 }
 
-// reason says why a subject has no figures, in brackets.
+// reason returns why a subject has no figures, in parentheses, or "".
 func (r *Report) reason(name string) string {
 	s := r.subject(name)
 	if why := join(prefixed("skipped: ", s.Skipped), prefixed("failed: ", s.Failed)); why != "" {
@@ -171,7 +174,7 @@ func (r *Report) reason(name string) string {
 	return ""
 }
 
-// differences lists the conditions that are not the same in both reports.
+// differences lists the conditions in which the reports differ.
 func differences(a, b *Report) []string {
 	var out []string
 	for _, d := range []struct{ what, a, b string }{

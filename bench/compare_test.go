@@ -14,8 +14,8 @@ func comparisonOf(t *testing.T, c Comparison) string {
 	return b.String()
 }
 
-// later is the sample with values of one subject changed.
-func later(change func(r *Report, run Run)) *Report {
+// changed returns the sample report with the values of each run changed.
+func changed(change func(r *Report, run Run)) *Report {
 	r := sampleReport()
 	for _, run := range r.Runs {
 		if run.Values != nil {
@@ -26,7 +26,7 @@ func later(change func(r *Report, run Run)) *Report {
 }
 
 func TestCompareTable(t *testing.T) {
-	b := later(func(_ *Report, run Run) {
+	b := changed(func(_ *Report, run Run) {
 		if run.Subject == "wirespan-tun" {
 			run.Values["tcp.up.1"] *= 0.4
 			run.Values["rtt.load.p99"] *= 0.3
@@ -37,16 +37,16 @@ func TestCompareTable(t *testing.T) {
 	golden(t, "compare", comparisonOf(t, Compare(sampleReport(), b, 0.9)))
 }
 
-// A machine that is slower as a whole is no regression of what runs on it.
+// A machine that is slower as a whole is no regression of the subjects.
 func TestCompareCancelsDrift(t *testing.T) {
-	slower := later(func(_ *Report, run Run) { run.Values["tcp.up.1"] /= 3 })
+	slower := changed(func(_ *Report, run Run) { run.Values["tcp.up.1"] /= 3 })
 	failed := map[string]bool{}
 	for _, c := range Compare(sampleReport(), slower, 0.9).Changes {
 		if c.Failed(0.9) {
 			failed[c.After.Subject] = true
 		}
 		if c.After.Metric.ID == "tcp.up.1" && c.Ratio.Verdict(1) != -1 {
-			t.Errorf("%s: the plain ratio %+v does not show it", c.After.Subject, c.Ratio)
+			t.Errorf("%s: the plain ratio %+v does not show the loss", c.After.Subject, c.Ratio)
 		}
 	}
 	if len(failed) != 1 || !failed["wireguard-go"] {

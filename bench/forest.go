@@ -9,8 +9,8 @@ const (
 	forestRow   = 18.0
 )
 
-// ratioCharts draws, per subject, how its figures compare with the base's:
-// right of the line is better, whichever way the metric goes.
+// ratioCharts draws one panel per subject with its ratios to the base. Right of
+// the line is better, also for metrics of which lower is better.
 func (p *page) ratioCharts() {
 	bySubject := map[string][]Figure{}
 	drawn := false
@@ -24,8 +24,8 @@ func (p *page) ratioCharts() {
 		return
 	}
 	p.put("<section>\n<h2>Compared with %s</h2>\n", p.report.Base)
-	p.put("<p>How many times better than %s in the same repetition; where less is better, the ratio is turned round. "+
-		"Lines are 95 %% intervals. ▲ better, ▼ worse, ○ the runs do not tell.</p>\n<div class=\"charts\">\n", p.report.Base)
+	p.put("<p>Improvement over %s in the same repetition; where lower is better, the reciprocal of the ratio. "+
+		"Lines are 95 %% intervals. ▲ better, ▼ worse, ○ the interval includes 1×.</p>\n<div class=\"charts\">\n", p.report.Base)
 	for _, s := range p.report.Subjects {
 		if figures := bySubject[s.Name]; len(figures) > 0 {
 			p.forest(s.Name, figures)
@@ -34,9 +34,9 @@ func (p *page) ratioCharts() {
 	p.put("</div>\n</section>\n")
 }
 
-// forest is the panel of one subject. Its logarithmic axis reaches as far to
-// the left as to the right: to every ratio, and to the ends of intervals up to
-// four times, past which an arrow says that they go on.
+// forest draws the panel of one subject. Its logarithmic axis is symmetric around
+// 1×. It covers every ratio up to 16×, and intervals up to 4×; an arrow marks an
+// interval that is longer.
 func (p *page) forest(subject string, figures []Figure) {
 	reach := math.Log(2)
 	for _, f := range figures {
@@ -95,13 +95,13 @@ func (p *page) forestRow(f Figure, reach, y float64) {
 	p.put("<text x=\"%.1f\" y=\"%.1f\">%s</text></g>\n", forestRight+8, y+4, e.String())
 }
 
-// forestX is where a logarithm is; what is past the axis ends on it.
+// forestX returns the x coordinate of a logarithm, at most the end of the axis.
 func forestX(log, reach float64) float64 {
 	log = max(-reach, min(reach, log))
 	return (forestLeft+forestRight)/2 + (forestRight-forestLeft)/2*log/reach
 }
 
-// short names the metric outside of its group.
+// short returns a short title that is clear outside of the metric's group.
 func (m Metric) short() string {
 	prefix := map[string]string{
 		groupTCP: "TCP ", groupUDP: "UDP ", groupPPS: "UDP ", groupLatency: "RTT ", groupCPU: "CPU ",
@@ -119,7 +119,7 @@ func (m Metric) short() string {
 	return shorten(prefix+title, 30)
 }
 
-// describeRatios is a panel in words, for those who do not see it.
+// describeRatios returns the contents of a panel in words, for screen readers.
 func describeRatios(subject string, figures []Figure) string {
 	better, worse := 0, 0
 	for _, f := range figures {

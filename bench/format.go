@@ -6,13 +6,13 @@ import (
 	"strings"
 )
 
-// displayScale is how values of a metric are shown: multiplied and with a unit.
+// displayScale converts values of a metric for display.
 type displayScale struct {
-	factor float64
-	unit   string
+	factor float64 // multiplies a value in base units
+	unit   string  // of the product
 }
 
-// chooseScale chooses the scale at which the largest of a row of values reads well.
+// chooseScale returns the scale at which a value of size largest reads well.
 func chooseScale(m Metric, largest float64) displayScale {
 	switch m.Unit {
 	case unitBits:
@@ -22,7 +22,7 @@ func chooseScale(m Metric, largest float64) displayScale {
 	case unitRate:
 		return decimal(largest, "kB/s", "MB/s", "GB/s")
 	case unitBytes:
-		if largest < 1e5 { // an MTU
+		if largest < 1e5 { // such as an MTU
 			return displayScale{1, "B"}
 		}
 		return decimal(largest, "kB", "MB", "GB")
@@ -50,7 +50,7 @@ func decimal(largest float64, kilo, mega, giga string) displayScale {
 	return displayScale{1e-3, kilo}
 }
 
-// format is the value in this scale, without the unit.
+// format returns the value in this scale, without the unit.
 func (s displayScale) format(v float64) string {
 	v *= s.factor
 	if s.factor == 1 && v == math.Trunc(v) && s.unit != "s" && s.unit != "s/GB" {
@@ -59,7 +59,7 @@ func (s displayScale) format(v float64) string {
 	return significant(v)
 }
 
-// significant has three digits that count, and never an exponent.
+// significant formats v with three significant digits and without an exponent.
 func significant(v float64) string {
 	if v == 0 || math.IsNaN(v) || math.IsInf(v, 0) {
 		return strconv.FormatFloat(v, 'f', 0, 64)
@@ -68,10 +68,11 @@ func significant(v float64) string {
 	return strconv.FormatFloat(v, 'f', max(0, min(6, digits)), 64)
 }
 
-// String is the ratio, as 1.40×.
+// String returns the ratio, such as 1.40×.
 func (e Estimate) String() string { return ratio(e.Value) }
 
-// Interval is the 95 % interval, as 1.17–1.56, or a dash if there is none.
+// Interval returns the 95 % interval, such as 1.17–1.56, or a dash if there is
+// none.
 func (e Estimate) Interval() string {
 	if !e.Bounded() {
 		return "–"
@@ -81,7 +82,8 @@ func (e Estimate) Interval() string {
 
 func ratio(v float64) string { return ratioNumber(v) + "×" }
 
-// ratioNumber keeps two decimals where they count: 0.07, 1.40, 12.7, over 999.
+// ratioNumber formats a ratio with two decimals between 0.1 and 10, with three
+// significant digits outside of that, and as a bound beyond 0.001 and 999.
 func ratioNumber(v float64) string {
 	switch {
 	case v > 999:
@@ -94,7 +96,8 @@ func ratioNumber(v float64) string {
 	return strconv.FormatFloat(v, 'f', 2, 64)
 }
 
-// clean is s without characters that would steer a terminal or break a line.
+// clean returns s with every character that is not printable replaced: control
+// characters could steer a terminal or break a line.
 func clean(s string) string {
 	return strings.Map(func(c rune) rune {
 		if !strconv.IsPrint(c) {

@@ -5,17 +5,17 @@ import (
 	"unicode/utf8"
 )
 
-// grid is a text table: columns aligned, to the left unless the head's cell
-// starts with a right mark.
+// grid is a text table with a head row. Columns are aligned to the left, or to
+// the right if the head's cell starts with rightMark.
 type grid struct {
 	rows [][]string
 }
 
-const rightMark = "\x00" // of a head cell whose column holds numbers
+const rightMark = "\x00" // starts the head cell of a column of numbers
 
 func (g *grid) add(cells ...string) { g.rows = append(g.rows, cells) }
 
-// write appends the lines, each behind an indent.
+// write appends the lines to b, each after the indent.
 func (g *grid) write(b *strings.Builder, indent string) {
 	if len(g.rows) == 0 {
 		return

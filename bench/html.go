@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// WriteHTML writes the report as one page that stands alone: no scripts and
-// nothing to load (its content security policy forbids both), charts as inline
-// SVG, light and dark by the reader's preference.
+// WriteHTML writes the report as one self-contained page with charts in inline
+// SVG. The page has no scripts and loads nothing; its content security policy
+// forbids both. It is light or dark as the reader prefers.
 func WriteHTML(w io.Writer, r *Report) error {
 	p := &page{report: r, figures: r.figures()}
 	p.head()
@@ -31,7 +31,8 @@ type page struct {
 	figures []Figure
 }
 
-// put formats; strings among the arguments are text, never markup.
+// put formats into the page. It escapes the strings among args: they are text,
+// never markup.
 func (p *page) put(format string, args ...any) {
 	for i, a := range args {
 		if s, ok := a.(string); ok {
@@ -74,7 +75,7 @@ func (p *page) list(class, title string, items []string) {
 	p.put("</ul>\n</section>\n")
 }
 
-// details is the table of every figure.
+// details writes the table of all figures.
 func (p *page) details() {
 	if len(p.figures) == 0 {
 		return

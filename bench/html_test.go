@@ -41,7 +41,7 @@ func parse(t *testing.T, page string) (elements []element, text string) {
 
 func TestPage(t *testing.T) {
 	page := pageOf(t, sampleReport())
-	if file := os.Getenv("BENCH_PAGE"); file != "" { // to look at
+	if file := os.Getenv("BENCH_PAGE"); file != "" { // to look at in a browser
 		if err := os.WriteFile(file, []byte(page), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -71,7 +71,7 @@ func TestPage(t *testing.T) {
 	}
 }
 
-// The page loads nothing and runs nothing, whatever the report says.
+// The page loads nothing and runs nothing, even if the report is hostile.
 func TestPageStandsAlone(t *testing.T) {
 	hostile := `"><script>alert(1)</script><img src=http://example.com/x onerror='alert(1)'>&lt;`
 	r := sampleReport()
@@ -98,7 +98,7 @@ func TestPageStandsAlone(t *testing.T) {
 		}
 	}
 	if !strings.Contains(text, hostile) {
-		t.Error("the text itself should be readable")
+		t.Error("the hostile text is not shown as text")
 	}
 }
 

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// span counts the leading figures that belong with the first.
+// span returns the number of leading figures that are the same as the first.
 func span(figures []Figure, same func(a, b Figure) bool) int {
 	n := 1
 	for n < len(figures) && same(figures[0], figures[n]) {
@@ -16,8 +16,8 @@ func span(figures []Figure, same func(a, b Figure) bool) int {
 
 func sameMetric(a, b Figure) bool { return a.Metric.ID == b.Metric.ID }
 
-// scaleOf suits the middle one of the medians that are not zero,
-// so that one fast subject does not make the others read as fractions.
+// scaleOf chooses the scale by the middle one of the medians that are not zero, so
+// that one fast subject does not turn the others into small fractions.
 func scaleOf(figures []Figure) displayScale {
 	medians := make([]float64, 0, len(figures))
 	for _, f := range figures {
@@ -28,7 +28,7 @@ func scaleOf(figures []Figure) displayScale {
 	return chooseScale(figures[0].Metric, median(medians))
 }
 
-// measured are the subjects that have figures, in the report's order.
+// measured lists the subjects that have figures, in the report's order.
 func (r *Report) measured(figures []Figure) []string {
 	has := map[string]bool{}
 	for _, f := range figures {
@@ -43,7 +43,7 @@ func (r *Report) measured(figures []Figure) []string {
 	return out
 }
 
-// heading is the title and, where it is not plain, which direction is better.
+// heading returns the title, with a note if lower is better.
 func (m Metric) heading() string {
 	if m.Better < 0 {
 		return clean(m.Title) + " (lower is better)"
@@ -61,7 +61,7 @@ func allLower(figures []Figure) bool {
 	return true
 }
 
-// verdict says in a word what the interval shows.
+// verdict returns "better" or "worse" if the interval shows it, else "".
 func (f Figure) verdict() string {
 	if f.Ratio == nil {
 		return ""
@@ -79,7 +79,7 @@ func verdictWord(verdict int) string {
 	return ""
 }
 
-// join puts a comma between the parts that are not empty.
+// join joins the parts that are not empty with commas.
 func join(parts ...string) string {
 	kept := parts[:0:0]
 	for _, p := range parts {
@@ -101,7 +101,7 @@ func numbers(ns []int) string {
 	parts := make([]string, len(ns))
 	for i, n := range ns {
 		parts[i] = strconv.Itoa(n)
-		if n == 0 { // a payload that fills a packet
+		if n == 0 { // a payload that fills the MTU
 			parts[i] = "mtu"
 		}
 	}

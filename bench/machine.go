@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// CPUTimes is processor time summed over all cores, in ticks.
+// CPUTimes holds processor time summed over all cores, in ticks.
 type CPUTimes struct {
 	Busy  uint64 // neither idle, waiting for I/O nor stolen
-	Steal uint64 // the hypervisor ran something else
+	Steal uint64 // taken by the hypervisor for others
 	Total uint64
 }
 
@@ -39,8 +39,8 @@ func parseCPUTimes(stat string) (CPUTimes, error) {
 	return t, nil
 }
 
-// Since is the share of all cores that was busy, and stolen, between an earlier
-// reading and t.
+// Since returns the shares of all cores that were busy and stolen between an
+// earlier reading and t.
 func (t CPUTimes) Since(earlier CPUTimes) (busy, steal float64) {
 	total := t.Total - earlier.Total
 	if t.Total <= earlier.Total {
@@ -49,7 +49,8 @@ func (t CPUTimes) Since(earlier CPUTimes) (busy, steal float64) {
 	return share(t.Busy, earlier.Busy, total), share(t.Steal, earlier.Steal, total)
 }
 
-// share tolerates counters that step back, as iowait and steal may.
+// share returns a counter's part of total. Counters may step back, as iowait and
+// steal do; then it returns 0.
 func share(now, earlier, total uint64) float64 {
 	if now <= earlier {
 		return 0
@@ -57,8 +58,8 @@ func share(now, earlier, total uint64) float64 {
 	return min(1, float64(now-earlier)/float64(total))
 }
 
-// parseCPUInfo reads /proc/cpuinfo: the model of the first processor, and
-// whether it says that it runs under a hypervisor.
+// parseCPUInfo reads /proc/cpuinfo. It returns the model of the first processor,
+// and whether its flags name a hypervisor.
 func parseCPUInfo(info string) (model string, hypervisor bool) {
 	rank := 0
 	for _, line := range strings.Split(info, "\n") {
@@ -75,8 +76,8 @@ func parseCPUInfo(info string) (model string, hypervisor bool) {
 	return model, hypervisor
 }
 
-// modelRank says how well a key of /proc/cpuinfo names the processor; they
-// differ by architecture.
+// modelRank returns how well a key of /proc/cpuinfo names the processor, 0 if it
+// does not. The keys differ between architectures.
 func modelRank(key string) int {
 	switch key {
 	case "model name":
@@ -91,17 +92,18 @@ func modelRank(key string) int {
 	return 0
 }
 
-// virtualProducts are words in the DMI vendor or product of virtual machines.
+// virtualProducts are words in the DMI vendor or product of virtual machines, in
+// any case.
 var virtualProducts = []string{
 	"QEMU", "KVM", "VMware", "VirtualBox", "Xen", "Amazon EC2", "Google Compute Engine", "Bochs", "OpenStack",
 	"Firecracker", "Parallels", "BHYVE", "Virtual Machine", "DigitalOcean", "Hetzner",
 }
 
-// virtualization names the virtual machine, from DMI's vendor and product and
-// the processor's hypervisor flag; empty on bare metal.
+// virtualization names the virtual machine by DMI's vendor and product and the
+// processor's hypervisor flag. It returns "" on bare metal.
 func virtualization(vendor, product string, hypervisor bool) string {
 	name := strings.TrimSpace(vendor + " " + product)
-	if strings.HasSuffix(product, ".metal") { // Amazon's bare metal has the vendor of its virtual machines
+	if strings.HasSuffix(product, ".metal") { // Amazon's bare-metal instances have the same vendor as its virtual machines
 		return ""
 	}
 	for _, word := range virtualProducts {

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// ReadMachine reads what is known of this machine. What cannot be read stays
-// empty. Offloads, Version and CryptoPath are the caller's to fill in.
+// ReadMachine describes this machine. Facts that it cannot read stay empty. The
+// caller fills in Offloads, Version and CryptoPath.
 func ReadMachine() Machine {
 	model, hypervisor := parseCPUInfo(readFact("/proc/cpuinfo"))
 	m := Machine{

@@ -17,7 +17,7 @@ const (
 	unitCount   = "count"
 )
 
-// Groups of metrics, in the order they are shown.
+// Groups of metrics, in display order.
 const (
 	groupTCP     = "TCP goodput"
 	groupUDP     = "UDP"
@@ -36,16 +36,16 @@ var groupOrder = []string{
 	groupTCP, groupUDP, groupPPS, groupLatency, groupConnect, groupCPU, groupMemory, groupLink, groupSeal, groupOpen, groupOther,
 }
 
-// Metric says what a value is.
+// Metric describes the values of one id.
 type Metric struct {
 	ID     string
 	Title  string
-	Unit   string
-	Better int // 1: higher is better, -1: lower is, 0: neither
-	Group  string
+	Unit   string // a base unit, such as bit/s
+	Better int    // 1: higher is better; -1: lower is better; 0: neither
+	Group  string // the heading it is shown under
 }
 
-// fixedMetrics are those whose id has no parameter, in the order they are shown.
+// fixedMetrics are the metrics whose id has no parameter, in display order.
 var fixedMetrics = []Metric{
 	{"paced.goodput", "up, 1 stream paced to 1 Gb/s", unitBits, 0, groupTCP},
 	{"udp.max", "highest rate with loss under 0.5 %", unitBits, 1, groupUDP},
@@ -67,8 +67,8 @@ var fixedMetrics = []Metric{
 	{"mtu", "MTU", unitBytes, 0, groupLink},
 }
 
-// MetricByID describes an id; ok is false if it is of no known form, and then
-// the metric has the id for a title, no direction and no scale.
+// MetricByID returns the metric with an id. If the id has no known form, ok is
+// false, and the metric has the id as its title, no direction and no scale.
 func MetricByID(id string) (m Metric, ok bool) {
 	for _, m := range fixedMetrics {
 		if m.ID == id {
@@ -98,7 +98,7 @@ func MetricByID(id string) (m Metric, ok bool) {
 	return Metric{ID: id, Title: id, Unit: unitCount, Group: groupOther}, false
 }
 
-// cryptoMetric knows crypto.{seal,open}.SIZE.{one,all}.
+// cryptoMetric returns the metric of an id crypto.{seal,open}.SIZE.{one,all}.
 func cryptoMetric(id string, part []string) (Metric, bool) {
 	if len(part) != 4 || part[0] != "crypto" || number(part[2]) == 0 {
 		return Metric{}, false
@@ -118,7 +118,8 @@ func streams(n string) string {
 	return n + " streams"
 }
 
-// number is the positive integer that s spells canonically, or 0.
+// number returns the positive integer that s spells without sign or leading
+// zeros, or 0 if it spells none.
 func number(s string) int {
 	n, err := strconv.Atoi(s)
 	if err != nil || n < 0 || strconv.Itoa(n) != s {
@@ -127,7 +128,7 @@ func number(s string) int {
 	return n
 }
 
-// orderedMetrics describes ids in the order they are shown.
+// orderedMetrics returns the metrics of ids in display order.
 func orderedMetrics(ids []string) []Metric {
 	metrics := make([]Metric, len(ids))
 	rank := make(map[string][3]int, len(ids))
@@ -147,8 +148,8 @@ func orderedMetrics(ids []string) []Metric {
 	return metrics
 }
 
-// metricRank orders by group, then within it by place in the list or by kind
-// and parameter.
+// metricRank returns the sort key of a metric: its group, then its place in
+// fixedMetrics or its kind, then its parameter.
 func metricRank(m Metric) [3]int {
 	var rank [3]int
 	for i, g := range groupOrder {

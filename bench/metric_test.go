@@ -21,7 +21,7 @@ func TestMetrics(t *testing.T) {
 	last := -1
 	for _, m := range orderedMetrics(standardMetrics()) {
 		if seen[m.ID] {
-			t.Errorf("%s is there twice", m.ID)
+			t.Errorf("duplicate metric %s", m.ID)
 		}
 		seen[m.ID] = true
 		if got, ok := MetricByID(m.ID); !ok || got != m {
@@ -34,7 +34,7 @@ func TestMetrics(t *testing.T) {
 			}
 		}
 		if rank < last {
-			t.Errorf("%s of %q comes after a later group", m.ID, m.Group)
+			t.Errorf("%s of group %q is out of order", m.ID, m.Group)
 		}
 		last = rank
 	}
@@ -60,7 +60,7 @@ func TestMetricByID(t *testing.T) {
 func TestMetricOrder(t *testing.T) {
 	want := []string{"tcp.up.1", "tcp.up.4", "tcp.up.32", "tcp.down.4", "tcp.both.1", "paced.goodput", "udp.max", "udp.pps.64", "udp.pps.512", "udp.pps.mtu", "rtt.idle.p50", "rtt.load.p50", "mtu", "crypto.seal.64.one", "crypto.seal.1420.one", "crypto.seal.64.all", "unknown"}
 	in := append([]string(nil), want...)
-	for i := range in { // reversed
+	for i := range in { // in reverse order
 		in[i] = want[len(want)-1-i]
 	}
 	for i, m := range orderedMetrics(in) {
@@ -76,12 +76,27 @@ func TestScale(t *testing.T) {
 		value       float64
 		text, units string
 	}{
-		{unitBits, 2.434e9, "2.43", "Gb/s"}, {unitBits, 512.3e6, "512", "Mb/s"}, {unitBits, 900, "0.900", "kb/s"},
-		{unitPackets, 180_400, "180", "kpps"}, {unitPackets, 1.25e6, "1.25", "Mpps"},
-		{unitBytes, 1420, "1420", "B"}, {unitBytes, 65520, "65520", "B"}, {unitBytes, 42e6, "42.0", "MB"}, {unitBytes, 1.2e9, "1.20", "GB"},
-		{unitSeconds, 0.00004, "40.0", "µs"}, {unitSeconds, 0.0084, "8.40", "ms"}, {unitSeconds, 5, "5.00", "s"},
-		{unitCost, 2, "2.00", "s/GB"}, {unitCost, 0.0123, "0.0123", "s/GB"}, {unitCount, 12, "12", ""}, {unitCount, 12345678, "12345678", ""}, {unitCount, 0.5, "0.500", ""},
-		{unitRate, 1.77e9, "1.77", "GB/s"}, {unitBits, 0, "0", "kb/s"}, {unitBits, 1e18, "1000000000", "Gb/s"}, {unitSeconds, 1e-12, "0.000001", "µs"},
+		{unitBits, 2.434e9, "2.43", "Gb/s"},
+		{unitBits, 512.3e6, "512", "Mb/s"},
+		{unitBits, 900, "0.900", "kb/s"},
+		{unitPackets, 180_400, "180", "kpps"},
+		{unitPackets, 1.25e6, "1.25", "Mpps"},
+		{unitBytes, 1420, "1420", "B"},
+		{unitBytes, 65520, "65520", "B"},
+		{unitBytes, 42e6, "42.0", "MB"},
+		{unitBytes, 1.2e9, "1.20", "GB"},
+		{unitSeconds, 0.00004, "40.0", "µs"},
+		{unitSeconds, 0.0084, "8.40", "ms"},
+		{unitSeconds, 5, "5.00", "s"},
+		{unitCost, 2, "2.00", "s/GB"},
+		{unitCost, 0.0123, "0.0123", "s/GB"},
+		{unitCount, 12, "12", ""},
+		{unitCount, 12345678, "12345678", ""},
+		{unitCount, 0.5, "0.500", ""},
+		{unitRate, 1.77e9, "1.77", "GB/s"},
+		{unitBits, 0, "0", "kb/s"},
+		{unitBits, 1e18, "1000000000", "Gb/s"},
+		{unitSeconds, 1e-12, "0.000001", "µs"},
 	} {
 		s := chooseScale(Metric{Unit: c.unit}, c.value)
 		if got := s.format(c.value); got != c.text || s.unit != c.units {

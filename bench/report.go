@@ -2,8 +2,8 @@ package bench
 
 import "time"
 
-// Schema is the version of the JSON form. Fields may be added within a version;
-// their meaning changes only with it.
+// Schema is the version of the JSON form. Within a version fields may be added,
+// but no field changes its meaning.
 const Schema = "wirespan.bench/1"
 
 // Kinds of report.
@@ -13,12 +13,12 @@ const (
 	KindCrypto = "crypto" // AEAD alone
 )
 
-// Report is everything one call of the benchmark found.
+// Report holds everything that one call of the benchmark found.
 type Report struct {
 	Schema   string    `json:"schema"`
 	Kind     string    `json:"kind"`
 	Started  time.Time `json:"started"`
-	Finished time.Time `json:"finished,omitzero"` // zero: it was interrupted
+	Finished time.Time `json:"finished,omitzero"` // zero: interrupted
 	Command  []string  `json:"command,omitempty"`
 	Machine  Machine   `json:"machine"`
 	Options  Options   `json:"options"`
@@ -28,8 +28,8 @@ type Report struct {
 	Notes    []string  `json:"notes,omitempty"`
 }
 
-// Machine is what the figures depend on besides the subject. A fact that could
-// not be read is empty.
+// Machine describes the machine and its settings, on which the figures depend.
+// A fact that could not be read is empty.
 type Machine struct {
 	CPUModel      string          `json:"cpuModel,omitempty"`
 	Cores         int             `json:"cores,omitempty"`
@@ -44,14 +44,14 @@ type Machine struct {
 	CryptoPath    string          `json:"cryptoPath,omitempty"`    // AEAD code in use, such as AVX2 or generic
 }
 
-// Options is what was asked for.
+// Options are the options that the benchmark was called with.
 type Options struct {
 	Runs        int           `json:"runs"`
 	Duration    time.Duration `json:"durationNanoseconds"` // of one throughput measurement
 	Streams     []int         `json:"streams,omitempty"`
-	Payloads    []int         `json:"payloads,omitempty"`    // bytes; 0: what fits the MTU
+	Payloads    []int         `json:"payloads,omitempty"`    // bytes; 0: fill the MTU
 	MTU         int           `json:"mtu,omitempty"`         // of the tunnel; 0: the subject's default
-	UnderlayMTU int           `json:"underlayMTU,omitempty"` // of the link beneath it
+	UnderlayMTU int           `json:"underlayMTU,omitempty"` // of the link that carries the tunnel
 	RTT         time.Duration `json:"rttNanoseconds,omitempty"`
 	Loss        float64       `json:"loss,omitempty"`       // fraction of packets lost on purpose
 	GOMAXPROCS  int           `json:"gomaxprocs,omitempty"` // of Go subjects; 0: all cores
@@ -59,7 +59,7 @@ type Options struct {
 	Metrics     []string      `json:"metrics,omitempty"`    // ids or groups; empty: all
 }
 
-// Subject is one thing that was measured.
+// Subject is one tunnel that was measured, or the plain link.
 type Subject struct {
 	Name        string `json:"name"`
 	Version     string `json:"version,omitempty"`
@@ -71,11 +71,11 @@ type Subject struct {
 
 // Run is one repetition of one subject.
 type Run struct {
-	Index   int                `json:"index"` // repetition, from 0: runs of one index are neighbours in time
+	Index   int                `json:"index"` // repetition, from 0; runs of one index are adjacent in time
 	Subject string             `json:"subject"`
 	Started time.Time          `json:"started"`
-	Busy    float64            `json:"busy"`  // fraction of all cores at work before the run
-	Steal   float64            `json:"steal"` // fraction taken by the hypervisor, before and during the run
+	Busy    float64            `json:"busy"`  // fraction of all cores that was busy before the run
+	Steal   float64            `json:"steal"` // fraction that the hypervisor took, before and during the run
 	Values  map[string]float64 `json:"values,omitempty"`
-	Error   string             `json:"error,omitempty"` // what ended it early; Values hold what came before
+	Error   string             `json:"error,omitempty"` // why it ended early; Values hold what was measured before
 }

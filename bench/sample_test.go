@@ -12,8 +12,9 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// sampleReport is a local report of five subjects, three repetitions, in which the
-// machine drifts by a factor that all subjects share.
+// sampleReport returns a local report of five subjects and three repetitions.
+// From one repetition to the next the machine drifts by a factor that all
+// subjects share.
 func sampleReport() *Report {
 	start := time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC)
 	r := &Report{
@@ -59,7 +60,7 @@ func sampleValues(speed, wobble float64) map[string]float64 {
 	}
 }
 
-// golden compares with testdata/NAME.golden.
+// golden compares got with testdata/NAME.golden.
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	file := filepath.Join("testdata", name+".golden")
@@ -73,7 +74,7 @@ func golden(t *testing.T, name, got string) {
 		t.Fatal(err)
 	}
 	if got != string(want) {
-		t.Errorf("%s differs (write it anew with -update):\n%s", file, got)
+		t.Errorf("%s differs (rewrite it with -update):\n%s", file, got)
 	}
 }
 

@@ -20,8 +20,8 @@ const (
 	largestValue  = 1e18
 )
 
-// Encode writes the report as indented JSON. A value that is not finite is an
-// error that names it.
+// Encode writes the report as indented JSON. It refuses values that are not
+// finite; the error names the value.
 func Encode(w io.Writer, r *Report) error {
 	for _, run := range r.Runs {
 		for id, v := range run.Values {
@@ -38,8 +38,8 @@ func Encode(w io.Writer, r *Report) error {
 	return err
 }
 
-// Decode reads what Encode wrote. The name, of a file, is for errors. Fields it
-// does not know are ignored: they may come within a version.
+// Decode reads what Encode wrote. Errors quote name, which is the file's. Unknown
+// fields are ignored: a schema version may gain fields.
 func Decode(in io.Reader, name string) (*Report, error) {
 	data, err := io.ReadAll(io.LimitReader(in, maxReportSize+1))
 	if err != nil {
@@ -67,7 +67,8 @@ func Decode(in io.Reader, name string) (*Report, error) {
 	return r, nil
 }
 
-// check holds a report to what the rest of the package relies on.
+// check verifies what the rest of the package relies on: limits, unique subjects
+// and runs, and values within range.
 func (r *Report) check() error {
 	if len(r.Subjects) > maxSubjects {
 		return fmt.Errorf("more than %d subjects", maxSubjects)
@@ -81,7 +82,7 @@ func (r *Report) check() error {
 			return errors.New("a subject without a name")
 		}
 		if known[s.Name] {
-			return fmt.Errorf("subject %.60q is there twice", s.Name)
+			return fmt.Errorf("duplicate subject %.60q", s.Name)
 		}
 		known[s.Name] = true
 	}
@@ -99,7 +100,7 @@ func (r *Report) check() error {
 		}
 		k := key{run.Subject, run.Index}
 		if made[k] {
-			return fmt.Errorf("repetition %d of %.60q is there twice", run.Index, run.Subject)
+			return fmt.Errorf("duplicate repetition %d of %.60q", run.Index, run.Subject)
 		}
 		made[k] = true
 		if err := run.check(); err != nil {
@@ -130,7 +131,8 @@ func (run Run) check() error {
 	return nil
 }
 
-// outOfRange refuses what no measurement gives and what would overflow later.
+// outOfRange reports whether v is a value that no measurement gives, or one that
+// would overflow later.
 func outOfRange(v float64) bool {
 	return v != 0 && !(v >= smallestValue && v <= largestValue)
 }

@@ -51,7 +51,7 @@ func TestDecodeErrors(t *testing.T) {
 		"next version":    {`{"schema":"wirespan.bench/2","runs":7}`, `schema "wirespan.bench/2": this program reads wirespan.bench/1`},
 		"wrong type":      {report(`"runs":7`), "runs"},
 		"nameless":        {report(`"subjects":[{}]`), "without a name"},
-		"twice":           {report(`"subjects":[{"name":"a"},{"name":"a"}]`), `"a" is there twice`},
+		"twice":           {report(`"subjects":[{"name":"a"},{"name":"a"}]`), `duplicate subject "a"`},
 		"unknown base":    {report(`"base":"b"`), `base "b"`},
 		"unknown subject": {report(`"runs":[{"subject":"b"}]`), `a run of "b"`},
 		"run twice":       {report(`"subjects":[{"name":"a"}],"runs":[{"subject":"a"},{"subject":"a"}]`), "repetition 0"},
@@ -70,7 +70,7 @@ func TestDecodeErrors(t *testing.T) {
 	}
 }
 
-// What Decode accepts can be shown, compared and written again.
+// Whatever Decode accepts can be shown, compared and encoded again.
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte(encode(f, sampleReport())))
 	f.Add([]byte(`{"schema":"wirespan.bench/1","base":"a","subjects":[{"name":"a"},{"name":"\u001b<b>"}],"runs":[{"subject":"a","values":{"x":0,"tcp.up.1":1e18}},{"subject":"\u001b<b>","values":{"x":1e-12,"tcp.up.1":1e-12}}]}`))
@@ -101,7 +101,7 @@ func FuzzDecode(f *testing.F) {
 			t.Fatal(err)
 		}
 		if fails := c.Failures(); len(fails) > 0 {
-			t.Errorf("a report is worse than itself: %v", fails)
+			t.Errorf("a report compared with itself fails: %v", fails)
 		}
 	})
 }

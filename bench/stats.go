@@ -2,31 +2,32 @@ package bench
 
 import (
 	"math"
+	"slices"
 	"sort"
 )
 
-// Figure is what one subject showed for one metric.
+// Figure holds the values of one subject for one metric, and their reduction.
 type Figure struct {
 	Metric           Metric
 	Subject          string
-	Values           []float64 // by repetition
+	Values           []float64 // in the order of repetitions
 	Median, Min, Max float64
-	Ratios           []float64 // to the base subject, one per repetition that has both
-	Ratio            *Estimate // nil: the base itself, nothing to pair, or a zero
+	Ratios           []float64 // to the base subject, one per repetition that has both values
+	Ratio            *Estimate // nil for the base itself, without a pair, and if a value is zero
 }
 
-// Estimate is a ratio with a 95 % confidence interval. From one sample there is
-// no interval: Low is 0 and High infinite.
+// Estimate is a ratio with a 95 % confidence interval. One sample gives no
+// interval: Low is 0 and High is infinite.
 type Estimate struct {
 	Value, Low, High float64
 	Samples          int
 }
 
-// Bounded reports whether there are samples enough for an interval.
+// Bounded reports whether there are enough samples for an interval.
 func (e Estimate) Bounded() bool { return e.Samples > 1 }
 
-// Improvement turns the ratio so that more than 1 is better; with better 0 it
-// stays as it is.
+// Improvement returns the estimate so that more than 1 is better: the reciprocal
+// if lower values are better, else e itself. The argument is [Metric.Better].
 func (e Estimate) Improvement(better int) Estimate {
 	if better >= 0 {
 		return e
@@ -38,8 +39,8 @@ func (e Estimate) Improvement(better int) Estimate {
 	return Estimate{Value: 1 / e.Value, Low: low, High: high, Samples: e.Samples}
 }
 
-// Verdict is 1 if the interval shows an improvement, -1 if a loss, 0 if it
-// shows neither.
+// Verdict returns 1 if the whole interval is an improvement, -1 if all of it is a
+// loss, and else 0. The argument is [Metric.Better].
 func (e Estimate) Verdict(better int) int {
 	switch i := e.Improvement(better); {
 	case better == 0:
@@ -52,9 +53,9 @@ func (e Estimate) Verdict(better int) int {
 	return 0
 }
 
-// figures reduces the runs: by metric in the order they are shown, then by
-// subject in the report's order. Ratios are taken within a repetition, since a
-// machine drifts between them by more than subjects differ.
+// figures reduces the runs. The result is in display order of the metrics, then
+// in the report's order of subjects. Ratios are taken within a repetition: from
+// one repetition to the next a machine drifts by more than subjects differ.
 func (r *Report) figures() []Figure {
 	all, metrics := r.samples()
 	var out []Figure
@@ -75,18 +76,19 @@ func (r *Report) figures() []Figure {
 	return out
 }
 
-// cell is a place in the matrix of subjects and metrics.
+// cell identifies the values of one subject for one metric.
 type cell struct{ subject, metric string }
 
-// sample is a value and the repetition it is of.
+// sample is a value and its repetition.
 type sample struct {
 	index int
 	value float64
 }
 
-// samples are all values, by repetition, and the metrics that have any.
+// samples returns all values, each cell in the order of repetitions, and the
+// metrics that have values, in display order.
 func (r *Report) samples() (map[cell][]sample, []Metric) {
-	runs := append([]Run(nil), r.Runs...)
+	runs := slices.Clone(r.Runs)
 	sort.SliceStable(runs, func(i, j int) bool { return runs[i].Index < runs[j].Index })
 	all := map[cell][]sample{}
 	seen := map[string]bool{}
@@ -114,8 +116,8 @@ func figure(m Metric, subject string, samples []sample) Figure {
 	return f
 }
 
-// ratios pairs samples of the same repetition. A zero has no ratio, and then
-// neither has the figure: leaving the pair out would flatter.
+// ratios pairs samples of the same repetition. If one value is zero, there are no
+// ratios at all: leaving out only that pair would flatter the subject.
 func ratios(samples, base []sample) ([]float64, *Estimate) {
 	byIndex := make(map[int]float64, len(base))
 	for _, b := range base {
@@ -133,24 +135,25 @@ func ratios(samples, base []sample) ([]float64, *Estimate) {
 		out = append(out, s.value/b)
 		logs = append(logs, math.Log(s.value/b))
 	}
-	return out, estimate(logs)
+	return out, pairedEstimate(logs)
 }
 
-// median is the middle value, or the mean of the middle two; 0 of none.
+// median returns the middle value, or the mean of the middle two, or 0 if there
+// are no values.
 func median(values []float64) float64 {
 	if len(values) == 0 {
 		return 0
 	}
-	s := append([]float64(nil), values...)
-	sort.Sort(sort.Float64Slice(s))
+	s := slices.Clone(values)
+	slices.Sort(s)
 	n := len(s)
 	return s[(n-1)/2]/2 + s[n/2]/2
 }
 
-// estimate is the geometric mean of paired ratios, given their logarithms, with
-// Student's t interval. At three pairs its factor is 4.3, and it must be: a
-// bootstrap of three covers 75 % at most, whatever it promises.
-func estimate(logs []float64) *Estimate {
+// pairedEstimate returns the geometric mean of paired ratios, given their
+// logarithms, with Student's t interval. For three pairs the factor of t is 4.3,
+// and less would claim too much: a bootstrap of three pairs covers at most 75 %.
+func pairedEstimate(logs []float64) *Estimate {
 	if len(logs) == 0 {
 		return nil
 	}
@@ -159,9 +162,9 @@ func estimate(logs []float64) *Estimate {
 	return interval(mean, variance/n, len(logs)-1, len(logs))
 }
 
-// difference is the ratio b/a of two independent sets of logarithms, with
-// Welch's t interval.
-func difference(a, b []float64) *Estimate {
+// welchEstimate returns the ratio b/a of two independent sets of values, given
+// their logarithms, with Welch's t interval.
+func welchEstimate(a, b []float64) *Estimate {
 	if len(a) == 0 || len(b) == 0 {
 		return nil
 	}
@@ -170,13 +173,13 @@ func difference(a, b []float64) *Estimate {
 	na, nb := float64(len(a)), float64(len(b))
 	df := min(len(a), len(b)) - 1
 	if square := varA/na + varB/nb; df > 0 && square > 0 {
-		// Welch and Satterthwaite's degrees of freedom, never fewer than the smaller set's
+		// The Welch-Satterthwaite degrees of freedom, at least the smaller set's.
 		df = max(df, int(square*square/(varA*varA/na/na/(na-1)+varB*varB/nb/nb/(nb-1))))
 	}
 	return interval(meanB-meanA, varA/na+varB/nb, df, min(len(a), len(b)))
 }
 
-// interval is exp(mean ± t·√square).
+// interval returns exp(mean ± t·√square).
 func interval(mean, square float64, df, samples int) *Estimate {
 	e := &Estimate{Value: math.Exp(mean), High: math.Inf(1), Samples: samples}
 	if df > 0 {
@@ -186,7 +189,8 @@ func interval(mean, square float64, df, samples int) *Estimate {
 	return e
 }
 
-// moments are the mean and the sample variance, 0 of fewer than two.
+// moments returns the mean and the sample variance. The variance of fewer than
+// two values is 0.
 func moments(v []float64) (mean, variance float64) {
 	for _, x := range v {
 		mean += x / float64(len(v))
@@ -197,8 +201,8 @@ func moments(v []float64) (mean, variance float64) {
 	return mean, variance / max(1, float64(len(v)-1))
 }
 
-// studentT is the 97.5 % quantile; past 30 degrees of freedom that of 30, which
-// is at most 4 % too wide.
+// studentT returns the 97.5 % quantile of Student's t distribution. Past 30
+// degrees of freedom it returns that of 30, which is at most 4 % too wide.
 func studentT(df int) float64 {
 	quantiles := [...]float64{
 		12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,

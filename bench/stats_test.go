@@ -22,35 +22,35 @@ func TestMedian(t *testing.T) {
 	in := []float64{3, 1, 2}
 	median(in)
 	if in[0] != 3 {
-		t.Error("the argument was sorted")
+		t.Error("median sorted its argument")
 	}
 }
 
-// The spread that one ratio was seen to have must end in an interval that says
-// little; one pair says nothing.
+// Three ratios as far apart as those once measured must give a wide interval. One
+// pair gives none.
 func TestIntervalWidth(t *testing.T) {
 	ln := func(v ...float64) []float64 { return logs(v) }
-	e := estimate(ln(1.2, 1.5, 1.9))
+	e := pairedEstimate(ln(1.2, 1.5, 1.9))
 	if !close(e.Value, math.Cbrt(1.2*1.5*1.9)) {
 		t.Errorf("value %v is not the geometric mean", e.Value)
 	}
 	if e.Low > 1 || e.High < 2.5 || e.Verdict(1) != 0 {
-		t.Errorf("1.2, 1.5 and 1.9 give [%v, %v]: too sure", e.Low, e.High)
+		t.Errorf("1.2, 1.5 and 1.9 give [%v, %v]: too narrow", e.Low, e.High)
 	}
-	if e := estimate(ln(1.2)); e.Bounded() || e.Verdict(1) != 0 {
+	if e := pairedEstimate(ln(1.2)); e.Bounded() || e.Verdict(1) != 0 {
 		t.Errorf("one pair gives %+v", e)
 	}
-	two := estimate(ln(1.4, 1.5))
-	if five := estimate(ln(1.4, 1.5, 1.4, 1.5, 1.45)); five.High/five.Low >= two.High/two.Low {
+	two := pairedEstimate(ln(1.4, 1.5))
+	if five := pairedEstimate(ln(1.4, 1.5, 1.4, 1.5, 1.45)); five.High/five.Low >= two.High/two.Low {
 		t.Error("more pairs give no narrower interval")
 	}
-	if estimate(nil) != nil || difference(nil, ln(1)) != nil {
+	if pairedEstimate(nil) != nil || welchEstimate(nil, ln(1)) != nil {
 		t.Error("an estimate of nothing")
 	}
 }
 
-// Over many draws from known distributions the intervals hold the true ratio as
-// often as they say. The seed is fixed.
+// Over many draws from known distributions 95 % of the intervals contain the true
+// ratio. The seed is fixed.
 func TestIntervalCovers(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	const draws = 4000
@@ -63,14 +63,14 @@ func TestIntervalCovers(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name      string
-		low, high float64 // of the share that covers
+		low, high float64 // bounds of the share of intervals that contain it
 		one       func() *Estimate
 	}{
-		{"3 pairs", 0.935, 0.965, func() *Estimate { return estimate(draw(3, math.Log(1.4), 0.2)) }},
-		{"5 pairs", 0.935, 0.965, func() *Estimate { return estimate(draw(5, math.Log(1.4), 0.1)) }},
-		{"40 pairs", 0.935, 0.97, func() *Estimate { return estimate(draw(40, math.Log(1.4), 0.1)) }},
-		{"3 and 5, unequal spread", 0.93, 0.985, func() *Estimate { return difference(draw(3, 1, 0.2), draw(5, 1+math.Log(1.4), 0.05)) }},
-		{"4 and 4", 0.93, 0.985, func() *Estimate { return difference(draw(4, 1, 0.1), draw(4, 1+math.Log(1.4), 0.1)) }},
+		{"3 pairs", 0.935, 0.965, func() *Estimate { return pairedEstimate(draw(3, math.Log(1.4), 0.2)) }},
+		{"5 pairs", 0.935, 0.965, func() *Estimate { return pairedEstimate(draw(5, math.Log(1.4), 0.1)) }},
+		{"40 pairs", 0.935, 0.97, func() *Estimate { return pairedEstimate(draw(40, math.Log(1.4), 0.1)) }},
+		{"3 and 5, unequal spread", 0.93, 0.985, func() *Estimate { return welchEstimate(draw(3, 1, 0.2), draw(5, 1+math.Log(1.4), 0.05)) }},
+		{"4 and 4", 0.93, 0.985, func() *Estimate { return welchEstimate(draw(4, 1, 0.1), draw(4, 1+math.Log(1.4), 0.1)) }},
 	} {
 		hit := 0
 		for range draws {
@@ -79,18 +79,18 @@ func TestIntervalCovers(t *testing.T) {
 			}
 		}
 		if got := float64(hit) / draws; got < c.low || got > c.high {
-			t.Errorf("%s: %.3f of the intervals hold the true ratio, want %.3f to %.3f", c.name, got, c.low, c.high)
+			t.Errorf("%s: %.3f of the intervals contain the true ratio, want %.3f to %.3f", c.name, got, c.low, c.high)
 		}
 	}
 }
 
 func TestDifferenceIsSymmetric(t *testing.T) {
 	a, b := logs([]float64{2, 2.4, 1.9}), logs([]float64{3, 3.3, 2.7, 4})
-	ab, ba := difference(a, b), difference(b, a)
+	ab, ba := welchEstimate(a, b), welchEstimate(b, a)
 	if !close(ab.Value, 1/ba.Value) || !close(ab.Low, 1/ba.High) || !close(ab.High, 1/ba.Low) {
-		t.Errorf("%+v and %+v are not inverse", ab, ba)
+		t.Errorf("%+v and %+v are not reciprocal", ab, ba)
 	}
-	if e := difference(a[:1], b); e.Bounded() {
+	if e := welchEstimate(a[:1], b); e.Bounded() {
 		t.Errorf("one run against four gives an interval: %+v", e)
 	}
 }
@@ -110,11 +110,12 @@ func TestVerdict(t *testing.T) {
 	}
 	none := Estimate{Value: 2, High: math.Inf(1), Samples: 1}.Improvement(-1)
 	if none.Value != 0.5 || none.Low != 0 || !math.IsInf(none.High, 1) {
-		t.Errorf("turned round without an interval: %+v", none)
+		t.Errorf("reciprocal without an interval: %+v", none)
 	}
 }
 
-// pairs makes a report of values per subject, a nil being a run that is absent.
+// pairs returns a report with the values of each subject; NaN is a run that is
+// absent.
 func pairs(values map[string][]float64, id string) *Report {
 	r := &Report{Schema: Schema, Kind: KindLocal, Base: "base"}
 	for _, name := range []string{"base", "x"} {
@@ -165,7 +166,7 @@ func TestPairing(t *testing.T) {
 	}
 }
 
-// The order in which runs are listed changes nothing.
+// The order of the runs in the report does not matter.
 func TestFiguresIgnoreOrder(t *testing.T) {
 	r := sampleReport()
 	want := tableOf(t, r)

@@ -1,7 +1,7 @@
 package bench
 
-// styleSheet is the page's. Subjects are named beside their bars, so that
-// colour is a help and never the only sign; s0 is the plain link.
+// styleSheet is the style sheet of the page. Subjects are named beside their
+// bars, so that no information is in colours alone. s0 is the plain link.
 const styleSheet = `
 :root { --bg:#fff; --fg:#1c2126; --dim:#5b6570; --line:#d6dbe0; --box:#f4f6f8; --warn:#8a4b00; --good:#00704f; --bad:#b3320b;
  --s0:#7c8893; --s1:#0072b2; --s2:#c1520e; --s3:#007d5a; --s4:#a8487f; --s5:#7f6300; --s6:#4b5bc9 }

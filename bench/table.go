@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// WriteTable writes the report for a terminal: facts, every figure, a summary
-// of medians, and last what did not run and what to distrust.
+// WriteTable writes the report for a terminal: facts, every figure, a summary of
+// medians, what did not run, warnings and notes.
 func (r *Report) WriteTable(w io.Writer) error {
 	var b strings.Builder
 	for _, fact := range r.facts() {
@@ -29,7 +29,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 	return err
 }
 
-// facts are what the figures depend on, as label and text.
+// facts returns what the figures depend on, as pairs of label and text.
 func (r *Report) facts() [][2]string {
 	m := r.Machine
 	machine := join(m.CPUModel, count(m.Cores, "core"), m.Architecture, prefixed("kernel ", m.Kernel), prefixed("on ", m.Virtual), prefixed("governor ", m.Governor))
@@ -67,7 +67,8 @@ func (r *Report) span() string {
 	return s + ", took " + r.Finished.Sub(r.Started).Round(time.Second).String()
 }
 
-// congestion tells the algorithm in use; it decides more than most tuning does.
+// congestion names the TCP congestion control in use, which affects results more
+// than most tuning does.
 func (r *Report) congestion() string {
 	used, system := r.Options.Congestion, r.Machine.TCPCongestion
 	switch {
@@ -81,7 +82,7 @@ func (r *Report) congestion() string {
 	return "congestion control " + used + " (the system's default is " + system + ")"
 }
 
-// conditions are the options but for the number of repetitions.
+// conditions describes the options except the number of repetitions.
 func (o Options) conditions() string {
 	var parts []string
 	if o.Duration > 0 {
@@ -149,7 +150,7 @@ func (r *Report) writeFigures(b *strings.Builder, figures []Figure) {
 	}
 }
 
-// addMetric adds a line per subject.
+// addMetric adds one line per subject.
 func (r *Report) addMetric(g *grid, title string, figures []Figure) {
 	scale := scaleOf(figures)
 	for _, f := range figures {
@@ -165,7 +166,7 @@ func (r *Report) addMetric(g *grid, title string, figures []Figure) {
 	}
 }
 
-// writeSummary is the matrix of medians, a row per metric.
+// writeSummary writes the matrix of medians, one row per metric.
 func (r *Report) writeSummary(b *strings.Builder, figures []Figure) {
 	subjects := r.measured(figures)
 	fmt.Fprintf(b, "\nSummary of medians\n")
@@ -195,7 +196,7 @@ func (r *Report) writeSummary(b *strings.Builder, figures []Figure) {
 	g.write(b, "  ")
 }
 
-// problems are the subjects that did not run, and the runs that ended early.
+// problems lists the subjects that did not run and the runs that ended early.
 func (r *Report) problems() []string {
 	var out []string
 	for _, s := range r.Subjects {

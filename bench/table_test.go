@@ -17,7 +17,7 @@ func TestTableOfNothing(t *testing.T) {
 	}
 }
 
-// A report may come from anywhere; it must not steer the terminal.
+// A report is untrusted: it must not send control characters to the terminal.
 func TestTableCleans(t *testing.T) {
 	r := sampleReport()
 	hostile := "\x1b[2Jx\n\u202e\x00"

@@ -6,19 +6,19 @@ import (
 	"strings"
 )
 
-// Past these a figure is not to be trusted without a second look.
+// Beyond these limits figures are uncertain.
 const (
-	busyLimit   = 0.10 // of all cores, before a run
-	stealLimit  = 0.02
-	spreadLimit = 1.3 // largest value by smallest
+	busyLimit   = 0.10 // share of all cores that is busy before a run
+	stealLimit  = 0.02 // share of all cores that the hypervisor takes
+	spreadLimit = 1.3  // largest value divided by smallest
 )
 
-// warnings says what makes the figures uncertain: one sentence each.
+// warnings lists what makes the figures uncertain, one sentence each.
 func (r *Report) warnings() []string {
 	var out []string
 	busy := r.noisy(busyLimit, func(run Run) float64 { return run.Busy })
 	if busy != "" {
-		out = append(out, "The machine was busy before "+busy+": something else ran beside the benchmark.")
+		out = append(out, "The machine was busy before "+busy+": other programs ran beside the benchmark.")
 	}
 	steal := r.noisy(stealLimit, func(run Run) float64 { return run.Steal })
 	if steal != "" {
@@ -36,12 +36,13 @@ func (r *Report) warnings() []string {
 		}
 	}
 	if r.Options.Runs > 0 && r.Options.Runs < 3 {
-		out = append(out, fmt.Sprintf("Only %s: the spread is hardly known. Use three or more.", count(r.Options.Runs, "repetition")))
+		out = append(out, fmt.Sprintf("Only %s: too few to know the spread. Use three or more.", count(r.Options.Runs, "repetition")))
 	}
 	return out
 }
 
-// noisy tells in how many runs a share was over the limit, and the worst.
+// noisy describes how many runs had a share above the limit, and the highest
+// share. It returns "" if none had.
 func (r *Report) noisy(limit float64, share func(Run) float64) string {
 	n, worst := 0, 0.0
 	for _, run := range r.Runs {
@@ -56,7 +57,8 @@ func (r *Report) noisy(limit float64, share func(Run) float64) string {
 	return fmt.Sprintf("%d of %s (up to %.0f %%, limit %.0f %%)", n, count(len(r.Runs), "run"), 100*worst, 100*limit)
 }
 
-// spread tells how many figures of a subject vary too much between repetitions.
+// spread describes how many figures of a subject vary too much between
+// repetitions. It returns "" if none does.
 func spread(subject string, figures []Figure) string {
 	total := 0
 	var wide []Figure

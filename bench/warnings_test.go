@@ -14,7 +14,7 @@ func TestWarnings(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		change func(*Report)
-		want   string // of the only warning
+		want   string // part of the only warning; empty: no warning
 	}{
 		{"quiet", func(*Report) {}, ""},
 		{"at the limits", func(r *Report) { r.Runs[0].Busy, r.Runs[0].Steal = busyLimit, stealLimit }, ""},
