@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os/exec"
 	"sync"
 	"time"
 
@@ -50,6 +51,34 @@ type opened struct {
 
 // absentError says why a subject can't be on this machine; that is no failure.
 type absentError struct{ error }
+
+// peerAgent is the engine's side of an agent.
+type peerAgent struct {
+	*child
+	opened *opened
+	stop   func() bool // no longer kill it when the benchmark is interrupted
+}
+
+// call asks the agent one thing.
+func (p *peerAgent) call(req request) (*response, error) {
+	if err := p.enc.Encode(req); err != nil {
+		<-p.exited
+		return nil, p.err
+	}
+	var resp response
+	if err := p.dec.Decode(&resp); err != nil {
+		<-p.exited
+		return nil, p.err
+	}
+	if resp.Error != "" {
+		err := errors.New(resp.Error)
+		if resp.Absent {
+			return nil, absentError{err}
+		}
+		return nil, err
+	}
+	return &resp, nil
+}
 
 // agent is one end of the network.
 type agent struct {
@@ -134,6 +163,39 @@ func (a *agent) serve(ctx context.Context, at netip.Addr) (netip.AddrPort, error
 		return netip.AddrPort{}, err
 	}
 	return netip.ParseAddrPort(net.JoinHostPort(at.String(), port))
+}
+
+// run starts a process of the subject. If it ends, all measurements do.
+func (a *agent) run(name string, cmd *exec.Cmd) error {
+	output, err := start(cmd, 0)
+	if err != nil {
+		return fmt.Errorf("start %s: %w", name, err)
+	}
+	exited := make(chan struct{})
+	var how error
+	go func() {
+		how = ended(name, cmd.Wait(), output)
+		close(exited)
+	}()
+	a.closing = append(a.closing, func() {
+		_ = cmd.Process.Kill()
+		<-exited
+	})
+	a.watch(exited, func() error { return how })
+	return nil
+}
+
+// watch ends all measurements when a process of the subject does.
+func (a *agent) watch(exited <-chan struct{}, how func() error) {
+	done := make(chan struct{})
+	a.running.Go(func() {
+		select {
+		case <-exited:
+			a.died(how())
+		case <-done:
+		}
+	})
+	a.closing = append(a.closing, func() { close(done) })
 }
 
 // close ends what the agent began, last first.

@@ -22,8 +22,11 @@ func TestParseUsage(t *testing.T) {
 		t.Errorf("parseUsage = %+v, %v, want %+v", u, err, want)
 	}
 	for _, bad := range []struct{ stat, status string }{
-		{"", ""}, {"7 (a) S 1", ""}, {strings.Replace(stat, "1234", "x", 1), ""},
-		{strings.Replace(stat, " 56 ", " -1 ", 1), ""}, {stat, "VmHWM: many kB"},
+		{"", ""},
+		{"7 (a) S 1", ""},
+		{strings.Replace(stat, "1234", "x", 1), ""},
+		{strings.Replace(stat, " 56 ", " -1 ", 1), ""},
+		{stat, "VmHWM: many kB"},
 	} {
 		if _, err := parseUsage(bad.stat, bad.status); err == nil {
 			t.Errorf("%q and %q were accepted", bad.stat, bad.status)

@@ -2,33 +2,15 @@ package rig
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
-	"net/netip"
-	"os"
-	"path/filepath"
+	"fmt"
 	"slices"
-	"strconv"
-	"syscall"
 	"time"
 
 	"github.com/wirespan/wirespan/bench"
-	"github.com/wirespan/wirespan/mesh"
 )
 
-const (
-	portWireGuard = 51820 // in namespaces of its own
-	defaultMTU    = mesh.DefaultMTU
-	closeTime     = 2 * time.Second // for an agent to end by itself
-	overhead      = 80              // of a tunnel over IPv6; the most there is
-)
-
-// Addresses of the two ends.
-var (
-	endA     = ends{netip.AddrFrom4([4]byte{10, 99, 0, 1}), netip.AddrFrom4([4]byte{10, 7, 0, 1})}
-	endB     = ends{netip.AddrFrom4([4]byte{10, 99, 0, 2}), netip.AddrFrom4([4]byte{10, 7, 0, 2})}
-	loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
-)
+const closeTime = 2 * time.Second // for an agent to end by itself
 
 // round is one run of one subject: a network made for it, and all measurements.
 type round struct {
@@ -38,34 +20,6 @@ type round struct {
 	index   int
 	list    []measure
 	a, b    *peerAgent
-}
-
-// peerAgent is the engine's side of an agent.
-type peerAgent struct {
-	*child
-	opened *opened
-	stop   func() bool // no longer kill it when the benchmark is interrupted
-}
-
-// call asks the agent one thing.
-func (p *peerAgent) call(req request) (*response, error) {
-	if err := p.enc.Encode(req); err != nil {
-		<-p.exited
-		return nil, p.err
-	}
-	var resp response
-	if err := p.dec.Decode(&resp); err != nil {
-		<-p.exited
-		return nil, p.err
-	}
-	if resp.Error != "" {
-		err := errors.New(resp.Error)
-		if resp.Absent {
-			return nil, absentError{err}
-		}
-		return nil, err
-	}
-	return &resp, nil
 }
 
 // run measures once. An error means that the subject is out.
@@ -111,120 +65,86 @@ func (r *round) progress(what, problem string) {
 	}})
 }
 
-// open makes the network and brings the subject up at both ends.
-func (r *round) open(ctx context.Context) error {
-	if err := r.startAgents(ctx); err != nil {
-		return rigError{err}
-	}
-	near, far, err := r.tunnels()
-	if err != nil {
-		return rigError{err}
-	}
-	if r.dir != "" {
-		if err := errors.Join(os.RemoveAll(r.dir), os.Mkdir(r.dir, 0o700)); err != nil {
-			return rigError{err}
-		}
-	}
-	if d := r.subject.driver; d != nil {
-		near.External, far.External = d.at(r.place("a")), d.at(r.place("b"))
-		if _, err := r.a.call(request{Prepare: near.External}); err != nil {
-			return err
-		}
-	}
-	resp, err := r.b.call(request{Open: far})
+// measure does all measurements of the list.
+func (r *round) measure() error {
+	resp, err := r.b.call(request{Serve: &r.b.opened.Address})
 	if err != nil {
 		return err
 	}
-	r.b.opened = resp.Opened
-	near.Tunnel.Peer = netip.AddrPortFrom(far.Tunnel.Underlay, resp.Opened.Port)
-	if resp, err = r.a.call(request{Open: near}); err != nil {
-		return err
+	o := &r.cfg.Options
+	ask := measureRequest{Server: resp.Served, Congestion: o.Congestion, Timing: timing{o.Duration, r.a.opened.MTU}}
+	if wanted(o, "mtu") {
+		r.emit(event{Values: map[string]float64{"mtu": float64(r.a.opened.MTU)}})
 	}
-	r.a.opened = resp.Opened
-	if r.about.TunnelMTU != resp.Opened.MTU {
-		r.about.TunnelMTU = resp.Opened.MTU
-		r.emit(event{Subjects: []bench.Subject{*r.about}})
+	for _, m := range r.list {
+		r.progress(m.ids()[0], "")
+		ask.Measure = m
+		values, err := r.one(ask)
+		if err != nil {
+			// If the far end has died, this end only sees a broken connection.
+			if _, died := r.b.call(request{Alive: true}); died != nil {
+				err = died
+			}
+			return fmt.Errorf("%s: %w", m.ids()[0], err)
+		}
+		r.emit(event{Values: values})
+		r.clock.done += m.estimate(o.Duration)
 	}
-	return nil
+	return r.memory()
 }
 
-// startAgents starts both ends, joined by a link where there are namespaces.
-func (r *round) startAgents(ctx context.Context) (err error) {
-	var flags uintptr
-	if !r.cfg.Unprivileged {
-		flags = syscall.CLONE_NEWNET
+// one does one measurement, with what it cost.
+func (r *round) one(ask measureRequest) (map[string]float64, error) {
+	var before [2]usage
+	var err error
+	for i, p := range []*peerAgent{r.a, r.b} {
+		if before[i], err = usageOf(p.opened.PIDs); err != nil {
+			return nil, err
+		}
 	}
-	var env []string
-	if n := r.cfg.Options.GOMAXPROCS; n > 0 && r.subject.inside {
-		env = append(env, "GOMAXPROCS="+strconv.Itoa(n))
+	resp, err := r.a.call(request{Measure: &ask})
+	if err != nil {
+		return nil, err
 	}
-	for _, p := range []**peerAgent{&r.a, &r.b} {
-		c, err := spawn(r.cfg.Self, roleAgent, flags, env)
+	values := resp.Outcome.Values
+	if ask.Measure.Cost && resp.Outcome.Bytes > 0 {
+		for i, p := range []*peerAgent{r.a, r.b} {
+			if len(p.opened.PIDs) == 0 {
+				continue
+			}
+			u, err := usageOf(p.opened.PIDs)
+			if err != nil {
+				return nil, err
+			}
+			u = u.since(before[i])
+			values[cpuIDs[2*i]] = perGB(u.user, resp.Outcome.Bytes)
+			values[cpuIDs[2*i+1]] = perGB(u.system, resp.Outcome.Bytes)
+		}
+	}
+	for id := range values {
+		if !wanted(&r.cfg.Options, id) {
+			delete(values, id)
+		}
+	}
+	return values, nil
+}
+
+// memory takes the peaks of the whole run.
+func (r *round) memory() error {
+	values := make(map[string]float64)
+	for i, p := range []*peerAgent{r.a, r.b} {
+		id := []string{"rss.client", "rss.server"}[i]
+		if len(p.opened.PIDs) == 0 || !wanted(&r.cfg.Options, id) {
+			continue
+		}
+		u, err := usageOf(p.opened.PIDs)
 		if err != nil {
 			return err
 		}
-		// It may be in the middle of a measurement, so that it would not hear.
-		*p = &peerAgent{child: c, stop: context.AfterFunc(ctx, func() { _ = c.cmd.Process.Kill() })}
+		values[id] = float64(u.peak)
 	}
-	if r.cfg.Unprivileged {
-		return nil
-	}
-	o := &r.cfg.Options
-	near := link{Peer: r.b.cmd.Process.Pid, Prefix: netip.PrefixFrom(endA.underlay, 24), MTU: o.UnderlayMTU, Delay: o.RTT / 2, Loss: o.Loss}
-	resp, err := r.a.call(request{Link: &near})
-	if err != nil {
-		return err
-	}
-	far := near
-	far.Peer, far.Prefix = 0, netip.PrefixFrom(endB.underlay, 24)
-	if _, err := r.b.call(request{Link: &far}); err != nil {
-		return err
-	}
-	r.emit(event{Offloads: resp.Offloads})
+	r.emit(event{Values: values})
 	return nil
-}
-
-// tunnels makes keys, and says how both ends open.
-func (r *round) tunnels() (near, far *opening, err error) {
-	var random [2][mesh.KeySize]byte
-	for i := range random {
-		_, _ = rand.Read(random[i][:]) // it never fails
-	}
-	keyA, keyB := mesh.NewPrivateKey(random[0]), mesh.NewPrivateKey(random[1])
-	one := opening{Subject: r.subject.name, Self: r.cfg.Self, Procs: r.cfg.Options.GOMAXPROCS}
-	if r.subject.name == subjectUpstream {
-		if one.Program, err = upstreamProgram(&r.cfg); err != nil {
-			return nil, nil, err
-		}
-	}
-	two := one
-	one.Tunnel = tunnel{Key: keyA.RevealBase64(), PeerKey: keyB.Public(), Address: endA.tunnel, PeerAddress: endB.tunnel, Underlay: endA.underlay, Interface: "bench-a"}
-	two.Tunnel = tunnel{Key: keyB.RevealBase64(), PeerKey: keyA.Public(), Address: endB.tunnel, PeerAddress: endA.tunnel, Underlay: endB.underlay, Interface: "bench-b"}
-	for _, t := range []*tunnel{&one.Tunnel, &two.Tunnel} {
-		t.MTU = r.mtu()
-		if r.cfg.Unprivileged {
-			t.Underlay = loopback
-		} else {
-			t.Port = portWireGuard
-		}
-	}
-	return &one, &two, nil
-}
-
-// mtu of the tunnel where the rig decides.
-func (r *round) mtu() int {
-	if o := &r.cfg.Options; o.MTU != 0 {
-		return o.MTU
-	}
-	return min(defaultMTU, r.cfg.Options.UnderlayMTU-overhead)
-}
-
-func (r *round) place(self string) place {
-	other := "b"
-	if self == "b" {
-		other = "a"
-	}
-	return place{dir: filepath.Join(r.dir, "run"), self: self, other: other, a: endA, b: endB, mtu: r.mtu()}
 }
 
 // close ends both agents, and with them all else of this run.

@@ -103,26 +103,6 @@ func (a *agent) openUpstream(ctx context.Context, o *opening) (*opened, error) {
 	return &opened{Address: t.Address, MTU: t.MTU, Port: t.Port, PIDs: []int{cmd.Process.Pid}}, nil
 }
 
-// run starts a process of the subject. If it ends, all measurements do.
-func (a *agent) run(name string, cmd *exec.Cmd) error {
-	output, err := start(cmd, 0)
-	if err != nil {
-		return fmt.Errorf("start %s: %w", name, err)
-	}
-	exited := make(chan struct{})
-	var how error
-	go func() {
-		how = ended(name, cmd.Wait(), output)
-		close(exited)
-	}()
-	a.closing = append(a.closing, func() {
-		_ = cmd.Process.Kill()
-		<-exited
-	})
-	a.watch(exited, func() error { return how })
-	return nil
-}
-
 // configure sends the tunnel to a socket of WireGuard's configuration protocol.
 func (t *tunnel) configure(path string) error {
 	c, err := net.Dial("unix", path)

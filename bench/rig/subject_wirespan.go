@@ -143,16 +143,3 @@ func openTUNDevice(t *tunnel) (*device.Device, error) {
 	}
 	return openDevice(plane, t)
 }
-
-// watch ends all measurements when a process of the subject does.
-func (a *agent) watch(exited <-chan struct{}, how func() error) {
-	done := make(chan struct{})
-	a.running.Go(func() {
-		select {
-		case <-exited:
-			a.died(how())
-		case <-done:
-		}
-	})
-	a.closing = append(a.closing, func() { close(done) })
-}

@@ -2,14 +2,14 @@ package load
 
 import (
 	"context"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"time"
 )
+
+// connectTime bounds a connect: several repeated SYNs.
+const connectTime = 10 * time.Second
 
 // Client measures towards one server.
 type Client struct {
@@ -150,68 +150,68 @@ func (c *Client) UDP(ctx context.Context, u UDP) (UDPResult, error) {
 	return out, nil
 }
 
-// RTT sends probes at an interval for a time, whether or not the last one has
-// come back, and returns the round trips in ascending order. They are on TCP:
-// a probe that is lost comes late.
-func (c *Client) RTT(ctx context.Context, interval, d time.Duration) ([]time.Duration, error) {
-	conn, err := c.open(ctx, hello{Echo: true})
+// controlConn is a test's control connection, and the end of the test's context.
+type controlConn struct {
+	net.Conn
+	close func()
+}
+
+// begin opens a test. The context that it returns ends when the test has taken
+// much too long, and all connections of the test with it.
+func (c *Client) begin(ctx context.Context, t *test) (context.Context, *controlConn, answer, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, t.planned()+grace,
+		fmt.Errorf("the measurement did not end within %s", t.planned()+grace))
+	conn, err := c.dial(ctx)
+	if err != nil {
+		cancel()
+		return nil, nil, answer{}, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	control := &controlConn{conn, func() {
+		stop()
+		cancel()
+		_ = conn.Close()
+	}}
+	a, err := ask(conn, hello{Test: t})
+	if err != nil {
+		control.close()
+		return nil, nil, answer{}, err
+	}
+	return ctx, control, a, nil
+}
+
+// attach opens a stream of a session.
+func (c *Client) attach(ctx context.Context, session uint64, down bool) (net.Conn, error) {
+	conn, err := c.open(ctx, hello{Attach: session, Down: down})
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	defer stop()
-	_ = conn.SetDeadline(time.Now().Add(d + grace))
-	probes := max(1, int(d/interval))
-	start := time.Now()
-	sending := make(chan error, 1)
-	go func() {
-		var probe [echoSize]byte
-		for i := range probes {
-			time.Sleep(time.Until(start.Add(time.Duration(i) * interval)))
-			binary.BigEndian.PutUint64(probe[:], uint64(time.Since(start)))
-			if _, err := conn.Write(probe[:]); err != nil {
-				sending <- err
-				return
-			}
-		}
-		sending <- nil
-	}()
-	trips, err := roundTrips(conn, start, probes)
-	_ = conn.Close()
-	if sendErr := <-sending; err == nil {
-		err = sendErr
+	if deadline, ok := ctx.Deadline(); ok {
+		_ = conn.SetDeadline(deadline)
 	}
-	if err != nil {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		return nil, fmt.Errorf("round trips: %w", err)
-	}
-	slices.Sort(trips)
-	return trips, nil
+	return conn, nil
 }
 
-// roundTrips reads probes that came back.
-func roundTrips(conn net.Conn, start time.Time, probes int) ([]time.Duration, error) {
-	trips := make([]time.Duration, 0, probes)
-	buf, held := make([]byte, 64*echoSize), 0
-	for len(trips) < probes {
-		n, err := conn.Read(buf[held:])
-		if err != nil {
-			return nil, err
-		}
-		now := time.Since(start)
-		whole := buf[:held+n]
-		for len(whole) >= echoSize {
-			trip := now - time.Duration(binary.BigEndian.Uint64(whole))
-			if trip < 0 || trip > now {
-				return nil, errors.New("a probe came back changed")
-			}
-			trips = append(trips, trip)
-			whole = whole[echoSize:]
-		}
-		held = copy(buf, whole)
+// open dials and says hello.
+func (c *Client) open(ctx context.Context, h hello) (net.Conn, error) {
+	conn, err := c.dial(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return trips, nil
+	_ = conn.SetDeadline(time.Now().Add(connectTime))
+	if err := setCongestion(conn, c.Congestion); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	if _, err := ask(conn, h); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+func (c *Client) dial(ctx context.Context) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTime)
+	defer cancel()
+	return c.Dial(ctx, "tcp", c.Server)
 }

@@ -2,8 +2,6 @@ package load
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -143,71 +141,4 @@ func (s *Server) answer(ctx context.Context, c net.Conn, h hello) (attached bool
 		return false, echo(c)
 	}
 	return false, errors.New("nothing was asked for")
-}
-
-// session is a test under way.
-type session struct {
-	streams
-	ready chan struct{}      // closed when all streams are attached
-	end   context.CancelFunc // of the test
-	udp   datagrams
-}
-
-func (s *Server) open(t *test, end context.CancelFunc) (uint64, *session, error) {
-	l := s.Limits
-	switch {
-	case t.Up < 0 || t.Down < 0 || t.Up > l.Streams || t.Down > l.Streams || !t.UDP && t.Up+t.Down == 0:
-		return 0, nil, fmt.Errorf("%d and %d streams: this server allows 1 to %d in each direction", t.Up, t.Down, l.Streams)
-	case t.Warmup < 0 || t.Window <= 0 || t.Warmup > l.Time || t.Window > l.Time || t.planned() > l.Time:
-		return 0, nil, fmt.Errorf("a test of %s: this server allows up to %s", t.planned(), l.Time)
-	case t.UDP && s.UDP == nil:
-		return 0, nil, errors.New("this server measures no UDP")
-	}
-	var b [8]byte
-	_, _ = rand.Read(b[:]) // it never fails
-	id := binary.BigEndian.Uint64(b[:]) | 1
-	ss := &session{ready: make(chan struct{}), end: end, streams: streams{test: *t, receivers: newMeter()}}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.sessions) >= l.Tests {
-		return 0, nil, errors.New("the server is busy with other measurements")
-	}
-	s.sessions[id] = ss
-	return id, ss, nil
-}
-
-func (s *Server) attach(ctx context.Context, c net.Conn, h hello) (bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	ss := s.sessions[h.Attach]
-	if ss == nil {
-		return false, errors.New("no such test")
-	}
-	if err := ss.take(c, h.Down); err != nil {
-		return false, err
-	}
-	_ = c.SetDeadline(time.Now().Add(ss.test.planned() + grace))
-	if err := send(c, answer{}); err != nil {
-		ss.end()
-	}
-	if len(ss.send) == ss.test.Down && len(ss.receive) == ss.test.Up {
-		close(ss.ready)
-	}
-	return true, nil
-}
-
-// take adds a stream. What the client sends, this side receives.
-func (ss *session) take(c net.Conn, down bool) error {
-	list, limit := &ss.receive, ss.test.Up
-	if down {
-		list, limit = &ss.send, ss.test.Down
-		if err := setCongestion(c, ss.test.Congestion); err != nil {
-			return err
-		}
-	}
-	if len(*list) == limit {
-		return errors.New("the test has all its streams")
-	}
-	*list = append(*list, c)
-	return nil
 }
