@@ -13,17 +13,17 @@ import (
 	"github.com/wirespan/wirespan/bench/rig/load"
 )
 
-// request is one thing that the engine asks of an agent. One field is set.
+// request is a request of the engine to an agent. One field is set.
 type request struct {
-	Link    *link           `json:",omitempty"` // make the network
+	Link    *link           `json:",omitempty"` // create this end of the network
 	Open    *opening        `json:",omitempty"` // bring the subject up
-	Prepare *external       `json:",omitempty"` // what a driver's subject needs before both ends open
-	Serve   *netip.Addr     `json:",omitempty"` // be the far end, at this address
+	Prepare *external       `json:",omitempty"` // prepare a driver's subject, before both ends open
+	Serve   *netip.Addr     `json:",omitempty"` // serve measurements at this address
 	Measure *measureRequest `json:",omitempty"`
-	Alive   bool            `json:",omitempty"` // say why the subject has died, if it has
+	Alive   bool            `json:",omitempty"` // fail with the reason if the subject has died
 }
 
-// measureRequest is a measurement towards the far end.
+// measureRequest asks for one measurement towards the far end.
 type measureRequest struct {
 	Measure    measure
 	Timing     timing
@@ -34,32 +34,33 @@ type measureRequest struct {
 // response is the answer to one request.
 type response struct {
 	Error    string  `json:",omitempty"`
-	Absent   bool    `json:",omitempty"` // Error says why the subject can't be here
+	Absent   bool    `json:",omitempty"` // Error says why the subject can't run here
 	Opened   *opened `json:",omitempty"`
 	Served   netip.AddrPort
 	Outcome  outcome
 	Offloads map[string]bool `json:",omitempty"`
 }
 
-// opened is a subject that is up.
+// opened describes one end of a subject that is up.
 type opened struct {
 	Address netip.Addr // in the tunnel
 	MTU     int
-	Port    uint16 // UDP, where the subject is WireGuard
+	Port    uint16 // UDP port of WireGuard; 0 for other subjects
 	PIDs    []int  // whose CPU time and memory count
 }
 
-// absentError says why a subject can't be on this machine; that is no failure.
+// absentError says why a subject can't run on this machine. The subject is then
+// skipped and has not failed.
 type absentError struct{ error }
 
-// peerAgent is the engine's side of an agent.
+// peerAgent is an agent as the engine sees it.
 type peerAgent struct {
 	*child
 	opened *opened
-	stop   func() bool // no longer kill it when the benchmark is interrupted
+	stop   func() bool // ends the watch that kills it on cancellation
 }
 
-// call asks the agent one thing.
+// call sends a request to the agent and returns its response.
 func (p *peerAgent) call(req request) (*response, error) {
 	if err := p.enc.Encode(req); err != nil {
 		<-p.exited
@@ -83,18 +84,18 @@ func (p *peerAgent) call(req request) (*response, error) {
 // agent is one end of the network.
 type agent struct {
 	network
-	died    context.CancelCauseFunc // ends everything when the subject has died
-	closing []func()
+	died    context.CancelCauseFunc // called when the subject has died; fails all requests
+	closing []func()                // undo what was opened, in reverse order
 	running sync.WaitGroup
 }
 
-// network is how load is made and served.
+// network dials and listens for the load, through the subject.
 type network struct {
 	dial   load.Dialer
 	listen func(netip.AddrPort) (net.Listener, net.PacketConn, error)
 }
 
-// serveAgent answers the engine until it closes the socket.
+// serveAgent answers the engine's requests until the engine closes the socket.
 func serveAgent(ctx context.Context, w *wire) error {
 	ctx, died := context.WithCancelCause(ctx)
 	defer died(nil)
@@ -103,7 +104,7 @@ func serveAgent(ctx context.Context, w *wire) error {
 	for {
 		var req request
 		if err := w.dec.Decode(&req); err != nil {
-			return nil // the engine has ended, or ends this run
+			return nil // the engine has ended, or it ends this run
 		}
 		var resp response
 		err := context.Cause(ctx)
@@ -112,7 +113,7 @@ func serveAgent(ctx context.Context, w *wire) error {
 		}
 		if err != nil {
 			if cause := context.Cause(ctx); cause != nil {
-				err = cause // why the subject died says more than what failed for it
+				err = cause // the cause is why the subject died, which explains the failure
 			}
 			var absent absentError
 			resp = response{Error: err.Error(), Absent: errors.As(err, &absent)}
@@ -143,7 +144,7 @@ func (a *agent) answer(ctx context.Context, req *request, resp *response) (err e
 	return err
 }
 
-// serve starts the far end of measurements.
+// serve starts a server of measurements.
 func (a *agent) serve(ctx context.Context, at netip.Addr) (netip.AddrPort, error) {
 	l, p, err := a.listen(netip.AddrPortFrom(at, 0))
 	if err != nil {
@@ -165,7 +166,7 @@ func (a *agent) serve(ctx context.Context, at netip.Addr) (netip.AddrPort, error
 	return netip.ParseAddrPort(net.JoinHostPort(at.String(), port))
 }
 
-// run starts a process of the subject. If it ends, all measurements do.
+// run starts a process of the subject. If the process ends, all measurements end.
 func (a *agent) run(name string, cmd *exec.Cmd) error {
 	output, err := start(cmd, 0)
 	if err != nil {
@@ -185,7 +186,7 @@ func (a *agent) run(name string, cmd *exec.Cmd) error {
 	return nil
 }
 
-// watch ends all measurements when a process of the subject does.
+// watch ends all measurements when a process of the subject ends.
 func (a *agent) watch(exited <-chan struct{}, how func() error) {
 	done := make(chan struct{})
 	a.running.Go(func() {
@@ -198,7 +199,7 @@ func (a *agent) watch(exited <-chan struct{}, how func() error) {
 	a.closing = append(a.closing, func() { close(done) })
 }
 
-// close ends what the agent began, last first.
+// close closes everything that the agent opened, in reverse order.
 func (a *agent) close() {
 	for i := len(a.closing) - 1; i >= 0; i-- {
 		a.closing[i]()
@@ -206,8 +207,8 @@ func (a *agent) close() {
 	a.running.Wait()
 }
 
-// until tries again until do has no error or the time is over; then it returns
-// the last error.
+// until calls do again and again until it succeeds. When the limit is over, it
+// returns do's last error.
 func until(ctx context.Context, limit time.Duration, do func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

@@ -23,13 +23,13 @@ const (
 )
 
 const (
-	// inherited is the descriptor by which a child hears from its parent.
+	// inherited is the descriptor of the socket to the parent, in a child.
 	inherited = 3
-	// maxTail is how much of a process' output is kept to explain its end.
+	// maxTail is how many bytes of a process's output are kept to explain its end.
 	maxTail = 4 << 10
 )
 
-// Child is the body of a child process. It ends when its parent does.
+// Child is the body of a child process in a role. It ends when its parent does.
 func Child(ctx context.Context, role string) error {
 	w, err := parent()
 	if err != nil {
@@ -64,7 +64,7 @@ func parent() (*wire, error) {
 	return newWire(os.NewFile(inherited, "parent"))
 }
 
-// wire carries JSON values between parent and child.
+// wire is a socket that carries JSON values between parent and child.
 type wire struct {
 	conn net.Conn
 	enc  *json.Encoder
@@ -80,17 +80,17 @@ func newWire(f *os.File) (*wire, error) {
 	return &wire{conn, json.NewEncoder(conn), json.NewDecoder(conn)}, nil
 }
 
-// child is a running child process. Its end shows in exited.
+// child is a child process of this program.
 type child struct {
 	*wire
 	cmd    *exec.Cmd
 	output *tail
-	exited chan struct{}
-	err    error // how it ended; after exited
+	exited chan struct{} // closed when it has ended
+	err    error         // how it ended; read it after exited
 }
 
-// spawn starts a child of this program in a role, in new namespaces as flags
-// say. It is killed when the calling process dies.
+// spawn starts this program as a child in a role. The clone flags say which
+// namespaces are new. The kernel kills the child when the calling process dies.
 func spawn(self []string, role string, flags uintptr, env []string) (*child, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -114,14 +114,15 @@ func spawn(self []string, role string, flags uintptr, env []string) (*child, err
 	}
 	go func() {
 		c.err = ended(role, cmd.Wait(), c.output)
-		_ = c.conn.Close() // whoever waits for it then sees the end
+		_ = c.conn.Close() // ends calls that wait for an answer
 		close(c.exited)
 	}()
 	return c, nil
 }
 
-// start runs cmd as a process that dies with this one, and keeps the end of
-// what it prints. Ctrl-C is for the caller alone.
+// start starts cmd as a process that dies with this one, and keeps the end of its
+// output. It has a process group of its own, so that Ctrl-C reaches only the
+// caller.
 func start(cmd *exec.Cmd, flags uintptr) (*tail, error) {
 	out := &tail{}
 	cmd.Stdout, cmd.Stderr = out, out
@@ -129,7 +130,7 @@ func start(cmd *exec.Cmd, flags uintptr) (*tail, error) {
 	return out, cmd.Start()
 }
 
-// ended says how a process ended.
+// ended returns an error that says how a process ended.
 func ended(name string, err error, output *tail) error {
 	how := "ended"
 	if err != nil {
@@ -163,7 +164,7 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// lastLine is the last that is not blank.
+// lastLine returns the last line that is not blank.
 func (t *tail) lastLine() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -171,7 +172,7 @@ func (t *tail) lastLine() string {
 	return text[strings.LastIndexByte(text, '\n')+1:]
 }
 
-// text is all that was kept.
+// text returns all bytes that are kept.
 func (t *tail) text() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -14,7 +14,7 @@ import (
 	"github.com/wirespan/wirespan/device/tun"
 )
 
-// catalog is every subject that is known.
+// catalog returns all subjects: built in, shipped as drivers and from c.Drivers.
 func catalog(c *Config) ([]subject, error) {
 	all := builtin()
 	drivers, err := shippedDrivers()
@@ -26,13 +26,13 @@ func catalog(c *Config) ([]subject, error) {
 		if err != nil {
 			return nil, err
 		}
-		// A file of one's own replaces what is shipped under its name.
+		// It replaces a shipped driver of the same name.
 		drivers = slices.DeleteFunc(drivers, func(o *driver) bool { return o.Name == d.Name })
 		drivers = append(drivers, d)
 	}
 	for _, d := range drivers {
 		if find(all, d.Name) != nil {
-			return nil, fmt.Errorf("driver %s: there is a subject of this name already", d.Name)
+			return nil, fmt.Errorf("driver %s: the name is taken by another subject", d.Name)
 		}
 		all = append(all, subject{name: d.Name, description: d.Description, privileged: true, driver: d})
 	}
@@ -48,8 +48,9 @@ func find(all []subject, name string) *subject {
 	return nil
 }
 
-// choose lists the subjects of a benchmark, with what can be said of each
-// before it runs.
+// choose returns the report's entries of the subjects that c names, or of all.
+// A subject that can't run here is marked as skipped. It is an error if none can
+// run.
 func choose(c *Config) ([]bench.Subject, error) {
 	all, err := catalog(c)
 	if err != nil {
@@ -65,10 +66,10 @@ func choose(c *Config) ([]bench.Subject, error) {
 	for _, name := range names {
 		s := find(all, name)
 		if s == nil {
-			return nil, fmt.Errorf("subject %.60q: there is none; known are: %s", name, nameList(all))
+			return nil, fmt.Errorf("unknown subject %.60q; known subjects: %s", name, nameList(all))
 		}
 		if slices.ContainsFunc(out, func(o bench.Subject) bool { return o.Name == name }) {
-			return nil, fmt.Errorf("subject %s: it is there twice", name)
+			return nil, fmt.Errorf("duplicate subject %s", name)
 		}
 		b := bench.Subject{Name: name, Description: s.description}
 		if err := s.unavailable(c); err != nil {
@@ -79,7 +80,7 @@ func choose(c *Config) ([]bench.Subject, error) {
 		out = append(out, b)
 	}
 	if c.Base != "" && !slices.Contains(names, c.Base) {
-		return nil, fmt.Errorf("base %.60q: it is not among the subjects: %s", c.Base, strings.Join(names, ", "))
+		return nil, fmt.Errorf("base %.60q is not among the subjects: %s", c.Base, strings.Join(names, ", "))
 	}
 	if !slices.ContainsFunc(out, func(s bench.Subject) bool { return s.Skipped == "" }) {
 		return nil, fmt.Errorf("no subject can run here: %s: %s", out[0].Name, out[0].Skipped)
@@ -95,11 +96,11 @@ func nameList(all []subject) string {
 	return strings.Join(names, ", ")
 }
 
-// unavailable says why the subject can't run here; nil if it may.
+// unavailable returns why the subject can't run here, or nil if it can.
 func (s *subject) unavailable(c *Config) error {
 	switch {
 	case s.privileged && c.Unprivileged:
-		return errors.New("it needs root")
+		return errors.New("needs root")
 	case s.driver != nil:
 		return s.driver.missing()
 	case s.name == subjectTUN:
@@ -111,8 +112,8 @@ func (s *subject) unavailable(c *Config) error {
 	return nil
 }
 
-// upstreamProgram is wireguard-go's path. It is absolute and without links,
-// since the engine hides directories of the host.
+// upstreamProgram returns the path of wireguard-go, absolute and with symbolic
+// links resolved, since the engine hides directories of the host.
 func upstreamProgram(c *Config) (string, error) {
 	name := c.WireGuardGo
 	if name == "" {
@@ -131,7 +132,7 @@ func upstreamProgram(c *Config) (string, error) {
 	return path, err
 }
 
-// version of the subject, as well as it can be found.
+// version returns the version of the subject, or "" if it is not known.
 func (s *subject) version(c *Config) string {
 	switch {
 	case s.driver != nil && len(s.driver.Version) > 0:
@@ -148,7 +149,8 @@ func (s *subject) version(c *Config) string {
 	return ""
 }
 
-// firstLine of what a program prints; empty if it fails.
+// firstLine runs a command and returns the first line that it prints, or "" if it
+// fails.
 func firstLine(argv []string) string {
 	out, err := (&command{Argv: argv}).run(context.Background())
 	if err != nil {
@@ -158,6 +160,7 @@ func firstLine(argv []string) string {
 	return line[:min(len(line), 100)]
 }
 
+// moduleVersion returns the version of a module in this program, or "".
 func moduleVersion(path string) string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

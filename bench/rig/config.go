@@ -23,8 +23,9 @@ const (
 	maxMTU      = 9200
 )
 
-// DefaultOptions measure everything: 5 subjects take less than 10 minutes. TCP
-// is cubic where this user may choose it, and else the system's default.
+// DefaultOptions returns options that measure everything. Five subjects take less
+// than 10 minutes. They leave TCP congestion control open: it becomes cubic if
+// this process may choose it, and else the system's default.
 func DefaultOptions() bench.Options {
 	return bench.Options{
 		Runs: 3, Duration: time.Second, Streams: []int{1, 4, 32}, Payloads: []int{64, 512, 0},
@@ -32,24 +33,24 @@ func DefaultOptions() bench.Options {
 	}
 }
 
-// Config of a local benchmark.
+// Config describes a benchmark.
 type Config struct {
 	Options      bench.Options
-	Subjects     []string // in this order; empty: all that are known
+	Subjects     []string // in this order; empty: all
 	WireGuardGo  string   // upstream's program; empty: wireguard-go on PATH
-	Drivers      []string // files that describe further subjects
-	Base         string   // the subject that ratios refer to; empty: chosen
-	Unprivileged bool
-	Command      []string // as shown in the report
+	Drivers      []string // paths of files that describe further subjects
+	Base         string   // the subject that ratios refer to; empty: see base
+	Unprivileged bool     // no namespaces: both ends on loopback
+	Command      []string // for the report
 	Version      string   // of this program
-	// Self is the command that runs Child, to which a role is appended.
+	// Self is the command that runs Child. A role is appended to it.
 	Self []string
 }
 
-// preferredCongestion is what most hosts have, whatever the one at hand has.
+// preferredCongestion is the congestion control that most hosts use.
 const preferredCongestion = "cubic"
 
-// checkOptions chooses what was left open, and says what is wrong with o.
+// checkOptions checks o, and sets the congestion control if it is empty.
 func checkOptions(o *bench.Options) error {
 	if o.Congestion == "" {
 		o.Congestion = preferredCongestion
@@ -86,32 +87,29 @@ func checkLists(o *bench.Options) error {
 	}
 	for _, n := range o.Payloads {
 		if n != 0 && (n < 16 || n > 65507) {
-			return fmt.Errorf("payload: %d is not between 16 and 65507 bytes, nor 0 for what fits the MTU", n)
+			return fmt.Errorf("payload: %d is not between 16 and 65507 bytes, nor 0 to fill the MTU", n)
 		}
 	}
 	if len(o.Streams) == 0 || len(o.Payloads) == 0 {
 		return errors.New("streams and payloads: at least one of each is needed")
 	}
 	for _, want := range o.Metrics {
-		known := false
-		for _, id := range allIDs(o) {
-			known = known || matches(id, want)
-		}
-		if !known {
-			return fmt.Errorf("metric %.60q: there is none; known are: %s", want, strings.Join(allIDs(o), ", "))
+		if !slices.ContainsFunc(allIDs(o), func(id string) bool { return matches(id, want) }) {
+			return fmt.Errorf("unknown metric %.60q; known metrics: %s", want, strings.Join(allIDs(o), ", "))
 		}
 	}
 	return nil
 }
 
-// isName accepts what the kernel may know as a congestion control.
+// isName reports whether s may be the kernel's name of a congestion control.
 func isName(s string) bool {
 	return len(s) > 0 && len(s) < 16 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789_-") == ""
 }
 
-// matches reports whether a metric is the wanted one, or of the wanted group.
+// matches reports whether want names the metric or a group that it is in.
 func matches(id, want string) bool { return id == want || strings.HasPrefix(id, want+".") }
 
-func wanted(o *bench.Options, id string) bool {
+// selected reports whether the options ask for a metric.
+func selected(o *bench.Options, id string) bool {
 	return len(o.Metrics) == 0 || slices.ContainsFunc(o.Metrics, func(w string) bool { return matches(id, w) })
 }

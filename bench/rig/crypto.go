@@ -13,11 +13,11 @@ import (
 	"github.com/wirespan/wirespan/bench"
 )
 
-// cryptoSizes are packet sizes: the smallest, some between, and a full one.
+// cryptoSizes are the packet sizes: small, medium, a full packet and a jumbo one.
 var cryptoSizes = []int{64, 512, 1424, 8192}
 
-// cryptoPath names the code that x/crypto's ChaCha20-Poly1305 uses on this
-// processor.
+// cryptoPath names the implementation of ChaCha20-Poly1305 that x/crypto uses on
+// this processor.
 func cryptoPath() string {
 	switch runtime.GOARCH {
 	case "amd64":
@@ -38,12 +38,12 @@ func cryptoPath() string {
 	return "generic"
 }
 
-// Crypto benchmarks the AEAD alone: sealing and opening packets, on one core
-// and on all.
+// Crypto benchmarks the AEAD alone: it seals and opens packets on one core and on
+// all cores.
 func Crypto(ctx context.Context, c Config, progress func(Progress)) (*bench.Report, error) {
 	o := bench.Options{Runs: c.Options.Runs, Duration: c.Options.Duration}
 	if o.Runs < 1 || o.Runs > maxRuns || o.Duration < time.Millisecond || o.Duration > maxDuration {
-		return nil, fmt.Errorf("%d runs of %s: allowed are 1 to %d runs, of up to %s", o.Runs, o.Duration, maxRuns, maxDuration)
+		return nil, fmt.Errorf("%d runs of %s are out of range: 1 to %d runs of up to %s", o.Runs, o.Duration, maxRuns, maxDuration)
 	}
 	name := "ChaCha20-Poly1305"
 	r := &bench.Report{
@@ -53,7 +53,7 @@ func Crypto(ctx context.Context, c Config, progress func(Progress)) (*bench.Repo
 	}
 	r.Machine.Version, r.Machine.CryptoPath = c.Version, cryptoPath()
 	for i := range o.Runs {
-		noise, busy, err := listen(ctx)
+		noise, busy, err := startNoise(ctx)
 		if err != nil {
 			return r, errInterrupted
 		}
@@ -79,8 +79,8 @@ func Crypto(ctx context.Context, c Config, progress func(Progress)) (*bench.Repo
 	return r, nil
 }
 
-// aead seals, then opens, packets of a size on n cores for d each, and returns
-// plaintext bytes per second.
+// aead seals packets of a size on n cores for d, then opens packets for d, and
+// returns the plaintext bytes per second of each.
 func aead(size, n int, d time.Duration) (seal, open float64) {
 	var key [chacha20poly1305.KeySize]byte
 	var nonce [chacha20poly1305.NonceSize]byte
@@ -91,7 +91,7 @@ func aead(size, n int, d time.Duration) (seal, open float64) {
 			running.Go(func() {
 				c, err := chacha20poly1305.New(key[:])
 				if err != nil {
-					return // only a wrong length fails, and the type rules it out
+					return // only a key of wrong length fails, and the type rules that out
 				}
 				plain := make([]byte, size)
 				sealed := c.Seal(nil, nonce[:], plain, nil)

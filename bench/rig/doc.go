@@ -1,28 +1,28 @@
-// Package rig runs benchmarks of tunnels: it makes a network for two ends,
-// brings each subject up between them in turn, drives traffic through it with
+// Package rig runs benchmarks of tunnels. It creates a network with two ends,
+// brings each subject up between them in turn, sends traffic through it with
 // package load, and fills a bench.Report.
 //
-// A local run is a tree of processes, all of this program:
+// A local benchmark is a tree of processes, all of this program:
 //
 //	Local                   the caller; owns the report
-//	└ engine                with root: first process of namespaces of its own
+//	└ engine                with root: the first process of new namespaces
 //	  ├ agent a ─ subject   a network namespace each, joined by a veth pair;
-//	  └ agent b ─ subject   new for every run
+//	  └ agent b ─ subject   both new for every run
 //
-// The engine's process namespace ends with it, and it ends with its caller:
-// whatever happens, even SIGKILL, no process, interface, socket or file stays.
-// Files are made in a tmpfs that only the engine's mount namespace has. Without
-// root the agents are plain processes, on loopback.
+// When the caller ends, even by SIGKILL, the engine ends, and with it everything
+// in its namespaces: no process, interface, socket or file remains. Files are
+// created in a tmpfs that only the engine's mount namespace has. Without root
+// the agents are plain processes and use loopback.
 //
-// What CPU and memory figures count: the processes of the subject alone where
-// it has its own, so not the load generator; for subjects inside a program
-// (netstack) and for raw, the agent, load generator included. Work that the
-// kernel does in softirqs is charged to whom it interrupts. CPU seconds per GB
-// are taken over the first test of streams to the server.
+// CPU and memory figures count the processes of the subject, without the load
+// generator. The netstacks and raw have no process of their own; their figures
+// count the agent, which includes the load generator. The kernel charges its
+// work in softirqs to the process that they interrupt. CPU seconds per GB are
+// taken over the first test of streams to the server.
 //
-// Limits: Linux. Subjects run one at a time. Delay and loss need the kernel's
-// netem. Everything has a deadline.
+// Limits: Linux only. Subjects run one at a time. Delay and loss need the
+// kernel's netem. Every step has a deadline.
 //
-// Ownership: [Child] is the body of the processes above; it serves only the
-// socket that its parent left it.
+// Ownership: a report belongs to the caller. [Child] is the body of the child
+// processes; it serves only the socket that its parent passed to it.
 package rig

@@ -18,36 +18,36 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxDriver bounds a driver's file.
+// maxDriver is the largest size of a driver file, in bytes.
 const maxDriver = 64 << 10
 
 //go:embed driver/*.yaml
 var shipped embed.FS
 
-// driver describes a tunnel that is another's program. In all of its texts
-// these stand for what differs by run and end:
+// driver describes a tunnel program of another project. These variables are
+// replaced in all of its texts:
 //
 //	${DIR}             an empty directory, the same for both ends
-//	${SELF} ${OTHER}   a or b
+//	${SELF} ${OTHER}   a or b: this end and the other
 //	${UNDERLAY_A} ${UNDERLAY_B} ${UNDERLAY_SELF} ${UNDERLAY_OTHER}
 //	${TUNNEL_A} ${TUNNEL_B} ${TUNNEL_SELF} ${TUNNEL_OTHER}
-//	${MTU}             as asked for, or 1420
+//	${MTU}             of the tunnel, as in the options, or 1420
 type driver struct {
 	Name        string            `yaml:"name"`
 	Description string            `yaml:"description"`
-	Needs       []string          `yaml:"needs"`   // programs; if one is missing, the subject is skipped
-	Version     []string          `yaml:"version"` // a command: its first line
+	Needs       []string          `yaml:"needs"`   // programs; if one is not on PATH, the subject is skipped
+	Version     []string          `yaml:"version"` // a command that prints it in its first line
 	Environment map[string]string `yaml:"environment"`
-	Files       map[string]string `yaml:"files"`   // path in DIR: content, for each end
-	Server      []string          `yaml:"server"`  // runs beside end a, before all else
-	Prepare     [][]string        `yaml:"prepare"` // once, at end a; repeated until it works
+	Files       map[string]string `yaml:"files"`   // path in DIR: content; written at each end
+	Server      []string          `yaml:"server"`  // runs at end a, before all other commands
+	Prepare     [][]string        `yaml:"prepare"` // once, at end a; each repeated until it succeeds
 	Start       []string          `yaml:"start"`   // at each end; the subject's process
-	Ready       []string          `yaml:"ready"`   // at each end, repeated until it works
-	Address     []string          `yaml:"address"` // prints the tunnel address; empty: TUNNEL_SELF
-	PIDs        []string          `yaml:"pids"`    // prints the processes that count; empty: start's
+	Ready       []string          `yaml:"ready"`   // at each end, repeated until it succeeds
+	Address     []string          `yaml:"address"` // prints the tunnel address; empty: it is TUNNEL_SELF
+	PIDs        []string          `yaml:"pids"`    // prints the processes whose CPU time and memory count; empty: that of Start
 }
 
-// shippedDrivers are those that come with the program.
+// shippedDrivers returns the drivers that come with the program.
 func shippedDrivers() ([]*driver, error) {
 	entries, err := shipped.ReadDir("driver")
 	if err != nil {
@@ -92,20 +92,20 @@ func parseDriver(path string, data []byte) (*driver, error) {
 		return nil, fmt.Errorf("driver %s: %w", path, err)
 	}
 	if d.Name == "" || strings.ContainsAny(d.Name, ", \t\n") || len(d.Name) > 64 {
-		return nil, fmt.Errorf("driver %s: name %.40q: it must be one word", path, d.Name)
+		return nil, fmt.Errorf("driver %s: name %.40q: must be one word", path, d.Name)
 	}
 	if len(d.Start) == 0 {
-		return nil, fmt.Errorf("driver %s: start: it is missing", path)
+		return nil, fmt.Errorf("driver %s: start is missing", path)
 	}
 	for name := range d.Files {
 		if !filepath.IsLocal(name) {
-			return nil, fmt.Errorf("driver %s: file %q: it must be a path within the run's directory", path, name)
+			return nil, fmt.Errorf("driver %s: file %q: must be a path within the run's directory", path, name)
 		}
 	}
 	return &d, nil
 }
 
-// missing names the programs that are not on this machine.
+// missing returns an error that names the needed programs that are not on PATH.
 func (d *driver) missing() error {
 	var missing []string
 	for _, name := range d.Needs {
@@ -119,7 +119,7 @@ func (d *driver) missing() error {
 	return nil
 }
 
-// place is where an end is, for a driver's texts.
+// place holds the values of a driver's variables at one end.
 type place struct {
 	dir, self, other string
 	a, b             ends
@@ -143,11 +143,11 @@ func (p place) expander() *strings.Replacer {
 	)
 }
 
-// external is a driver's part at one end, expanded.
+// external is a driver at one end, with its variables replaced.
 type external struct {
 	Name        string
 	Environment []string
-	Files       map[string]string // whole path: content
+	Files       map[string]string // absolute path: content
 	Server      []string
 	Prepare     [][]string
 	Start       []string
@@ -156,7 +156,7 @@ type external struct {
 	PIDs        []string
 }
 
-// at expands the driver for one end.
+// at returns the driver for one end.
 func (d *driver) at(p place) *external {
 	r := p.expander()
 	expand := func(argv []string) []string {
@@ -186,16 +186,16 @@ func (d *driver) at(p place) *external {
 	return x
 }
 
-// command is a program that runs to its end.
+// command is a program that ends by itself.
 type command struct {
 	Argv        []string
 	Environment []string
 }
 
-// run returns what the program printed.
+// run runs the command and returns the end of its output.
 func (c *command) run(ctx context.Context) (string, error) {
 	if len(c.Argv) == 0 {
-		return "", errors.New("an empty command")
+		return "", errors.New("empty command")
 	}
 	ctx, cancel := context.WithTimeout(ctx, upTime)
 	defer cancel()

@@ -18,7 +18,7 @@ func TestShippedDrivers(t *testing.T) {
 			x := d.at(place{dir: "/run/x", self: self, other: "o", a: endA, b: endB, mtu: 1420})
 			for _, s := range texts(x) {
 				if strings.Contains(s, "${") {
-					t.Errorf("%s: %q has a variable that nobody knows", d.Name, s)
+					t.Errorf("%s: %q has an unknown variable", d.Name, s)
 				}
 			}
 			if (len(x.Prepare) > 0) && self == "b" {
@@ -69,7 +69,7 @@ start: [d, "${UNDERLAY_SELF}", "${TUNNEL_SELF}"]
 func TestDriverErrors(t *testing.T) {
 	for _, tt := range []struct{ text, want string }{
 		{"", "EOF"},
-		{"name: x\n", "start: it is missing"},
+		{"name: x\n", "start is missing"},
 		{"start: [x]\n", `name ""`},
 		{"name: a,b\nstart: [x]\n", "one word"},
 		{"name: x\nstart: [x]\nspeed: fast\n", "speed"},
@@ -94,14 +94,14 @@ func TestChoose(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		config Config
-		want   string // skipped, of the last subject; or the error
+		want   string // why the last subject is skipped, or the error
 		fails  bool
 	}{
 		{"unknown", Config{Subjects: []string{"openvpn"}}, `subject "openvpn"`, true},
-		{"twice", Config{Subjects: []string{"raw", "raw"}}, "there twice", true},
+		{"twice", Config{Subjects: []string{"raw", "raw"}}, "duplicate subject raw", true},
 		{"base", Config{Subjects: []string{"raw"}, Base: "kernel"}, `base "kernel"`, true},
-		{"none", Config{Subjects: []string{"kernel"}, Unprivileged: true}, "no subject can run here: kernel: it needs root", true},
-		{"root", Config{Subjects: []string{"raw", "wirespan-tun"}, Unprivileged: true}, "it needs root", false},
+		{"none", Config{Subjects: []string{"kernel"}, Unprivileged: true}, "no subject can run here: kernel: needs root", true},
+		{"root", Config{Subjects: []string{"raw", "wirespan-tun"}, Unprivileged: true}, "needs root", false},
 		{"upstream", Config{Subjects: []string{"raw", "wireguard-go"}, WireGuardGo: "/nonexistent"}, "/nonexistent", false},
 		{"driver", Config{Subjects: []string{"raw", "mine"}, Drivers: []string{file}}, "not on PATH: no-such-program", false},
 		{"no driver", Config{Subjects: []string{"raw"}, Drivers: []string{file + "x"}}, "mine.yamlx", true},

@@ -14,31 +14,32 @@ import (
 )
 
 const (
-	// quietTime is how long the machine is watched before a run.
+	// quietTime is how long the background load is measured before a run.
 	quietTime = 250 * time.Millisecond
-	// setupTime is about what a run takes beside its measurements.
+	// setupTime is how long a run takes beside its measurements, roughly.
 	setupTime = 800 * time.Millisecond
 )
 
-// engine runs the subjects. In a process of its own it may also use files.
+// engine runs the subjects of a local benchmark.
 type engine struct {
 	cfg   Config
 	emit  func(event)
-	dir   string // of files, for drivers; empty without root
+	dir   string // where drivers put files; empty without root
 	clock clock
 }
 
-// serveEngine is the process of an engine with root.
+// serveEngine is the body of the engine's process. It reads the Config, and sends
+// events until the last, which is Finished.
 func serveEngine(ctx context.Context, w *wire) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	e := &engine{emit: func(ev event) { _ = w.enc.Encode(ev) }} // a caller that is gone kills it
+	e := &engine{emit: func(ev event) { _ = w.enc.Encode(ev) }} // if the caller has ended, the kernel kills this process
 	if err := w.dec.Decode(&e.cfg); err != nil {
-		return fmt.Errorf("hear what to benchmark: %w", err)
+		return fmt.Errorf("read the benchmark's configuration: %w", err)
 	}
 	go func() {
 		var nothing struct{}
-		_ = w.dec.Decode(&nothing) // the caller says no more, until it ends
+		_ = w.dec.Decode(&nothing) // the caller sends nothing more: it returns when the caller ends
 		cancel()
 	}()
 	var text string
@@ -52,21 +53,21 @@ func serveEngine(ctx context.Context, w *wire) error {
 	return w.enc.Encode(event{Finished: &text})
 }
 
-// isolate gives this process, whose namespaces are new, a /proc of its own, and
-// a /run that nobody else sees: the only place where files are made.
+// isolate mounts a /proc and a /run of its own for this process, whose namespaces
+// are new. All files are created in that /run, which other processes don't see.
 func (e *engine) isolate() error {
 	if os.Getpid() != 1 {
-		return errors.New("the benchmark's engine is not in a namespace of its own")
+		return errors.New("the benchmark's engine is not the first process of a new namespace")
 	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("separate the mounts: %w", err)
+		return fmt.Errorf("make the mounts private: %w", err)
 	}
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NOEXEC|unix.MS_NODEV, ""); err != nil {
 		return fmt.Errorf("mount /proc: %w", err)
 	}
 	run, err := filepath.EvalSymlinks(filepath.Dir(upstreamSockets))
 	if err != nil {
-		return fmt.Errorf("a directory for files: %w", err)
+		return fmt.Errorf("find a directory for files: %w", err)
 	}
 	if err := unix.Mount("tmpfs", run, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755,size=64m"); err != nil {
 		return fmt.Errorf("mount %s: %w", run, err)
@@ -75,7 +76,7 @@ func (e *engine) isolate() error {
 	return nil
 }
 
-// run measures all subjects in turn, again and again.
+// run measures all subjects in turn, once per repetition.
 func (e *engine) run(ctx context.Context) error {
 	all, err := catalog(&e.cfg)
 	if err != nil {
@@ -91,7 +92,7 @@ func (e *engine) run(ctx context.Context) error {
 	for _, m := range list {
 		one += m.estimate(o.Duration)
 	}
-	out := make([]bool, len(chosen)) // skipped or failed
+	out := make([]bool, len(chosen)) // subjects that were skipped or have failed
 	for i := range chosen {
 		out[i] = chosen[i].Skipped != ""
 	}
@@ -101,7 +102,7 @@ func (e *engine) run(ctx context.Context) error {
 			if out[i] {
 				continue
 			}
-			r := &round{engine: e, subject: find(all, chosen[i].Name), about: &chosen[i], index: index, list: list}
+			r := &round{engine: e, subject: find(all, chosen[i].Name), entry: &chosen[i], index: index, list: list}
 			planned := e.clock.done + one
 			err := r.run(ctx)
 			e.clock.done = planned
@@ -120,6 +121,7 @@ func (e *engine) run(ctx context.Context) error {
 	return nil
 }
 
+// remaining returns the number of subjects that are not out.
 func remaining(out []bool) int {
 	n := 0
 	for _, o := range out {
@@ -130,16 +132,17 @@ func remaining(out []bool) int {
 	return n
 }
 
-// rigError is one that no subject is to blame for: it ends the benchmark.
+// rigError is a failure of the rig and not of a subject. It ends the benchmark.
 type rigError struct{ error }
 
 func (e rigError) Unwrap() error { return e.error }
 
-// noise is how busy the machine was and how much was stolen from it.
+// noise measures the background load and the steal time of the machine.
 type noise struct{ before bench.CPUTimes }
 
-// listen watches the machine for a while.
-func listen(ctx context.Context) (n noise, busy float64, err error) {
+// startNoise measures the share of all cores that is busy, for quietTime. The
+// noise that it returns measures steal time from then on.
+func startNoise(ctx context.Context) (n noise, busy float64, err error) {
 	if n.before, err = bench.ReadCPU(); err != nil {
 		return n, 0, err
 	}
@@ -158,7 +161,7 @@ func listen(ctx context.Context) (n noise, busy float64, err error) {
 	return n, busy, nil
 }
 
-// steal since the watching began.
+// steal returns the share of processor time that was stolen since startNoise.
 func (n noise) steal() float64 {
 	now, err := bench.ReadCPU()
 	if err != nil {

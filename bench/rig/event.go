@@ -8,24 +8,24 @@ import (
 	"github.com/wirespan/wirespan/bench"
 )
 
-// Progress says what runs.
+// Progress describes the step that a benchmark begins, or the end of a run.
 type Progress struct {
-	Run, Runs int // this repetition, from 1, of how many
+	Run, Runs int // this repetition, from 1, and their number
 	Subject   string
-	What      string // metric or step under way; empty: the subject's run has ended
-	Error     string // why it ended early
-	Left      time.Duration
+	What      string        // metric or step that begins; empty: the run has ended
+	Error     string        // why the run ended early
+	Left      time.Duration // estimate of the remaining time
 }
 
-// event is what an engine tells its caller. One field is set.
+// event is a message of the engine to its caller. One field is set.
 type event struct {
-	Subjects []bench.Subject    `json:",omitempty"` // all of them, or one that has changed
+	Subjects []bench.Subject    `json:",omitempty"` // all entries, or one that has changed
 	Progress *Progress          `json:",omitempty"`
 	Started  *bench.Run         `json:",omitempty"`
-	Values   map[string]float64 `json:",omitempty"` // of the run that has started
+	Values   map[string]float64 `json:",omitempty"` // of the current run
 	Ended    *runEnd            `json:",omitempty"`
 	Offloads map[string]bool    `json:",omitempty"`
-	Finished *string            `json:",omitempty"` // the last one; an error, or empty
+	Finished *string            `json:",omitempty"` // the last event: an error, or empty
 }
 
 // runEnd is the end of a run.
@@ -34,8 +34,7 @@ type runEnd struct {
 	Steal float64
 }
 
-// collector makes a report of events, so that what was measured is there
-// whenever they stop coming.
+// collector adds events to a report, which is therefore valid whenever they stop.
 type collector struct {
 	report  *bench.Report
 	current *bench.Run // nil between runs
@@ -73,7 +72,7 @@ func (c *collector) subject(s bench.Subject) {
 	c.report.Subjects = append(c.report.Subjects, s)
 }
 
-// finish ends the current run, if there is one.
+// finish ends the current run, if there is one, and adds it to the report.
 func (c *collector) finish(reason string) {
 	if c.current == nil {
 		return
@@ -83,7 +82,7 @@ func (c *collector) finish(reason string) {
 	c.current = nil
 }
 
-// failures names the subjects that failed; nil if none did.
+// failures returns an error with the first subject that failed, or nil.
 func failures(r *bench.Report) error {
 	var first error
 	for _, s := range r.Subjects {
@@ -94,16 +93,15 @@ func failures(r *bench.Report) error {
 	return first
 }
 
-// clock tells how much time is left of a benchmark whose steps take about as
-// long as estimated.
+// clock estimates the remaining time of a benchmark.
 type clock struct {
 	started     time.Time
-	done, total time.Duration // estimated
+	done, total time.Duration // estimates of the steps that are done, and of all
 }
 
 func (c *clock) left(now time.Time) time.Duration {
 	left := c.total - c.done
-	if c.done > c.total/20 { // enough has been seen to know better
+	if c.done > c.total/20 { // enough to correct the estimate by the time really taken
 		left = time.Duration(float64(left) * float64(now.Sub(c.started)) / float64(c.done))
 	}
 	return max(0, left).Round(time.Second)

@@ -12,14 +12,14 @@ import (
 	"github.com/wirespan/wirespan/bench"
 )
 
-// TestPacedAgreesWithIperf3 paces both to 1 Gb/s over the same veth pair, in
-// turn: the medians agree within 10 %.
+// TestPacedAgreesWithIperf3 paces the rig and iperf3 to 1 Gb/s over the same veth
+// pair, in turn. The medians agree within 10 %.
 func TestPacedAgreesWithIperf3(t *testing.T) {
 	needRoot(t)
 	if _, err := exec.LookPath("iperf3"); err != nil {
 		t.Fatal("iperf3 is not installed: apt-get install iperf3")
 	}
-	r := &round{engine: &engine{cfg: Config{Options: DefaultOptions(), Self: self(t)}, emit: func(event) {}}, subject: &subject{name: subjectRaw}, about: &bench.Subject{}}
+	r := &round{engine: &engine{cfg: Config{Options: DefaultOptions(), Self: self(t)}, emit: func(event) {}}, subject: &subject{name: subjectRaw}, entry: &bench.Subject{}}
 	defer func() { r.close() }()
 	if err := r.open(t.Context()); err != nil {
 		t.Fatal(err)
@@ -58,7 +58,7 @@ func TestPacedAgreesWithIperf3(t *testing.T) {
 	}
 }
 
-// iperf3 is one run of it, in the namespace of a process.
+// iperf3 runs it once in the namespace of a process, and returns the goodput.
 func iperf3(t *testing.T, pid int) float64 {
 	t.Helper()
 	var report struct {
@@ -84,7 +84,7 @@ func iperf3(t *testing.T, pid int) float64 {
 	return 0
 }
 
-// inside is a command in the network namespace of a process.
+// inside returns a command in the network namespace of a process.
 func inside(t *testing.T, pid int, name string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command("nsenter", append([]string{fmt.Sprintf("--net=/proc/%d/ns/net", pid), "--", name}, args...)...)

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// TestKilled kills a benchmark at some moments of its first run, without
-// warning. Nothing of it may stay.
+// TestKilled kills a benchmark with SIGKILL at several moments of its first run.
+// Nothing of it may remain.
 func TestKilled(t *testing.T) {
 	needRoot(t)
 	c := Config{Options: short(), Subjects: []string{subjectTUN, subjectNetstack, subjectRaw}, Self: self(t)}
@@ -28,8 +28,8 @@ func TestKilled(t *testing.T) {
 	before := traces(t, "")
 	for i := range 3 {
 		mark := "WIRESPAN_BENCH_TEST=" + filepath.Base(t.TempDir()) + strings.Repeat("x", i)
-		// One of the first steps, which differ: the network is made, a process
-		// of the subject starts, load flows.
+		// In these steps the network is created, the subject's process starts and
+		// load flows.
 		steps := 1 + rand.IntN(6)
 		t.Logf("killed at step %d", steps)
 		cmd := exec.Command(c.Self[0], "caller")
@@ -45,11 +45,11 @@ func TestKilled(t *testing.T) {
 		lines := bufio.NewScanner(out)
 		for range steps {
 			if !lines.Scan() {
-				t.Fatal("it ended by itself")
+				t.Fatal("the benchmark ended by itself")
 			}
 		}
 		if len(marked(t, mark)) == 0 {
-			t.Error("no process carries the mark: the test sees nothing")
+			t.Error("no process has the mark: the test would see nothing")
 		}
 		_ = cmd.Process.Signal(syscall.SIGKILL)
 		_ = cmd.Wait()
@@ -64,8 +64,8 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// traces lists what a benchmark may leave where others can see it: links,
-// files, mounts and marked processes.
+// traces lists what a benchmark may leave on the host: links, files, mounts and
+// marked processes.
 func traces(t *testing.T, mark string) []string {
 	t.Helper()
 	var out []string
@@ -79,7 +79,7 @@ func traces(t *testing.T, mark string) []string {
 		}
 	}
 	for _, pattern := range []string{"/run/wirespan-bench*", upstreamSockets + "/bench-*"} {
-		files, _ := filepath.Glob(pattern) // the patterns are right
+		files, _ := filepath.Glob(pattern) // only a malformed pattern fails
 		out = append(out, files...)
 	}
 	mounts, err := os.ReadFile("/proc/self/mounts")
@@ -100,7 +100,7 @@ func traces(t *testing.T, mark string) []string {
 // marked lists the processes whose environment has the mark.
 func marked(t *testing.T, mark string) []string {
 	t.Helper()
-	files, _ := filepath.Glob("/proc/[0-9]*/environ") // the pattern is right
+	files, _ := filepath.Glob("/proc/[0-9]*/environ") // only a malformed pattern fails
 	var out []string
 	for _, f := range files {
 		env, err := os.ReadFile(f)

@@ -16,32 +16,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// underlay is the name of the link between the two ends, in both.
+// underlay is the name of the link between the two ends, at both ends.
 const underlay = "underlay0"
 
-// Subcommands of SIOCETHTOOL (linux/ethtool.h) that tell an offload.
+// Subcommands of SIOCETHTOOL (linux/ethtool.h) that read an offload.
 const (
 	ethtoolTSO = 0x1e
 	ethtoolGSO = 0x23
 	ethtoolGRO = 0x2b
 )
 
-// vethInfoPeer is VETH_INFO_PEER: the other link of a pair.
+// vethInfoPeer is VETH_INFO_PEER, the attribute of the other link of a pair.
 const vethInfoPeer = 1
 
 // netemLatency64 is TCA_NETEM_LATENCY64, in nanoseconds.
 const netemLatency64 = 10
 
-// link is one end of the network, as its agent makes it.
+// link tells an agent how to set up its end of the network.
 type link struct {
-	Peer   int // process of the other end, for the end that makes the pair
+	Peer   int // process id of the other end, for the end that creates the pair; else 0
 	Prefix netip.Prefix
 	MTU    int
-	Delay  time.Duration // of what leaves here
-	Loss   float64
+	Delay  time.Duration // of packets that leave here
+	Loss   float64       // share of packets that leave here
 }
 
-// make sets this end up, and says which offloads the link has.
+// make sets this end up and returns the offloads of the link.
 func (l *link) make() (map[string]bool, error) {
 	if l.Peer != 0 {
 		peer := nl.NewRtAttr(unix.IFLA_INFO_DATA, nil)
@@ -52,7 +52,7 @@ func (l *link) make() (map[string]bool, error) {
 		if err := addLink(underlay, "veth", peer); errors.Is(err, unix.EOPNOTSUPP) {
 			return nil, errors.New("this kernel has no veth links: use --unprivileged")
 		} else if err != nil {
-			return nil, fmt.Errorf("make a veth pair: %w", err)
+			return nil, fmt.Errorf("create a veth pair: %w", err)
 		}
 	}
 	if err := configureLink("lo", netip.Prefix{}, 0); err != nil {
@@ -69,7 +69,7 @@ func (l *link) make() (map[string]bool, error) {
 	return offloads(underlay), nil
 }
 
-// addLink makes a link of a kind, with data of that kind (rtnetlink(7)).
+// addLink creates a link of a kind, with attributes of that kind (rtnetlink(7)).
 func addLink(name, kind string, data ...nl.NetlinkRequestData) error {
 	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
 	info.AddRtAttr(unix.IFLA_INFO_KIND, nl.NonZeroTerminated(kind))
@@ -84,7 +84,8 @@ func addLink(name, kind string, data ...nl.NetlinkRequestData) error {
 	return err
 }
 
-// configureLink adds an address, sets the MTU, each unless zero, and the link up.
+// configureLink sets the MTU and adds an address, each unless it is zero, and sets
+// the link up.
 func configureLink(name string, address netip.Prefix, mtu int) error {
 	l, err := netlink.LinkByName(name)
 	if err == nil && mtu != 0 {
@@ -104,7 +105,7 @@ func configureLink(name string, address netip.Prefix, mtu int) error {
 	return nil
 }
 
-// linkMTU is that of the link which has the address.
+// linkMTU returns the MTU of the link that has the address.
 func linkMTU(address netip.Addr) (int, error) {
 	links, err := net.Interfaces()
 	if err != nil {
@@ -124,7 +125,7 @@ func linkMTU(address netip.Addr) (int, error) {
 	return 0, fmt.Errorf("no link has the address %s", address)
 }
 
-// impair delays and loses what leaves by the underlay link (tc-netem(8)).
+// impair delays and drops packets that leave by the underlay link (tc-netem(8)).
 func impair(delay time.Duration, loss float64) error {
 	l, err := netlink.LinkByName(underlay)
 	if err != nil {
@@ -133,7 +134,7 @@ func impair(delay time.Duration, loss float64) error {
 	// struct tc_netem_qopt: latency, limit, loss, gap, duplicate, jitter. The
 	// latency in nanoseconds follows as an attribute.
 	options := make([]byte, 24)
-	binary.NativeEndian.PutUint32(options[4:], 100_000) // packets under way at most
+	binary.NativeEndian.PutUint32(options[4:], 100_000) // most packets that are delayed at a time
 	binary.NativeEndian.PutUint32(options[8:], uint32(loss*math.MaxUint32))
 	attr := nl.NewRtAttr(nl.TCA_OPTIONS, options)
 	attr.AddRtAttr(netemLatency64, binary.NativeEndian.AppendUint64(nil, uint64(delay)))
@@ -143,15 +144,16 @@ func impair(delay time.Duration, loss float64) error {
 	req.AddData(attr)
 	_, err = req.Execute(unix.NETLINK_ROUTE, 0)
 	if errors.Is(err, unix.ENOENT) {
-		return errors.New("this machine can make no delay or loss: its kernel has no netem (sch_netem)")
+		return errors.New("delay and loss are not available: this kernel has no netem (sch_netem)")
 	}
 	if err != nil {
-		return fmt.Errorf("delay and lose packets on link %s: %w", underlay, err)
+		return fmt.Errorf("delay and drop packets on link %s: %w", underlay, err)
 	}
 	return nil
 }
 
-// offloads asks a link; what it doesn't tell is left out.
+// offloads returns which offloads a link has on. It leaves out those that the link
+// does not report.
 func offloads(name string) map[string]bool {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -12,19 +12,19 @@ import (
 	"github.com/wirespan/wirespan/bench"
 )
 
-// errInterrupted says that a report is of what was measured until an
-// interruption.
+// errInterrupted comes with a report that holds what was measured until the
+// context was cancelled.
 var errInterrupted = errors.New("interrupted")
 
-// Local benchmarks subjects on this machine. progress is called with every
-// step. The report is there even with an error, as far as it got; it is nil
-// only when nothing could be begun.
+// Local benchmarks subjects on this machine. It calls progress, which may be nil,
+// at every step. With an error it returns what was measured so far; the report is
+// nil only if the benchmark could not start.
 func Local(ctx context.Context, c Config, progress func(Progress)) (*bench.Report, error) {
 	if err := checkOptions(&c.Options); err != nil {
 		return nil, err
 	}
 	if c.Unprivileged && (c.Options.RTT > 0 || c.Options.Loss > 0) {
-		return nil, errors.New("delay and loss need a network of their own: they can't be had with --unprivileged")
+		return nil, errors.New("delay and loss need network namespaces: they do not work with --unprivileged")
 	}
 	if !c.Unprivileged && os.Geteuid() != 0 {
 		return nil, errors.New("network namespaces need root: run as root, or with --unprivileged for the netstack subjects over loopback")
@@ -60,8 +60,8 @@ func Local(ctx context.Context, c Config, progress func(Progress)) (*bench.Repor
 	return report, err
 }
 
-// drive runs the engine, and passes on what it tells. It returns when the
-// engine, and all that it began, has ended.
+// drive runs the engine and passes its events to emit. It returns when the engine
+// and all its processes have ended.
 func drive(ctx context.Context, c Config, emit func(event)) error {
 	if c.Unprivileged {
 		e := &engine{cfg: c, emit: emit}
@@ -70,12 +70,12 @@ func drive(ctx context.Context, c Config, emit func(event)) error {
 	const isolated = syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC
 	child, err := spawn(c.Self, roleEngine, isolated, nil)
 	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOSPC) {
-		return fmt.Errorf("make namespaces: %w: this machine or container does not allow it; use --unprivileged", errors.Unwrap(err))
+		return fmt.Errorf("create namespaces: %w: this machine or container does not allow it; use --unprivileged", errors.Unwrap(err))
 	}
 	if err != nil {
 		return err
 	}
-	defer child.kill() // the first process of its namespace: all others end with it
+	defer child.kill() // it is the first process of its namespace: the others end with it
 	stop := context.AfterFunc(ctx, func() { _ = child.cmd.Process.Kill() })
 	defer stop()
 	if err := child.enc.Encode(c); err != nil {
@@ -97,8 +97,9 @@ func drive(ctx context.Context, c Config, emit func(event)) error {
 	}
 }
 
-// base is the subject that ratios refer to: the one asked for, or the first of
-// those one would compare with that has run.
+// base returns the subject that ratios refer to: the one in c, or else the first
+// of upstream's program, upstream's netstack and raw that has run, or else the
+// subject of the first run.
 func base(c *Config, r *bench.Report) string {
 	if c.Base != "" {
 		return c.Base
@@ -114,15 +115,15 @@ func base(c *Config, r *bench.Report) string {
 	return ""
 }
 
-// notes say what a reader of the figures must know.
+// notes returns what a reader of the figures must know.
 func notes(c *Config) []string {
 	n := []string{
-		"TCP congestion control of kernel connections: " + c.Options.Congestion + "; a netstack has its own.",
-		"CPU time and memory are the subject's processes; for netstack and raw they include the load generator. CPU per GB is taken over the first test of streams up.",
-		"Round trips are probes on TCP, one every millisecond; one that is lost comes late.",
+		"TCP congestion control of kernel connections: " + c.Options.Congestion + "; netstacks use their own.",
+		"CPU time and memory count the subject's processes; for netstacks and raw they include the load generator. CPU per GB is taken over the first test of streams up.",
+		"Round trips are measured by probes on TCP, one every millisecond; a lost probe arrives late.",
 	}
 	if c.Unprivileged {
-		n = append(n, "Over loopback: both ends share one network, its MTU is not the underlay's.")
+		n = append(n, "Over loopback: both ends share one network, whose MTU is not the underlay MTU of the options.")
 	}
 	return n
 }

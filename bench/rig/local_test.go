@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,7 +15,7 @@ import (
 	"github.com/wirespan/wirespan/bench"
 )
 
-// short are options of a run that is over soon.
+// short returns options of a benchmark that takes little time.
 func short() bench.Options {
 	o := DefaultOptions()
 	o.Runs, o.Duration, o.Streams, o.Payloads = 1, minDuration, []int{2}, []int{64, 0}
@@ -28,13 +29,13 @@ func needRoot(t *testing.T) {
 	}
 }
 
-// untold are metrics that a subject can't tell.
-var untold = map[string][]string{
+// unavailable are metrics that a subject doesn't have.
+var unavailable = map[string][]string{
 	subjectNetstack:    {"tcp.retransmits"},
 	subjectUpstreamNet: {"tcp.retransmits"},
 }
 
-// complete checks that a report is whole, and that it can be read back.
+// complete checks that a report has all values, and that it can be read back.
 func complete(t *testing.T, r *bench.Report, c *Config) {
 	t.Helper()
 	var buf bytes.Buffer
@@ -52,12 +53,12 @@ func complete(t *testing.T, r *bench.Report, c *Config) {
 			t.Errorf("run %d is repetition %d of %s, not interleaved", i, run.Index, run.Subject)
 		}
 		for _, id := range allIDs(&c.Options) {
-			if !wanted(&c.Options, id) {
+			if !selected(&c.Options, id) {
 				continue
 			}
 			v, ok := run.Values[id]
-			if known := !contains(untold[run.Subject], id); ok != known || v < 0 {
-				t.Errorf("%s: %s = %g, there: %t, want %t", run.Subject, id, v, ok, known)
+			if known := !slices.Contains(unavailable[run.Subject], id); ok != known || v < 0 {
+				t.Errorf("%s: %s = %g, measured: %t, want %t", run.Subject, id, v, ok, known)
 			}
 		}
 		if run.Error != "" {
@@ -67,15 +68,6 @@ func complete(t *testing.T, r *bench.Report, c *Config) {
 	if r.Finished.IsZero() || r.Base == "" {
 		t.Errorf("finished %s, base %q", r.Finished, r.Base)
 	}
-}
-
-func contains(list []string, s string) bool {
-	for _, l := range list {
-		if l == s {
-			return true
-		}
-	}
-	return false
 }
 
 func TestLocal(t *testing.T) {
@@ -89,7 +81,7 @@ func TestLocal(t *testing.T) {
 	}
 	complete(t, r, &c)
 	if len(r.Machine.Offloads) == 0 {
-		t.Error("the link's offloads are not told")
+		t.Error("no offloads of the link")
 	}
 	for _, s := range r.Subjects {
 		if want := map[string]int{subjectRaw: 1500}[s.Name]; s.TunnelMTU != max(want, 1300) {
@@ -97,7 +89,7 @@ func TestLocal(t *testing.T) {
 		}
 	}
 	if last := seen[len(seen)-1]; last.Run != 1 || last.What != "" || last.Error != "" {
-		t.Errorf("the last that was told: %+v", last)
+		t.Errorf("last progress: %+v", last)
 	}
 }
 
@@ -114,7 +106,8 @@ func TestUnprivileged(t *testing.T) {
 	complete(t, r, &c)
 }
 
-// TestSubjectDies lets one die midway: it is named, and the others still run.
+// TestSubjectDies: a subject dies midway. The error names it, and the others still
+// run.
 func TestSubjectDies(t *testing.T) {
 	needRoot(t)
 	file := filepath.Join(t.TempDir(), "dies.yaml")
@@ -145,7 +138,7 @@ address: [echo, "${UNDERLAY_SELF}"]
 	}
 }
 
-// TestInterrupted keeps what was measured.
+// TestInterrupted: a cancelled benchmark returns what was measured.
 func TestInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	c := Config{Options: short(), Subjects: []string{subjectRaw}, Self: self(t), Unprivileged: os.Geteuid() != 0}
@@ -166,7 +159,7 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-// TestImpossible tells what this machine can't do.
+// TestImpossible: delay and loss fail with a clear error where they can't work.
 func TestImpossible(t *testing.T) {
 	c := Config{Options: short(), Unprivileged: true, Self: self(t)}
 	c.Options.RTT = time.Millisecond
@@ -186,7 +179,7 @@ func TestImpossible(t *testing.T) {
 	}
 }
 
-// TestChildAlone refuses to be anything but a child.
+// TestChildAlone: the child's roles refuse to run without the benchmark.
 func TestChildAlone(t *testing.T) {
 	for _, role := range []string{roleEngine, roleAgent, roleDevice} {
 		argv := append(self(t), role)

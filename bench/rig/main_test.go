@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestMain makes the test binary serve as the program, too: "child ROLE" is
-// what a benchmark starts, "caller" one that a test kills.
+// TestMain lets the test binary serve as the program, too: a benchmark starts it
+// as "child ROLE", and TestKilled as "caller".
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && (os.Args[1] == "child" || os.Args[1] == "caller") {
 		var err error
@@ -24,12 +24,12 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	// A process with the race detector waits for a second before it ends.
+	// With the race detector a process would wait for a second before it exits.
 	_ = os.Setenv("GORACE", "atexit_sleep_ms=1")
 	os.Exit(m.Run())
 }
 
-// self is the command that runs Child.
+// self returns the command that runs Child.
 func self(t *testing.T) []string {
 	t.Helper()
 	path, err := os.Executable()
@@ -39,7 +39,7 @@ func self(t *testing.T) []string {
 	return []string{path, "child"}
 }
 
-// caller benchmarks what its standard input says.
+// caller runs the benchmark that standard input describes.
 func caller() error {
 	var c Config
 	if err := json.NewDecoder(os.Stdin).Decode(&c); err != nil {

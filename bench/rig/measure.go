@@ -14,13 +14,13 @@ import (
 const (
 	pacedRate     = 1e9 // bit/s
 	probeInterval = time.Millisecond
-	connects      = 20
+	connects      = 20 // whose median is taken
 	headersIPv4   = 28 // IP and UDP
 	headersIPv6   = 48
 	maxPayload    = 65507 // of a UDP datagram over IPv4
 )
 
-// Kinds of measurement, by the beginning of their metrics' ids.
+// Kinds of measurement: the first parts of their metrics' ids.
 const (
 	kindHandshake = "connect.handshake"
 	kindConnect   = "connect.tcp"
@@ -42,13 +42,13 @@ var (
 // measure is one measurement of a run.
 type measure struct {
 	Kind    string
-	Streams int  // each direction
-	Payload int  // of datagrams; 0: what fits the MTU
-	Cost    bool // CPU time is taken over it
+	Streams int  // in each direction
+	Payload int  // of datagrams, in bytes; 0: fill the MTU
+	Cost    bool // measure CPU time, too
 }
 
-// measures lists what a run measures, in order. The handshake must come first:
-// everything else needs a session.
+// measures returns the measurements of a run in their order. The handshake comes
+// first, and cannot be left out: every other measurement needs a session.
 func measures(o *bench.Options, udp bool) []measure {
 	list := []measure{{Kind: kindHandshake}, {Kind: kindConnect}, {Kind: kindIdle}}
 	for _, kind := range []string{kindUp, kindDown, kindBoth} {
@@ -64,11 +64,11 @@ func measures(o *bench.Options, udp bool) []measure {
 		}
 	}
 	return slices.DeleteFunc(list, func(m measure) bool {
-		return m.Kind != kindHandshake && !slices.ContainsFunc(m.ids(), func(id string) bool { return wanted(o, id) })
+		return m.Kind != kindHandshake && !slices.ContainsFunc(m.ids(), func(id string) bool { return selected(o, id) })
 	})
 }
 
-// allIDs lists the metrics of a local run.
+// allIDs returns the ids of all metrics of a local run.
 func allIDs(o *bench.Options) []string {
 	all := *o
 	all.Metrics = nil
@@ -79,7 +79,7 @@ func allIDs(o *bench.Options) []string {
 	return append(ids, fixedIDs...)
 }
 
-// ids lists the metrics that m gives.
+// ids returns the ids of the metrics that m measures.
 func (m measure) ids() []string {
 	switch m.Kind {
 	case kindIdle, kindLoad:
@@ -99,18 +99,19 @@ func (m measure) ids() []string {
 	return []string{m.Kind}
 }
 
-// timing of one measurement.
+// timing says how long a measurement takes, and the tunnel's MTU.
 type timing struct {
 	Window time.Duration
 	MTU    int
 }
 
+// warmup returns how long streams run before they are measured.
 func (t timing) warmup() time.Duration { return min(t.Window/4, 500*time.Millisecond) }
 
-// step is how long the search for the highest rate tries one.
+// step returns how long the search for the highest rate tries each rate.
 func (t timing) step() time.Duration { return max(t.Window/3, 50*time.Millisecond) }
 
-// estimate is about how long m takes.
+// estimate returns how long m takes, roughly.
 func (m measure) estimate(window time.Duration) time.Duration {
 	const ends = 150 * time.Millisecond
 	t := timing{Window: window}
@@ -125,13 +126,13 @@ func (m measure) estimate(window time.Duration) time.Duration {
 	return window + t.warmup() + 2*ends
 }
 
-// outcome is what a measurement found.
+// outcome is the result of a measurement.
 type outcome struct {
 	Values map[string]float64
-	Bytes  uint64 // that streams carried
+	Bytes  uint64 // carried by streams
 }
 
-// run measures towards the client's server.
+// run does the measurement with a client.
 func (m measure) run(ctx context.Context, c *load.Client, t timing) (outcome, error) {
 	switch m.Kind {
 	case kindHandshake:
@@ -158,11 +159,12 @@ func (m measure) run(ctx context.Context, c *load.Client, t timing) (outcome, er
 	return m.streams(ctx, c, t)
 }
 
+// one returns the outcome of a measurement with one value.
 func (m measure) one(value float64) outcome {
 	return outcome{Values: map[string]float64{m.ids()[0]: value}}
 }
 
-// payload is what fits the MTU.
+// payload returns the size of datagrams that fill the MTU.
 func payload(c *load.Client, mtu int) int {
 	if c.Server.Addr().Is4() {
 		return min(mtu-headersIPv4, maxPayload)
@@ -192,7 +194,7 @@ func (m measure) streams(ctx context.Context, c *load.Client, t timing) (outcome
 	return o, nil
 }
 
-// connect takes the median of some connects in turn.
+// connect measures the median time of successive connects.
 func (m measure) connect(ctx context.Context, c *load.Client) (outcome, error) {
 	var took []time.Duration
 	for range connects {
@@ -206,7 +208,7 @@ func (m measure) connect(ctx context.Context, c *load.Client) (outcome, error) {
 	return m.one(quantile(took, 0.5).Seconds()), nil
 }
 
-// loaded measures round trips beside one stream to the server.
+// loaded measures round trips while one stream runs to the server.
 func (m measure) loaded(ctx context.Context, c *load.Client, t timing) (outcome, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -214,7 +216,7 @@ func (m measure) loaded(ctx context.Context, c *load.Client, t timing) (outcome,
 	go func() {
 		defer close(done)
 		if _, err := c.TCP(ctx, load.TCP{Up: 1, Warmup: t.warmup(), Window: t.Window}); err != nil {
-			cancel(fmt.Errorf("the load beside the round trips: %w", err))
+			cancel(fmt.Errorf("the stream that loads the tunnel: %w", err))
 		}
 	}()
 	defer func() { <-done }()
@@ -245,8 +247,8 @@ func (m measure) percentiles(trips []time.Duration) outcome {
 	}}
 }
 
-// quantile is the smallest value that a share q of all do not exceed; sorted
-// must not be empty.
+// quantile returns the smallest value that at least a share q of all values do not
+// exceed. sorted must not be empty.
 func quantile(sorted []time.Duration, q float64) time.Duration {
 	i := int(q * float64(len(sorted)))
 	if float64(i) == q*float64(len(sorted)) {

@@ -11,19 +11,19 @@ import (
 	"github.com/wirespan/wirespan/bench/rig/load"
 )
 
-// Target is a way to the far end's server: a subject of a benchmark between two
-// machines.
+// Target is a path to the server at the far end. It is a subject of a benchmark
+// between two machines.
 type Target struct {
 	Name, Description string
 	Dial              load.Dialer
 	Server            netip.AddrPort
-	MTU               int  // 0: of the link that connections leave by
-	UDP               bool // datagrams can be sent, too
+	MTU               int  // 0: the MTU of the link that connections leave by
+	UDP               bool // the path carries datagrams, too
 }
 
-// Peer benchmarks targets in turn, from this end. The figures of CPU and memory
-// are those of a local benchmark alone. The report is there even with an error,
-// as far as it got; it is nil only when nothing could be begun.
+// Peer benchmarks targets in turn, from this end. CPU and memory are measured in
+// local benchmarks only. With an error it returns what was measured so far; the
+// report is nil only if the benchmark could not start.
 func Peer(ctx context.Context, c Config, targets []Target, progress func(Progress)) (*bench.Report, error) {
 	if err := checkOptions(&c.Options); err != nil {
 		return nil, err
@@ -32,8 +32,8 @@ func Peer(ctx context.Context, c Config, targets []Target, progress func(Progres
 		Schema: bench.Schema, Kind: bench.KindRun, Started: time.Now(), Command: c.Command,
 		Machine: bench.ReadMachine(), Options: c.Options, Base: targets[len(targets)-1].Name,
 		Notes: []string{
-			"TCP congestion control of kernel connections: " + c.Options.Congestion + "; a netstack has its own.",
-			"Round trips are probes on TCP, one every millisecond; one that is lost comes late.",
+			"TCP congestion control of kernel connections: " + c.Options.Congestion + "; netstacks use their own.",
+			"Round trips are measured by probes on TCP, one every millisecond; a lost probe arrives late.",
 		},
 	}
 	r.Machine.Version, r.Machine.CryptoPath = c.Version, cryptoPath()
@@ -69,7 +69,7 @@ func Peer(ctx context.Context, c Config, targets []Target, progress func(Progres
 	return r, failures(r)
 }
 
-// routeMTU is that of the link by which connections to the target leave.
+// routeMTU returns the MTU of the link that connections to the target leave by.
 func routeMTU(ctx context.Context, t *Target) (int, error) {
 	conn, err := t.Dial(ctx, "tcp", t.Server)
 	if err != nil {
@@ -83,7 +83,7 @@ func routeMTU(ctx context.Context, t *Target) (int, error) {
 	return linkMTU(local.Addr().Unmap())
 }
 
-// peerRun is a benchmark between two machines, under way.
+// peerRun is a benchmark between two machines that is running.
 type peerRun struct {
 	cfg      *Config
 	collect  *collector
@@ -91,7 +91,8 @@ type peerRun struct {
 	clock    clock
 }
 
-// list is what can be measured: sessions are up already, so no handshake.
+// list returns the measurements of a target. The handshake is not among them,
+// since the session is up already.
 func (p *peerRun) list(t *Target) []measure {
 	return slices.DeleteFunc(measures(&p.cfg.Options, t.UDP), func(m measure) bool { return m.Kind == kindHandshake })
 }
@@ -107,12 +108,12 @@ func (p *peerRun) estimate(t *Target) time.Duration {
 // round measures one target once.
 func (p *peerRun) round(ctx context.Context, t *Target, index int) (err error) {
 	at := Progress{Run: index + 1, Runs: p.cfg.Options.Runs, Subject: t.Name}
-	noise, busy, err := listen(ctx)
+	noise, busy, err := startNoise(ctx)
 	if err != nil {
 		return err
 	}
 	p.collect.take(event{Started: &bench.Run{Index: index, Subject: t.Name, Started: time.Now(), Busy: busy}})
-	if wanted(&p.cfg.Options, "mtu") {
+	if selected(&p.cfg.Options, "mtu") {
 		p.collect.take(event{Values: map[string]float64{"mtu": float64(t.MTU)}})
 	}
 	client := &load.Client{Dial: t.Dial, Server: t.Server, Congestion: p.cfg.Options.Congestion}
@@ -126,7 +127,7 @@ func (p *peerRun) round(ctx context.Context, t *Target, index int) (err error) {
 			break
 		}
 		for id := range out.Values {
-			if !wanted(&p.cfg.Options, id) {
+			if !selected(&p.cfg.Options, id) {
 				delete(out.Values, id)
 			}
 		}

@@ -11,16 +11,16 @@ import (
 )
 
 const (
-	// envProfile names a directory for CPU profiles of the processes that our own
-	// subjects run in: what `make pgo` merges.
+	// envProfile names the directory for CPU profiles of the processes that
+	// wirespan's subjects run in. `make pgo` merges them.
 	envProfile = "WIRESPAN_CPUPROFILE"
-	// profileTime is what one file covers. Processes are killed in the end, so
-	// what counts must be written before.
+	// profileTime is the time that one file covers. The rig kills the processes in
+	// the end, so profiles are written while they run.
 	profileTime = 2 * time.Second
 )
 
-// profile goes on until the process ends. A profile that can't be written ends
-// it, since its report would not tell.
+// profile writes profiles until the process ends. If one can't be written it ends
+// the process: otherwise the benchmark would succeed without a profile.
 func profile() {
 	dir := os.Getenv(envProfile)
 	if dir == "" {
@@ -36,7 +36,7 @@ func profile() {
 	}()
 }
 
-// profileOnce writes one file, which is there only when it is complete.
+// profileOnce writes one file. The file gets its name when it is complete.
 func profileOnce(path string) error {
 	f, err := os.Create(path + ".part")
 	if err != nil {

@@ -2,5 +2,5 @@
 
 package rig
 
-// profile is only in the program that `make pgo` builds.
+// profile does nothing but in the program that `make pgo` builds.
 func profile() {}

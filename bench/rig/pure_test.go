@@ -37,7 +37,7 @@ func TestParseUsage(t *testing.T) {
 		t.Errorf("usage of this process: %+v, %v", self, err)
 	}
 	if _, err := usageOf([]int{1 << 30}); err == nil {
-		t.Error("a process that is not there has usage")
+		t.Error("a process that does not exist has usage")
 	}
 }
 
@@ -53,10 +53,10 @@ func TestMetrics(t *testing.T) {
 	if n := len(slices.Compact(ids)); n != len(allIDs(&o)) {
 		t.Errorf("%d of %d metrics are duplicates", len(allIDs(&o))-n, len(allIDs(&o)))
 	}
-	// All are known and none is a duplicate, so an equal number means the same metrics.
+	// All ids are known and none is a duplicate, so equal numbers mean equal sets.
 	const known = 30
 	if len(ids) != known {
-		t.Errorf("%d metrics are measured, and the report knows %d: see TestMetrics there", len(ids), known)
+		t.Errorf("%d metrics are measured; package bench has %d: see its TestMetrics", len(ids), known)
 	}
 }
 
@@ -87,7 +87,7 @@ func TestMeasures(t *testing.T) {
 	}
 }
 
-// TestStandardTime keeps the standard matrix under ten minutes.
+// TestStandardTime: the standard matrix takes less than ten minutes.
 func TestStandardTime(t *testing.T) {
 	o := DefaultOptions()
 	run := setupTime + quietTime
@@ -150,7 +150,7 @@ func TestCollector(t *testing.T) {
 	r := &bench.Report{Subjects: []bench.Subject{{Name: "x"}, {Name: "y"}}}
 	c := &collector{report: r}
 	for _, e := range []event{
-		{Values: map[string]float64{"mtu": 1}}, // of no run
+		{Values: map[string]float64{"mtu": 1}}, // before any run
 		{Subjects: []bench.Subject{{Name: "y", TunnelMTU: 1420}}},
 		{Started: &bench.Run{Subject: "y", Busy: 0.5}},
 		{Values: map[string]float64{"mtu": 1420}},
@@ -223,8 +223,8 @@ func TestTunnelRequest(t *testing.T) {
 	}
 }
 
-// TestKernelAttributes compares with linux/wireguard.h, read by hand, on a
-// little-endian machine.
+// TestKernelAttributes compares with the encoding by linux/wireguard.h on a
+// little-endian machine, derived by hand.
 func TestKernelAttributes(t *testing.T) {
 	tun := testTunnel()
 	attrs, err := tun.kernelAttributes()

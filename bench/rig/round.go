@@ -10,22 +10,23 @@ import (
 	"github.com/wirespan/wirespan/bench"
 )
 
-const closeTime = 2 * time.Second // for an agent to end by itself
+// closeTime is how long an agent may take to end by itself.
+const closeTime = 2 * time.Second
 
-// round is one run of one subject: a network made for it, and all measurements.
+// round is one run of one subject: it creates a network and does all measurements.
 type round struct {
 	*engine
 	subject *subject
-	about   *bench.Subject
+	entry   *bench.Subject // of the report
 	index   int
 	list    []measure
 	a, b    *peerAgent
 }
 
-// run measures once. An error means that the subject is out.
+// run does the run. After an error the subject is not measured again.
 func (r *round) run(ctx context.Context) error {
 	r.progress("setting up", "")
-	noise, busy, err := listen(ctx)
+	noise, busy, err := startNoise(ctx)
 	if err != nil {
 		return rigError{err}
 	}
@@ -34,8 +35,8 @@ func (r *round) run(ctx context.Context) error {
 	defer r.close()
 	var absent absentError
 	if errors.As(err, &absent) {
-		r.about.Skipped = absent.Error()
-		r.emit(event{Subjects: []bench.Subject{*r.about}})
+		r.entry.Skipped = absent.Error()
+		r.emit(event{Subjects: []bench.Subject{*r.entry}})
 		r.progress("", "skipped: "+absent.Error())
 		return err
 	}
@@ -50,8 +51,8 @@ func (r *round) run(ctx context.Context) error {
 	end := runEnd{Steal: noise.steal()}
 	if err != nil {
 		end.Error = err.Error()
-		r.about.Failed = end.Error
-		r.emit(event{Subjects: []bench.Subject{*r.about}})
+		r.entry.Failed = end.Error
+		r.emit(event{Subjects: []bench.Subject{*r.entry}})
 	}
 	r.emit(event{Ended: &end})
 	r.progress("", end.Error)
@@ -65,7 +66,7 @@ func (r *round) progress(what, problem string) {
 	}})
 }
 
-// measure does all measurements of the list.
+// measure does all measurements in r.list.
 func (r *round) measure() error {
 	resp, err := r.b.call(request{Serve: &r.b.opened.Address})
 	if err != nil {
@@ -73,15 +74,15 @@ func (r *round) measure() error {
 	}
 	o := &r.cfg.Options
 	ask := measureRequest{Server: resp.Served, Congestion: o.Congestion, Timing: timing{o.Duration, r.a.opened.MTU}}
-	if wanted(o, "mtu") {
+	if selected(o, "mtu") {
 		r.emit(event{Values: map[string]float64{"mtu": float64(r.a.opened.MTU)}})
 	}
 	for _, m := range r.list {
 		r.progress(m.ids()[0], "")
 		ask.Measure = m
-		values, err := r.one(ask)
+		values, err := r.measureOne(ask)
 		if err != nil {
-			// If the far end has died, this end only sees a broken connection.
+			// If the far end has died, this end only saw a broken connection.
 			if _, died := r.b.call(request{Alive: true}); died != nil {
 				err = died
 			}
@@ -90,11 +91,11 @@ func (r *round) measure() error {
 		r.emit(event{Values: values})
 		r.clock.done += m.estimate(o.Duration)
 	}
-	return r.memory()
+	return r.measureMemory()
 }
 
-// one does one measurement, with what it cost.
-func (r *round) one(ask measureRequest) (map[string]float64, error) {
+// measureOne does one measurement, and adds its CPU cost where m asks for it.
+func (r *round) measureOne(ask measureRequest) (map[string]float64, error) {
 	var before [2]usage
 	var err error
 	for i, p := range []*peerAgent{r.a, r.b} {
@@ -122,19 +123,19 @@ func (r *round) one(ask measureRequest) (map[string]float64, error) {
 		}
 	}
 	for id := range values {
-		if !wanted(&r.cfg.Options, id) {
+		if !selected(&r.cfg.Options, id) {
 			delete(values, id)
 		}
 	}
 	return values, nil
 }
 
-// memory takes the peaks of the whole run.
-func (r *round) memory() error {
+// measureMemory reads the peaks of the whole run.
+func (r *round) measureMemory() error {
 	values := make(map[string]float64)
 	for i, p := range []*peerAgent{r.a, r.b} {
 		id := []string{"rss.client", "rss.server"}[i]
-		if len(p.opened.PIDs) == 0 || !wanted(&r.cfg.Options, id) {
+		if len(p.opened.PIDs) == 0 || !selected(&r.cfg.Options, id) {
 			continue
 		}
 		u, err := usageOf(p.opened.PIDs)
@@ -147,7 +148,7 @@ func (r *round) memory() error {
 	return nil
 }
 
-// close ends both agents, and with them all else of this run.
+// close ends both agents, which end everything else of this run.
 func (r *round) close() {
 	agents := slices.DeleteFunc([]*peerAgent{r.a, r.b}, func(p *peerAgent) bool { return p == nil })
 	for _, p := range agents {

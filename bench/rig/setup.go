@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	portWireGuard = 51820 // in namespaces of its own
+	portWireGuard = 51820 // where each end has a namespace
 	defaultMTU    = mesh.DefaultMTU
-	overhead      = 80 // of a tunnel over IPv6; the most there is
+	overhead      = 80 // of WireGuard over IPv6, the largest
 )
 
 // Addresses of the two ends.
@@ -27,7 +27,7 @@ var (
 	loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 )
 
-// open makes the network and brings the subject up at both ends.
+// open creates the network and brings the subject up at both ends.
 func (r *round) open(ctx context.Context) error {
 	if err := r.startAgents(ctx); err != nil {
 		return rigError{err}
@@ -57,14 +57,14 @@ func (r *round) open(ctx context.Context) error {
 		return err
 	}
 	r.a.opened = resp.Opened
-	if r.about.TunnelMTU != resp.Opened.MTU {
-		r.about.TunnelMTU = resp.Opened.MTU
-		r.emit(event{Subjects: []bench.Subject{*r.about}})
+	if r.entry.TunnelMTU != resp.Opened.MTU {
+		r.entry.TunnelMTU = resp.Opened.MTU
+		r.emit(event{Subjects: []bench.Subject{*r.entry}})
 	}
 	return nil
 }
 
-// startAgents starts both ends, joined by a link where there are namespaces.
+// startAgents starts both ends. With namespaces, it connects them by a link.
 func (r *round) startAgents(ctx context.Context) (err error) {
 	var flags uintptr
 	if !r.cfg.Unprivileged {
@@ -79,7 +79,7 @@ func (r *round) startAgents(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		// It may be in the middle of a measurement, so that it would not hear.
+		// An agent that is measuring reads no request, so cancellation kills it.
 		*p = &peerAgent{child: c, stop: context.AfterFunc(ctx, func() { _ = c.cmd.Process.Kill() })}
 	}
 	if r.cfg.Unprivileged {
@@ -100,7 +100,7 @@ func (r *round) startAgents(ctx context.Context) (err error) {
 	return nil
 }
 
-// tunnels makes keys, and says how both ends open.
+// tunnels creates keys, and returns what both ends are to open.
 func (r *round) tunnels() (near, far *opening, err error) {
 	var random [2][mesh.KeySize]byte
 	for i := range random {
@@ -127,7 +127,7 @@ func (r *round) tunnels() (near, far *opening, err error) {
 	return &one, &two, nil
 }
 
-// mtu of the tunnel where the rig decides.
+// mtu returns the MTU of tunnels that the rig configures.
 func (r *round) mtu() int {
 	if o := &r.cfg.Options; o.MTU != 0 {
 		return o.MTU
@@ -135,6 +135,7 @@ func (r *round) mtu() int {
 	return min(defaultMTU, r.cfg.Options.UnderlayMTU-overhead)
 }
 
+// place returns the values of a driver's variables at end a or b.
 func (r *round) place(self string) place {
 	other := "b"
 	if self == "b" {

@@ -20,18 +20,19 @@ const (
 	subjectNetstack    = "wirespan-netstack"
 )
 
-// subject is something to measure, before it is known whether it can run.
+// subject is a tunnel that can be measured, or the plain link.
 type subject struct {
 	name, description string
-	privileged        bool    // it needs links of its own
-	inside            bool    // it runs in the agent's process
-	driver            *driver // of an external one
+	privileged        bool    // needs root, to create links
+	inside            bool    // runs in the agent's process
+	driver            *driver // nil: built in
 }
 
+// builtin returns the subjects that need no driver.
 func builtin() []subject {
 	return []subject{
-		{name: subjectRaw, description: "no tunnel: the ceiling"},
-		{name: subjectKernel, description: "the kernel's WireGuard; its CPU time and memory can't be told apart", privileged: true},
+		{name: subjectRaw, description: "no tunnel: the upper bound"},
+		{name: subjectKernel, description: "the kernel's WireGuard; its CPU time and memory are not measured", privileged: true},
 		{name: subjectUpstream, description: "upstream's program on a TUN interface", privileged: true},
 		{name: subjectUpstreamNet, description: "upstream's netstack inside the load generator; gVisor's TCP with its own congestion control", inside: true},
 		{name: subjectTUN, description: "wirespan's data plane on a TUN interface", privileged: true},
@@ -39,23 +40,23 @@ func builtin() []subject {
 	}
 }
 
-// opening says which subject an agent brings up, and how.
+// opening tells an agent which subject to bring up, and how.
 type opening struct {
 	Subject  string
 	Tunnel   tunnel
-	External *external `json:",omitempty"` // programs of a driver
-	Program  string    `json:",omitempty"` // of upstream
-	Self     []string  // this program, for a device of its own process
+	External *external `json:",omitempty"` // the subject is a driver's
+	Program  string    `json:",omitempty"` // path of wireguard-go
+	Self     []string  // command of this program, for a device in its own process
 	Procs    int       // GOMAXPROCS; 0: all cores
 }
 
-// tunnel is one end of a WireGuard tunnel. The key is made for one run and goes
-// from the engine to its own children only.
+// tunnel is one end of a WireGuard tunnel. The key is created for one run, and is
+// sent by the engine to its own children only.
 type tunnel struct {
 	Key         string // private, base64
 	PeerKey     mesh.Key
 	Port        uint16         // 0: any
-	Peer        netip.AddrPort // invalid: the peer calls first
+	Peer        netip.AddrPort // the peer's endpoint; invalid: the peer initiates
 	Address     netip.Addr
 	PeerAddress netip.Addr
 	Underlay    netip.Addr
@@ -63,7 +64,7 @@ type tunnel struct {
 	Interface   string
 }
 
-// request is the tunnel in WireGuard's configuration protocol.
+// request returns the tunnel in WireGuard's configuration protocol.
 func (t *tunnel) request() (string, error) {
 	key, err := mesh.ParsePrivateKey(t.Key)
 	if err != nil {
@@ -79,10 +80,10 @@ func (t *tunnel) request() (string, error) {
 	return b.String(), nil
 }
 
-// prefix is the tunnel's address as links have it.
+// prefix returns the tunnel's address with the prefix length for its link.
 func (t *tunnel) prefix() netip.Prefix { return netip.PrefixFrom(t.Address, 24) }
 
-// environment of a Go subject's process.
+// environment returns what a Go subject's process needs in its environment.
 func (o *opening) environment() []string {
 	if o.Procs == 0 {
 		return nil
@@ -108,5 +109,5 @@ func (a *agent) open(ctx context.Context, o *opening) (*opened, error) {
 	case o.Subject == subjectNetstack:
 		return a.openNetstack(&o.Tunnel)
 	}
-	return nil, fmt.Errorf("subject %q: there is none of this name", o.Subject)
+	return nil, fmt.Errorf("unknown subject %q", o.Subject)
 }

@@ -11,7 +11,8 @@ import (
 	"strings"
 )
 
-// prepareExternal does what must be done once, before both ends start.
+// prepareExternal starts a driver's server and runs its Prepare commands, at end a
+// and before either end starts.
 func (a *agent) prepareExternal(ctx context.Context, x *external) error {
 	if err := x.writeFiles(); err != nil {
 		return err
@@ -45,7 +46,7 @@ func (a *agent) openExternal(ctx context.Context, o *opening) (*opened, error) {
 			return nil, err
 		}
 	}
-	return x.look(ctx, o.Tunnel.Address, pid)
+	return x.inspect(ctx, o.Tunnel.Address, pid)
 }
 
 func (x *external) writeFiles() error {
@@ -69,7 +70,7 @@ func (a *agent) startExternal(x *external, argv []string) (pid int, err error) {
 	return cmd.Process.Pid, nil
 }
 
-// repeat runs a command until it works.
+// repeat runs a command until it succeeds.
 func (x *external) repeat(ctx context.Context, argv []string) error {
 	err := until(ctx, upTime, func() error {
 		_, err := (&command{argv, x.Environment}).run(ctx)
@@ -81,8 +82,8 @@ func (x *external) repeat(ctx context.Context, argv []string) error {
 	return nil
 }
 
-// look finds the address, its link's MTU and the processes.
-func (x *external) look(ctx context.Context, address netip.Addr, pid int) (*opened, error) {
+// inspect finds the address, its link's MTU and the processes of this end.
+func (x *external) inspect(ctx context.Context, address netip.Addr, pid int) (*opened, error) {
 	o := &opened{Address: address, PIDs: []int{pid}}
 	if len(x.Address) > 0 {
 		out, err := (&command{x.Address, x.Environment}).run(ctx)

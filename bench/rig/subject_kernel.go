@@ -13,7 +13,7 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// Of linux/wireguard.h.
+// Constants of linux/wireguard.h.
 const (
 	wgVersion   = 1
 	wgSetDevice = 1
@@ -32,14 +32,14 @@ const (
 	wgAllowedIPMask    = 3
 )
 
-// openKernel makes a link of the kernel's own WireGuard.
+// openKernel creates a link of the kernel's WireGuard.
 func openKernel(t *tunnel) (*opened, error) {
 	err := addLink(t.Interface, "wireguard")
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		return nil, absentError{errors.New("this kernel has no WireGuard")}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("make a WireGuard link: %w", err)
+		return nil, fmt.Errorf("create a WireGuard link: %w", err)
 	}
 	family, err := netlink.GenlFamilyGet("wireguard")
 	if err != nil {
@@ -63,7 +63,7 @@ func openKernel(t *tunnel) (*opened, error) {
 	return &opened{Address: t.Address, MTU: t.MTU, Port: t.Port}, nil
 }
 
-// kernelAttributes is the tunnel in the kernel's configuration protocol.
+// kernelAttributes returns the tunnel in the kernel's configuration protocol.
 func (t *tunnel) kernelAttributes() ([]*nl.RtAttr, error) {
 	key, err := mesh.ParsePrivateKey(t.Key)
 	if err != nil {
@@ -88,7 +88,7 @@ func (t *tunnel) kernelAttributes() ([]*nl.RtAttr, error) {
 	}, nil
 }
 
-// sockaddrIPv4 is struct sockaddr_in.
+// sockaddrIPv4 encodes struct sockaddr_in.
 func sockaddrIPv4(a netip.AddrPort) []byte {
 	b := binary.NativeEndian.AppendUint16(nil, unix.AF_INET)
 	b = binary.BigEndian.AppendUint16(b, a.Port())

@@ -18,13 +18,13 @@ import (
 )
 
 const (
-	// upTime is how long a subject may take to come up.
+	// upTime is how long each step may take in which a subject comes up.
 	upTime = 20 * time.Second
-	// upstreamSockets is where upstream's program makes its socket.
+	// upstreamSockets is the directory of wireguard-go's socket.
 	upstreamSockets = "/var/run/wireguard"
 )
 
-// openRaw is the underlay itself.
+// openRaw opens the underlay itself as the subject.
 func (a *agent) openRaw(o *opening) (*opened, error) {
 	mtu, err := linkMTU(o.Tunnel.Underlay)
 	if err != nil {
@@ -83,7 +83,7 @@ func upstreamPort(dev *wireguard.Device) (port uint16, err error) {
 	return port, err
 }
 
-// openUpstream runs upstream's program and configures it by its socket.
+// openUpstream runs wireguard-go and configures it through its socket.
 func (a *agent) openUpstream(ctx context.Context, o *opening) (*opened, error) {
 	t := &o.Tunnel
 	cmd := exec.Command(o.Program, t.Interface)

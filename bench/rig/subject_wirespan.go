@@ -15,14 +15,14 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// prepareProcess tunes this process as `wirespan up` does. The caller closes the
-// Tuner when the device has ended.
+// prepareProcess tunes this process as `wirespan up` tunes its own. The caller
+// closes the Tuner when the device has ended.
 func prepareProcess() *memory.Tuner {
 	profile()
 	return memory.Tune(0, nil)
 }
 
-// openDevice runs our device on a data plane, with one peer.
+// openDevice runs wirespan's device with one peer on a data plane.
 func openDevice(plane device.Interface, t *tunnel) (*device.Device, error) {
 	key, err := mesh.ParsePrivateKey(t.Key)
 	if err != nil {
@@ -45,7 +45,7 @@ func openDevice(plane device.Interface, t *tunnel) (*device.Device, error) {
 	return dev, nil
 }
 
-// openNetstack runs our device and stack inside the agent.
+// openNetstack runs wirespan's device and netstack inside the agent.
 func (a *agent) openNetstack(t *tunnel) (*opened, error) {
 	a.closing = append(a.closing, prepareProcess().Close)
 	stack, err := netstack.New(netstack.Config{Addresses: []netip.Addr{t.Address}, MTU: t.MTU})
@@ -71,7 +71,7 @@ func (a *agent) openNetstack(t *tunnel) (*opened, error) {
 	return &opened{Address: t.Address, MTU: t.MTU, Port: dev.ListenPort(), PIDs: []int{os.Getpid()}}, nil
 }
 
-// portOf is the address with the port that a listener found.
+// portOf returns the address with the port of a listener.
 func portOf(at netip.AddrPort, l net.Listener) netip.AddrPort {
 	tcp, ok := l.Addr().(*net.TCPAddr)
 	if !ok {
@@ -80,8 +80,8 @@ func portOf(at netip.AddrPort, l net.Listener) netip.AddrPort {
 	return netip.AddrPortFrom(at.Addr(), uint16(tcp.Port))
 }
 
-// openTUN runs our device on a TUN interface in a process of its own, so that
-// what it uses can be told from what the load generator uses.
+// openTUN runs wirespan's device on a TUN interface. The device has a process of
+// its own, so that its CPU time and memory don't include the load generator's.
 func (a *agent) openTUN(o *opening) (*opened, error) {
 	if err := tun.Available(); err != nil {
 		return nil, absentError{err}
@@ -107,11 +107,12 @@ func (a *agent) openTUN(o *opening) (*opened, error) {
 	return resp.Opened, nil
 }
 
-// serveDevice is the process of openTUN: a device until the agent ends.
+// serveDevice is the body of openTUN's process. It runs a device until the agent
+// ends.
 func serveDevice(w *wire) error {
 	var t tunnel
 	if err := w.dec.Decode(&t); err != nil {
-		return fmt.Errorf("hear what tunnel to open: %w", err)
+		return fmt.Errorf("read the tunnel's configuration: %w", err)
 	}
 	defer prepareProcess().Close()
 	dev, err := openTUNDevice(&t)
@@ -121,12 +122,12 @@ func serveDevice(w *wire) error {
 	defer dev.Close()
 	err = w.enc.Encode(response{Opened: &opened{Address: t.Address, MTU: t.MTU, Port: dev.ListenPort()}})
 	if err != nil {
-		return fmt.Errorf("tell of the tunnel: %w", err)
+		return fmt.Errorf("report the open tunnel: %w", err)
 	}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = w.dec.Decode(&t) // the agent says no more, until it ends
+		_ = w.dec.Decode(&t) // the agent sends nothing more: it returns when the agent ends
 	}()
 	select {
 	case <-ended:

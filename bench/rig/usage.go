@@ -13,31 +13,32 @@ import (
 // architecture that Go runs on.
 const tick = time.Second / 100
 
-// usage is what processes have used since they began.
+// usage holds the resources that processes have used since they started.
 type usage struct {
 	user, system time.Duration
-	peak         uint64 // resident, bytes
+	peak         uint64 // peak resident memory, bytes
 }
 
+// since returns the CPU time used after an earlier reading. The peak is that of u.
 func (u usage) since(earlier usage) usage {
 	return usage{u.user - earlier.user, u.system - earlier.system, u.peak}
 }
 
-// usageOf adds up processes and their threads.
+// usageOf returns the sum over processes, with all their threads.
 func usageOf(pids []int) (usage, error) {
 	var sum usage
 	for _, pid := range pids {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		if err != nil {
-			return usage{}, fmt.Errorf("read what process %d has used: %w", pid, err)
+			return usage{}, fmt.Errorf("read the usage of process %d: %w", pid, err)
 		}
 		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 		if err != nil {
-			return usage{}, fmt.Errorf("read what process %d has used: %w", pid, err)
+			return usage{}, fmt.Errorf("read the usage of process %d: %w", pid, err)
 		}
 		u, err := parseUsage(string(stat), string(status))
 		if err != nil {
-			return usage{}, fmt.Errorf("read what process %d has used: %w", pid, err)
+			return usage{}, fmt.Errorf("read the usage of process %d: %w", pid, err)
 		}
 		sum.user += u.user
 		sum.system += u.system
@@ -49,7 +50,7 @@ func usageOf(pids []int) (usage, error) {
 // parseUsage reads utime and stime (proc_pid_stat(5), fields 14 and 15) and
 // VmHWM (proc_pid_status(5)).
 func parseUsage(stat, status string) (usage, error) {
-	// The command, in parentheses, may hold anything.
+	// The command, in parentheses, may contain any characters.
 	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
 	if len(fields) < 13 {
 		return usage{}, errors.New("stat is too short")
@@ -77,7 +78,7 @@ func parseUsage(stat, status string) (usage, error) {
 	return u, nil
 }
 
-// perGB is CPU time per 10⁹ bytes carried, for bench.Run.Values.
+// perGB returns CPU seconds per 10⁹ bytes.
 func perGB(d time.Duration, bytes uint64) float64 {
 	if bytes == 0 {
 		return 0

@@ -8,30 +8,30 @@ import (
 	"time"
 )
 
-// connectTime bounds a connect: several repeated SYNs.
+// connectTime is the longest time for a connect. It leaves room for several SYNs.
 const connectTime = 10 * time.Second
 
-// Client measures towards one server.
+// Client runs tests with one server.
 type Client struct {
 	Dial       Dialer
 	Server     netip.AddrPort
 	Congestion string // TCP congestion control of kernel connections; empty: the system's
 }
 
-// TCP describes a test of streams, each in one direction.
+// TCP describes a test of streams. Each stream has one direction.
 type TCP struct {
-	Up, Down int
-	Warmup   time.Duration // what comes before Window isn't measured
-	Window   time.Duration
-	Rate     float64 // of all streams up; bit/s, 0: as fast as possible
+	Up, Down int           // streams to the server, and to the client
+	Warmup   time.Duration // before Window, not measured
+	Window   time.Duration // measured
+	Rate     float64       // of all streams up together, bit/s; 0: as fast as possible
 }
 
-// TCPResult is what receivers got.
+// TCPResult holds what the receivers got.
 type TCPResult struct {
 	Up, Down    float64 // goodput, bit/s
 	Bytes       uint64  // in the whole test, both directions
-	Retransmits uint64
-	Counted     bool // Retransmits is known of all streams
+	Retransmits uint64  // of all streams, in segments
+	Counted     bool    // all streams reported their retransmits
 }
 
 // UDP describes a test of datagrams to the server.
@@ -41,14 +41,14 @@ type UDP struct {
 	Rate     float64 // bit/s of payload; 0: as fast as possible
 }
 
-// UDPResult is what the server got.
+// UDPResult holds what the server got.
 type UDPResult struct {
-	Sent, Received uint64
+	Sent, Received uint64  // datagrams
 	Rate           float64 // received, bit/s of payload
 	Packets        float64 // received per second
 }
 
-// Loss is the share of datagrams that did not arrive.
+// Loss returns the share of datagrams that did not arrive.
 func (r UDPResult) Loss() float64 {
 	if r.Sent == 0 || r.Received >= r.Sent {
 		return 0
@@ -107,6 +107,7 @@ func (c *Client) TCP(ctx context.Context, t TCP) (TCPResult, error) {
 	}, nil
 }
 
+// bits returns the goodput of the window in bit/s.
 func (r result) bits() float64 {
 	if r.Span <= 0 {
 		return 0
@@ -143,21 +144,21 @@ func (c *Client) UDP(ctx context.Context, u UDP) (UDPResult, error) {
 		return UDPResult{}, err
 	}
 	out := UDPResult{Sent: sent, Received: a.Result.Packets}
-	// A burst may leave the network faster than it was sent, never the whole test.
+	// A burst can arrive faster than it was sent, but the whole test cannot.
 	if span := max(a.Result.Span, u.Duration).Seconds(); span > 0 {
 		out.Rate, out.Packets = float64(a.Result.Bytes)*8/span, float64(a.Result.Packets)/span
 	}
 	return out, nil
 }
 
-// controlConn is a test's control connection, and the end of the test's context.
+// controlConn is the control connection of a test.
 type controlConn struct {
 	net.Conn
-	close func()
+	close func() // closes the connection and ends the test's context
 }
 
-// begin opens a test. The context that it returns ends when the test has taken
-// much too long, and all connections of the test with it.
+// begin opens a test. The context that it returns ends when the test takes much
+// too long; that closes the control connection.
 func (c *Client) begin(ctx context.Context, t *test) (context.Context, *controlConn, answer, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, t.planned()+grace,
 		fmt.Errorf("the measurement did not end within %s", t.planned()+grace))
@@ -180,7 +181,7 @@ func (c *Client) begin(ctx context.Context, t *test) (context.Context, *controlC
 	return ctx, control, a, nil
 }
 
-// attach opens a stream of a session.
+// attach opens a stream of a session. down says that the server sends.
 func (c *Client) attach(ctx context.Context, session uint64, down bool) (net.Conn, error) {
 	conn, err := c.open(ctx, hello{Attach: session, Down: down})
 	if err != nil {
@@ -192,7 +193,7 @@ func (c *Client) attach(ctx context.Context, session uint64, down bool) (net.Con
 	return conn, nil
 }
 
-// open dials and says hello.
+// open dials the server and sends a hello.
 func (c *Client) open(ctx context.Context, h hello) (net.Conn, error) {
 	conn, err := c.dial(ctx)
 	if err != nil {

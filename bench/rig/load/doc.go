@@ -1,16 +1,17 @@
-// Package load makes traffic and measures it: TCP goodput, UDP rates, round
-// trips and connect times, from a [Client] to a [Server] over any network that
-// can dial and listen, the kernel's or one inside the process.
+// Package load generates traffic and measures it: TCP goodput, UDP rates, round
+// trips and connect times between a [Client] and a [Server]. The network may be
+// the kernel's or one inside the process; it only has to dial and listen.
 //
-// One TCP connection controls each test; its streams are further connections
-// to the same port, and datagrams go to the UDP port of the same number. The
-// receiver of the data measures: bytes of payload handed to the application,
-// between two readings of its own clock, after a warm-up.
+// One TCP connection controls each test. Its streams are further connections to
+// the same port, and its datagrams go to the UDP port of the same number. The
+// receiver of the data measures, after a warm-up: it counts the bytes of payload
+// that the application gets between two readings of the receiver's clock.
 //
-// Limits: a server takes no more than [Limits] says of tests, streams and time;
-// UDP is measured from client to server only. Nothing is encrypted or
-// authenticated here: Admit and the address listened on decide who may measure.
+// Limits: [Limits] bounds the tests, streams and time of a server. UDP is measured
+// from client to server only. Nothing is encrypted or authenticated: Server.Admit
+// and the listening address decide who may measure.
 //
-// Ownership: Server.Serve ends its goroutines and closes its sockets before it
-// returns; every method of Client ends what it began.
+// Ownership: Server.Serve takes over the server's sockets, and closes them and
+// ends its goroutines before it returns. A method of Client ends all goroutines
+// and connections of its own before it returns.
 package load

@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// serve runs a server on loopback for the test's time, and returns a client.
+// serve runs a server on loopback until the test ends, and returns its client.
 func serve(t *testing.T, change func(*Server)) *Client {
 	t.Helper()
 	tcp, udp, err := Listen(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0))
@@ -60,12 +60,12 @@ func TestTCP(t *testing.T) {
 				t.Errorf("goodput up %.0f and down %.0f bit/s of %+v", r.Up, r.Down, tt.test)
 			}
 			if window := (r.Up + r.Down) / 8 * tt.test.Window.Seconds(); float64(r.Bytes) < window {
-				t.Errorf("%d bytes in all are less than the window's %.0f", r.Bytes, window)
+				t.Errorf("%d bytes in total are less than the window's %.0f", r.Bytes, window)
 			}
 			if !r.Counted {
 				t.Error("retransmits of kernel connections are not counted")
 			}
-			// A sender can be late on a busy machine, but never early.
+			// On a busy machine a sender can be late, but never early.
 			most := tt.test.Rate / 8 * (tt.test.Warmup + tt.test.Window + slack).Seconds()
 			if tt.test.Rate > 0 && float64(r.Bytes) > most+2*pacedSize {
 				t.Errorf("%d bytes were sent, pacing allows %.0f", r.Bytes, most)
@@ -89,7 +89,8 @@ func TestUDP(t *testing.T) {
 	}
 }
 
-// oneByOne hides that a connection is the kernel's, as in a netstack.
+// oneByOne hides that a connection is the kernel's, so that it looks like one of a
+// netstack.
 type oneByOne struct{ net.Conn }
 
 func (o oneByOne) CloseWrite() error { return closeWrite(o.Conn) }
@@ -165,7 +166,7 @@ func TestCongestionUnknown(t *testing.T) {
 	}
 }
 
-// TestForeign says what isn't the protocol; the server stays.
+// TestForeign: the server survives clients that don't speak the protocol.
 func TestForeign(t *testing.T) {
 	c := serve(t, nil)
 	for _, text := range []string{
@@ -179,7 +180,7 @@ func TestForeign(t *testing.T) {
 		}
 		_, _ = io.WriteString(conn, text)
 		_ = closeWrite(conn)
-		_, _ = io.Copy(io.Discard, conn) // it ends: the server has closed
+		_, _ = io.Copy(io.Discard, conn) // until the server closes
 		_ = conn.Close()
 	}
 	if _, err := c.RTT(t.Context(), time.Millisecond, time.Millisecond); err != nil {
@@ -187,7 +188,7 @@ func TestForeign(t *testing.T) {
 	}
 }
 
-// TestFarEndGoes ends a test at once when the server or the caller does.
+// TestFarEndGoes: a test ends at once when its caller's context does.
 func TestFarEndGoes(t *testing.T) {
 	gone := errors.New("gone")
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -200,14 +201,14 @@ func TestFarEndGoes(t *testing.T) {
 		return Dial(ctx, network, to)
 	}
 	if _, err := c.TCP(ctx, TCP{Up: 4, Window: 30 * time.Second}); err == nil {
-		t.Error("a test whose caller has gone ended without an error")
+		t.Error("a cancelled test ended without an error")
 	}
 }
 
 func TestSearch(t *testing.T) {
 	for _, tt := range []struct {
 		name                    string
-		capacity, sender, floor float64 // bit/s; what an overload still carries
+		capacity, sender, floor float64 // bit/s; floor is what arrives of an overload
 		want                    float64
 	}{
 		{"network", 500e6, 5e9, 400e6, 500e6},

@@ -11,14 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// socketBuffer is asked for on UDP sockets of the kernel, so that what is lost
-// is lost in the network and not while the receiver waits for a core.
+// socketBuffer is the buffer size of the kernel's UDP sockets. It is large so that
+// datagrams are lost in the network only, and not while the receiver waits for a
+// core.
 const socketBuffer = 4 << 20
 
-// Dialer opens a connection; network is tcp or udp.
+// Dialer opens a connection. network is "tcp" or "udp".
 type Dialer func(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error)
 
-// Dial is the Dialer of the kernel's network.
+// Dial is a Dialer for the kernel's network.
 func Dial(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
 	var d net.Dialer
 	c, err := d.DialContext(ctx, network, to.String())
@@ -28,8 +29,8 @@ func Dial(ctx context.Context, network string, to netip.AddrPort) (net.Conn, err
 	return c, err
 }
 
-// Listen opens the kernel's TCP and UDP sockets of a server; port 0 picks one
-// that is free in both.
+// Listen opens TCP and UDP sockets for a server in the kernel's network. Port 0
+// stands for a free port, the same for both.
 func Listen(at netip.AddrPort) (net.Listener, net.PacketConn, error) {
 	l, err := net.Listen("tcp", at.String())
 	if err != nil {
@@ -44,14 +45,15 @@ func Listen(at netip.AddrPort) (net.Listener, net.PacketConn, error) {
 	return l, p, nil
 }
 
-// enlarge asks for larger buffers of a UDP socket: beyond the system's limit
-// where the right to it is there.
+// enlarge sets the buffers of a kernel's UDP socket to socketBuffer. A process
+// with CAP_NET_ADMIN exceeds the system's limit; otherwise the limit holds. A
+// failure is no error: the buffers stay small.
 func enlarge(c any) {
 	u, ok := c.(*net.UDPConn)
 	if !ok {
 		return
 	}
-	control(u, func(fd int) error {
+	_ = control(u, func(fd int) error {
 		for force, plain := range map[int]int{unix.SO_RCVBUFFORCE: unix.SO_RCVBUF, unix.SO_SNDBUFFORCE: unix.SO_SNDBUF} {
 			if unix.SetsockoptInt(fd, unix.SOL_SOCKET, force, socketBuffer) != nil {
 				_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, plain, socketBuffer)
@@ -61,8 +63,8 @@ func enlarge(c any) {
 	})
 }
 
-// setCongestion chooses the TCP congestion control of a kernel connection;
-// other stacks keep theirs, which is part of what is measured.
+// setCongestion sets the TCP congestion control of a kernel connection. Other
+// stacks keep theirs, which is part of what is measured.
 func setCongestion(c net.Conn, name string) error {
 	t, ok := c.(*net.TCPConn)
 	if !ok || name == "" {
@@ -84,12 +86,12 @@ func CongestionAllowed(name string) bool {
 	if err != nil {
 		return false
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	return unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, name) == nil
 }
 
-// retransmits is how many segments a kernel connection sent again; ok is false
-// for connections that don't tell.
+// retransmits returns how many segments a kernel connection has retransmitted. ok
+// is false for connections that don't report it.
 func retransmits(c net.Conn) (n uint64, ok bool) {
 	t, isTCP := c.(*net.TCPConn)
 	if !isTCP {
@@ -105,6 +107,7 @@ func retransmits(c net.Conn) (n uint64, ok bool) {
 	return n, err == nil
 }
 
+// control calls do with the descriptor of a connection.
 func control(c syscall.Conn, do func(fd int) error) error {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -117,7 +120,7 @@ func control(c syscall.Conn, do func(fd int) error) error {
 	return inner
 }
 
-// closeWrite ends one direction of a stream.
+// closeWrite closes the sending direction of a stream.
 func closeWrite(c net.Conn) error {
 	if half, ok := c.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()

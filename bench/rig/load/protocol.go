@@ -11,29 +11,29 @@ import (
 
 const (
 	protocol = "wirespan.load/1"
-	// maxLine bounds a message of the protocol.
+	// maxLine is the longest message of the protocol, in bytes.
 	maxLine = 1 << 10
-	// headerSize is what a datagram begins with: session and sequence number.
+	// headerSize is the size of a datagram's header: session and sequence number.
 	headerSize = 16
 	// echoSize is the size of a round-trip probe.
 	echoSize = 16
-	// slack is how long senders go on after the window that receivers measure,
-	// so that its end is as busy as its beginning.
+	// slack is how long senders continue after the receivers' window, so that the
+	// load is the same until its end.
 	slack = 50 * time.Millisecond
-	// grace is how long a test may last beyond its planned time: buffers drain.
+	// grace is how much longer than planned a test may take, since buffers drain.
 	grace = 15 * time.Second
 )
 
 // hello is the first line of every TCP connection.
 type hello struct {
 	Protocol string `json:"protocol"`
-	Test     *test  `json:"test,omitempty"`   // controls a new test
-	Attach   uint64 `json:"attach,omitempty"` // is a stream of this test
-	Down     bool   `json:"down,omitempty"`   // the stream flows to the client
-	Echo     bool   `json:"echo,omitempty"`   // every probe comes back
+	Test     *test  `json:"test,omitempty"`   // this connection controls a new test
+	Attach   uint64 `json:"attach,omitempty"` // this connection is a stream of the session
+	Down     bool   `json:"down,omitempty"`   // with Attach: the server sends
+	Echo     bool   `json:"echo,omitempty"`   // the server sends probes back
 }
 
-// test is what the server must know of a test.
+// test describes a test to the server.
 type test struct {
 	UDP        bool          `json:"udp,omitempty"`
 	Up         int           `json:"up"` // streams
@@ -43,23 +43,23 @@ type test struct {
 	Congestion string        `json:"congestion,omitempty"`
 }
 
-// planned is how long the test takes if nothing goes wrong.
+// planned returns how long the test takes if nothing goes wrong.
 func (t *test) planned() time.Duration { return t.Warmup + t.Window + slack }
 
-// answer is what the server says to a hello, and at the end of a test.
+// answer is the server's answer to a hello, and its message at the end of a test.
 type answer struct {
 	Error   string `json:"error,omitempty"`
 	Session uint64 `json:"session,omitempty"`
 	Result  result `json:"result"`
 }
 
-// result is what one side saw as the receiver, and as a TCP sender.
+// result holds what one side counted, as receiver and as TCP sender.
 type result struct {
 	Bytes       uint64        `json:"bytes"`      // in all
-	Window      uint64        `json:"window"`     // bytes within Span
-	Span        time.Duration `json:"span"`       // as it really was
+	Window      uint64        `json:"window"`     // bytes received within Span
+	Span        time.Duration `json:"span"`       // the window as it really was
 	Packets     uint64        `json:"packets"`    // datagrams
-	Retransmits uint64        `json:"resent"`     // by the kernel's TCP
+	Retransmits uint64        `json:"resent"`     // segments, by the kernel's TCP
 	Counted     bool          `json:"resentTold"` // Retransmits is known
 }
 
@@ -72,7 +72,8 @@ func send(c net.Conn, v any) error {
 	return err
 }
 
-// receive reads one line and not a byte beyond it, since payload may follow.
+// receive reads one line into v. It reads no byte beyond the line, since payload
+// may follow.
 func receive(c net.Conn, v any) error {
 	var line bytes.Buffer
 	var b [1]byte
@@ -91,7 +92,7 @@ func receive(c net.Conn, v any) error {
 	return json.Unmarshal(line.Bytes(), v)
 }
 
-// ask says hello and returns the answer.
+// ask sends a hello and returns the answer.
 func ask(c net.Conn, h hello) (answer, error) {
 	h.Protocol = protocol
 	if err := send(c, h); err != nil {
@@ -100,13 +101,14 @@ func ask(c net.Conn, h hello) (answer, error) {
 	return await(c)
 }
 
+// await reads an answer. An answer with an error is an error.
 func await(c net.Conn) (answer, error) {
 	var a answer
 	if err := receive(c, &a); err != nil {
-		return answer{}, fmt.Errorf("answer of the measuring server: %w", err)
+		return answer{}, fmt.Errorf("answer of the benchmark's server: %w", err)
 	}
 	if a.Error != "" {
-		return answer{}, fmt.Errorf("the measuring server refused: %s", a.Error)
+		return answer{}, fmt.Errorf("the benchmark's server refused: %s", a.Error)
 	}
 	return a, nil
 }

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// RTT sends probes at an interval for a time, whether or not the last one has
-// come back, and returns the round trips in ascending order. They are on TCP:
-// a probe that is lost comes late.
+// RTT sends probes at an interval for the time d, without waiting for those that
+// are under way, and returns the round trips in ascending order. Probes use TCP,
+// so that a lost one arrives late.
 func (c *Client) RTT(ctx context.Context, interval, d time.Duration) ([]time.Duration, error) {
 	conn, err := c.open(ctx, hello{Echo: true})
 	if err != nil {
@@ -52,7 +52,7 @@ func (c *Client) RTT(ctx context.Context, interval, d time.Duration) ([]time.Dur
 	return trips, nil
 }
 
-// roundTrips reads probes that came back.
+// roundTrips reads probes as they come back and returns their round trips.
 func roundTrips(conn net.Conn, start time.Time, probes int) ([]time.Duration, error) {
 	trips := make([]time.Duration, 0, probes)
 	buf, held := make([]byte, 64*echoSize), 0
@@ -66,7 +66,7 @@ func roundTrips(conn net.Conn, start time.Time, probes int) ([]time.Duration, er
 		for len(whole) >= echoSize {
 			trip := now - time.Duration(binary.BigEndian.Uint64(whole))
 			if trip < 0 || trip > now {
-				return nil, errors.New("a probe came back changed")
+				return nil, errors.New("a probe came back with another time")
 			}
 			trips = append(trips, trip)
 			whole = whole[echoSize:]
@@ -76,7 +76,7 @@ func roundTrips(conn net.Conn, start time.Time, probes int) ([]time.Duration, er
 	return trips, nil
 }
 
-// echo returns probes until the client ends.
+// echo is the server's side: it sends probes back until the client closes.
 func echo(c net.Conn) error {
 	if err := send(c, answer{}); err != nil {
 		return err
@@ -85,7 +85,7 @@ func echo(c net.Conn) error {
 	for {
 		n, err := c.Read(buf)
 		if err != nil {
-			return nil // the client is done
+			return nil // the client has closed
 		}
 		if _, err := c.Write(buf[:n]); err != nil {
 			return err

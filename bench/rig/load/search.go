@@ -7,29 +7,29 @@ import (
 )
 
 const (
-	searchLoss   = 0.005 // the highest loss that counts as none
+	searchLoss   = 0.005 // a rate is good if its loss is lower
 	searchSteps  = 10
-	searchExact  = 1.04 // good and bad rate this close end the search
+	searchExact  = 1.04 // the search ends when bad/good is lower
 	searchLowest = 1e6  // bit/s
 )
 
-// search looks for the highest rate that a network carries. Its first question
-// is what arrives of everything that can be sent.
+// search finds the highest rate that a network carries. It first offers as much as
+// can be sent.
 type search struct {
-	good, bad float64 // rates offered, bit/s; zero: none yet
-	best      float64 // what arrived of good
-	offer     float64 // asked last; 0: no limit
+	good, bad float64 // the highest good and the lowest bad rate offered, bit/s; 0: none yet
+	best      float64 // the highest rate received of a good offer
+	offer     float64 // the last offer; 0: no limit
 	steps     int
 }
 
-// saw takes the outcome of the last offer and returns the next; ok is false
-// when there is none.
+// saw records the outcome of the last offer and returns the next one. ok is false
+// at the end of the search.
 func (s *search) saw(offered, received, loss float64) (next float64, ok bool) {
 	s.steps++
 	if loss < searchLoss {
 		s.good, s.best = max(s.good, offered), max(s.best, received)
 		if s.offer == 0 {
-			return 0, false // all that can be sent arrives
+			return 0, false // everything that can be sent arrives
 		}
 	} else if s.bad == 0 || offered < s.bad {
 		s.bad = offered
@@ -40,16 +40,16 @@ func (s *search) saw(offered, received, loss float64) (next float64, ok bool) {
 	case s.good > 0:
 		s.offer = math.Sqrt(s.good * s.bad)
 	case s.steps == 1:
-		s.offer = received * 0.8 // an overload costs more than it carries
+		s.offer = received * 0.8 // an overload lowers what arrives
 	default:
 		s.offer /= 2
 	}
 	return s.offer, s.offer >= searchLowest
 }
 
-// MaxUDP searches the highest rate of datagrams with a loss under 0.5 %, and
-// returns what arrived at it in bit/s of payload: 0 if even a trickle is lost.
-// One step takes step.
+// MaxUDP finds the highest rate of datagrams with a loss under 0.5 %, and returns
+// the rate received, in bit/s of payload. It returns 0 if even the lowest rate has
+// more loss. Each rate is tried for the time step.
 func (c *Client) MaxUDP(ctx context.Context, payload int, step time.Duration) (float64, error) {
 	var s search
 	for offer, ok := 0.0, true; ok; {

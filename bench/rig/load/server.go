@@ -12,29 +12,30 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// helloTime is how long a connection may take to say what it wants.
+// helloTime is how long a connection may take to send its hello.
 const helloTime = 5 * time.Second
 
-// Limits bound what clients may make a server do.
+// Limits bound what clients may ask of a server.
 type Limits struct {
-	Tests   int           // at once
+	Tests   int           // at the same time
 	Streams int           // of one test, in each direction
 	Time    time.Duration // of one test, and of an echo connection
 }
 
-// DefaultLimits suit a server that others can reach.
+// DefaultLimits returns limits for a server that other machines can reach.
 func DefaultLimits() Limits {
 	return Limits{Tests: 2, Streams: 128, Time: time.Minute}
 }
 
+// connections returns the most connections that all tests together need.
 func (l Limits) connections() int { return l.Tests * (2*l.Streams + 2) }
 
-// Server is the far end of measurements. It takes over its sockets.
+// Server is the far end of measurements.
 type Server struct {
 	TCP    net.Listener
 	UDP    net.PacketConn // nil: TCP only
 	Limits Limits
-	// Admit decides who may connect; nil: everyone whom the sockets reach.
+	// Admit reports whether an address may connect. Nil admits all addresses.
 	Admit func(netip.Addr) bool
 	Log   hclog.Logger // nil discards
 
@@ -42,7 +43,7 @@ type Server struct {
 	sessions map[uint64]*session
 }
 
-// Serve answers until ctx ends, which is no error.
+// Serve serves until ctx ends, which is not an error. It may be called once.
 func (s *Server) Serve(ctx context.Context) error {
 	if s.Log == nil {
 		s.Log = hclog.NewNullLogger()
@@ -57,8 +58,8 @@ func (s *Server) Serve(ctx context.Context) error {
 	defer cancel()
 	if s.UDP != nil {
 		running.Go(func() {
-			if err := s.receiveUDP(); err != nil && ctx.Err() == nil {
-				s.Log.Warn("no more datagrams are measured", "error", err)
+			if err := s.receiveUDP(); ctx.Err() == nil {
+				s.Log.Warn("UDP measurements have stopped", "error", err)
 			}
 		})
 	}
@@ -77,7 +78,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		select {
 		case slots <- struct{}{}:
 		default:
-			_ = c.Close() // more than all tests together need
+			_ = c.Close() // more connections than all tests together need
 			continue
 		}
 		running.Go(func() {
@@ -94,7 +95,7 @@ func (s *Server) close() {
 	}
 }
 
-// serve answers one connection and closes it, unless it becomes a test's.
+// serve serves one connection. It closes it, unless it is a stream of a session.
 func (s *Server) serve(ctx context.Context, c net.Conn) {
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	defer stop()
@@ -104,7 +105,7 @@ func (s *Server) serve(ctx context.Context, c net.Conn) {
 	}
 	_ = c.SetDeadline(time.Now().Add(helloTime))
 	var h hello
-	if err := receive(c, &h); err != nil { // a probe of the connect time, mostly
+	if err := receive(c, &h); err != nil { // mostly Client.Connect, which sends none
 		_ = c.Close()
 		return
 	}
@@ -126,8 +127,8 @@ func (s *Server) admitted(c net.Conn) bool {
 	return err == nil && s.Admit(from.Addr().Unmap().WithZone(""))
 }
 
-// answer does what h asks for; attached means that the connection is now owned
-// by a session.
+// answer does what h asks for. attached reports that a session owns the connection
+// now.
 func (s *Server) answer(ctx context.Context, c net.Conn, h hello) (attached bool, err error) {
 	switch {
 	case h.Protocol != protocol:
@@ -135,10 +136,10 @@ func (s *Server) answer(ctx context.Context, c net.Conn, h hello) (attached bool
 	case h.Test != nil:
 		return false, s.test(ctx, c, h.Test)
 	case h.Attach != 0:
-		return s.attach(ctx, c, h)
+		return s.attach(c, h)
 	case h.Echo:
 		_ = c.SetDeadline(time.Now().Add(s.Limits.Time + grace))
 		return false, echo(c)
 	}
-	return false, errors.New("nothing was asked for")
+	return false, errors.New("the hello asks for nothing")
 }

@@ -11,14 +11,15 @@ import (
 	"time"
 )
 
-// session is a test under way.
+// session is a test that is running.
 type session struct {
 	streams
 	ready chan struct{}      // closed when all streams are attached
-	end   context.CancelFunc // of the test
+	end   context.CancelFunc // ends the test
 	udp   datagrams
 }
 
+// open checks a test and creates its session.
 func (s *Server) open(t *test, end context.CancelFunc) (uint64, *session, error) {
 	l := s.Limits
 	switch {
@@ -27,7 +28,7 @@ func (s *Server) open(t *test, end context.CancelFunc) (uint64, *session, error)
 	case t.Warmup < 0 || t.Window <= 0 || t.Warmup > l.Time || t.Window > l.Time || t.planned() > l.Time:
 		return 0, nil, fmt.Errorf("a test of %s: this server allows up to %s", t.planned(), l.Time)
 	case t.UDP && s.UDP == nil:
-		return 0, nil, errors.New("this server measures no UDP")
+		return 0, nil, errors.New("this server does not measure UDP")
 	}
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // it never fails
@@ -42,7 +43,8 @@ func (s *Server) open(t *test, end context.CancelFunc) (uint64, *session, error)
 	return id, ss, nil
 }
 
-func (s *Server) attach(ctx context.Context, c net.Conn, h hello) (bool, error) {
+// attach adds a connection to its session.
+func (s *Server) attach(c net.Conn, h hello) (attached bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ss := s.sessions[h.Attach]
@@ -62,7 +64,7 @@ func (s *Server) attach(ctx context.Context, c net.Conn, h hello) (bool, error) 
 	return true, nil
 }
 
-// take adds a stream. What the client sends, this side receives.
+// take adds a stream. down says that this side sends.
 func (ss *session) take(c net.Conn, down bool) error {
 	list, limit := &ss.receive, ss.test.Up
 	if down {
@@ -96,7 +98,7 @@ func (s *Server) test(ctx context.Context, c net.Conn, t *test) error {
 	if err := send(c, answer{Session: id}); err != nil {
 		return err
 	}
-	var goAhead hello // its arrival is all that matters
+	var goAhead hello // an empty message: its arrival counts
 	if err := receive(c, &goAhead); err != nil {
 		return fmt.Errorf("waiting for the start: %w", err)
 	}
@@ -120,8 +122,9 @@ func (s *Server) test(ctx context.Context, c net.Conn, t *test) error {
 	return send(c, answer{Result: r})
 }
 
-// endWithClient ends a test whose client has gone. The client says nothing
-// while streams run, so that a read tells; stop returns once it has ended.
+// endWithClient cancels a test whose client has closed the control connection. The
+// client sends nothing on it while streams run, so a read returns only then. stop
+// ends the watch and waits for it.
 func (s *Server) endWithClient(c net.Conn, cancel context.CancelFunc) (stop func()) {
 	done := make(chan struct{})
 	stopping := make(chan struct{})

@@ -16,10 +16,10 @@ const (
 	readSize  = 64 << 10
 )
 
-// meter counts bytes of any number of streams. Use newMeter.
+// meter counts the bytes of any number of streams. newMeter makes one.
 type meter struct {
 	bytes   atomic.Uint64
-	started chan struct{} // closed with the first byte
+	started chan struct{} // closed at the first byte
 }
 
 func newMeter() *meter { return &meter{started: make(chan struct{})} }
@@ -30,8 +30,8 @@ func (m *meter) add(n int) {
 	}
 }
 
-// window counts from warmup after the first byte, for span. It ends early, with
-// false, when ctx does.
+// window counts bytes for span, which starts when warmup has passed since the
+// first byte. It returns early, with false, when ctx ends.
 func (m *meter) window(ctx context.Context, warmup, span time.Duration) (result, bool) {
 	select {
 	case <-m.started:
@@ -48,7 +48,7 @@ func (m *meter) window(ctx context.Context, warmup, span time.Duration) (result,
 	return result{Window: m.bytes.Load() - bytes, Span: time.Since(from)}, true
 }
 
-// pause waits; false if ctx ended first.
+// pause waits for d. It returns early, with false, when ctx ends.
 func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -75,8 +75,8 @@ func (m *meter) drain(c net.Conn) error {
 	}
 }
 
-// fill writes for a time, at rate bit/s if that is not zero, and returns when
-// the receiver has everything.
+// fill writes to a stream for the time d, at rate bit/s unless that is zero. It
+// returns when the receiver has received everything.
 func fill(c net.Conn, payload []byte, d time.Duration, rate float64) error {
 	start := time.Now()
 	if rate > 0 {
@@ -101,7 +101,7 @@ func fill(c net.Conn, payload []byte, d time.Duration, rate float64) error {
 	if err := closeWrite(c); err != nil {
 		return err
 	}
-	if _, err := io.Copy(io.Discard, c); err != nil { // the receiver closes
+	if _, err := io.Copy(io.Discard, c); err != nil { // until the receiver closes
 		return err
 	}
 	return nil
@@ -112,13 +112,14 @@ type streams struct {
 	test      test
 	send      []net.Conn
 	receive   []net.Conn
-	rate      float64 // of all that are sent; bit/s, 0: no limit
+	rate      float64 // of all that this side sends together, bit/s; 0: no limit
 	receivers *meter
 	resent    atomic.Uint64
-	uncounted atomic.Bool // a stream did not tell its retransmits
+	uncounted atomic.Bool // a stream did not report its retransmits
 }
 
-// run moves the data and returns what this side saw; the first error ends all.
+// run sends and receives all streams and returns what this side counted. The first
+// error ends all streams.
 func (s *streams) run(ctx context.Context) (result, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -139,7 +140,7 @@ func (s *streams) run(ctx context.Context) (result, error) {
 			if err := s.receivers.drain(c); err != nil {
 				cancel(err)
 			}
-			_ = c.Close() // the sender waits for it
+			_ = c.Close() // fill at the sender waits for this
 		})
 	}
 	var r result
@@ -149,7 +150,7 @@ func (s *streams) run(ctx context.Context) (result, error) {
 	}
 	moving.Wait()
 	if ctx.Err() == nil && len(s.receive) > 0 && s.receivers.bytes.Load() == 0 {
-		cancel(errors.New("the streams ended before any data came"))
+		cancel(errors.New("the streams ended before any data arrived"))
 	}
 	watching.Wait()
 	if !whole {
@@ -163,6 +164,7 @@ func (s *streams) run(ctx context.Context) (result, error) {
 	return r, nil
 }
 
+// count adds the retransmits of a stream that was sent.
 func (s *streams) count(c net.Conn) {
 	n, ok := retransmits(c)
 	s.resent.Add(n)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net"
 	"sync/atomic"
 	"time"
@@ -12,16 +13,17 @@ import (
 )
 
 const (
-	datagramBatch = 64 // one system call moves so many
+	datagramBatch = 64 // datagrams per system call
 	maxDatagram   = 64 << 10
-	// settleTime without a datagram means that the network holds no more.
+	// After settleTime without a datagram no more are expected. The wait for that
+	// takes at most settleMost.
 	settleTime = 50 * time.Millisecond
 	settleMost = 2 * time.Second
 	// stuckTime is how long a batch of datagrams may wait for room in a socket.
 	stuckTime = 10 * time.Millisecond
 )
 
-// datagrams counts what arrived of one UDP test.
+// datagrams counts the datagrams of one UDP test that arrived.
 type datagrams struct {
 	packets, bytes atomic.Uint64
 	first, last    atomic.Int64 // Unix nanoseconds
@@ -34,7 +36,7 @@ func (d *datagrams) add(packets, bytes int, now int64) {
 	d.packets.Add(uint64(packets))
 }
 
-// settled waits until no more come.
+// settled waits until no more datagrams arrive and returns the result.
 func (d *datagrams) settled(ctx context.Context) result {
 	ctx, cancel := context.WithTimeout(ctx, settleMost)
 	defer cancel()
@@ -64,7 +66,7 @@ func (s *Server) receiveUDP() error {
 	}
 }
 
-// count adds a batch, which nearly always is of one session.
+// count adds a batch to its sessions. Nearly always that is a single one.
 func (s *Server) count(messages []ipv4.Message, now int64) {
 	for len(messages) > 0 {
 		id, n, bytes := idOf(messages[0]), 0, 0
@@ -82,6 +84,7 @@ func (s *Server) count(messages []ipv4.Message, now int64) {
 	}
 }
 
+// idOf returns the session of a datagram, or 0.
 func idOf(m ipv4.Message) uint64 {
 	if m.N < headerSize {
 		return 0
@@ -89,8 +92,8 @@ func idOf(m ipv4.Message) uint64 {
 	return binary.BigEndian.Uint64(m.Buffers[0])
 }
 
-// batched receives many datagrams at once from the kernel. Only their headers
-// are kept.
+// batched returns a function that receives many datagrams per system call. Only
+// their headers are valid: all share one buffer for the payload.
 func batched(u *net.UDPConn) func() ([]ipv4.Message, error) {
 	conn := ipv4.NewPacketConn(u)
 	messages := newMessages(make([]byte, maxDatagram))
@@ -100,7 +103,7 @@ func batched(u *net.UDPConn) func() ([]ipv4.Message, error) {
 	}
 }
 
-// single receives one at a time.
+// single returns a function that receives one datagram per call.
 func single(p net.PacketConn) func() ([]ipv4.Message, error) {
 	messages := []ipv4.Message{{Buffers: [][]byte{make([]byte, maxDatagram)}}}
 	return func() (_ []ipv4.Message, err error) {
@@ -109,8 +112,8 @@ func single(p net.PacketConn) func() ([]ipv4.Message, error) {
 	}
 }
 
-// newMessages makes a batch: a header of each datagram's own, and payload that
-// all share, since nobody looks at it.
+// newMessages returns a batch in which each datagram has its own header, and all
+// share the payload.
 func newMessages(payload []byte) []ipv4.Message {
 	messages := make([]ipv4.Message, datagramBatch)
 	for i := range messages {
@@ -119,12 +122,12 @@ func newMessages(payload []byte) []ipv4.Message {
 	return messages
 }
 
-// blast sends datagrams of a session for a time, at rate bit/s if that is not
-// zero, and returns how many. What the stack has no room for counts as sent: it
-// is lost, like anywhere else on the way.
+// blast sends datagrams of a session for u.Duration, at u.Rate unless that is zero,
+// and returns their number. A datagram that the stack has no room for counts as
+// sent: it is lost like any other.
 func blast(c net.Conn, session uint64, u UDP) (uint64, error) {
 	if u.Payload < headerSize {
-		return 0, errors.New("payload of a datagram: too small for its header")
+		return 0, fmt.Errorf("payload of %d bytes: smaller than the header of %d", u.Payload, headerSize)
 	}
 	messages := newMessages(make([]byte, u.Payload-headerSize))
 	write := writer(c, u.Payload)
@@ -155,7 +158,8 @@ func blast(c net.Conn, session uint64, u UDP) (uint64, error) {
 	}
 }
 
-// writer sends a whole batch, in as few system calls as the connection allows.
+// writer returns a function that sends a batch in as few system calls as the
+// connection allows.
 func writer(c net.Conn, size int) func([]ipv4.Message) error {
 	if u, ok := c.(*net.UDPConn); ok {
 		conn := ipv4.NewPacketConn(u)
@@ -172,7 +176,7 @@ func writer(c net.Conn, size int) func([]ipv4.Message) error {
 	}
 	packet := make([]byte, size)
 	return func(messages []ipv4.Message) error {
-		// gVisor's sockets may miss that there is room again, and wait for ever.
+		// gVisor's sockets may miss that there is room again, and would wait for ever.
 		_ = c.SetWriteDeadline(time.Now().Add(stuckTime))
 		var failed error
 		for i := range messages {
