@@ -10,9 +10,9 @@ import (
 	"google.golang.org/grpc/peer"
 )
 
-// clientAddr is who a request comes from: X-Real-IP, then the first entry of
-// X-Forwarded-For, each only if trusted and an IP address, then the TCP peer.
-// It is the zero Addr on a connection without IP addresses.
+// clientAddr returns the address that a request comes from: X-Real-IP, else the
+// first entry of X-Forwarded-For, each only if it is trusted and an IP address,
+// else the TCP peer. On a connection without IP addresses it returns the zero Addr.
 func (c *Config) clientAddr(ctx context.Context) netip.Addr {
 	if c.TrustXRealIP {
 		if a := headerAddr(ctx, "x-real-ip"); a.IsValid() {
@@ -36,11 +36,12 @@ func headerAddr(ctx context.Context, name string) netip.Addr {
 		return netip.Addr{}
 	}
 	first, _, _ := strings.Cut(values[0], ",")
-	a, _ := netip.ParseAddr(strings.TrimSpace(first)) // not an address: not trusted
+	a, _ := netip.ParseAddr(strings.TrimSpace(first)) // the zero Addr if it is no address
 	return a.Unmap().WithZone("")
 }
 
-// netAddr is without zone: a zone means nothing on another host.
+// netAddr returns the IP address of a TCP address, without its zone, which means
+// nothing on another host.
 func netAddr(a net.Addr) netip.Addr {
 	if t, ok := a.(*net.TCPAddr); ok {
 		return t.AddrPort().Addr().Unmap().WithZone("")

@@ -28,16 +28,16 @@ const (
 	certificateFile = "discovery.crt"
 )
 
-// pinOf is what clients of a self-signed server check instead of a chain: the
-// SHA-256 of the certificate's SubjectPublicKeyInfo. It belongs to the key, so
-// it survives a new certificate.
+// pinOf returns the pin that clients of a self-signed server check instead of a
+// chain: the SHA-256 of the certificate's SubjectPublicKeyInfo. It depends on the
+// key alone, so that a new certificate of the same key has the same pin.
 func pinOf(cert *x509.Certificate) [32]byte { return sha256.Sum256(cert.RawSubjectPublicKeyInfo) }
 
-// Certificate loads the self-signed certificate in dir, or makes one. The key
-// decides: a certificate that is missing, damaged or of another key is made
-// again from it, while a damaged key is an error and never overwritten, since
-// every client would refuse the next one. A key that others may write is
-// refused; one that they may read is warned of in log, which may be nil.
+// Certificate loads the self-signed certificate in dir, or creates it, and returns
+// it with its pin. If the certificate is missing, damaged or of another key, it is
+// created again from the key. A damaged key is an error and is never overwritten,
+// since every client would refuse a new one. A key that other users may write is
+// an error; one that they may read causes a warning in log, which may be nil.
 func Certificate(dir string, now time.Time, log hclog.Logger) (tls.Certificate, [32]byte, error) {
 	if log == nil {
 		log = hclog.NewNullLogger()
@@ -49,7 +49,8 @@ func Certificate(dir string, now time.Time, log hclog.Logger) (tls.Certificate, 
 	return cert, pinOf(cert.Leaf), nil
 }
 
-// MemoryCertificate makes a self-signed certificate that lives only in memory.
+// MemoryCertificate creates a self-signed certificate that is in no file, and
+// returns it with its pin.
 func MemoryCertificate(now time.Time) (tls.Certificate, [32]byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -82,7 +83,7 @@ func loadCertificate(dir string, now time.Time, log hclog.Logger) (tls.Certifica
 	return cert, writePEM(path, "CERTIFICATE", cert.Certificate[0])
 }
 
-// loadKey reads the key, or makes one if there is none.
+// loadKey reads the key, or creates it if there is none.
 func loadKey(path string, log hclog.Logger) (*ecdsa.PrivateKey, error) {
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -97,10 +98,10 @@ func loadKey(path string, log hclog.Logger) (*ecdsa.PrivateKey, error) {
 	}
 	mode := info.Mode().Perm()
 	if mode&0o022 != 0 {
-		return nil, fmt.Errorf("%s: mode %#o lets others write it; use chmod 600", path, mode)
+		return nil, fmt.Errorf("%s: mode %#o lets other users write it; use chmod 600", path, mode)
 	}
 	if mode&0o044 != 0 {
-		log.Warn("the discovery server's key is readable by others, who could pose as the server: chmod 600 it", "file", path, "mode", fmt.Sprintf("%04o", mode))
+		log.Warn("other users can read the discovery server's key and pose as the server: use chmod 600", "file", path, "mode", fmt.Sprintf("%04o", mode))
 	}
 	block, _ := pem.Decode(b)
 	if block == nil || block.Type != "PRIVATE KEY" {
@@ -135,8 +136,8 @@ func writePEM(path, kind string, der []byte) error {
 	})
 }
 
-// parseCertificate accepts only a certificate of key.
-func parseCertificate(b []byte, key *ecdsa.PrivateKey) (tls.Certificate, bool) {
+// parseCertificate parses a PEM certificate. ok is false unless it is one of key.
+func parseCertificate(b []byte, key *ecdsa.PrivateKey) (cert tls.Certificate, ok bool) {
 	block, _ := pem.Decode(b)
 	if block == nil || block.Type != "CERTIFICATE" {
 		return tls.Certificate{}, false
@@ -150,11 +151,11 @@ func parseCertificate(b []byte, key *ecdsa.PrivateKey) (tls.Certificate, bool) {
 
 func selfSigned(key *ecdsa.PrivateKey, now time.Time) (tls.Certificate, error) {
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), // never two from one issuer: each is its own
+		SerialNumber: big.NewInt(1), // every certificate is its own issuer, so the number is unique
 		Subject:      pkix.Name{CommonName: "wirespan discovery"},
 		DNSNames:     []string{"wirespan-discovery"},
-		NotBefore:    now.Add(-24 * time.Hour),                         // clocks differ
-		NotAfter:     time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC), // "none", RFC 5280 §4.1.2.5
+		NotBefore:    now.Add(-24 * time.Hour),                         // clients' clocks may be late
+		NotAfter:     time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC), // no expiration: RFC 5280 §4.1.2.5
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}

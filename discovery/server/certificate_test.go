@@ -69,7 +69,7 @@ func TestDamagedKeyIsNotOverwritten(t *testing.T) {
 		"empty":     {nil, 0o600, "not a PEM private key"},
 		"no PEM":    {[]byte("secret words"), 0o600, "not a PEM private key"},
 		"no key":    {notEC, 0o600, "asn1"},
-		"writable":  {notEC, 0o620, "lets others write it"},
+		"writable":  {notEC, 0o620, "lets other users write it"},
 		"cert only": {pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE"}), 0o600, "not a PEM private key"},
 	} {
 		dir := t.TempDir()
@@ -96,7 +96,7 @@ func TestDamagedKeyIsNotOverwritten(t *testing.T) {
 	}
 }
 
-// A key that others may read still serves, and is warned of.
+// A key that other users may read works, with a warning.
 func TestReadableKeyIsWarnedOf(t *testing.T) {
 	for mode, want := range map[os.FileMode]bool{0o600: false, 0o640: true, 0o604: true} {
 		dir := t.TempDir()
@@ -112,7 +112,7 @@ func TestReadableKeyIsWarnedOf(t *testing.T) {
 		if _, got, err := Certificate(dir, t0, hclog.New(&hclog.LoggerOptions{Output: &out})); err != nil || got != pin {
 			t.Errorf("mode %o: pin %x, want %x, error %v", mode, got, pin, err)
 		}
-		if got := strings.Contains(out.String(), "chmod 600 it: file="+path); got != want {
+		if got := strings.Contains(out.String(), "use chmod 600: file="+path); got != want {
 			t.Errorf("mode %o: warned %v: %s", mode, got, out.String())
 		}
 	}

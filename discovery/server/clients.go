@@ -11,13 +11,13 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// clients bounds what one client address can ask for: requests per second and
-// open watches. IPv6 clients count by /64, since a single host has as many
-// addresses there as it likes.
+// clients limits the requests per second and the open watches of each client
+// address. IPv6 clients count by /64, since a single host can use as many
+// addresses of its /64 as it likes.
 //
-// At most maxAddresses are tracked. Those beyond share one limit, as do
-// clients without an IP address: a flood from many addresses costs bounded
-// memory and cannot push out the clients that are known.
+// It tracks at most maxAddresses. All further addresses share one limit, as do
+// clients without an IP address. So a flood from many addresses takes bounded
+// memory and cannot displace the known clients.
 type clients struct {
 	mu   sync.Mutex
 	seen map[netip.Prefix]*client
@@ -35,7 +35,8 @@ var (
 
 func newClients() *clients { return &clients{seen: map[netip.Prefix]*client{}} }
 
-// get must be called with c.mu held.
+// get returns the client of an address, which it creates if need be. The caller
+// holds c.mu.
 func (c *clients) get(addr netip.Addr) *client {
 	key := clientKey(addr)
 	if c.seen[key] == nil && len(c.seen) >= maxAddresses {
@@ -49,8 +50,8 @@ func (c *clients) get(addr netip.Addr) *client {
 	return cl
 }
 
-// wait takes a token, as soon as there is one. It fails at once if that would
-// be after ctx's deadline, or after maxWait.
+// wait waits for a token of the address's rate limit. It fails at once if the wait
+// would exceed ctx's deadline or maxWait.
 func (c *clients) wait(ctx context.Context, addr netip.Addr) error {
 	c.mu.Lock()
 	limiter := c.get(addr).limiter
@@ -66,7 +67,7 @@ func (c *clients) wait(ctx context.Context, addr netip.Addr) error {
 	return nil
 }
 
-// watch counts one watch until release is called.
+// watch counts a watch as open until release is called.
 func (c *clients) watch(addr netip.Addr) (release func(), err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -82,7 +83,7 @@ func (c *clients) watch(addr netip.Addr) (release func(), err error) {
 	}, nil
 }
 
-// sweep forgets the clients that nothing needs to be remembered of.
+// sweep forgets clients without watches whose rate limit has recovered.
 func (c *clients) sweep(now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -93,11 +94,12 @@ func (c *clients) sweep(now time.Time) {
 	}
 }
 
+// clientKey returns the prefix by which an address is counted.
 func clientKey(addr netip.Addr) netip.Prefix {
 	bits := 64
 	if addr.Is4() {
 		bits = 32
 	}
-	p, _ := addr.Prefix(bits) // fails for the zero Addr, which gets the shared limit
+	p, _ := addr.Prefix(bits) // fails for the zero Addr, which then has the shared limit
 	return p
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"sync"
@@ -18,7 +19,8 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 )
 
-// startInMemory serves without sockets, so that time in a bubble can pass.
+// startInMemory starts a server without sockets, which would stop the clock of a
+// synctest bubble.
 func startInMemory(t *testing.T, c Config) (srv *Server, lis *bufconn.Listener, stop func() error) {
 	t.Helper()
 	srv, err := New(c)
@@ -62,7 +64,7 @@ func TestRateLimit(t *testing.T) {
 		if took := time.Since(begin); took != 0 {
 			t.Errorf("the burst took %v", took)
 		}
-		// No token within the deadline: refused at once, not when it has passed.
+		// No token within the deadline: the request is refused at once.
 		err := list(10 * time.Millisecond)
 		if got := status.Convert(err); got.Code() != codes.ResourceExhausted || got.Message() != "rate limit exceeds request timeout" {
 			t.Errorf("beyond the burst: %v", err)
@@ -114,11 +116,11 @@ func TestRateLimitWithoutDeadline(t *testing.T) {
 		for err := range results {
 			if err == nil {
 				admitted++
-			} else if err != errRate {
+			} else if !errors.Is(err, errRate) {
 				t.Fatal(err)
 			}
 		}
-		// The last token comes at the very end of the minute: rounding decides.
+		// The last token comes exactly when the minute ends; rounding decides about it.
 		if want := requestBurst + 60*requestRate; admitted != want && admitted != want-1 {
 			t.Errorf("%d of %d requests got a token within a minute, want %d", admitted, cap(results), want)
 		}
@@ -180,7 +182,7 @@ func TestClientsAreBounded(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		c.sweep(time.Now())
 		if len(c.seen) != 1 {
-			t.Errorf("%d addresses tracked after the sweep, want the one that watches", len(c.seen))
+			t.Errorf("%d addresses tracked after the sweep, want only the one with a watch", len(c.seen))
 		}
 		release()
 		c.sweep(time.Now())
@@ -225,7 +227,7 @@ func TestConnectionsPerAddress(t *testing.T) {
 		t.Error("one more was admitted")
 	}
 	last.Close()
-	last.Close() // counts once
+	last.Close() // a second Close counts no connection
 	if lis.admit(a) == nil {
 		t.Error("refused although one has ended")
 	}

@@ -18,7 +18,7 @@ type cluster struct {
 type affiliate struct {
 	data      []byte
 	expiry    time.Time
-	endpoints []endpoint // the latest to expire first, then in order of arrival; all different
+	endpoints []endpoint // distinct; the latest expiry first, then in order of arrival
 }
 
 type endpoint struct {
@@ -34,7 +34,8 @@ func newCluster() *cluster {
 
 func (c *cluster) empty() bool { return len(c.affiliates) == 0 && len(c.watchers) == 0 }
 
-// update applies u and notifies watchers. What was done before an error stays.
+// update applies u and notifies watchers. After an error, what was applied before
+// it stays.
 func (c *cluster) update(u Update, now time.Time) (err error) {
 	a, changed := c.affiliates[u.Affiliate], len(u.Data) > 0
 	if a == nil {
@@ -55,9 +56,9 @@ func (c *cluster) update(u Update, now time.Time) (err error) {
 	return err
 }
 
-// addEndpoints prolongs the life of known endpoints and adds new ones. Those of
-// one update keep their order and, refreshed last, come before stale ones: a
-// peer tries them in turn. Their order alone is never announced.
+// addEndpoints prolongs the life of known endpoints and adds new ones. Peers try
+// endpoints in turn, so those of the last update come first and keep their order.
+// A change of order alone does not notify.
 func (a *affiliate) addEndpoints(eps [][]byte, expiry time.Time) (added bool, err error) {
 	a.expiry = later(a.expiry, expiry)
 	arrived := make([]endpoint, 0, len(eps))
@@ -83,7 +84,7 @@ func (a *affiliate) addEndpoints(eps [][]byte, expiry time.Time) (added bool, er
 	return added, err
 }
 
-// remove reports whether the affiliate existed.
+// remove deletes an affiliate and reports whether it existed.
 func (c *cluster) remove(id string) bool {
 	if c.affiliates[id] == nil {
 		return false
@@ -93,11 +94,11 @@ func (c *cluster) remove(id string) bool {
 	return true
 }
 
-// expire removes what has ended and returns the ids of the affiliates removed.
+// expire removes what has expired and returns the ids of the removed affiliates.
 //
-// An affiliate that only loses endpoints is announced with those that are
-// left. Sidero's server announces it as deleted, although it stays listed, so
-// that clients lose a live member until its next update.
+// An affiliate that only loses endpoints is announced with the remaining ones.
+// Sidero's server announces it as deleted, although it still lists it, so that
+// clients lose a live member until its next update.
 func (c *cluster) expire(now time.Time) (removed []string) {
 	for id, a := range c.affiliates {
 		if a.expiry.Before(now) {
@@ -114,8 +115,8 @@ func (c *cluster) expire(now time.Time) (removed []string) {
 	return removed
 }
 
-// notify never blocks: a watcher without room loses this event and is dropped,
-// which its closed channel tells it.
+// notify sends an event to all watchers and never blocks. A watcher whose buffer is
+// full loses the event; it is removed and its channel closed.
 func (c *cluster) notify(ev Event) {
 	for w := range c.watchers {
 		select {

@@ -13,7 +13,7 @@ import (
 
 var t0 = time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC)
 
-// step is one action at a time after t0, and what watchers see of it.
+// step is one action at a time after t0, and the events that watchers get.
 type step struct {
 	at     time.Duration
 	update *Update

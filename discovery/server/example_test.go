@@ -6,36 +6,36 @@ import (
 	"fmt"
 	"log"
 	"net"
-	"os"
-	"os/signal"
 	"time"
 
 	"github.com/wirespan/wirespan/discovery/server"
 )
 
-// A server of one cluster, with a certificate that clients know by its pin.
+// A server of one cluster with a self-signed certificate, which clients check by
+// its pin.
 func Example() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-
-	cert, pin, err := server.Certificate("/var/lib/wirespan", time.Now(), nil)
+	cert, pin, err := server.MemoryCertificate(time.Now())
 	if err != nil {
 		log.Fatal(err)
 	}
 	srv, err := server.New(server.Config{
-		OnlyCluster:  "the cluster id",
-		TLS:          &tls.Config{Certificates: []tls.Certificate{cert}},
-		SnapshotPath: "/var/lib/wirespan/discovery.binpb",
+		OnlyCluster: "the cluster id",
+		TLS:         &tls.Config{Certificates: []tls.Certificate{cert}},
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
-	lis, err := net.Listen("tcp", ":3000")
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Printf("clients check the pin %x\n", pin)
-	if err := srv.Serve(ctx, lis); err != nil { // until interrupted
-		log.Fatal(err)
-	}
+	ctx, stop := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(ctx, lis) }()
+	fmt.Printf("clients connect to %s and check a pin of %d bytes\n", lis.Addr().Network(), len(pin))
+	stop()
+	fmt.Println("stopped:", <-served)
+	// Output:
+	// clients connect to tcp and check a pin of 32 bytes
+	// stopped: <nil>
 }

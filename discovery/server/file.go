@@ -23,9 +23,9 @@ func readBounded(path string, limit int64) ([]byte, error) {
 	return b, err
 }
 
-// writeFile replaces a file atomically and durably: readers see the old or the
-// new contents, also after a power failure. Mode 0600 in a directory that is
-// made 0700 if it is missing.
+// writeFile replaces a file atomically and durably: readers see the old or the new
+// contents, also after a power failure. The file has mode 0600. A missing
+// directory is created with mode 0700.
 func writeFile(path string, write func(io.Writer) error) (err error) {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {

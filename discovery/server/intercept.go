@@ -13,8 +13,8 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// interceptor wraps every RPC, from the outside in: metrics and log, then
-// recovery from panics, then the rate limit.
+// interceptor wraps every RPC. From the outside in: metrics and log, recovery from
+// panics, rate limit.
 type interceptor struct {
 	cfg     *Config
 	log     hclog.Logger
@@ -42,6 +42,7 @@ func (i *interceptor) stream(srv any, stream grpc.ServerStream, info *grpc.Strea
 
 type call struct{ method, kind, cluster string }
 
+// around calls handle, counts the call and logs its error.
 func (i *interceptor) around(ctx context.Context, c call, handle func() error) error {
 	begin := time.Now()
 	i.metrics.started(c)
@@ -55,6 +56,7 @@ func (i *interceptor) around(ctx context.Context, c call, handle func() error) e
 	return err
 }
 
+// protected applies the rate limit and turns a panic into an error.
 func (i *interceptor) protected(ctx context.Context, c call, handle func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {

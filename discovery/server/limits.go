@@ -2,14 +2,13 @@ package server
 
 import "time"
 
-// Bounds of a server that strangers can reach, beyond the protocol's own in
-// package discovery.
+// Limits of a public server. The limits of the protocol are in package discovery.
 const (
 	maxClusters = 10_000
-	// maxTotalAffiliates bounds memory: an affiliate takes at most about 6 KiB.
+	// maxTotalAffiliates bounds memory: an affiliate takes about 6 KiB at most.
 	maxTotalAffiliates = 1 << 17
-	// Twice the affiliates of a cluster, since a client that reconnects is
-	// counted twice until its dead connection is noticed.
+	// The limits of watchers are twice the affiliates of a cluster: a client that
+	// reconnects counts twice until the server notices its dead connection.
 	maxWatchersPerCluster = 2048
 	maxWatchersPerAddress = 2048
 
@@ -22,19 +21,19 @@ const (
 	maxHeaderSize            = 8 << 10
 
 	handshakeTimeout = 10 * time.Second
-	keepaliveMinimum = 5 * time.Second // clients ping every 10 s or more
-	keepaliveTime    = time.Minute     // how soon a vanished watcher is noticed
+	keepaliveMinimum = 5 * time.Second // between pings; clients ping every 10 s or less often
+	keepaliveTime    = time.Minute     // of silence before a ping: with the timeout, how late a vanished watcher is noticed
 	keepaliveTimeout = 20 * time.Second
-	idleTimeout      = 5 * time.Minute // of a connection without any stream
+	idleTimeout      = 5 * time.Minute // of a connection without a stream
 	stopTimeout      = 5 * time.Second
 
 	requestRate   = 15 // per second and client address
 	requestBurst  = 60
-	maxWait       = time.Minute // for a token, when the request has no deadline
+	maxWait       = time.Minute // longest wait for a token, also without a deadline
 	sweepInterval = time.Minute
-	maxAddresses  = 1 << 16 // with a rate limit of their own
+	maxAddresses  = 1 << 16 // client addresses with a rate limit of their own
 
 	maxVersionLabels = 64
 
-	maxSnapshotSize = 1 << 30 // bytes; what maxTotalAffiliates can fill
+	maxSnapshotSize = 1 << 30 // bytes; maxTotalAffiliates take less
 )

@@ -8,9 +8,10 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// boundedListener closes connections beyond the bounds at once, and knows all
-// others: grpc can't stop while one of its connections hasn't finished the
-// handshake, so a silent client could delay a shutdown.
+// boundedListener limits the open connections, in total and per client address, and
+// closes further ones at once. It can close all of its connections: grpc can't stop
+// while one of them has not finished the handshake, so a silent client could delay
+// a shutdown.
 type boundedListener struct {
 	net.Listener
 	log hclog.Logger
@@ -50,6 +51,7 @@ func (l *boundedListener) Accept() (net.Conn, error) {
 	}
 }
 
+// admit counts a connection, or returns nil if a limit is reached.
 func (l *boundedListener) admit(conn net.Conn) net.Conn {
 	key := clientKey(netAddr(conn.RemoteAddr()))
 	l.mu.Lock()
@@ -76,7 +78,7 @@ func (l *boundedListener) closeConns() {
 	}
 }
 
-// Close may be called more than once.
+// Close closes the connection. It may be called more than once.
 func (c *boundedConn) Close() error {
 	c.closed.Do(func() {
 		c.lis.mu.Lock()

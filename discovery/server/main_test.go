@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// running is a server on loopback and a client of it.
+// running is a server on loopback, with a client.
 type running struct {
 	*Server
 	addr   string
@@ -68,7 +68,7 @@ func dial(t testing.TB, addr string, creds credentials.TransportCredentials) pb.
 	return pb.NewClusterClient(conn)
 }
 
-// watch opens a watch and returns it with its first message.
+// watch opens a watch and returns its stream and its first message.
 func watch(t testing.TB, c pb.ClusterClient, cluster string) (pb.Cluster_WatchClient, *pb.WatchResponse) {
 	t.Helper()
 	stream, err := c.Watch(t.Context(), &pb.WatchRequest{ClusterId: cluster})

@@ -11,23 +11,24 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// memory is the default Store. One mutex is enough: every operation on it
-// takes microseconds, and nothing blocks, logs or sorts a listing while holding it.
+// memory is the default Store. One mutex is enough: every operation takes
+// microseconds, and the code under the mutex never blocks, logs or sorts a list.
 type memory struct {
 	log         hclog.Logger
-	level       hclog.Level // of joining and leaving
+	level       hclog.Level // for affiliates that join and leave
 	maxClusters int
 
 	mu         sync.Mutex
-	clusters   map[string]*cluster // none is empty
+	clusters   map[string]*cluster // by id; none is empty
 	affiliates int                 // in all clusters
 }
 
-// counts is what the gauges show.
+// counts are the values of the gauges.
 type counts struct{ clusters, affiliates, endpoints, watchers int }
 
-// newMemory makes a store for the cluster called only, or for all if it is
-// empty. Then strangers join and leave as they like, which is not news.
+// newMemory returns a store for the cluster only, or for all clusters if only is
+// empty. In the first case it logs at Info which affiliates join and leave, in the
+// second at Debug.
 func newMemory(only string, log hclog.Logger) *memory {
 	m := &memory{log: log, level: hclog.Debug, maxClusters: maxClusters, clusters: map[string]*cluster{}}
 	if only != "" {
@@ -83,7 +84,7 @@ func (m *memory) Delete(_ context.Context, cluster, affiliate string) error {
 func (m *memory) List(_ context.Context, cluster string) ([]Affiliate, error) {
 	m.mu.Lock()
 	var list []Affiliate
-	if c := m.clusters[cluster]; c != nil { // asking creates nothing
+	if c := m.clusters[cluster]; c != nil { // a list creates no cluster
 		list = c.list()
 	}
 	m.mu.Unlock()
@@ -120,13 +121,13 @@ func (m *memory) subscribe(cluster string, w *watcher) ([]Affiliate, error) {
 func (m *memory) unsubscribe(cluster string, w *watcher) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if c := m.clusters[cluster]; c != nil { // gone if w lost an update
+	if c := m.clusters[cluster]; c != nil { // nil if w lost an event and the rest expired
 		delete(c.watchers, w)
 		m.dropEmpty(cluster)
 	}
 }
 
-// expire removes what has ended by now and says how much that was.
+// expire removes what has expired by now, and returns how much that was.
 func (m *memory) expire(now time.Time) (clusters, affiliates int) {
 	type gone struct{ cluster, affiliate string }
 	var log []gone
@@ -160,7 +161,8 @@ func (m *memory) counts() counts {
 	return n
 }
 
-// cluster finds or creates; the caller drops it again if it stays empty.
+// cluster returns a cluster, which it creates if need be. The caller drops it if it
+// stays empty.
 func (m *memory) cluster(id string) (*cluster, error) {
 	c := m.clusters[id]
 	if c == nil {
@@ -173,6 +175,7 @@ func (m *memory) cluster(id string) (*cluster, error) {
 	return c, nil
 }
 
+// dropEmpty removes a cluster if it is empty, and reports whether it was.
 func (m *memory) dropEmpty(id string) bool {
 	if !m.clusters[id].empty() {
 		return false

@@ -130,7 +130,7 @@ func TestCloseAfterLoss(t *testing.T) {
 	for i := range watchBuffer + 1 {
 		mustUpdate(t, m, "c", fmt.Sprint(i))
 	}
-	m.expire(t0.Add(2 * minute)) // the cluster goes before the subscription
+	m.expire(t0.Add(2 * minute)) // removes the cluster before the subscription is closed
 	sub.Close()
 	if got := m.counts(); got != (counts{}) {
 		t.Errorf("left: %+v", got)

@@ -10,7 +10,8 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// metrics has the names of Sidero's server, so that its dashboards work.
+// metrics are the server's metrics. They have the names of Sidero's server, so that
+// its dashboards work.
 type metrics struct {
 	registry *prometheus.Registry
 
@@ -80,7 +81,8 @@ func (m *metrics) gauges(name, help string) *prometheus.GaugeVec {
 	return g
 }
 
-// hello bounds the number of labels: the version is whatever a client says.
+// hello counts a Hello request. The version is whatever the client claims, so the
+// number of labels is limited.
 func (m *metrics) hello(version string) {
 	v := versionLabel(version)
 	m.mu.Lock()
@@ -131,7 +133,8 @@ func splitMethod(full string) (service, method string) {
 	return service, method
 }
 
-// versionLabel reduces vX.Y.Z to vX.Y, and vX.Y.Z-anything to vX.Y-pre.
+// versionLabel reduces vX.Y.Z to vX.Y, and vX.Y.Z-anything to vX.Y-pre. It returns
+// "unknown" for anything else.
 func versionLabel(version string) string {
 	core, _, pre := strings.Cut(version, "-")
 	parts := strings.Split(strings.TrimPrefix(core, "v"), ".")
@@ -152,7 +155,7 @@ func versionLabel(version string) string {
 	return label
 }
 
-// stateCollector reads the gauges of a memory store when they are asked for.
+// stateCollector reads the gauges of a memory store when metrics are gathered.
 type stateCollector struct{ memory *memory }
 
 var (
@@ -170,8 +173,10 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 		desc *prometheus.Desc
 		n    int
 	}{
-		{descClusters, n.clusters}, {descAffiliates, n.affiliates},
-		{descEndpoints, n.endpoints}, {descSubscriptions, n.watchers},
+		{descClusters, n.clusters},
+		{descAffiliates, n.affiliates},
+		{descEndpoints, n.endpoints},
+		{descSubscriptions, n.watchers},
 	} {
 		ch <- prometheus.MustNewConstMetric(g.desc, prometheus.GaugeValue, float64(g.n))
 	}

@@ -11,7 +11,8 @@ import (
 	"github.com/wirespan/wirespan/discovery"
 )
 
-// snapshot lists what still lives for at least a second, the file's precision.
+// snapshot returns all affiliates and endpoints that live for another second, the
+// precision of the file.
 func (m *memory) snapshot(now time.Time) []clusterSnapshot {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -40,8 +41,8 @@ func (a *affiliate) snapshot(id string, now time.Time) affiliateSnapshot {
 	return out
 }
 
-// restore adds what a snapshot holds to an empty store, as far as the store's
-// bounds allow. Only the cluster called only is taken, unless that is empty.
+// restore fills an empty store with the contents of a snapshot, up to the store's
+// limits. It restores only the cluster only, or all if that is empty.
 func (m *memory) restore(clusters []clusterSnapshot, only string, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -67,7 +68,7 @@ func (m *memory) restore(clusters []clusterSnapshot, only string, now time.Time)
 func (as affiliateSnapshot) restore(now time.Time) *affiliate {
 	a := &affiliate{data: as.data, expiry: now.Add(as.ttl)}
 	for _, e := range as.endpoints {
-		if e.ttl > 0 { // addEndpoints keeps the union and its bound
+		if e.ttl > 0 { // addEndpoints drops duplicates and keeps the limit
 			_, _ = a.addEndpoints([][]byte{e.data}, now.Add(e.ttl))
 		}
 	}
@@ -75,9 +76,9 @@ func (as affiliateSnapshot) restore(now time.Time) *affiliate {
 	return a
 }
 
-// load restores the snapshot file into the memory store. A missing file is
-// normal. A broken one is kept aside as PATH.broken, for inspection, and the
-// server starts empty: members announce themselves again within half a TTL.
+// load restores the snapshot file into the memory store. A missing file is not an
+// error. A broken file is renamed to PATH.broken for inspection, and the server
+// starts empty: members announce themselves again within half a TTL.
 func (s *Server) load(now time.Time) error {
 	if s.cfg.SnapshotPath == "" {
 		return nil
@@ -96,9 +97,9 @@ func (s *Server) load(now time.Time) error {
 	if err != nil {
 		s.metrics.storage("load", false)
 		aside := s.cfg.SnapshotPath + ".broken"
-		s.log.Warn("discovery snapshot is broken, starting empty", "path", s.cfg.SnapshotPath, "kept", aside, "error", err)
+		s.log.Warn("discovery snapshot is broken, starting empty", "path", s.cfg.SnapshotPath, "renamed", aside, "error", err)
 		if err := os.Rename(s.cfg.SnapshotPath, aside); err != nil {
-			return fmt.Errorf("keeping broken discovery snapshot aside: %w", err)
+			return fmt.Errorf("renaming broken discovery snapshot: %w", err)
 		}
 		return nil
 	}
@@ -110,8 +111,8 @@ func (s *Server) load(now time.Time) error {
 	return nil
 }
 
-// save writes the snapshot file. Empty state is written too: if the previous
-// file stayed, a restart would bring back members that have left.
+// save writes the snapshot file, also if there are no affiliates: with the previous
+// file a restart would bring back members that have left.
 func (s *Server) save(now time.Time) error {
 	if s.cfg.SnapshotPath == "" {
 		return nil

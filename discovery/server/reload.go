@@ -10,10 +10,11 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// ReloadingCertificate serves a certificate and key that something else
-// renews, for [tls.Config.GetCertificate]. It loads them now, and again when
-// either file changes. A pair that can't be used, such as one half replaced,
-// is logged once and the previous one stays.
+// ReloadingCertificate returns a function for [tls.Config.GetCertificate] that
+// serves a certificate and key from files which another program renews. It loads
+// them now, and again when a file changes. If a changed pair is unusable, for
+// example because only one file is replaced yet, it logs that once and keeps the
+// previous pair.
 func ReloadingCertificate(certPath, keyPath string, log hclog.Logger) (func(*tls.ClientHelloInfo) (*tls.Certificate, error), error) {
 	if log == nil {
 		log = hclog.NewNullLogger()
@@ -30,7 +31,7 @@ type reloader struct {
 	log               hclog.Logger
 
 	mu   sync.Mutex
-	seen [2]fileStamp // of the last attempt
+	seen [2]fileStamp // of the last attempt to load
 	cert *tls.Certificate
 }
 
@@ -54,7 +55,7 @@ func (r *reloader) current() *tls.Certificate {
 }
 
 func (r *reloader) load() error {
-	stamps, err := r.stamps() // before reading: a write in between is seen next time
+	stamps, err := r.stamps() // before reading, so that the next call notices a write in between
 	if err != nil {
 		return fmt.Errorf("certificate: %w", err)
 	}

@@ -21,35 +21,36 @@ import (
 	"google.golang.org/grpc/keepalive"
 )
 
-// Config says what a Server should be. The zero Config is a public cleartext
-// server that forgets everything when it stops.
+// Config configures a Server. The zero Config is a public cleartext server without
+// a snapshot file.
 type Config struct {
 	// OnlyCluster is the one cluster id to serve; requests for others get
 	// PermissionDenied. Empty: serve all.
 	OnlyCluster string
 	// TLS is nil for cleartext HTTP/2 with prior knowledge.
 	TLS *tls.Config
-	// Redirect is the host:port that Hello sends clients to; empty: none.
+	// Redirect is the host:port to which Hello redirects clients; empty: none.
 	Redirect string
 
-	// SnapshotPath is the file that carries the state over a restart, replaced
-	// every SnapshotInterval (default 10 min) and at the end; empty: none.
+	// SnapshotPath is the file that keeps the state over a restart; empty: none.
+	// It is replaced every SnapshotInterval (default 10 min) and at the end.
 	SnapshotPath     string
 	SnapshotInterval time.Duration
-	// GCInterval is how often expired affiliates are removed, 1 min by default.
+	// GCInterval is the interval at which expired affiliates are removed (default
+	// 1 min).
 	GCInterval time.Duration
 
 	// TrustXRealIP and TrustXForwardedFor take the client's address from these
-	// headers. Set them only behind a proxy that overwrites the headers: anyone
-	// else can forge them, and so escape the rate limit, drain another's, or
-	// have another's address announced as its own. Sidero's server trusts both
-	// by default.
+	// headers. Set them only behind a proxy that overwrites the headers. Otherwise
+	// clients can forge them: to escape the rate limit, to use up that of another
+	// client, or to announce its address as their own. Sidero's server trusts both
+	// headers by default.
 	TrustXRealIP       bool
 	TrustXForwardedFor bool
 
-	Log hclog.Logger // nil: none
-	// Store keeps the affiliates; nil: this process's memory. Another store
-	// keeps and expires them itself, so it excludes SnapshotPath.
+	Log hclog.Logger // nil discards
+	// Store keeps the affiliates; nil: the memory of this process. Any other store
+	// does persistence and expiry itself, so SnapshotPath must be empty.
 	Store Store
 }
 
@@ -103,17 +104,19 @@ func (c *Config) check() error {
 	return nil
 }
 
-// Metrics gathers this server's metrics; none are in the global registry.
+// Metrics returns the gatherer of this server's metrics. None of them are in the
+// global registry.
 func (s *Server) Metrics() prometheus.Gatherer { return s.metrics.registry }
 
-// MetricsHandler serves Metrics in the Prometheus text format.
+// MetricsHandler returns a handler that serves Metrics in the Prometheus text
+// format.
 func (s *Server) MetricsHandler() http.Handler {
 	return promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{})
 }
 
-// Serve serves lis until ctx ends, and then returns within about 5 s: watches
-// end with EOF, other requests may finish, and the snapshot is saved. Being
-// cancelled is not an error. Serve closes lis and may be called once.
+// Serve serves lis until ctx ends, which is not an error. Then it ends watches with
+// EOF, lets other requests finish, saves the snapshot, and returns within about
+// 5 s. Serve closes lis. It may be called once.
 func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 	if s.serving.Swap(true) {
 		return errors.Join(errors.New("discovery server: Serve called twice"), lis.Close())
@@ -128,7 +131,7 @@ func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 	gs := s.grpcServer(ctx)
 	g.Go(func() error {
 		err := gs.Serve(bounded)
-		if errors.Is(err, grpc.ErrServerStopped) { // cancelled before it began
+		if errors.Is(err, grpc.ErrServerStopped) { // ctx ended before Serve began
 			return nil
 		}
 		return err
@@ -144,7 +147,7 @@ func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 	return err
 }
 
-// grpcServer makes a server whose watches end with ctx.
+// grpcServer returns a server whose watches end when ctx does.
 func (s *Server) grpcServer(ctx context.Context) *grpc.Server {
 	i := &interceptor{cfg: &s.cfg, log: s.log, clients: s.clients, metrics: s.metrics}
 	opts := []grpc.ServerOption{
@@ -155,8 +158,7 @@ func (s *Server) grpcServer(ctx context.Context) *grpc.Server {
 		grpc.MaxHeaderListSize(maxHeaderSize),
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.WaitForHandlers(true),
-		// Messages are small and connections many: keep few buffers each.
-		grpc.SharedWriteBuffer(true),
+		// Messages are small and connections are many: small buffers for each.
 		grpc.ReadBufferSize(4 << 10),
 		grpc.StaticStreamWindowSize(64 << 10),
 		grpc.StaticConnWindowSize(256 << 10),
@@ -180,7 +182,7 @@ func (s *Server) grpcServer(ctx context.Context) *grpc.Server {
 	return gs
 }
 
-// stop lets requests finish, then closes what is left.
+// stop lets requests finish for stopTimeout, then closes all connections.
 func stop(gs *grpc.Server, lis *boundedListener) {
 	done := make(chan struct{})
 	go func() {
@@ -190,7 +192,7 @@ func stop(gs *grpc.Server, lis *boundedListener) {
 	select {
 	case <-done:
 	case <-time.After(stopTimeout):
-		lis.closeConns() // unblocks handshakes, which Stop would wait for
+		lis.closeConns() // ends handshakes, for which Stop would wait
 		gs.Stop()
 		<-done
 	}

@@ -46,7 +46,7 @@ func TestServeOnce(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if err := srv.Serve(ctx, bufconn.Listen(1)); err != nil {
-		t.Errorf("cancelled before it began: %v", err)
+		t.Errorf("Serve with a cancelled context: %v", err)
 	}
 	lis := bufconn.Listen(1)
 	if err := srv.Serve(ctx, lis); err == nil {
@@ -91,7 +91,7 @@ func TestSilentConnectionDoesNotHoldUpStopping(t *testing.T) {
 	})
 }
 
-// A client sees an affiliate, then its end, a while after its TTL.
+// A client sees an affiliate, and its deletion some time after its TTL.
 func TestExpiryLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, lis, stop := startInMemory(t, Config{})
@@ -122,7 +122,8 @@ func TestExpiryLoop(t *testing.T) {
 	})
 }
 
-// cuttable is a connection whose outgoing half can be cut unnoticed.
+// cuttable is a connection whose outgoing half can be cut without the other end
+// noticing it.
 type cuttable struct {
 	net.Conn
 	cut atomic.Bool
@@ -150,14 +151,14 @@ func TestVanishedWatcherIsNoticed(t *testing.T) {
 			t.Fatal(err)
 		}
 		recv(t, stream)
-		time.Sleep(time.Hour) // quiet, but there
+		time.Sleep(time.Hour) // the client is silent, but alive
 		if n := srv.memory.counts().watchers; n != 1 {
 			t.Errorf("%d watchers, want 1", n)
 		}
 		line.cut.Store(true)
 		time.Sleep(2*keepaliveTime + keepaliveTimeout)
 		if n := srv.memory.counts().watchers; n != 0 {
-			t.Errorf("%d watchers although the client has vanished", n)
+			t.Errorf("%d watchers after the client has vanished", n)
 		}
 		cancel()
 		conn.Close()
@@ -188,7 +189,7 @@ func TestPinnedTLS(t *testing.T) {
 		t.Errorf("pin %x, want %x", got, pin)
 	}
 
-	roots := x509.NewCertPool() // also a valid root for who trusts it as a file
+	roots := x509.NewCertPool() // clients may trust the certificate as a root instead
 	roots.AddCert(cert.Leaf)
 	client = dial(t, r.addr, credentials.NewTLS(&tls.Config{RootCAs: roots, ServerName: "wirespan-discovery"}))
 	if _, err := client.Hello(t.Context(), &pb.HelloRequest{ClusterId: "c"}); err != nil {
@@ -222,7 +223,7 @@ func TestGarbage(t *testing.T) {
 	}
 }
 
-// sendGarbage sends random bytes, some behind a beginning that makes sense.
+// sendGarbage sends random bytes, some of them after a valid beginning.
 func sendGarbage(t *testing.T, addr string, rnd *rand.Rand, i int) {
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)
@@ -242,11 +243,11 @@ func sendGarbage(t *testing.T, addr string, rnd *rand.Rand, i int) {
 		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x10\x01\x04\x00\x00\x00\x01",
 		"\x16\x03\x01\x00\xf0\x01\x00\x00\xec\x03\x03",
 	}[i%6]
-	// The server may hang up in the middle of it.
+	// The server may close the connection before all is sent.
 	_, _ = conn.Write(append([]byte(prefix), blob...))
 }
 
-// A cluster id is a credential: no level of logging shows all of it.
+// A cluster id is a credential: the log shows a whole one at no level.
 func TestLogsShortenClusterIDs(t *testing.T) {
 	for _, only := range []string{"", "cluster-id-of-ours"} {
 		var log bytes.Buffer

@@ -23,7 +23,7 @@ type service struct {
 	store    Store
 	clients  *clients
 	metrics  *metrics
-	stopping <-chan struct{} // closed when watches should end
+	stopping <-chan struct{} // closed when the server stops; ends watches
 }
 
 func (s *service) Hello(ctx context.Context, req *pb.HelloRequest) (*pb.HelloResponse, error) {
@@ -85,8 +85,8 @@ func (s *service) List(ctx context.Context, req *pb.ListRequest) (*pb.ListRespon
 	return &pb.ListResponse{Affiliates: messages(list)}, nil
 }
 
-// Watch sends everything there is, even if it is nothing, then one affiliate
-// per message.
+// Watch sends all affiliates in its first message, even if there are none, and
+// then one changed affiliate per message.
 func (s *service) Watch(req *pb.WatchRequest, stream pb.Cluster_WatchServer) error {
 	if err := s.admit(req.GetClusterId()); err != nil {
 		return err
@@ -104,7 +104,7 @@ func (s *service) Watch(req *pb.WatchRequest, stream pb.Cluster_WatchServer) err
 	if err := stream.Send(&pb.WatchResponse{Affiliates: messages(sub.Affiliates)}); err != nil {
 		return err
 	}
-	sub.Affiliates = nil // a watch can last for months
+	sub.Affiliates = nil // frees the memory: a watch can last for months
 	for {
 		select {
 		case <-stream.Context().Done():
@@ -122,7 +122,7 @@ func (s *service) Watch(req *pb.WatchRequest, stream pb.Cluster_WatchServer) err
 	}
 }
 
-// admit checks the cluster id, which every request has.
+// admit checks the cluster id of a request.
 func (s *service) admit(cluster string) error {
 	if err := validateClusterID(cluster); err != nil {
 		return err
@@ -134,6 +134,7 @@ func (s *service) admit(cluster string) error {
 	return nil
 }
 
+// storeError returns the status of a store's error.
 func storeError(err error) error {
 	if limit, ok := errors.AsType[LimitError](err); ok {
 		return status.Error(codes.ResourceExhausted, limit.Error())

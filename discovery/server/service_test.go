@@ -26,7 +26,7 @@ func update(cluster, affiliate string) *pb.AffiliateUpdateRequest {
 	}
 }
 
-// refusal is the outcome of a request; the texts are part of the protocol.
+// refusal is the outcome of a request. The texts are part of the protocol.
 type refusal struct {
 	name string
 	err  error
@@ -92,7 +92,7 @@ func TestUpdateLimits(t *testing.T) {
 		}
 		return out
 	}
-	// Everything is wrong at first, and then repaired from front to back.
+	// At first every field is invalid; then they are corrected from front to back.
 	bad := update("", "")
 	bad.AffiliateData, bad.AffiliateEndpoints, bad.Ttl = make([]byte, 2049), endpoints(1, 33), durationpb.New(30*time.Minute+1)
 	const invalid, exhausted = codes.InvalidArgument, codes.ResourceExhausted
@@ -115,8 +115,10 @@ func TestUpdateLimits(t *testing.T) {
 		}, codes.OK, ""},
 		{"no TTL", update("c", "b"), func(r *pb.AffiliateUpdateRequest) { r.Ttl = nil }, codes.OK, ""},
 		{"negative TTL", update("c", "b"), func(r *pb.AffiliateUpdateRequest) { r.Ttl = durationpb.New(-minute) }, codes.OK, ""},
-		{"too many endpoints", update("c", "d"), func(r *pb.AffiliateUpdateRequest) { r.AffiliateEndpoints = endpoints(65, 16) },
-			exhausted, "too many endpoints in the affiliate"},
+		{
+			"too many endpoints", update("c", "d"), func(r *pb.AffiliateUpdateRequest) { r.AffiliateEndpoints = endpoints(65, 16) },
+			exhausted, "too many endpoints in the affiliate",
+		},
 		{"too many affiliates", update("full", "a"), func(*pb.AffiliateUpdateRequest) {}, exhausted, "too many affiliates in the cluster"},
 	} {
 		tc.change(tc.req)
@@ -145,8 +147,12 @@ func TestHello(t *testing.T) {
 		{"zone is dropped", Config{TrustXRealIP: true}, []string{"x-real-ip", "fe80::1%eth0"}, "fe80::1", ""},
 		{"X-Real-IP is no address", Config{TrustXRealIP: true}, []string{"x-real-ip", "unknown"}, "127.0.0.1", ""},
 		{"first of X-Forwarded-For", Config{TrustXForwardedFor: true}, []string{"x-forwarded-for", " 2001:db8::1, 192.0.2.2"}, "2001:db8::1", ""},
-		{"X-Real-IP wins", Config{TrustXRealIP: true, TrustXForwardedFor: true},
-			[]string{"x-forwarded-for", "192.0.2.2", "x-real-ip", "192.0.2.1"}, "192.0.2.1", ""},
+		{
+			"X-Real-IP wins",
+			Config{TrustXRealIP: true, TrustXForwardedFor: true},
+			[]string{"x-forwarded-for", "192.0.2.2", "x-real-ip", "192.0.2.1"},
+			"192.0.2.1", "",
+		},
 		{"redirect", Config{Redirect: "other.example:443"}, nil, "127.0.0.1", "other.example:443"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -205,7 +211,7 @@ func TestWatch(t *testing.T) {
 func TestSlowClientIsAborted(t *testing.T) {
 	r := start(t, Config{})
 	stream, _ := watch(t, r.client, "c")
-	for range 1000 { // 2 MB, far more than all buffers on the way hold
+	for range 1000 { // 2 MB, far more than the buffers of the connection
 		mustUpdateAt(t, r.memory, Update{Cluster: "c", Affiliate: "a", Data: make([]byte, 2048), TTL: minute}, time.Now())
 	}
 	var err error
@@ -249,11 +255,12 @@ func TestOnlyCluster(t *testing.T) {
 	}
 }
 
-// brokenStore fails in the ways a store can.
+// brokenStore fails in all ways in which a store can.
 type brokenStore struct{}
 
 func (brokenStore) Update(context.Context, Update, time.Time) error { panic("boom") }
 func (brokenStore) Delete(context.Context, string, string) error    { return errors.New("no quorum") }
+
 func (brokenStore) List(context.Context, string) ([]Affiliate, error) {
 	return nil, fmt.Errorf("wrapped: %w", ErrTooManyClusters)
 }

@@ -14,15 +14,16 @@ import (
 	"github.com/wirespan/wirespan/discovery"
 )
 
-// The snapshot file is Sidero's: a protobuf message StateSnapshot.
+// The snapshot file has Sidero's format: a protobuf message StateSnapshot.
 //
 //	StateSnapshot     1 repeated ClusterSnapshot
 //	ClusterSnapshot   1 id, 2 repeated AffiliateSnapshot
 //	AffiliateSnapshot 1 id, 2 expiration (old), 3 data, 4 repeated EndpointSnapshot, 5 ttl
 //	EndpointSnapshot  1 expiration (old), 2 data, 3 ttl
 //
-// ttl is the life that was left, so that time spent stopped doesn't count; it
-// wins over expiration, the absolute time of older files.
+// ttl is the life that was left when the file was written, so that the time in
+// which the server is stopped does not count. Older files have expiration, an
+// absolute time; ttl has precedence.
 
 type clusterSnapshot struct {
 	id         string
@@ -41,7 +42,7 @@ type endpointSnapshot struct {
 	ttl  time.Duration
 }
 
-// writeSnapshot encodes clusters one by one, and returns the size of them all.
+// writeSnapshot encodes clusters one by one and returns the size of the file.
 func writeSnapshot(w io.Writer, clusters []clusterSnapshot) (size int, err error) {
 	var buf, msg []byte
 	for _, c := range clusters {
@@ -80,8 +81,8 @@ func appendDuration(b []byte, num protowire.Number, d time.Duration) []byte {
 	return appendBytes(b, num, protowire.AppendVarint(seconds, uint64(d/time.Second)))
 }
 
-// parseSnapshot decodes a whole file; now only serves old expiration fields.
-// The result shares no memory with b.
+// parseSnapshot decodes a file. It needs now only for the expiration fields of old
+// files. The result shares no memory with b.
 func parseSnapshot(b []byte, now time.Time) ([]clusterSnapshot, error) {
 	var out []clusterSnapshot
 	for f, err := range fields(b) {
@@ -115,7 +116,7 @@ func parseCluster(b []byte, now time.Time) (c clusterSnapshot, err error) {
 			c.affiliates = append(c.affiliates, a)
 		}
 	}
-	if !validID(c.id, discovery.MaxClusterIDLength) {
+	if len(c.id) > discovery.MaxClusterIDLength || !validID(c.id) {
 		return c, fmt.Errorf("id of %d bytes is not valid", len(c.id))
 	}
 	return c, nil
@@ -144,7 +145,7 @@ func parseAffiliate(b []byte, now time.Time) (a affiliateSnapshot, err error) {
 		}
 	}
 	a.ttl = ttl.left
-	if !validID(a.id, discovery.MaxAffiliateIDLength) || len(a.data) > discovery.MaxAffiliateDataSize {
+	if len(a.id) > discovery.MaxAffiliateIDLength || !validID(a.id) || len(a.data) > discovery.MaxAffiliateDataSize {
 		return a, fmt.Errorf("id of %d bytes or data of %d bytes is not valid", len(a.id), len(a.data))
 	}
 	return a, nil
@@ -166,18 +167,19 @@ func parseEndpoint(b []byte, now time.Time) (e endpointSnapshot, err error) {
 	}
 	e.ttl = ttl.left
 	if len(e.data) > discovery.MaxEndpointSize {
-		return e, fmt.Errorf("%d bytes are too many", len(e.data))
+		return e, fmt.Errorf("%d bytes of data are too many", len(e.data))
 	}
 	return e, nil
 }
 
-// life is what is left of one, from either of its fields.
+// life is the remaining life of an affiliate or endpoint.
 type life struct {
 	left  time.Duration
-	final bool
+	final bool // read from ttl, which expiration does not change
 }
 
-// read takes a Timestamp, or with isTTL a Duration: both are 1 seconds, 2 nanos.
+// read reads a Timestamp or, with isTTL, a Duration. Both have the fields 1 seconds
+// and 2 nanos.
 func (l *life) read(b []byte, isTTL bool, now time.Time) error {
 	var seconds, nanos int64
 	for f, err := range fields(b) {
@@ -190,7 +192,7 @@ func (l *life) read(b []byte, isTTL bool, now time.Time) error {
 			nanos = f.varint()
 		}
 	}
-	// A year either way is far outside of any valid TTL and overflows nothing.
+	// A year is far more than any valid TTL, and does not overflow.
 	const far = int64(365 * 24 * time.Hour / time.Second)
 	switch {
 	case isTTL:
@@ -222,7 +224,7 @@ func (f field) varint() int64 {
 	return int64(v)
 }
 
-// fields yields the fields of a message in order; an error is the last pair.
+// fields yields the fields of a message in order. An error ends the sequence.
 func fields(b []byte) iter.Seq2[field, error] {
 	return func(yield func(field, error) bool) {
 		for len(b) > 0 {
@@ -244,8 +246,6 @@ func fields(b []byte) iter.Seq2[field, error] {
 	}
 }
 
-// validID is what a request could have created: anything else would poison
-// every answer that carries it, since protobuf strings are UTF-8.
-func validID(id string, limit int) bool {
-	return id != "" && len(id) <= limit && utf8.ValidString(id)
-}
+// validID reports whether a request could have created the id. An id that is not
+// UTF-8 would make every answer with it fail, since it is a protobuf string.
+func validID(id string) bool { return id != "" && utf8.ValidString(id) }

@@ -27,7 +27,7 @@ func encode(t testing.TB, clusters []clusterSnapshot) []byte {
 	return buf.Bytes()
 }
 
-// The bytes of the format, by hand: any other server's file must load too.
+// The bytes of the format, derived by hand: files of other servers must load, too.
 func TestSnapshotFormat(t *testing.T) {
 	const file = "0a 21" + // StateSnapshot.clusters
 		"0a 01 63" + // id "c"
@@ -62,7 +62,8 @@ func TestSnapshotFormat(t *testing.T) {
 	}
 }
 
-// life in a file: old files have expiration, new ones ttl, and ttl wins.
+// The remaining life in a file: old files have expiration, new ones have ttl, and
+// ttl has precedence.
 func TestSnapshotLife(t *testing.T) {
 	timestamp := func(at time.Time) []byte {
 		return appendVarint(appendVarint(nil, 1, uint64(at.Unix())), 2, uint64(at.Nanosecond()))
@@ -145,7 +146,7 @@ func TestSnapshotRoundTrip(t *testing.T) {
 			mustUpdateAt(t, m, u, t0)
 		}
 	}
-	// a0 has no life left; half a minute of a1's is gone, and comes back as rounded.
+	// a0 has expired. a1 has lost half a minute, and its life is rounded.
 	saved := t0.Add(30*time.Second + time.Millisecond)
 	clusters, err := parseSnapshot(encode(t, m.snapshot(saved)), saved)
 	if err != nil {
@@ -207,7 +208,7 @@ func TestSnapshotSurvivesARestart(t *testing.T) {
 	if len(first.GetAffiliates()) != 1 || string(first.GetAffiliates()[0].GetData()) != "x" {
 		t.Errorf("after a restart: %v", first)
 	}
-	// Emptied, saved, restarted: nobody rises from the old file.
+	// Deleted, saved, restarted: the old file does not bring the member back.
 	if err := r.memory.Delete(t.Context(), "c", "a"); err != nil {
 		t.Fatal(err)
 	}
@@ -236,7 +237,7 @@ func TestBrokenSnapshotIsKeptAside(t *testing.T) {
 		t.Error(err)
 	}
 	if b, err := os.ReadFile(path + ".broken"); err != nil || string(b) != "precious" {
-		t.Errorf("kept aside: %q, %v", b, err)
+		t.Errorf("renamed file: %q, %v", b, err)
 	}
 	if b, err := os.ReadFile(path); err != nil || !bytes.Contains(b, []byte("a")) {
 		t.Errorf("new snapshot: %q, %v", b, err)
@@ -272,17 +273,17 @@ func FuzzLoadSnapshot(f *testing.F) {
 		m := newTestMemory("")
 		m.restore(clusters, "", t0)
 		for id, c := range m.clusters {
-			if c.empty() || !validID(id, discovery.MaxClusterIDLength) {
+			if c.empty() || len(id) > discovery.MaxClusterIDLength || !validID(id) {
 				t.Errorf("cluster %q restored", id)
 			}
 			for id, a := range c.affiliates {
 				left := a.expiry.Sub(t0)
-				if left <= 0 || left > discovery.MaxTTL || !validID(id, discovery.MaxAffiliateIDLength) {
+				if left <= 0 || left > discovery.MaxTTL || len(id) > discovery.MaxAffiliateIDLength || !validID(id) {
 					t.Errorf("affiliate %q restored for %v", id, left)
 				}
 			}
 		}
-		// What was loaded is saved and loaded again as it is.
+		// A loaded snapshot is saved and loaded again without change.
 		saved := m.snapshot(t0)
 		again, err := parseSnapshot(encode(t, saved), t0)
 		if err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// The texts are part of the protocol.
+// The error texts in this file are part of the protocol.
 
 func validateClusterID(id string) error {
 	return validateID("cluster ID", id, discovery.MaxClusterIDLength)
@@ -29,8 +29,8 @@ func validateID(what, id string, limit int) error {
 	return nil
 }
 
-// validateUpdate checks what follows the two ids. A missing or negative TTL is
-// valid, and ends at once.
+// validateUpdate checks an update except its ids. A missing or negative TTL is
+// valid and expires at once.
 func validateUpdate(req *pb.AffiliateUpdateRequest) error {
 	if len(req.GetAffiliateData()) > discovery.MaxAffiliateDataSize {
 		return status.Error(codes.InvalidArgument, "affiliate data is too big")
