@@ -3,7 +3,7 @@ package bench
 import (
 	"fmt"
 	"math"
-	"slices"
+	"sort"
 	"strings"
 )
 
@@ -91,7 +91,7 @@ func axisEnd(figures []Figure) float64 {
 	for _, f := range figures {
 		highest = append(highest, f.Max)
 	}
-	slices.Sort(highest)
+	sort.Slice(highest, func(i, j int) bool { return highest[i] < highest[j] })
 	n := len(highest)
 	end := highest[n-1]
 	if n > 2 && highest[n-2] > 0 && end > 3*highest[n-2] {

@@ -145,7 +145,7 @@ func median(values []float64) float64 {
 		return 0
 	}
 	s := slices.Clone(values)
-	slices.Sort(s)
+	sort.Slice(s, func(i, j int) bool { return s[i] < s[j] })
 	n := len(s)
 	return s[(n-1)/2]/2 + s[n/2]/2
 }
