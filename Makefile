@@ -37,7 +37,7 @@ test: tools ## unit tests with the race detector and, as root, the privileged su
 .PHONY: soak
 soak: tools ## tunnels over bad paths for SOAK (1h) at SOAK_RATE Mb/s (40), as root
 	WIRESPAN_SOAK=$(SOAK) WIRESPAN_SOAK_RATE=$(SOAK_RATE) \
-		$(GO) test -tags $(TAGS) -run '^TestSoak$$' -v -timeout 0 ./cmd/wirespan
+		$(GO) test -tags $(TAGS) -run '^TestSoak$$' -v -timeout 0 ./cmd/wirespan/e2e
 
 # What the tests run, as COMMAND=DEBIAN-PACKAGE.
 TOOLS := gcc=gcc iperf3=iperf3 ip=iproute2 nft=nftables wg=wireguard-tools ping=iputils-ping curl=curl setpriv=util-linux ethtool=ethtool systemd-analyze=systemd

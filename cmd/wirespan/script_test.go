@@ -19,7 +19,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"wirespan": main, netstackProgram: netstackEnd, nonftProgram: withoutNftables})
+	testscript.Main(m, map[string]func(){"wirespan": main})
 }
 
 // awaitTimeout is how long a script waits for what is to happen.

@@ -1,0 +1,203 @@
+package e2e
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/wirespan/wirespan/mesh"
+)
+
+// booted is the node on another host, named as that is, where nothing of it is in
+// the kernel. The one that it was on is cut off.
+func (n *labNode) booted(h *labHost) *labNode {
+	n.Helper()
+	n.ip("link set eth0 down")
+	h.ip("-6 route add default via fd90::fe")
+	again := *n
+	again.labHost, again.flags = h, slices.Clone(n.flags)
+	again.flags = append(again.flags, "--nodename", h.name, "--hostname", h.name)
+	return &again
+}
+
+// restores puts the last rules back, and says nothing.
+func (n *labNode) restores() {
+	n.Helper()
+	if out := n.mustCLI("firewall", "restore"); out != "" {
+		n.Errorf("firewall restore says: %s", out)
+	}
+	out := n.mustExec("nft", "list", "table", "inet", "wirespan") + n.mustExec("ip", "-6", "rule") + n.mustExec("ip", "-6", "route")
+	for _, part := range []string{"chain guard", "32500:", "unreachable "} {
+		if !strings.Contains(out, part) {
+			n.Errorf("after firewall restore, %q is missing:\n%s", part, out)
+		}
+	}
+}
+
+// scenarioBoot: rules come before the agent, which takes them over without a gap.
+func scenarioBoot(l *lab) {
+	l.must("ip", "-n", l.prefix+"switch", "address", "add", "fd90::fe/64", "dev", "br0", "nodad")
+	b := l.host("b")
+	s := b.site(2)
+	peer, n := b.leader(s), l.host("a").node("")
+	n.join(peer.found())
+	l.allUp(n, peer)
+	n.leads("10.61.2.0/24", "b", mesh.PathTunnel)
+	ula := peer.mustStatus().Node.Address
+	subnet, _ := ula.Prefix(64) // of an address that has as many bits
+	n.refuses("another agent is using it", "firewall", "restore")
+	n.proc.end(l.T, syscall.SIGTERM)
+
+	n = n.booted(l.host("r"))
+	before := n.steadyKernel()
+	n.restores()
+	n.closed(ula, s.addresses()...)
+	if out := n.mustCLI("down"); !strings.Contains(out, "No agent was running") {
+		l.Errorf("down without an agent: %s", out)
+	}
+	n.untouched(before)
+	if out := n.mustCLI("firewall", "restore"); !strings.Contains(out, "nothing to restore") {
+		l.Errorf("restore after down: %s", out)
+	}
+	n.untouched(before)
+
+	n.up()
+	l.allUp(n, peer)
+	n.leads("10.61.2.0/24", "b", mesh.PathTunnel)
+	n.proc.end(l.T, syscall.SIGKILL)
+	n = n.booted(l.host("r2"))
+	before = n.steadyKernel()
+	n.restores()
+	detector := l.detectLeaks([]netip.Prefix{subnet, netip.MustParsePrefix("10.61.2.0/24"), netip.MustParsePrefix("fd61:2::/64")}, n)
+	traffic, at := n.sendsTo(append(s.addresses(), ula)...), s.sinks()
+	traffic.goesOn(10)
+	detector.clean("with restored rules")
+	n.up()
+	at.getsMore("the agent has taken over")
+	traffic.goesOn(10)
+	detector.clean("when the agent took over")
+	n.proc.end(l.T, syscall.SIGKILL)
+	n.restores() // changes nothing
+	traffic.goesOn(10)
+	detector.clean("with rules restored beside the last run's")
+	n.mustCLI("down")
+	n.untouched(before)
+}
+
+// scenarioBootDamaged: only what is wrong with the rules themselves keeps them from
+// being restored, and that is told.
+func scenarioBootDamaged(l *lab) {
+	n := l.host("a").node("")
+	n.found()
+	eventually(l.T, within, func() error { _, err := os.Stat(n.path("firewall.json")); return err })
+	n.proc.end(l.T, syscall.SIGKILL)
+	n.wipe()
+	rules := n.path("firewall.json")
+	good, err := os.ReadFile(rules)
+	if err != nil {
+		l.Fatal(err)
+	}
+	for content, reason := range map[string]string{
+		"{": "is damaged", `{"Table": "no name"}`: "is damaged", strings.Repeat(" ", 17<<20): "too large",
+		strings.Replace(string(good), `"MTU":`, `"MTU":99`, 1): "is damaged",
+	} {
+		n.write(rules, content)
+		n.refuses(reason, "firewall", "restore")
+		n.refuses(reason, "up")
+	}
+	n.write(rules, string(good))
+	n.as = []string{"setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"}
+	n.refuses("CAP_NET_ADMIN", "firewall", "restore")
+	n.as = nil
+	if out := n.mustExec("nft", "list", "ruleset"); out != "" {
+		l.Errorf("restoring was refused, and the kernel has\n%s", out)
+	}
+	n.downFails()
+
+	n.write(rules, string(good))
+	n.write(n.path("pins.json"), "{")
+	n.write(n.path("node-identity.yaml"), "{")
+	n.write(n.path("forwarding.json"), "{")
+	n.restores()
+	n.wipe()
+	n.write(n.path("config.yaml"), "kind: Nonsense\napiVersion: 7\n")
+	n.refuses("the firewall is restored, but: ", "firewall", "restore")
+	if out := n.mustExec("nft", "list", "ruleset"); !strings.Contains(out, "chain guard") {
+		l.Errorf("a mistake in the configuration has kept rules from being restored:\n%s", out)
+	}
+}
+
+// downFails: rules that can't be removed are not forgotten, and those that can be
+// go although the node can't leave.
+func (n *labNode) downFails() {
+	n.Helper()
+	n.restores()
+	n.as = []string{"setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"}
+	n.refuses("CAP_NET_ADMIN", "down")
+	n.as = nil
+	var taken net.Listener
+	err := n.inside(func() (err error) {
+		taken, err = net.Listen("tcp", ":51820") // the founder's
+		return err
+	})
+	if err != nil {
+		n.Fatal(err)
+	}
+	defer taken.Close()
+	n.refuses("address already in use", "down")
+	if out := n.mustExec("nft", "list", "ruleset"); out != "" {
+		n.Errorf("down could not reach the discovery server, and left in the kernel\n%s", out)
+	}
+}
+
+func (n *labNode) write(path, content string) {
+	n.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		n.Fatal(err)
+	}
+}
+
+// wipe removes what an agent has left in the kernel, as a reboot would.
+func (n *labNode) wipe() {
+	n.Helper()
+	n.mustExec("sh", "-c", "nft flush ruleset; ip rule del pref 32500; ip -6 rule del pref 32500; ip route flush table 180; ip -6 route flush table 180; ip -6 route flush type unreachable")
+}
+
+// TestUnits: systemd takes the units, and the one for the boot has what it needs.
+func TestUnits(t *testing.T) {
+	dir := t.TempDir()
+	units, err := filepath.Glob("../../../deploy/*.service")
+	if err != nil || len(units) < 2 {
+		t.Fatalf("units %v: %v", units, err)
+	}
+	for _, path := range units {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := strings.ReplaceAll(string(data), "/usr/bin/wirespan", "/bin/true")
+		if err := os.WriteFile(filepath.Join(dir, filepath.Base(path)), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		// Else the kernel seems to have no IPv6, and nothing of it is routed or refused.
+		if _, families, _ := strings.Cut(text, "\nRestrictAddressFamilies="); !strings.Contains(strings.SplitN(families, "\n", 2)[0], "AF_INET6") {
+			t.Errorf("%s keeps IPv6 from the process", path)
+		}
+	}
+	tool, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Fatal("systemd-analyze is missing: apt-get install systemd")
+	}
+	for _, path := range units {
+		out, err := exec.Command(tool, "verify", "--man=no", filepath.Join(dir, filepath.Base(path))).CombinedOutput()
+		if err != nil || len(out) > 0 {
+			t.Errorf("%s: %v\n%s", path, err, out)
+		}
+	}
+}

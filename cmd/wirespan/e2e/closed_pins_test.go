@@ -1,0 +1,117 @@
+package e2e
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/wirespan/wirespan/mesh"
+)
+
+// scenarioPins: a node that comes back with another key is quarantined by the others,
+// over restarts, until it is accepted.
+func scenarioPins(l *lab) {
+	server := l.host("d").discovery()
+	server.start()
+	documents, _, _ := strings.Cut(server.newCluster(), "# Settings of this agent")
+	l.must("ip", "-n", l.prefix+"switch", "address", "add", "fd90::fe/64", "dev", "br0", "nodad")
+	a, b, c := l.host("a").node(documents), l.host("b").node(documents), l.host("c").node(documents)
+	a.ip("-6 route add default via fd90::fe")
+	s := b.site(2)
+	b.configure(documents + settings("advertisedNetworks: "+s.networks()))
+	for _, n := range []*labNode{a, b, c} {
+		n.up()
+	}
+	l.allUp(a, b, c)
+	was := b.mustStatus().Node
+	a.leads("10.61.2.0/24", "b", mesh.PathTunnel)
+	detector := l.detectLeaks([]netip.Prefix{netip.MustParsePrefix("10.61.2.0/24"), netip.MustParsePrefix("fd61:2::/64")}, a)
+	traffic, at := a.sendsTo(s.addresses()...), s.sinks()
+	at.getsMore("all up")
+	b.proc.end(l.T, syscall.SIGTERM)
+	if err := os.Rename(b.path("kubespan-identity.yaml"), b.path("former.yaml")); err != nil {
+		l.Fatal(err)
+	}
+	b.up()
+	eventually(l.T, within, func() error { return b.lacksNone() })
+	if is := b.mustStatus().Node; is.ID != was.ID || is.PublicKey == was.PublicKey {
+		l.Fatalf("b came back as %+v, was %+v", is, was)
+	}
+	for _, n := range []*labNode{a, c} {
+		n.holdsBack("b", was.ID)
+	}
+	traffic.goesOn(10)
+	a.restart()
+	l.allUp(a, c)
+	a.holdsBack("b", was.ID)
+	traffic.goesOn(10)
+	detector.clean("while b was quarantined")
+
+	if out, err := a.cli("accept", "nobody"); err == nil || !strings.Contains(out, `no node "nobody" is quarantined`) {
+		l.Errorf("accept of a node that is not there: %v: %s", err, out)
+	}
+	a.mustCLI("accept", "b")
+	a.mustCLI("explain", "b")
+	if err := a.lacks("b"); err == nil {
+		l.Error("a was told to accept b, and has said so, but lacks it")
+	}
+	c.holdsBack("b", was.ID) // each decides for itself
+	c.mustCLI("accept", was.ID)
+	l.allUp(a, b, c)
+	a.calm()
+	c.calm()
+	a.pings(b)
+	at.getsMore("b is accepted")
+	a.restart()
+	l.allUp(a, b, c)
+
+	b.proc.end(l.T, syscall.SIGTERM) // the first key is now the wrong one
+	if err := os.Rename(b.path("former.yaml"), b.path("kubespan-identity.yaml")); err != nil {
+		l.Fatal(err)
+	}
+	b.up()
+	a.holdsBack("b", was.ID)
+	l.takesNoName(documents, a, c)
+}
+
+// lacksNone waits for no condition and no peer but that discovery has answered.
+func (n *labNode) lacksNone() error {
+	s, err := n.status()
+	if err == nil && (len(s.Discovery) != 1 || !s.Discovery[0].Connected) {
+		err = fmt.Errorf("discovery of %s: %+v", n.name, s.Discovery)
+	}
+	return err
+}
+
+// holdsBack waits until the node has another one as no peer, and says why.
+func (n *labNode) holdsBack(name, id string) {
+	n.Helper()
+	n.condition(mesh.ConditionIdentityChanged, name, id, "wirespan accept "+id)
+	eventually(n.T, within, func() error { return n.lacks(name) })
+	if out := n.mustCLI("get", "conflicts"); !strings.Contains(out, "IdentityChanged/"+name) {
+		n.Errorf("conflicts of %s:\n%s", n.name, out)
+	}
+}
+
+// takesNoName: a second node of a name goes by its id, over restarts too.
+func (l *lab) takesNoName(documents string, a, c *labNode) {
+	l.Helper()
+	e := l.host("e").node(documents)
+	e.flags = append(slices.Clone(e.flags), "--nodename", "c")
+	e.up()
+	eventually(l.T, within, func() error { return e.lacksNone() })
+	id := e.mustStatus().Node.ID
+	first := c.mustStatus().Node.PublicKey
+	for range 2 {
+		eventually(l.T, within, func() error { return a.sees(id) })
+		a.condition(mesh.ConditionDuplicateNodename, id)
+		if p, err := a.peer("c"); err != nil || p.PublicKey != first {
+			l.Errorf("a calls %+v by the name of c, which was there first: %v", p, err)
+		}
+		a.restart()
+		eventually(l.T, within, func() error { return a.sees("c") })
+	}
+}

@@ -1,0 +1,187 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// nonftProgram is the name by which the test binary is withoutNftables.
+const nonftProgram = "without-nftables"
+
+// withoutNftables becomes the program that its arguments name, for which the
+// kernel is one without nftables: there are no sockets of that kind.
+func withoutNftables() {
+	runtime.LockOSThread()
+	const (
+		numberAt   = 0 // in struct seccomp_data, where arguments have 64 bits
+		domainAt   = 16
+		protocolAt = 32
+	)
+	load := func(at uint32) unix.SockFilter {
+		return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: at}
+	}
+	unless := func(value uint32, skip uint8) unix.SockFilter {
+		return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: value, Jf: skip}
+	}
+	filter := []unix.SockFilter{
+		load(numberAt), unless(unix.SYS_SOCKET, 5),
+		load(domainAt), unless(unix.AF_NETLINK, 3),
+		load(protocolAt), unless(unix.NETLINK_NETFILTER, 1),
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPROTONOSUPPORT)},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	}
+	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+	if err == nil {
+		err = unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&program)), 0, 0)
+	}
+	var path string
+	if err == nil {
+		path, err = exec.LookPath(os.Args[1])
+	}
+	if err == nil {
+		err = syscall.Exec(path, os.Args[1:], os.Environ())
+	}
+	fmt.Fprintln(os.Stderr, nonftProgram+":", err)
+	os.Exit(125)
+}
+
+// scenarioRefused: what lacks privileges or nftables says so, or does without, and
+// has changed nothing.
+func scenarioRefused(l *lab) {
+	a, b, c := l.host("a").node(""), l.host("b").node("").unprivileged(), l.host("c").node("")
+	hosts := []*labNode{b, c}
+	var before []string
+	for _, n := range hosts {
+		before = append(before, n.steadyKernel())
+	}
+	token := a.found()
+	b.refuses("CAP_NET_ADMIN", "up", "--backend", "tun", "--join", b.keep(token))
+	program, err := exec.LookPath(nonftProgram)
+	if err != nil {
+		l.Fatal(err)
+	}
+	c.as = []string{program}
+	c.refuses("the kernel has no nftables: load the module nf_tables, or set firewall.enabled to false", "up", "--join", c.keep(token))
+	for i, n := range hosts {
+		if d := difference(before[i], n.kernel()); d != "" {
+			l.Errorf("%s has refused to start, and left\n%s", n.name, d)
+		}
+	}
+
+	b.join(token) // auto
+	l.allUp(a, b)
+	if s := b.mustStatus(); s.Backend != "netstack" || !strings.Contains(s.BackendReason, "CAP_NET_ADMIN") {
+		l.Errorf("without privileges the backend is %s: %s", s.Backend, s.BackendReason)
+	}
+	b.untouched(before[0])
+	if _, err := os.Stat(b.path("firewall.json")); err == nil {
+		l.Error("an agent with a netstack has left rules for the next boot")
+	}
+
+	c.configure(settings("firewall: {enabled: false}"))
+	c.join(token)
+	l.allUp(a, c)
+	c.pings(a)
+	c.proc.end(l.T, syscall.SIGTERM)
+	c.untouched(before[1])
+	c.configure(settings("backend: netstack"))
+	c.join(token)
+	l.allUp(a, c)
+	c.mustCLI("down")
+}
+
+// badSettings are mistakes, each with words that tell of it. The line is the
+// last one's.
+var badSettings = [][2]string{
+	{"advertisedNetworks: [10.0.0.0/8, 10.1.0.0/16]", "10.1.0.0/16 is inside 10.0.0.0/8"},
+	{"advertisedNetworks: [10.1.0.0/16, 10.1.0.0/16]", "duplicate network 10.1.0.0/16"},
+	{"advertisedNetworks: [10.1.0.1/16]", "10.1.0.1/16"},
+	{"advertisedNetworks: [10.1.0.0/33]", "10.1.0.0/33"},
+	{"advertisedNetworks: [fe80::/64]", "fe80::/64"},
+	{"advertisedNetworks: [nonsense]", "nonsense"},
+	{"advertisedNetworks: [" + strings.Repeat("10.1.0.0/16, ", 129) + "]", "at most 128"},
+	{"masquerade: perhaps", "true or false"},
+	{"siteNetworks: [0.0.0.0/0]", "too broad"},
+	{"allowedNetworks: [exit]", "NODENAME=CIDR"},
+	{"allowedNetworks: [b=0.0.0.0/0, b=0.0.0.0/0]", "duplicate b=0.0.0.0/0"},
+	{"firewall: {table: add}", "keyword"},
+	{"firewall: {routingTable: 254}", "254"},
+	{"firewall: {rulePriority: 32767}", "32767"},
+	{"firewall: {tunnelMark: 0x20}", "0x20"},
+	{"firewall: {tunnelMark: 0x80}", "outside"},
+	{"firewall: {tabel: x}", "tabel"},
+	{"ingress: {defaultAction: maybe}", "maybe"},
+	{"ingress: {rules: [{name: a, portSelector: {protocol: sctp}}]}", "sctp"},
+	{"ingress: {rules: [{name: a, portSelector: {protocol: tcp}}]}", "ports"},
+	{"ingress: {rules: [{name: a, portSelector: {protocol: icmp, ports: [1]}}]}", "ports"},
+	{"ingress: {rules: [{name: a, portSelector: {protocol: tcp, ports: [0]}}]}", "port"},
+	{"ingress: {rules: [{name: a, portSelector: {protocol: tcp, ports: [9-1]}}]}", "9-1"},
+	{"ingress: {rules: [{name: a, portSelector: {protocol: tcp, ports: [1]}}, {name: a, portSelector: {protocol: tcp, ports: [2]}}]}", "a"},
+	{"ingress: {rules: [{name: a, portSelector: {protocol: tcp, ports: [1]}, ingress: [{subnet: 10.0.0.0/8}, {subnet: 10.1.0.0/16}]}]}", "10.1.0.0/16"},
+	{"ingress: {rules: [{name: a, portSelector: {protocol: tcp, ports: [1]}, ingress: [{subnet: 10.1.0.0/16, except: 10.2.0.0/16}]}]}", "10.2.0.0/16"},
+}
+
+// scenarioBadInput: mistakes are told with file and line, and change nothing of what
+// is in the kernel.
+func scenarioBadInput(l *lab) {
+	h := l.host("a")
+	good := settings("advertisedNetworks: [10.61.1.0/24]", "ingress: {defaultAction: block, rules: [{name: web, portSelector: {protocol: tcp, ports: [80]}, ingress: [{subnet: '::/0'}]}]}")
+	n := h.node(good)
+	n.found()
+	eventually(l.T, within, func() error { // the interface comes after the table
+		if out := n.kernel(); !strings.Contains(out, "default dev "+n.link()) {
+			return fmt.Errorf("no route leads into the tunnel:\n%s", out)
+		}
+		return nil
+	})
+	rules := n.kernel()
+	second := *n
+	second.home = n.home + "2"
+	second.flags = slices.Concat(n.flags, []string{"--state-dir", second.home, "--control-socket", second.home + "/s"})
+	for _, bad := range badSettings {
+		n.configure(settings("logging: {level: info}", bad[0]))
+		out, err := n.cli("reload")
+		for command, out := range map[string]string{"reload": out, "up": second.failsToStart(exitFailure, "up")} {
+			if err == nil || !strings.Contains(out, "config.yaml:4") || !strings.Contains(out, bad[1]) {
+				l.Errorf("%s of %s, want the line and %q: %s", command, bad[0], bad[1], out)
+			}
+		}
+	}
+	n.configure(good) // both read it
+	for _, flag := range []string{"--advertised-networks=10.0.0.0/8,10.1.0.0/16", "--firewall-mask=0", "--site-on-link=maybe", "--firewall-table=no,name"} {
+		second.failsToStart(exitUsage, "up", flag)
+	}
+	if _, err := os.Stat(second.home); err == nil {
+		l.Error("an agent that did not start has made a state directory")
+	}
+	if d := difference(rules, n.kernel()); d != "" {
+		l.Errorf("bad configurations have changed the kernel:\n%s", d)
+	}
+	n.mustCLI("reload")
+	if d := difference(rules, n.kernel()); d != "" {
+		l.Errorf("a reload of the same configuration has changed the kernel:\n%s", d)
+	}
+}
+
+// failsToStart returns what a command says that ends with the exit code.
+func (n *labNode) failsToStart(code int, args ...string) string {
+	n.Helper()
+	out, err := n.cli(args...)
+	exit := -1
+	if err != nil {
+		_, _ = fmt.Sscanf(err.Error()[strings.Index(err.Error(), "exit status "):], "exit status %d", &exit)
+	}
+	if exit != code || strings.Contains(out, "panic") {
+		n.Errorf("%v: exit code %d, want %d: %s", args, exit, code, out)
+	}
+	return out
+}

@@ -1,0 +1,127 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/wirespan/wirespan/mesh"
+)
+
+// fixedMTU is a mesh whose tunnel has an MTU that suits an underlay of 1500.
+const fixedMTU = `apiVersion: v1alpha1
+kind: KubeSpanConfig
+enabled: true
+mtu: 1420
+`
+
+// scenarioUnderlayMTU: where the tunnel's packets don't fit, everything passes
+// nevertheless, and the agents say what is wrong until it is mended.
+func scenarioUnderlayMTU(l *lab) {
+	a, b := l.host("a").node(fixedMTU), l.host("b").node(fixedMTU)
+	b.join(a.found())
+	l.allUp(a, b)
+	a.pings(b)
+	a.serveFlows()
+	b.serveFlows()
+	for i, mtu := range []int{1400, 1280, 1500} {
+		for _, n := range []*labNode{a, b} {
+			n.ip(fmt.Sprintf("link set eth0 mtu %d", mtu))
+			n.ip(fmt.Sprintf("address add 10.94.0.%d/32 dev lo", i)) // a change that makes them forget
+		}
+		a.tellsMTU(b, mtu < 1500)
+		b.tellsMTU(a, mtu < 1500)
+	}
+}
+
+// tellsMTU waits until the agent tells, or no longer tells, that the tunnel's
+// packets to a peer don't fit the way there. It finds out by sending, and
+// forgets when routes or addresses change.
+func (n *labNode) tellsMTU(peer *labNode, want bool) {
+	n.Helper()
+	to := netip.AddrPortFrom(peer.mustStatus().Node.Address, flowPort).String()
+	eventually(n.T, 30*time.Second, func() error {
+		n.stream(to, n.proc, peer.proc)
+		n.mustCLI("reload") // and so look at everything
+		s, err := n.status()
+		if err != nil {
+			return err
+		}
+		told := false
+		for _, c := range s.Conditions {
+			told = told || c.Type == mesh.ConditionType("UnderlayMTU") && c.Subject == peer.address
+		}
+		if told != want {
+			return fmt.Errorf("conditions of %s: %+v", n.name, s.Conditions)
+		}
+		return nil
+	})
+}
+
+// streamBytes is what a stream sends each way.
+const streamBytes = 4 << 20
+
+// stream sends through a TCP connection, both ways; the data planes on the way
+// must go on.
+func (h *labHost) stream(to string, planes ...*labProcess) {
+	h.Helper()
+	conn, err := h.dial(h.Context(), "tcp", to)
+	if err == nil {
+		err = flow{Seed: 1, Lengths: [2]uint64{streamBytes, streamBytes}}.start(conn)
+	}
+	for _, p := range planes {
+		err = errors.Join(err, p.running())
+	}
+	if err != nil {
+		h.Fatal(err)
+	}
+}
+
+// scenarioNarrowPath: what is too large for a link in the middle of the way, which
+// a router's ICMP message tells, gets there nevertheless.
+//
+//	a ---- r ---- c
+//	  1500   1280
+func scenarioNarrowPath(l *lab) {
+	router := l.host("r")
+	a := l.host("a").tunnelEnd(1)
+	c := l.behind(router, "c", 1280).tunnelEnd(2)
+	a.ip("route add 192.168.8.0/24 via " + router.address)
+	a.runTUN()
+	c.runTUN()
+	c.meet(a, a.outer(false))
+	a.meet(c, c.outer(false))
+	a.mustExec("ping", "-c", "1", "-w", "25", c.inner)
+	c.serve()
+	for _, v6 := range []bool{false, true} {
+		a.stream(c.at(v6), a.proc, c.proc)
+		if err := (interopCase{mtu: 1420}).datagrams(a, c, v6); err != nil {
+			l.Error(err)
+		}
+	}
+	if out := a.mustExec("ip", "route", "get", c.address); !strings.Contains(out, "mtu 1280") {
+		l.Errorf("a has not learned of the path's MTU: %s", out)
+	}
+}
+
+// behind makes a host in a network of its own, 192.168.8.0/24, with an MTU.
+func (l *lab) behind(router *labHost, name string, mtu int) *labHost {
+	l.Helper()
+	h := l.namespace(name)
+	h.address = "192.168.8.2"
+	size := fmt.Sprint(mtu)
+	l.must("ip", "-n", router.ns, "link", "add", "far0", "mtu", size, "type", "veth", "peer", "name", "eth0", "mtu", size, "netns", h.ns)
+	router.ip("address add 192.168.8.1/24 dev far0")
+	router.ip("link set far0 up")
+	h.ip("address add 192.168.8.2/24 dev eth0")
+	h.ip("link set eth0 up")
+	h.ip("route add default via 192.168.8.1")
+	err := router.inside(func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0) })
+	if err != nil {
+		l.Fatal(err)
+	}
+	return h
+}

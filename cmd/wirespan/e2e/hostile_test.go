@@ -1,0 +1,232 @@
+package e2e
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// scenarioConflicts: what must not start says why, and ends.
+func scenarioConflicts(l *lab) {
+	h := l.host("a")
+	a := h.node("")
+	token := a.found()
+
+	second := *a
+	second.flags = append(slices.Clone(a.flags), "--control-socket", a.path("s2"))
+	second.refuses("another agent is using it", "up")
+
+	h.name = "a2"
+	founder := h.node("")
+	founder.refuses("address already in use", "up")
+	h.name = "a3"
+	joiner := h.node("")
+	joiner.refuses("51820", "up", "--join", joiner.keep(token))
+
+	b := l.host("b").node("").unprivileged()
+	b.refuses("no CAP_NET_ADMIN in this network namespace", "up", "--backend", "tun")
+
+	c := l.host("c").node(h.mustExec(l.binary, "gen", "config", "--discovery-endpoint", "http://10.90.0.99:3000"))
+	c.up()
+	eventually(l.T, 30*time.Second, func() error {
+		s, err := c.status()
+		if err == nil && (len(s.Discovery) != 1 || s.Discovery[0].Error == "" || s.Ready) {
+			err = fmt.Errorf("discovery %+v, ready %v", s.Discovery, s.Ready)
+		}
+		return err
+	})
+	if err := c.proc.running(); err != nil {
+		l.Error(err)
+	}
+	if err := a.proc.running(); err != nil {
+		l.Error(err)
+	}
+}
+
+// refuses checks that a command ends with exit code 1 and a reason.
+func (n *labNode) refuses(reason string, args ...string) {
+	n.Helper()
+	_ = os.Remove(filepath.Join(n.dir, n.name+"-refused.log")) // of the last one
+	p := n.spawn(n.name+"-refused", append(n.as, n.argv(args...)...)...)
+	p.wait(n.T)
+	out := tail(p.log, 5)
+	if code := p.cmd.ProcessState.ExitCode(); code != exitFailure || !strings.Contains(out, reason) || strings.Contains(out, "panic") {
+		n.Errorf("%s: exit code %d, want 1 and %q: %s", args, code, reason, out)
+	} else {
+		n.Logf("%s", out)
+	}
+}
+
+// scenarioWrongSecret: a node with the right cluster id and another secret can't
+// be read. That is said once, not at every tick.
+func scenarioWrongSecret(l *lab) {
+	server := l.host("d").discovery()
+	server.start()
+	documents := server.newCluster()
+	_, secret, _ := strings.Cut(documents, "clusterSecret: ")
+	secret, _, _ = strings.Cut(secret, "\n")
+	a, b := l.host("a").node(documents), l.host("b").node(documents)
+	c := l.host("c").node(strings.Replace(documents, secret, "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=", 1))
+	for _, n := range []*labNode{a, b, c} {
+		n.up()
+	}
+	l.allUp(a, b)
+	eventually(l.T, 15*time.Second, func() error { _, err := c.status(); return err })
+	id := c.mustStatus().Node.ID
+	eventually(l.T, 15*time.Second, func() error {
+		if a.proc.count("WARN", id) == 0 {
+			return fmt.Errorf("a does not say that it can't read c (%s)", id)
+		}
+		return nil
+	})
+	for range 3 { // each publishes c's data anew, and makes a look at everything again
+		c.restart()
+		eventually(l.T, 15*time.Second, func() error {
+			s, err := c.status()
+			if err == nil && (len(s.Discovery) == 0 || !s.Discovery[0].Connected) {
+				err = fmt.Errorf("discovery of c: %+v", s.Discovery)
+			}
+			return err
+		})
+		a.mustCLI("reload")
+	}
+	if n := a.proc.count("WARN", id); n != 1 {
+		l.Errorf("a says %d times that it can't read c", n)
+	}
+	if s := a.mustStatus(); len(s.Conditions) != 1 || s.Conditions[0].Subject != id {
+		l.Errorf("conditions of a: %+v", s.Conditions)
+	}
+	for _, n := range []*labNode{a, b, c} {
+		if n.proc.count(secret) != 0 {
+			l.Errorf("the log of %s shows the secret", n.name)
+		}
+		if err := n.proc.running(); err != nil {
+			l.Error(err)
+		}
+	}
+	l.allUp(a, b)
+}
+
+const garbageMessages = 10_000
+
+// scenarioGarbage: 10,000 random messages to each port, twice, and all goes on.
+func scenarioGarbage(l *lab) {
+	a, b := l.host("a").node(""), l.host("b").node("")
+	token := a.found()
+	b.join(token)
+	l.allUp(a, b)
+	files, err := a.proc.descriptors()
+	if err != nil {
+		l.Fatal(err)
+	}
+	before := a.proc.resident(l.T)
+	a.hears(b)
+	once := a.proc.resident(l.T)
+	a.hears(b)
+	twice := a.proc.resident(l.T)
+	l.Logf("a uses %d KiB, then %d KiB, at first %d KiB", once, twice, before)
+	if once > before+40<<10 || twice > once+10<<10 {
+		l.Errorf("garbage made a use %d KiB, then %d KiB, at first %d KiB", once, twice, before)
+	}
+
+	l.allUp(a, b)
+	a.pings(b)
+	b.pings(a)
+	eventually(l.T, 30*time.Second, func() error {
+		now, err := a.proc.descriptors()
+		if err == nil && now > files+10 {
+			err = fmt.Errorf("a has %d open files, had %d", now, files)
+		}
+		return err
+	})
+	c := l.host("c").node("")
+	c.join(token) // the discovery server still takes newcomers
+	l.allUp(a, b, c)
+	if code := a.proc.exitCode(l.T, syscall.SIGTERM); code != 0 {
+		l.Errorf("a ended with %d", code)
+	}
+}
+
+// hears makes n hear garbage on all of its ports, some of it from another host.
+func (n *labNode) hears(from *labNode) {
+	n.Helper()
+	noise := garbage{rand.New(rand.NewChaCha8([32]byte{1}))}
+	ports := net.JoinHostPort(n.address, "51820")
+	udp, err := from.dial(n.Context(), "udp", ports)
+	if err != nil {
+		n.Fatal(err)
+	}
+	defer udp.Close()
+	for range garbageMessages {
+		_, _ = udp.Write(noise.message()) // a refusal shows in what is checked later
+	}
+	for name, dial := range map[string]func() (net.Conn, error){
+		"control socket": func() (net.Conn, error) { return net.Dial("unix", n.path("s")) },
+		"gRPC port":      func() (net.Conn, error) { return from.dial(n.Context(), "tcp", ports) },
+		"gRPC in TLS":    func() (net.Conn, error) { return from.dialTLS(n.Context(), ports) },
+	} {
+		started := time.Now()
+		for sent := 0; sent < garbageMessages; {
+			if err := n.proc.running(); err != nil {
+				n.Fatal(err)
+			}
+			conn, err := dial()
+			if err != nil {
+				continue // it may turn away those that come too fast
+			}
+			sent += noise.pour(conn)
+		}
+		n.Logf("%d messages to the %s took %s", garbageMessages, name, time.Since(started).Round(time.Millisecond))
+	}
+}
+
+// garbage makes random messages.
+type garbage struct{ *rand.Rand }
+
+// message is random, but in half of the cases begins as WireGuard's do.
+func (g garbage) message() []byte {
+	p := make([]byte, 4+g.IntN(1400))
+	for i := range p {
+		p[i] = byte(g.Uint32())
+	}
+	if g.IntN(2) == 0 {
+		copy(p, []byte{byte(1 + g.IntN(4)), 0, 0, 0})
+	}
+	return p
+}
+
+// pour sends up to 50 messages, as long as the other side listens.
+func (g garbage) pour(conn net.Conn) (sent int) {
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+	for sent < 50 {
+		sent++
+		if _, err := conn.Write(g.message()); err != nil {
+			break
+		}
+	}
+	return sent
+}
+
+// dialTLS connects as a discovery client would, trusting whoever answers.
+func (h *labHost) dialTLS(ctx context.Context, address string) (net.Conn, error) {
+	raw, err := h.dial(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	conn := tls.Client(raw, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+	_ = raw.SetDeadline(time.Now().Add(5 * time.Second))
+	if err := conn.HandshakeContext(ctx); err != nil {
+		_ = raw.Close()
+		return nil, err
+	}
+	return conn, nil
+}

@@ -1,0 +1,221 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// leakMarker is in what the scenarios send: nothing that shows it may be seen on
+// the switch, whatever its addresses.
+const leakMarker = "an inner packet, for nobody's eyes but the mesh's"
+
+// leakDetector reads every frame that nodes put on the switch, and keeps those
+// that hold what should be inside the tunnel:
+//
+//   - packets for the cluster's /64, for a network of the mesh or for a node,
+//     unless they are WireGuard's between nodes;
+//   - packets from the /64 or from a network of the mesh;
+//   - anything with the marker, and what it can't read.
+//
+// Neighbour discovery and reports of groups are the links' own. Discovery is on a
+// host that is no node, so that nothing else is to be let pass.
+type leakDetector struct {
+	*lab
+	fd       int
+	ports    map[int]string // of nodes: what comes in there is what the node sent
+	nodes    []netip.Addr   // on the switch
+	networks []netip.Prefix
+	stopped  chan struct{}
+	done     chan struct{}
+
+	mu        sync.Mutex
+	buf       []byte
+	frames    int
+	encrypted int
+	leaks     map[leak]int
+}
+
+// leak is one kind of packet in the clear.
+type leak struct {
+	node     string
+	protocol byte
+	from, to netip.Addr
+}
+
+func (k leak) String() string {
+	return fmt.Sprintf("%s: protocol %d, %s → %s", k.node, k.protocol, k.from, k.to)
+}
+
+// detectLeaks begins at once. Networks are the mesh's, with the cluster's /64.
+func (l *lab) detectLeaks(networks []netip.Prefix, nodes ...*labNode) *leakDetector {
+	l.Helper()
+	d := &leakDetector{
+		lab: l, networks: networks, ports: map[int]string{}, leaks: map[leak]int{}, buf: make([]byte, 1<<17),
+		stopped: make(chan struct{}), done: make(chan struct{}),
+	}
+	for _, n := range nodes {
+		d.nodes = append(d.nodes, netip.MustParseAddr(n.address), n.address6())
+	}
+	sw := &labHost{lab: l, name: "switch", ns: l.prefix + "switch"}
+	err := sw.inside(func() (err error) {
+		if d.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0); err != nil {
+			return err
+		}
+		for _, n := range nodes {
+			port, err := interfaceIndex(d.fd, "to-"+n.name)
+			if err != nil {
+				return err
+			}
+			d.ports[port] = n.name
+		}
+		_ = unix.SetsockoptInt(d.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 64<<20)
+		return unix.Bind(d.fd, &unix.SockaddrLinklayer{Protocol: networkOrder(unix.ETH_P_ALL)})
+	})
+	if err != nil {
+		l.Fatalf("capturing on the switch: %v", err)
+	}
+	go d.run()
+	l.Cleanup(d.stop)
+	return d
+}
+
+// address6 is the host's other address on the switch.
+func (h *labHost) address6() netip.Addr {
+	return netip.AddrFrom16([16]byte{0xfd, 0x90, 15: netip.MustParseAddr(h.address).As4()[3]})
+}
+
+func (d *leakDetector) run() {
+	defer close(d.done)
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
+	for {
+		select {
+		case <-d.stopped:
+			return
+		case <-poll.C:
+			d.drain()
+		}
+	}
+}
+
+// stop fails the test if any frame was missed.
+func (d *leakDetector) stop() {
+	close(d.stopped)
+	<-d.done
+	if st, err := unix.GetsockoptTpacketStats(d.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err != nil || st.Drops > 0 {
+		d.Errorf("the leak detector has missed frames: %+v, %v", st, err)
+	}
+	_ = unix.Close(d.fd)
+	d.Logf("the leak detector has read %d frames of nodes, %d of them encrypted", d.frames, d.encrypted)
+}
+
+// drain reads all that the kernel has captured.
+func (d *leakDetector) drain() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for {
+		n, from, err := unix.Recvfrom(d.fd, d.buf, 0)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return
+		}
+		link, ok := from.(*unix.SockaddrLinklayer)
+		if !ok || link.Pkttype == unix.PACKET_OUTGOING {
+			continue
+		}
+		if node, ok := d.ports[link.Ifindex]; ok {
+			d.read(node, networkOrder(link.Protocol), d.buf[:n])
+		}
+	}
+}
+
+// read judges a frame without its Ethernet header.
+func (d *leakDetector) read(node string, ethertype uint16, b []byte) {
+	d.frames++
+	if ethertype == unix.ETH_P_ARP {
+		return
+	}
+	p, ok := parsePacket(b)
+	k := leak{node, p.protocol, p.from.Addr(), p.to.Addr()}
+	inNetworks := func(a netip.Addr) bool {
+		return slices.ContainsFunc(d.networks, func(n netip.Prefix) bool { return n.Contains(a) })
+	}
+	switch {
+	case !ok || ethertype != unix.ETH_P_IP && ethertype != unix.ETH_P_IPV6:
+		k.protocol = byte(ethertype) // unreadable, so it counts
+	case bytes.Contains(b, []byte(leakMarker)), inNetworks(k.to), inNetworks(k.from):
+	case !slices.Contains(d.nodes, k.to) || isNeighbourDiscovery(&p):
+		return
+	case isWireGuard(&p):
+		d.encrypted++
+		return
+	}
+	d.leaks[k]++
+}
+
+func isNeighbourDiscovery(p *sniffed) bool {
+	return p.protocol == unix.IPPROTO_ICMPV6 && len(p.payload) > 0 && 133 <= p.payload[0] && p.payload[0] <= 137
+}
+
+// isWireGuard reports whether a packet is of the tunnels' port and form; the
+// empty datagram opens a NAT.
+func isWireGuard(p *sniffed) bool {
+	if p.protocol != unix.IPPROTO_UDP || p.from.Port() != wirePort || p.to.Port() != wirePort || len(p.payload) < 8 {
+		return false
+	}
+	switch message := p.payload[8:]; len(message) {
+	case 0:
+		return true
+	case 1, 2, 3:
+		return false
+	default:
+		typ := binary.LittleEndian.Uint32(message)
+		return 1 <= typ && typ <= 4
+	}
+}
+
+// take returns what was seen in the clear since the last call.
+func (d *leakDetector) take() map[leak]int {
+	d.drain()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	seen := d.leaks
+	d.leaks = map[leak]int{}
+	return seen
+}
+
+// clean fails the test if anything has left in the clear.
+func (d *leakDetector) clean(when string) {
+	d.Helper()
+	if seen := d.take(); len(seen) > 0 {
+		d.Errorf("%s, %d packets left in the clear:\n%s", when, total(seen), listLeaks(seen))
+	}
+}
+
+func total(leaks map[leak]int) (n int) {
+	for _, times := range leaks {
+		n += times
+	}
+	return n
+}
+
+func listLeaks(leaks map[leak]int) string {
+	var lines []string
+	for k := range maps.Keys(leaks) {
+		lines = append(lines, fmt.Sprintf("%6d × %s", leaks[k], k))
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}

@@ -1,0 +1,211 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/wirespan/wirespan/mesh"
+)
+
+// scenarioLeak: whatever happens to peers, the agent, its interface and its
+// configuration, no packet that belongs into the tunnel is seen on the switch.
+// The same detector sees them when the rules are taken away by hand.
+func scenarioLeak(l *lab) {
+	w := newLeakLab(l)
+	w.begin()
+	w.meshed("all up")
+	w.tight("with all up")
+	w.peersGo()
+	w.agentGoes()
+	w.changes()
+	w.interfaceGoes()
+	w.flushed()
+	w.unguarded()
+}
+
+// peersGo: a link that is down, and an agent that has stopped.
+func (w *leakLab) peersGo() {
+	w.Helper()
+	w.c.ip("link set eth0 down")
+	w.tight("with c's link down")
+	w.c.ip("link set eth0 up")
+	w.c.ip("address replace fd90::3/64 dev eth0 nodad")
+	w.c.ip("-6 route replace default via fd90::fe")
+	w.c.ip("route replace default via 10.90.0.254")
+	if code := w.b.proc.exitCode(w.T, syscall.SIGTERM); code != 0 {
+		w.Errorf("on SIGTERM, b ended with %d", code)
+	}
+	w.tight("with b's agent stopped")
+	w.b.up()
+	w.meshed("b is back")
+	w.tight("with b back")
+}
+
+// agentGoes: it is killed, and comes back while discovery is unreachable, when
+// it knows no peer but has to hold what it held.
+func (w *leakLab) agentGoes() {
+	w.Helper()
+	w.a.proc.end(w.T, syscall.SIGKILL)
+	w.tight("with a's agent killed")
+	w.a.up()
+	w.meshed("a is back")
+	w.tight("with a back")
+
+	w.server.proc.end(w.T, syscall.SIGKILL)
+	w.a.restart()
+	eventually(w.T, 20*time.Second, func() error {
+		s, err := w.a.status()
+		if err == nil && (len(s.Discovery) != 1 || s.Discovery[0].Error == "") {
+			err = fmt.Errorf("discovery of a: %+v", s.Discovery)
+		}
+		return err
+	})
+	w.tight("without discovery")
+	w.a.mustCLI("reload")
+	w.tight("without discovery, after a reload")
+	w.forgetful()
+	w.meshed("discovery is back")
+	w.tight("with discovery back")
+}
+
+// forgetful: the discovery server has lost its state with its life, and tells
+// nothing of b until that has come back, which is made to take long.
+func (w *leakLab) forgetful() {
+	w.Helper()
+	if err := os.Remove(filepath.Join(w.dir, "discovery.snapshot")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		w.Fatal(err)
+	}
+	b := w.b.proc.cmd.Process
+	if err := b.Signal(syscall.SIGSTOP); err != nil {
+		w.Fatal(err)
+	}
+	w.server.start()
+	eventually(w.T, 30*time.Second, func() error {
+		s, err := w.a.status()
+		if err == nil && (!s.Discovery[0].Connected || len(s.Peers) != 1) {
+			err = fmt.Errorf("a is not connected, or knows others than c: %+v, %+v", s.Discovery, s.Peers)
+		}
+		return err
+	})
+	w.tight("with a discovery server that does not know b yet")
+	if err := b.Signal(syscall.SIGCONT); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// leakForms are the configurations of a that follow each other: each of them
+// makes another table, or other rules.
+func (w *leakLab) leakForms() []string {
+	own := "advertisedNetworks: " + w.s1.networks()
+	return []string{
+		w.settings("", own),
+		w.settings("", own, "ingress: {defaultAction: accept, rules: [{name: closed, portSelector: {ports: [22], protocol: tcp}, peers: [c]}]}"),
+		w.settings("filters: {excludeAdvertisedNetworks: [10.61.9.0/24]}\n", own),
+		w.settings("", own, "masquerade: true"),
+		w.settings("allowDownPeerBypass: true\n", own),
+		w.settings("", strings.Replace(own, "]", ", 10.61.8.0/24]", 1), "ingress: {defaultAction: block}"),
+	}
+}
+
+// changes are a hundred, some of them of c's networks. A reload is taken only
+// when the last one is applied.
+func (w *leakLab) changes() {
+	w.Helper()
+	const all = 100
+	started := time.Now()
+	forms := w.leakForms()
+	before := w.traffic[0].sent.Load()
+	for _, t := range w.traffic {
+		t.burst.Store(5)
+		defer t.burst.Store(1)
+	}
+	for i := 1; i <= all; i++ {
+		n := w.a
+		if i%5 == 0 {
+			n = w.c
+			n.configure(w.settings("", leakNetworks(i/5)))
+		} else {
+			n.configure(forms[i%len(forms)])
+		}
+		if _, err := n.control.Reload(w.Context()); err != nil {
+			w.Fatalf("change %d: %v", i, err)
+		}
+	}
+	w.a.configure(forms[0])
+	w.a.mustCLI("reload")
+	w.a.leads("10.61.2.0/24", "b", mesh.PathTunnel)
+	w.a.leads("10.61.9.0/24", "c", mesh.PathTunnel)
+	w.Logf("%d changes took %s, while a sent %d packets", all, time.Since(started).Round(time.Millisecond), w.traffic[0].sent.Load()-before)
+	w.detector.clean("during a hundred changes")
+	w.meshed("after a hundred changes")
+	w.tight("after a hundred changes")
+}
+
+// interfaceGoes: somebody deletes it.
+func (w *leakLab) interfaceGoes() {
+	w.Helper()
+	w.a.ip("link delete " + w.a.link())
+	w.meshed("a's interface was deleted")
+	w.tight("after a's interface was deleted")
+}
+
+// flushed: nothing can hold between the moment in which somebody empties
+// nftables and the repair, but what routes refuse.
+func (w *leakLab) flushed() {
+	w.Helper()
+	worst := 0
+	for range 5 {
+		w.a.mustExec("nft", "flush", "ruleset")
+		eventually(w.T, 20*time.Second, func() error { _, err := w.a.exec("nft", "list", "table", "inet", "wirespan"); return err })
+		seen := w.detector.take()
+		for k := range seen {
+			if w.subnet.Contains(k.to) || w.subnet.Contains(k.from) {
+				w.Errorf("nftables were emptied, and %s left in the clear", k)
+			}
+		}
+		worst = max(worst, total(seen))
+	}
+	w.Logf("between nft flush ruleset and the repair, at most %d packets left in the clear", worst)
+	w.meshed("nftables were emptied")
+	w.tight("after nftables were emptied")
+}
+
+// unguarded is what the detector sees without the rules.
+func (w *leakLab) unguarded() {
+	w.Helper()
+	if code := w.a.proc.exitCode(w.T, syscall.SIGTERM); code != 0 {
+		w.Errorf("on SIGTERM, a ended with %d", code)
+	}
+	w.tight("with a's agent stopped")
+	w.a.mustExec("nft", "delete", "table", "inet", "wirespan")
+	w.a.mustExec("sh", "-c", "ip rule del pref 32500; ip -6 rule del pref 32500; ip -6 route del unreachable "+w.subnet.String()+" metric 2147483647")
+	seen := map[leak]int{}
+	eventually(w.T, 20*time.Second, func() error {
+		for k, times := range w.detector.take() {
+			seen[k] += times
+		}
+		for _, to := range append(w.s2.addresses(), w.ula) {
+			for _, forwarded := range []bool{false, true} {
+				if !slices.ContainsFunc(slices.Collect(maps.Keys(seen)), func(k leak) bool {
+					return k.node == "a" && k.to == to && slices.Contains(w.s1.addresses(), k.from) == forwarded
+				}) {
+					return fmt.Errorf("the detector does not see packets to %s (from a's site: %t):\n%s", to, forwarded, listLeaks(seen))
+				}
+			}
+		}
+		return nil
+	})
+	w.Logf("without rules, the detector has seen %d packets, of %d kinds", total(seen), len(seen))
+	w.a.up()
+	w.meshed("a is back, with rules")
+	w.detector.take()
+	w.tight("with rules again")
+}
