@@ -1,14 +1,9 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
-	"runtime"
-	"runtime/debug"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -55,8 +50,8 @@ type Firewall interface {
 	Changed() <-chan struct{} // somebody else changed what was applied; coalesced
 }
 
-// Observer is what the loop needs to know of the host.
-type Observer interface {
+// Host is what the loop needs to know of the host.
+type Host interface {
 	Links() ([]mesh.Link, error)
 	Underlay() (mesh.Underlay, error)
 	FirstMAC() ([]byte, error)
@@ -71,14 +66,14 @@ type Config struct {
 	Clock       *state.Clock
 	Memory      *state.Memory
 	Firewall    Firewall // nil: only mesh addresses are reachable, and nothing is filtered
-	Host        Observer
+	Host        Host
 	Backend     Backend
 	OpenDevice  func(self mesh.Identity, c *Effective, mtu int) (Device, error)
 	NewRegistry func(s Source, c *Effective, nodeID string) (Registry, error)
 	Hostname    string // default, when the configuration names none
 	OS          string // as announced, such as "Debian GNU/Linux (12)"
 	Version     string
-	Observed    func(links []mesh.Link) // called by the loop when it has read the host's links; nil: nobody cares
+	Observed    func(links []mesh.Link) // called by the loop when it has read the host's links; nil: not called
 	LeaveOnStop func(*Effective) bool   // whether a stop is a leave; nil: never
 	Notify      func(state string)      // sd_notify(3); nil: none
 	Watchdog    time.Duration           // half of systemd's; 0: none
@@ -102,42 +97,35 @@ func (b Backend) String() string {
 type Agent struct {
 	cfg       Config
 	log       hclog.Logger
+	started   time.Time
+	done      chan struct{} // closed when Run has returned
+	requests  chan request
 	resources *Resources
 	status    atomic.Pointer[Status]
-	requests  chan request
-	done      chan struct{} // closed when Run has returned
-	started   time.Time
+	live      atomic.Pointer[Device]  // of plane, for Ping
+	shown     atomic.Pointer[outlook] // for Explain
 
-	// Below: owned by Run.
-	config      *Effective
-	first       *Effective // what the process started with
-	self        mesh.Identity
-	selfMAC     []byte      // configured when self was made
-	links       []mesh.Link // nil: to be read
-	lastLinks   []mesh.Link
-	underlay    mesh.Underlay
-	stale       bool      // the next pass reads and applies everything
-	full        bool      // this one does
-	disturbed   bool      // because others changed routing or firewall
-	calm        time.Time // until then such changes wait
-	nextFull    time.Time
-	mtu         int
-	device      Device
-	stats       []mesh.PeerStats
-	applied     []mesh.PeerConfig
-	configured  bool // the link's settings were applied in this full pass
-	failures    int  // applies failed in a row
-	previous    mesh.Plan
-	waiting     []func() // replies that are due after the next pass
-	registries  map[string]*runningRegistry
-	answered    bool // a discovery service has, since the start
-	routing     routing
-	before      firewall.Policy // what of the last run's is still to be held: see settle
-	settled     time.Time       // until when; zero: discovery has not answered
-	discoveries chan struct{}
-	forgetting  sync.WaitGroup
-	live        atomic.Pointer[Device]  // for Ping, outside the loop
-	shown       atomic.Pointer[outlook] // for Explain, likewise
+	// What follows is owned by Run.
+
+	config   *Effective
+	first    *Effective // what the process started with
+	self     mesh.Identity
+	selfMAC  []byte    // configured when self was made
+	previous mesh.Plan // of the last pass
+	host     hostView
+	sources  sources
+	schedule schedule
+	plane    plane
+	routing  routing
+	retained retained
+}
+
+// hostView is this machine as last observed.
+type hostView struct {
+	links     []mesh.Link // nil: to be read
+	lastLinks []mesh.Link
+	underlay  mesh.Underlay
+	mtu       int // of the tunnel, as it follows from links and configuration
 }
 
 // New checks the configuration and starts nothing.
@@ -158,10 +146,11 @@ func New(c Config) (*Agent, error) {
 		c.LeaveOnStop = func(*Effective) bool { return false }
 	}
 	a := &Agent{
-		cfg: c, log: c.Log, config: c.Effective, first: c.Effective, mtu: c.Effective.mesh(nil).MTU,
+		cfg: c, log: c.Log, config: c.Effective, first: c.Effective, started: time.Now(),
 		resources: NewResources(), requests: make(chan request), done: make(chan struct{}),
-		registries: map[string]*runningRegistry{}, discoveries: make(chan struct{}, 1),
-		started: time.Now(), before: c.Memory.Policy(),
+		host:     hostView{mtu: c.Effective.mesh(nil).MTU},
+		sources:  sources{running: map[string]*runningRegistry{}, changed: mesh.NewSignal()},
+		retained: retained{policy: c.Memory.Policy()},
 	}
 	a.status.Store(&Status{
 		Version: c.Version, Started: a.started, Updated: a.started, Backend: c.Backend.String(), BackendReason: c.Backend.Reason,
@@ -198,14 +187,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	for {
 		start := time.Now()
 		wake := a.reconcile(start)
-		if a.disturbed {
-			a.disturbed = false
-			a.calm = time.Now().Add(max(minCalm, calmShare*time.Since(start)))
-		}
-		for _, reply := range a.waiting {
-			reply()
-		}
-		a.waiting = nil
+		a.schedule.settle(start, time.Now())
 		if !ready {
 			a.cfg.Notify("READY=1")
 			ready = true
@@ -233,71 +215,11 @@ func (a *Agent) stop(ctx context.Context, err error) error {
 	return errors.Join(err, a.unroute())
 }
 
-// prepare makes identity and device fit the configuration.
-func (a *Agent) prepare() error {
-	if err := a.identify(); err != nil {
-		return err
-	}
-	if !a.config.Mesh().Enabled {
-		a.closeDevice()
-		return a.unroute()
-	}
-	if a.device != nil {
-		return nil
-	}
-	dev, err := a.cfg.OpenDevice(a.self, a.config, a.mtu)
-	if err != nil {
-		return fmt.Errorf("opening the device: %w", err)
-	}
-	a.device, a.applied, a.configured = dev, nil, false
-	a.live.Store(&dev)
-	return nil
-}
-
-// identify computes the identity; it changes with the cluster id and `mac`. A
-// host whose MAC changes keeps its address, as in Talos.
-func (a *Agent) identify() error {
-	mac := a.config.MAC
-	if a.self.Subnet == mesh.ULA(a.config.ClusterID) && bytes.Equal(a.selfMAC, mac) {
-		return nil
-	}
-	if mac == nil && !a.cfg.Backend.Netstack {
-		var err error
-		if mac, err = a.cfg.Host.FirstMAC(); err != nil {
-			return err
-		}
-	}
-	self, err := a.cfg.Keys.Identity(a.config.ClusterID, mac)
-	if err != nil {
-		return err
-	}
-	if self.Address != a.self.Address {
-		a.log.Info("identity", "node", self.NodeID, "address", self.Address, "publicKey", self.PublicKey, "cluster", mesh.ShortClusterID(a.config.ClusterID))
-		a.configured = false
-	}
-	a.self, a.selfMAC = self, a.config.MAC
-	return nil
-}
-
-func (a *Agent) closeDevice() {
-	if a.device == nil {
-		return
-	}
-	a.live.Store(nil)
-	if err := a.device.Close(); err != nil {
-		a.log.Warn("closing the device", "error", err)
-	}
-	a.device, a.applied = nil, nil
-	// Packet buffers live in pools, which let go of them at the second collection.
-	runtime.GC()
-	debug.FreeOSMemory()
-}
-
 func (a *Agent) shutdown() {
 	a.cfg.Notify("STOPPING=1")
-	for name := range a.registries {
+	for name := range a.sources.running {
 		a.stopRegistry(name)
 	}
 	a.closeDevice()
-	a.forgetting.Wait()
+	a.sources.forgetting.Wait()
 }

@@ -4,10 +4,9 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"runtime"
+	"runtime/debug"
 	"slices"
-	"time"
-
-	"go4.org/netipx"
 
 	"github.com/wirespan/wirespan/firewall"
 	"github.com/wirespan/wirespan/mesh"
@@ -16,6 +15,14 @@ import (
 
 const conditionFirewall mesh.ConditionType = "Firewall"
 
+// plane is the data plane: the device, and what is known to be in it.
+type plane struct {
+	device     Device // nil: the mesh is off, or it could not be opened
+	stats      []mesh.PeerStats
+	peers      []mesh.PeerConfig // as last applied; nil: apply them all again
+	configured bool              // the link's settings were applied in this full pass
+}
+
 // routing is what the loop knows of the firewall.
 type routing struct {
 	applied  firewall.Policy // the last
@@ -23,13 +30,13 @@ type routing struct {
 	current  bool // applied is in place, as far as is known
 	removed  bool // nothing is in place
 	warnings []string
-	unkept   error // the policy could not be written down: it is in place all the same
+	unkept   error // the policy could not be written to disk, but it is in place
 }
 
 // apply makes firewall and device fit the plan. What is routed before or after
 // the change is routed during it, so that nothing leaves in the clear on the way.
 func (a *Agent) apply(plan mesh.Plan) error {
-	if a.device == nil {
+	if a.plane.device == nil {
 		return nil
 	}
 	policy := a.policy(plan)
@@ -39,7 +46,7 @@ func (a *Agent) apply(plan mesh.Plan) error {
 	if err := a.route(during); err != nil {
 		return err
 	}
-	configured := a.configured
+	configured := a.plane.configured
 	if err := a.applyDevice(plan); err != nil {
 		return err
 	}
@@ -69,13 +76,24 @@ func (a *Agent) route(p firewall.Policy) error {
 	return nil
 }
 
-// rules are those in place: of a netstack, only those on what comes in.
-func (a *Agent) rules() firewall.Ruleset {
-	rs := a.routing.compiled
-	if a.cfg.Backend.Netstack {
-		return firewall.Ruleset{Chains: slices.DeleteFunc(slices.Clone(rs.Chains), func(c firewall.Chain) bool { return c.Name != "ingress" })}
+// applyDevice applies the link's settings and the peers, unless they are in place.
+func (a *Agent) applyDevice(plan mesh.Plan) error {
+	if !a.plane.configured {
+		addr := netip.PrefixFrom(a.self.Address, a.self.Subnet.Bits())
+		if err := a.plane.device.Configure(a.host.mtu, []netip.Prefix{addr}); err != nil {
+			return err
+		}
+		a.plane.configured = true
 	}
-	return rs
+	if reflect.DeepEqual(a.plane.peers, plan.Peers) {
+		return nil
+	}
+	a.plane.peers = nil
+	if err := a.plane.device.Apply(plan.Peers); err != nil {
+		return err
+	}
+	a.plane.peers = plan.Peers
+	return nil
 }
 
 // unroute removes everything that was applied, by this agent or one before it.
@@ -90,70 +108,67 @@ func (a *Agent) unroute() error {
 	return a.cfg.Memory.ForgetPolicy()
 }
 
-// settleTime is for how long after discovery's first answer what was routed
-// before the agent started stays routed. If the service was down, too, and has
-// lost its state, it learns of the members one by one, which try once a minute.
-const settleTime = 2 * time.Minute
-
-// settle lets go of what was routed before the agent started: at once of what a
-// peer has now, for then the plan decides, and of the rest in time.
-func (a *Agent) settle(plan mesh.Plan, now time.Time) {
-	if len(a.before.Routed) == 0 {
-		return
+// prepare makes identity and device fit the configuration: a device is open
+// exactly while the mesh is on.
+func (a *Agent) prepare() error {
+	if err := a.identify(); err != nil {
+		return err
 	}
-	if a.answered && a.settled.IsZero() {
-		a.settled = now.Add(settleTime)
+	if !a.config.Mesh().Enabled {
+		a.closeDevice()
+		return a.unroute()
 	}
-	if a.answered && !now.Before(a.settled) {
-		a.before.Routed = nil
-		return
+	if a.plane.device != nil {
+		return nil
 	}
-	var left netipx.IPSetBuilder
-	for _, p := range a.before.Routed {
-		left.AddPrefix(p)
+	dev, err := a.cfg.OpenDevice(a.self, a.config, a.host.mtu)
+	if err != nil {
+		return fmt.Errorf("opening the device: %w", err)
 	}
-	for i := range plan.Routes {
-		left.RemovePrefix(plan.Routes[i].Prefix)
-	}
-	if set, err := left.IPSet(); err == nil { // else an invalid prefix, which neither list holds
-		a.before.Routed = set.Prefixes()
-	}
+	a.plane.device, a.plane.peers, a.plane.configured = dev, nil, false
+	a.live.Store(&dev)
+	return nil
 }
 
-// policy is what follows from the plan, and what is still held from before the
-// agent started: a restart must not open a gap.
-func (a *Agent) policy(plan mesh.Plan) firewall.Policy {
-	p := firewall.Policy{
-		Numbers: a.first.Firewall.Numbers, Interface: a.first.InterfaceName, MTU: a.mtu, Subnet: a.self.Subnet,
-		Routed: plan.Routed, ReturnByTunnel: plan.ReturnByTunnel, Forwarded: union(nil, plan.Local.AdditionalAddresses),
-		NoDefault4: !a.underlay.Default4, NoDefault6: !a.underlay.Default6,
-		Ingress: ingress(a.config.Ingress, plan.Specs),
-	}
-	if a.config.Masquerade {
-		p.Masquerade = p.Forwarded
-	}
-	if a.before.Subnet == p.Subnet {
-		p.Routed = union(p.Routed, a.before.Routed)
-	}
-	return p
-}
-
-// keepPolicy writes a policy down, so that whatever is in the kernel can be found
-// again: before it is applied if there is more in it, else with the next full
-// pass, since a peer that comes and goes must not wear out a flash disk.
-func (a *Agent) keepPolicy(p firewall.Policy) {
-	kept := a.cfg.Memory.Policy()
-	if a.cfg.Firewall == nil || a.cfg.Backend.Netstack || reflect.DeepEqual(kept, p) {
-		return // of a netstack nothing is in the kernel
-	}
-	more, _ := firewall.Diff(kept.Routed, p.Routed)
-	if len(more) == 0 && kept.Numbers == p.Numbers && kept.Interface == p.Interface && kept.Subnet == p.Subnet && !a.full {
+// closeDevice ends the data plane, and returns its memory.
+func (a *Agent) closeDevice() {
+	if a.plane.device == nil {
 		return
 	}
-	a.routing.unkept = a.cfg.Memory.KeepPolicy(p)
+	a.live.Store(nil)
+	if err := a.plane.device.Close(); err != nil {
+		a.log.Warn("closing the device", "error", err)
+	}
+	a.plane.device, a.plane.peers = nil, nil
+	// Packet buffers live in pools, which let go of them at the second collection.
+	runtime.GC()
+	debug.FreeOSMemory()
 }
 
-// routingConditions are what the firewall warns of.
+// readStats keeps the last ones when reading fails: a peer that is missing
+// counts as lost by the device.
+func (a *Agent) readStats() ([]mesh.PeerStats, error) {
+	if a.plane.device == nil {
+		a.plane.stats = nil
+		return nil, nil
+	}
+	stats, err := a.plane.device.Stats()
+	if err == nil {
+		a.plane.stats = stats
+	}
+	return a.plane.stats, err
+}
+
+// rules returns the ruleset in place: for a netstack, its ingress chain.
+func (a *Agent) rules() firewall.Ruleset {
+	rs := a.routing.compiled
+	if a.cfg.Backend.Netstack {
+		return firewall.Ruleset{Chains: slices.DeleteFunc(slices.Clone(rs.Chains), func(c firewall.Chain) bool { return c.Name != "ingress" })}
+	}
+	return rs
+}
+
+// routingConditions returns what the firewall warns of.
 func (a *Agent) routingConditions() []mesh.Condition {
 	var out []mesh.Condition
 	if err := a.routing.unkept; err != nil {
@@ -165,18 +180,18 @@ func (a *Agent) routingConditions() []mesh.Condition {
 	return out
 }
 
-// union of sorted, disjoint prefixes.
-func union(a, b []netip.Prefix) []netip.Prefix {
-	if len(b) == 0 || slices.Equal(a, b) {
-		return a
+// fragmented returns a condition for each host to which the tunnel's packets
+// are too large for the path.
+func (a *Agent) fragmented() []mesh.Condition {
+	if a.plane.device == nil {
+		return nil
 	}
-	var set netipx.IPSetBuilder
-	for _, p := range slices.Concat(a, b) {
-		set.AddPrefix(p)
+	var conditions []mesh.Condition
+	for _, host := range a.plane.device.Fragmented() {
+		conditions = append(conditions, mesh.Condition{
+			Type: conditionMTU, Subject: host.String(),
+			Message: "the route to this host takes no packets as large as the tunnel's: they are fragmented and sent one by one, which is slow; set a smaller kubespan.mtu on all nodes",
+		})
 	}
-	all, err := set.IPSet()
-	if err != nil { // an invalid prefix, which neither list holds
-		return a
-	}
-	return all.Prefixes()
+	return conditions
 }

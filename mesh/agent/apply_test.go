@@ -200,9 +200,9 @@ func TestFirewallRemembers(t *testing.T) {
 		if !has(h.fw.Routed(), "10.1.0.0/16") || !has(h.fw.Routed(), "10.2.0.0/16") {
 			t.Errorf("after it has answered %v is routed", h.fw.Routed())
 		}
-		h.advance(settleTime + time.Minute)
+		h.advance(retainTime + time.Minute)
 		if has(h.fw.Routed(), "10.1.0.0/16") || !has(h.fw.Routed(), "10.2.0.0/16") {
-			t.Errorf("after %v %v is routed", settleTime, h.fw.Routed())
+			t.Errorf("after %v %v is routed", retainTime, h.fw.Routed())
 		}
 	})
 }

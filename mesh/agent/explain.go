@@ -116,7 +116,7 @@ func peerName(s *mesh.PeerSpec) string {
 
 // foresee keeps what Explain needs.
 func (a *Agent) foresee(plan mesh.Plan) {
-	if a.device == nil {
+	if a.plane.device == nil {
 		a.shown.Store(nil)
 		return
 	}
@@ -125,7 +125,7 @@ func (a *Agent) foresee(plan mesh.Plan) {
 		o.policy = a.policy(plan)
 	}
 	if !a.cfg.Backend.Netstack {
-		for _, l := range a.links {
+		for _, l := range a.host.links {
 			for _, p := range l.Addresses {
 				o.own = append(o.own, p.Addr().Unmap())
 			}

@@ -1,10 +1,12 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"reflect"
 	"slices"
 	"sync"
@@ -18,6 +20,14 @@ import (
 const leaveTimeout = 10 * time.Second
 
 const conditionRegistry mesh.ConditionType = "DiscoveryFailed"
+
+// sources are the registries in use.
+type sources struct {
+	running    map[string]*runningRegistry // by name
+	changed    mesh.Signal                 // a snapshot did
+	answered   bool                        // a source has, since the start
+	forgetting sync.WaitGroup              // deletions under way at sources that are no longer used
+}
 
 // runningRegistry is a discovery client with its goroutine.
 type runningRegistry struct {
@@ -43,7 +53,7 @@ func (a *Agent) syncRegistries() []mesh.Condition {
 	}
 	forgotten := a.retire(wanted)
 	for _, name := range slices.Sorted(maps.Keys(wanted)) {
-		if _, ok := a.registries[name]; ok {
+		if _, ok := a.sources.running[name]; ok {
 			continue
 		}
 		if err := a.startRegistry(wanted[name], forgotten); err != nil {
@@ -59,14 +69,14 @@ func (a *Agent) syncRegistries() []mesh.Condition {
 func (a *Agent) retire(wanted map[string]registryIdentity) (forgotten <-chan struct{}) {
 	done := make(chan struct{})
 	var deleting sync.WaitGroup
-	for name, r := range a.registries {
+	for name, r := range a.sources.running {
 		if w, ok := wanted[name]; ok && reflect.DeepEqual(w, r.identity) {
 			continue
 		}
 		a.stopRegistry(name)
 		deleting.Go(func() { a.forget(r) })
 	}
-	a.forgetting.Go(func() {
+	a.sources.forgetting.Go(func() {
 		deleting.Wait()
 		close(done)
 	})
@@ -99,24 +109,21 @@ func (a *Agent) startRegistry(id registryIdentity, forgotten <-chan struct{}) er
 				return
 			case <-r.Changed():
 			}
-			select {
-			case a.discoveries <- struct{}{}:
-			default:
-			}
+			a.sources.changed.Notify()
 		}
 	})
-	a.registries[id.Source.Name] = run
+	a.sources.running[id.Source.Name] = run
 	return nil
 }
 
 func (a *Agent) stopRegistry(name string) {
-	r := a.registries[name]
+	r := a.sources.running[name]
 	r.cancel()
 	r.done.Wait()
-	delete(a.registries, name)
+	delete(a.sources.running, name)
 }
 
-func (a *Agent) registryNames() []string { return slices.Sorted(maps.Keys(a.registries)) }
+func (a *Agent) registryNames() []string { return slices.Sorted(maps.Keys(a.sources.running)) }
 
 // forget deletes our affiliate from a service that is no longer configured.
 func (a *Agent) forget(r *runningRegistry) {
@@ -136,7 +143,7 @@ func (a *Agent) leave(ctx context.Context) error {
 	errs := make([]error, len(names))
 	var deleting sync.WaitGroup
 	for i, name := range names {
-		r := a.registries[name]
+		r := a.sources.running[name]
 		a.stopRegistry(name) // else a late refresh would publish it again
 		deleting.Go(func() {
 			if err := r.Delete(ctx); err != nil {
@@ -147,4 +154,39 @@ func (a *Agent) leave(ctx context.Context) error {
 	}
 	deleting.Wait()
 	return errors.Join(errs...)
+}
+
+// discovered merges what the registries know.
+func (a *Agent) discovered() (affiliates []mesh.Affiliate, public []netip.Addr, problems []mesh.Condition) {
+	var sets []discovery.Named
+	for _, name := range a.registryNames() {
+		snap := a.sources.running[name].Snapshot()
+		sets = append(sets, discovery.Named{Name: "service/" + name, Affiliates: snap.Affiliates})
+		a.sources.answered = a.sources.answered || snap.Connected
+		if snap.PublicAddr.IsValid() {
+			public = append(public, snap.PublicAddr)
+		}
+		for _, p := range snap.Problems {
+			problems = append(problems, mesh.Condition{
+				Type: conditionData, Subject: cmp.Or(p.AffiliateID, name),
+				Message: "discovery service " + name + ": " + p.Reason,
+			})
+		}
+	}
+	return discovery.Merge(sets...), public, problems
+}
+
+// discoveryServers are the addresses of services that no peer may draw into the
+// tunnel.
+func (a *Agent) discoveryServers() (list []netip.Addr) {
+	for _, name := range a.registryNames() {
+		list = append(list, a.sources.running[name].Snapshot().ServerAddr)
+	}
+	return list
+}
+
+func (a *Agent) publish(plan mesh.Plan) {
+	for _, r := range a.sources.running {
+		r.Publish(discovery.Local{Affiliate: plan.Local, Others: plan.Endpoints})
+	}
 }

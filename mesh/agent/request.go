@@ -115,7 +115,7 @@ func (a *Agent) answer(req request, r reply) {
 		req.reply <- r
 		return
 	}
-	a.waiting = append(a.waiting, func() { req.reply <- r })
+	a.schedule.replies = append(a.schedule.replies, func() { req.reply <- r })
 }
 
 func (a *Agent) accept(node string) error {
@@ -142,7 +142,7 @@ func (a *Agent) reload() ([]string, error) {
 		a.log.Error("reload: keeping the configuration as it was", "error", err)
 		return nil, err
 	}
-	a.config, a.stale = next, true
+	a.config, a.schedule.stale = next, true
 	restart := config.Diff(a.first.Config, next.Config)
 	if denied {
 		restart = append(restart, "listenPort")
@@ -155,10 +155,10 @@ func (a *Agent) reload() ([]string, error) {
 // denied to an agent that has dropped its privileges: it waits for a restart,
 // and next keeps the port that there is.
 func (a *Agent) movePort(next *Effective) (denied bool, err error) {
-	if a.device == nil || next.ListenPort == a.config.ListenPort {
+	if a.plane.device == nil || next.ListenPort == a.config.ListenPort {
 		return false, nil
 	}
-	err = a.device.SetListenPort(next.ListenPort)
+	err = a.plane.device.SetListenPort(next.ListenPort)
 	if !errors.Is(err, fs.ErrPermission) {
 		return false, err
 	}

@@ -3,15 +3,74 @@ package agent
 import (
 	"context"
 	"time"
+
+	"github.com/wirespan/wirespan/mesh"
 )
 
-// What others change of routing and firewall is mended at once, but then not
-// again before that long, and not for more than a share of the time: somebody may
-// go on changing it.
 const (
-	minCalm   = 100 * time.Millisecond
-	calmShare = 10
+	// retryInitial is the wait after a failed apply; it doubles up to half a minute.
+	retryInitial = time.Second
+	maxDoublings = 5
+	// Damage that other programs do to routing and firewall is repaired at once.
+	// The next repair waits at least minQuiet, and quietShare times as long as the
+	// last pass took: another program may go on changing them.
+	minQuiet   = 100 * time.Millisecond
+	quietShare = 10
 )
+
+// schedule says when the loop looks at the world, and how thoroughly.
+type schedule struct {
+	stale      bool // the next pass is a full one: it reads and applies everything
+	full       bool // this pass is a full one
+	nextFull   time.Time
+	disturbed  bool      // this pass repairs what other programs changed
+	quietUntil time.Time // such changes wait until then
+	failures   int       // passes in a row in which something could not be applied
+	replies    []func()  // answers that are due after the next pass
+}
+
+// begin starts a pass and reports whether it is a full one.
+func (s *schedule) begin(now time.Time) (full bool) {
+	if !now.Before(s.nextFull) {
+		s.stale, s.nextFull = true, now.Add(mesh.ReconcileInterval)
+	}
+	s.full, s.stale = s.stale, false
+	return s.full
+}
+
+// end notes whether everything could be applied.
+func (s *schedule) end(good bool) {
+	s.failures++
+	if good {
+		s.failures = 0
+	}
+}
+
+// next returns the wait until the next pass if nothing happens: until the next
+// full one, wake (the next boundary of a peer's state; zero: none), or a retry.
+func (s *schedule) next(wake, now time.Time) time.Duration {
+	wait := max(s.nextFull.Sub(now), time.Millisecond)
+	if !wake.IsZero() {
+		wait = min(wait, max(wake.Sub(now), time.Millisecond))
+	}
+	if s.failures > 0 {
+		wait = min(wait, retryInitial<<min(s.failures-1, maxDoublings))
+	}
+	return wait
+}
+
+// settle ends a pass that began at start: what others change next may have to
+// wait, and whoever asked for the pass is answered.
+func (s *schedule) settle(start, now time.Time) {
+	if s.disturbed {
+		s.disturbed = false
+		s.quietUntil = now.Add(max(minQuiet, quietShare*now.Sub(start)))
+	}
+	for _, reply := range s.replies {
+		reply()
+	}
+	s.replies = nil
+}
 
 // wait blocks until there is a reason to look again.
 func (a *Agent) wait(ctx context.Context, wake time.Duration) error {
@@ -20,13 +79,13 @@ func (a *Agent) wait(ctx context.Context, wake time.Duration) error {
 		wake = min(wake, a.cfg.Watchdog)
 	}
 	var events, gone, interference <-chan struct{}
-	if a.device != nil {
-		events, gone = a.device.Events(), a.device.Done()
+	if a.plane.device != nil {
+		events, gone = a.plane.device.Events(), a.plane.device.Done()
 	}
 	if a.cfg.Firewall != nil {
 		interference = a.cfg.Firewall.Changed()
 	}
-	if rest := time.Until(a.calm); rest > 0 {
+	if rest := time.Until(a.schedule.quietUntil); rest > 0 {
 		interference, wake = nil, min(wake, rest)
 	}
 	timer := time.NewTimer(wake)
@@ -34,13 +93,13 @@ func (a *Agent) wait(ctx context.Context, wake time.Duration) error {
 	select {
 	case <-ctx.Done():
 	case <-timer.C:
-	case <-a.discoveries:
+	case <-a.sources.changed:
 	case <-events:
 	case <-a.cfg.Host.Changed():
-		a.stale = true
+		a.schedule.stale = true
 	case <-interference:
 		a.log.Debug("routing or firewall was changed from outside, looking again")
-		a.stale, a.disturbed = true, true
+		a.schedule.stale, a.schedule.disturbed = true, true
 	case <-gone:
 		a.log.Warn("the tunnel device has gone, opening it again")
 		a.closeDevice()

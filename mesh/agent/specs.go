@@ -182,7 +182,7 @@ func (a *Agent) identityEntries() []entry {
 }
 
 func (a *Agent) configEntry() entry {
-	c, m := a.config, a.config.mesh(a.links)
+	c, m := a.config, a.config.mesh(a.host.links)
 	spec := configSpec{
 		Enabled: m.Enabled, ClusterID: mesh.ShortClusterID(c.ClusterID), ForceRouting: m.ForceRouting,
 		AdvertiseKubernetesNetworks: c.KubeSpan.AdvertiseKubernetesNetworks, MTU: m.MTU,

@@ -98,7 +98,7 @@ func (s *Status) Reaches(addr netip.Addr) error {
 
 // storeStatus makes the status that others see.
 func (a *Agent) storeStatus(p mesh.Plan, now time.Time) {
-	m := a.config.mesh(a.links)
+	m := a.config.mesh(a.host.links)
 	s := &Status{
 		Version: a.cfg.Version, Started: a.started, Updated: now,
 		Cluster: mesh.ShortClusterID(a.config.ClusterID), Enabled: m.Enabled,
@@ -110,8 +110,8 @@ func (a *Agent) storeStatus(p mesh.Plan, now time.Time) {
 		Discovery: a.discoveryStatus(), Peers: peerViews(p), Conditions: []ConditionView{},
 		changed: make(chan struct{}),
 	}
-	if a.device != nil {
-		s.Node.ListenPort = a.device.ListenPort()
+	if a.plane.device != nil {
+		s.Node.ListenPort = a.plane.device.ListenPort()
 	}
 	if !a.cfg.Backend.Netstack {
 		s.Node.Interface = a.first.InterfaceName
@@ -119,7 +119,7 @@ func (a *Agent) storeStatus(p mesh.Plan, now time.Time) {
 	for _, c := range p.Conditions {
 		s.Conditions = append(s.Conditions, ConditionView(c))
 	}
-	s.NotReady = notReady(s, a.device != nil, a.failures)
+	s.NotReady = notReady(s, a.plane.device != nil, a.schedule.failures)
 	s.Ready = s.NotReady == ""
 	close(a.status.Swap(s).changed)
 }
@@ -127,7 +127,7 @@ func (a *Agent) storeStatus(p mesh.Plan, now time.Time) {
 func (a *Agent) discoveryStatus() []DiscoveryStatus {
 	out := []DiscoveryStatus{}
 	for _, name := range a.registryNames() {
-		snap := a.registries[name].Snapshot()
+		snap := a.sources.running[name].Snapshot()
 		d := DiscoveryStatus{
 			Name: name, Server: snap.Server, Connected: snap.Connected,
 			Since: snap.Since, Affiliates: len(snap.Affiliates),

@@ -1,0 +1,60 @@
+package agent
+
+import (
+	"cmp"
+
+	"github.com/wirespan/wirespan/mesh"
+)
+
+// logChanges logs what differs from the last plan, and nothing else.
+func (a *Agent) logChanges(plan mesh.Plan) {
+	was := map[mesh.Key]mesh.PeerStatus{}
+	for _, s := range a.previous.Statuses {
+		was[s.PublicKey] = s
+	}
+	for _, s := range plan.Statuses {
+		old, known := was[s.PublicKey]
+		delete(was, s.PublicKey)
+		name := cmp.Or(s.Label, s.PublicKey.String())
+		switch {
+		case !known:
+			a.log.Info("peer added", "peer", name, "publicKey", s.PublicKey)
+		case old.State != s.State:
+			a.log.Info("peer state changed", "peer", name, "from", old.State, "to", s.State, "endpoint", s.Endpoint)
+		case old.LastUsedEndpoint != s.LastUsedEndpoint:
+			a.log.Debug("peer endpoint changed", "peer", name, "endpoint", s.LastUsedEndpoint)
+		}
+	}
+	for _, s := range a.previous.Statuses {
+		if _, gone := was[s.PublicKey]; gone {
+			a.log.Info("peer removed", "peer", cmp.Or(s.Label, s.PublicKey.String()), "publicKey", s.PublicKey)
+		}
+	}
+	a.logConditions(plan.Conditions)
+}
+
+// logConditions logs each once, when it appears and when it goes, however its
+// message may vary meanwhile.
+func (a *Agent) logConditions(now []mesh.Condition) {
+	type key struct {
+		typ     mesh.ConditionType
+		subject string
+	}
+	there := map[key]bool{}
+	for _, c := range a.previous.Conditions {
+		there[key{c.Type, c.Subject}] = false
+	}
+	for _, c := range now {
+		k := key{c.Type, c.Subject}
+		if _, known := there[k]; !known {
+			a.log.Warn(c.Message, "condition", c.Type, "subject", c.Subject)
+		}
+		there[k] = true
+	}
+	for _, c := range a.previous.Conditions {
+		if k := (key{c.Type, c.Subject}); !there[k] {
+			there[k] = true
+			a.log.Info("condition cleared", "condition", c.Type, "subject", c.Subject)
+		}
+	}
+}

@@ -1,0 +1,78 @@
+package agent
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+
+	"github.com/wirespan/wirespan/mesh"
+)
+
+// identify computes the identity; it changes with the cluster id and `mac`. A
+// host whose MAC changes keeps its address, as in Talos.
+func (a *Agent) identify() error {
+	mac := a.config.MAC
+	if a.self.Subnet == mesh.ULA(a.config.ClusterID) && bytes.Equal(a.selfMAC, mac) {
+		return nil
+	}
+	if mac == nil && !a.cfg.Backend.Netstack {
+		var err error
+		if mac, err = a.cfg.Host.FirstMAC(); err != nil {
+			return err
+		}
+	}
+	self, err := a.cfg.Keys.Identity(a.config.ClusterID, mac)
+	if err != nil {
+		return err
+	}
+	if self.Address != a.self.Address {
+		a.log.Info("identity", "node", self.NodeID, "address", self.Address, "publicKey", self.PublicKey, "cluster", mesh.ShortClusterID(a.config.ClusterID))
+		a.plane.configured = false
+	}
+	a.self, a.selfMAC = self, a.config.MAC
+	return nil
+}
+
+// observe reads the host's links, unless nothing has changed. A failure keeps
+// what was known.
+func (a *Agent) observe() error {
+	if a.host.links != nil {
+		return nil
+	}
+	links, err := a.cfg.Host.Links()
+	if err != nil {
+		a.host.links = a.host.lastLinks
+		return fmt.Errorf("looking at this host: %w", err)
+	}
+	underlay, err := a.cfg.Host.Underlay()
+	if err != nil {
+		a.host.links = a.host.lastLinks
+		return fmt.Errorf("looking at this host: %w", err)
+	}
+	a.host.links, a.host.lastLinks, a.host.underlay = links, links, underlay
+	a.cfg.Observed(links)
+	if mtu := a.config.mesh(links).MTU; mtu != a.host.mtu {
+		a.log.Info("tunnel MTU", "mtu", mtu, "configured", a.config.KubeSpan.MTU != 0)
+		a.host.mtu = mtu
+	}
+	return nil
+}
+
+func (a *Agent) describeHost(public []netip.Addr) mesh.Host {
+	h := mesh.Host{
+		Hostname: a.cfg.Hostname, OperatingSystem: a.cfg.OS,
+		Links: a.host.links, PublicAddresses: public, Netstack: a.cfg.Backend.Netstack,
+		Gateways: a.host.underlay.Gateways, DNSServers: a.host.underlay.DNSServers, DiscoveryServers: a.discoveryServers(), PeerDiscovery: a.config.Standalone(),
+	}
+	if a.config.Hostname != "" {
+		h.Hostname = a.config.Hostname
+	}
+	h.Nodename = a.config.Nodename
+	if h.Nodename == "" {
+		h.Nodename, _ = mesh.Nodename(h.Hostname) // none: not a member, as without a hostname
+	}
+	if a.plane.device != nil {
+		h.ListenPort = a.plane.device.ListenPort()
+	}
+	return h
+}
