@@ -16,7 +16,7 @@ import (
 )
 
 // Device is what the loop needs of the data plane. Apply takes the whole
-// desired set and touches only what differs.
+// desired set of peers and touches only those that differ.
 type Device interface {
 	Apply(peers []mesh.PeerConfig) error
 	Stats() ([]mesh.PeerStats, error)
@@ -40,17 +40,17 @@ type Registry interface {
 }
 
 // Firewall is what the loop needs of routing and filtering. Apply takes the
-// whole policy and touches only what differs; warnings are about what others on
-// this host have set up. What was applied stays until Remove.
+// whole policy and touches only what differs; warnings are about what other
+// programs on this host have set up. What was applied stays until Remove.
 type Firewall interface {
 	Apply(firewall.Policy) (warnings []string, err error)
 	Remove() error
-	// Lookup says what the kernel does with a packet, whatever was applied.
+	// Lookup returns what the kernel does with a packet, whatever was applied.
 	Lookup(firewall.Query, firewall.Policy) (firewall.Explanation, error)
-	Changed() <-chan struct{} // somebody else changed what was applied; coalesced
+	Changed() <-chan struct{} // another program changed what was applied; coalesced
 }
 
-// Host is what the loop needs to know of the host.
+// Host is what the loop needs to know of this machine.
 type Host interface {
 	Links() ([]mesh.Link, error)
 	Underlay() (mesh.Underlay, error)
@@ -160,10 +160,10 @@ func New(c Config) (*Agent, error) {
 	return a, nil
 }
 
-// Resources is the store behind `wirespan get`.
+// Resources returns the store behind `wirespan get`.
 func (a *Agent) Resources() *Resources { return a.resources }
 
-// Status is the newest one; never nil, not to be changed.
+// Status returns the newest status. It is never nil, and not to be changed.
 func (a *Agent) Status() *Status { return a.status.Load() }
 
 // starting is why an agent is not ready before its first look at the world.
@@ -198,8 +198,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 }
 
-// stop ends the loop: after a leave nothing is left to do, otherwise the
-// affiliate stays, unless the configuration says that stopping is leaving.
+// stop ends the loop. The affiliate stays, unless the node has left or the
+// configuration says that stopping is leaving; then what was applied goes, too.
 func (a *Agent) stop(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, errLeft):

@@ -33,8 +33,8 @@ type routing struct {
 	unkept   error // the policy could not be written to disk, but it is in place
 }
 
-// apply makes firewall and device fit the plan. What is routed before or after
-// the change is routed during it, so that nothing leaves in the clear on the way.
+// apply makes firewall and device fit the plan. During the change everything is
+// routed that is routed before or after it, so that no packet leaves in the clear.
 func (a *Agent) apply(plan mesh.Plan) error {
 	if a.plane.device == nil {
 		return nil
@@ -96,7 +96,7 @@ func (a *Agent) applyDevice(plan mesh.Plan) error {
 	return nil
 }
 
-// unroute removes everything that was applied, by this agent or one before it.
+// unroute removes what this agent, or an earlier one, has applied.
 func (a *Agent) unroute() error {
 	if a.cfg.Firewall == nil || a.routing.removed {
 		return nil
@@ -145,8 +145,8 @@ func (a *Agent) closeDevice() {
 	debug.FreeOSMemory()
 }
 
-// readStats keeps the last ones when reading fails: a peer that is missing
-// counts as lost by the device.
+// readStats reads the device's statistics. If that fails it returns the last ones:
+// a peer without statistics would count as lost by the device.
 func (a *Agent) readStats() ([]mesh.PeerStats, error) {
 	if a.plane.device == nil {
 		a.plane.stats = nil

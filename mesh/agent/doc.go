@@ -6,9 +6,14 @@
 // so that outside interference heals on the next tick. An apply that fails is
 // retried with backoff, shows as a condition and never stops the loop.
 //
-// The package also owns what stands around the loop: the state directory
-// ([State]), the view of this host ([Host]), the resources and the status that
-// people see ([Resources], [Status]), and the control socket ([Control]).
+// The loop declares what it needs ([Device], [Registry], [Firewall], [Host]) and
+// knows no implementation of it; package mesh/node wires. What people see is made
+// here: [Resources] and [Status]. Package agenttest has the in-memory parts for
+// tests, and the contracts that every part must pass.
+//
+// Order: a network is routed before the device gets the peer that has it, and
+// taken from the device before it is no longer routed, so that its packets never
+// leave in the clear.
 //
 // Ownership: all of an Agent's state belongs to the goroutine in [Agent.Run];
 // others see the resource store and an immutable [Status]. Stopping keeps the

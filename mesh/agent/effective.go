@@ -7,8 +7,8 @@ import (
 	"github.com/wirespan/wirespan/mesh/config"
 )
 
-// wireGuardOverhead is what a tunnel packet grows by on an IPv6 underlay, in
-// bytes: IPv6 40, UDP 8, WireGuard 32.
+// wireGuardOverhead is the size of the headers around a tunnel packet on an IPv6
+// underlay, in bytes: IPv6 40, UDP 8, WireGuard 32.
 const wireGuardOverhead = 80
 
 // Source is a registry to use.
@@ -24,8 +24,8 @@ type Effective struct {
 	Sources []Source
 }
 
-// mesh is the part that decisions depend on, with the MTU that fits this host
-// if none is configured.
+// mesh returns what decisions depend on, with an MTU that fits this host if none
+// is configured.
 func (e *Effective) mesh(links []mesh.Link) mesh.Config {
 	m := e.Mesh()
 	if e.KubeSpan.MTU == 0 {
@@ -34,7 +34,7 @@ func (e *Effective) mesh(links []mesh.Link) mesh.Config {
 	return m
 }
 
-// tunnelMTU is min(1420, underlay − 80), and never below IPv6's minimum. The
+// tunnelMTU returns min(1420, underlay − 80), but at least IPv6's minimum. The
 // underlay is the smallest link that holds a default route or, where there is
 // none, the smallest that is up.
 func tunnelMTU(links []mesh.Link) int {

@@ -9,8 +9,8 @@ import (
 	"github.com/wirespan/wirespan/mesh/config"
 )
 
-// ingress resolves peers in rules to what they may send from. A name that no
-// peer has is nobody.
+// ingress replaces the peers in rules by the networks that they may send from. A
+// name that no peer has admits no network.
 func ingress(c config.Ingress, specs []mesh.PeerSpec) firewall.Ingress {
 	out := firewall.Ingress{Default: c.Default}
 	for _, r := range c.Rules {

@@ -6,7 +6,7 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// logChanges logs what differs from the last plan, and nothing else.
+// logChanges logs what differs from the last plan.
 func (a *Agent) logChanges(plan mesh.Plan) {
 	was := map[mesh.Key]mesh.PeerStatus{}
 	for _, s := range a.previous.Statuses {
@@ -33,8 +33,8 @@ func (a *Agent) logChanges(plan mesh.Plan) {
 	a.logConditions(plan.Conditions)
 }
 
-// logConditions logs each once, when it appears and when it goes, however its
-// message may vary meanwhile.
+// logConditions logs a condition once when it appears and once when it clears. A
+// changed message of the same condition is not logged.
 func (a *Agent) logConditions(now []mesh.Condition) {
 	type key struct {
 		typ     mesh.ConditionType

@@ -8,8 +8,8 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// identify computes the identity; it changes with the cluster id and `mac`. A
-// host whose MAC changes keeps its address, as in Talos.
+// identify computes the identity. It changes with the cluster id and the setting
+// mac; a host whose MAC changes keeps its address, as in Talos.
 func (a *Agent) identify() error {
 	mac := a.config.MAC
 	if a.self.Subnet == mesh.ULA(a.config.ClusterID) && bytes.Equal(a.selfMAC, mac) {
@@ -33,8 +33,8 @@ func (a *Agent) identify() error {
 	return nil
 }
 
-// observe reads the host's links, unless nothing has changed. A failure keeps
-// what was known.
+// observe reads the host's links, unless they are known to be unchanged. If that
+// fails, the last ones stay in use.
 func (a *Agent) observe() error {
 	if a.host.links != nil {
 		return nil
@@ -58,6 +58,8 @@ func (a *Agent) observe() error {
 	return nil
 }
 
+// describeHost returns what a decision needs of this host. public are its
+// addresses as discovery services see them.
 func (a *Agent) describeHost(public []netip.Addr) mesh.Host {
 	h := mesh.Host{
 		Hostname: a.cfg.Hostname, OperatingSystem: a.cfg.OS,

@@ -16,7 +16,7 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// leaveTimeout bounds the deletion of our affiliate from every service.
+// leaveTimeout bounds the deletion of this node from every service.
 const leaveTimeout = 10 * time.Second
 
 const conditionRegistry mesh.ConditionType = "DiscoveryFailed"
@@ -29,7 +29,7 @@ type sources struct {
 	forgetting sync.WaitGroup              // deletions under way at sources that are no longer used
 }
 
-// runningRegistry is a discovery client with its goroutine.
+// runningRegistry is a registry with its goroutines.
 type runningRegistry struct {
 	Registry
 	identity registryIdentity
@@ -37,14 +37,16 @@ type runningRegistry struct {
 	done     sync.WaitGroup
 }
 
-// registryIdentity is everything that makes a new client necessary when it changes.
+// registryIdentity is what a registry was made of. A registry whose identity
+// changes is replaced.
 type registryIdentity struct {
 	Source    Source
 	ClusterID string
 	Secret    [mesh.KeySize]byte
 }
 
-// syncRegistries makes the running clients be those that are configured.
+// syncRegistries starts and stops registries until those that run are those that
+// are configured.
 func (a *Agent) syncRegistries() []mesh.Condition {
 	var failed []mesh.Condition
 	wanted := map[string]registryIdentity{}
@@ -63,9 +65,9 @@ func (a *Agent) syncRegistries() []mesh.Condition {
 	return failed
 }
 
-// retire stops the clients that are not wanted as they are. Our entry there is
-// deleted, since the node has moved and must not linger; forgotten is closed
-// when that is done.
+// retire stops the registries that are not wanted, or not with this identity, and
+// deletes this node there, since it has moved. It closes forgotten when that is
+// done.
 func (a *Agent) retire(wanted map[string]registryIdentity) (forgotten <-chan struct{}) {
 	done := make(chan struct{})
 	var deleting sync.WaitGroup
@@ -83,8 +85,8 @@ func (a *Agent) retire(wanted map[string]registryIdentity) (forgotten <-chan str
 	return done
 }
 
-// startRegistry starts a client once the former entries are gone: at the same
-// server, a late deletion would hit the new entry.
+// startRegistry makes a registry, which starts once the former entries are
+// deleted: at the same server, a late deletion would hit the new entry.
 func (a *Agent) startRegistry(id registryIdentity, forgotten <-chan struct{}) error {
 	r, err := a.cfg.NewRegistry(id.Source, a.config, a.self.NodeID)
 	if err != nil {
@@ -125,7 +127,7 @@ func (a *Agent) stopRegistry(name string) {
 
 func (a *Agent) registryNames() []string { return slices.Sorted(maps.Keys(a.sources.running)) }
 
-// forget deletes our affiliate from a service that is no longer configured.
+// forget deletes this node from a service that is no longer configured.
 func (a *Agent) forget(r *runningRegistry) {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
@@ -135,7 +137,7 @@ func (a *Agent) forget(r *runningRegistry) {
 	}
 }
 
-// leave deletes our affiliate from every service.
+// leave deletes this node from every service.
 func (a *Agent) leave(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
@@ -156,7 +158,8 @@ func (a *Agent) leave(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// discovered merges what the registries know.
+// discovered returns the merged affiliates of all registries, this host's
+// addresses as they see it, and their problems.
 func (a *Agent) discovered() (affiliates []mesh.Affiliate, public []netip.Addr, problems []mesh.Condition) {
 	var sets []discovery.Named
 	for _, name := range a.registryNames() {
@@ -176,8 +179,8 @@ func (a *Agent) discovered() (affiliates []mesh.Affiliate, public []netip.Addr, 
 	return discovery.Merge(sets...), public, problems
 }
 
-// discoveryServers are the addresses of services that no peer may draw into the
-// tunnel.
+// discoveryServers returns the addresses of discovery services: no peer may draw
+// them into the tunnel.
 func (a *Agent) discoveryServers() (list []netip.Addr) {
 	for _, name := range a.registryNames() {
 		list = append(list, a.sources.running[name].Snapshot().ServerAddr)
@@ -185,6 +188,7 @@ func (a *Agent) discoveryServers() (list []netip.Addr) {
 	return list
 }
 
+// publish hands this node, and where it sees others, to every registry.
 func (a *Agent) publish(plan mesh.Plan) {
 	for _, r := range a.sources.running {
 		r.Publish(discovery.Local{Affiliate: plan.Local, Others: plan.Endpoints})

@@ -11,7 +11,7 @@ import (
 	"github.com/wirespan/wirespan/mesh/config"
 )
 
-// request is something that others ask of the loop; the answer comes on reply.
+// request is what another goroutine asks of the loop; the answer comes on reply.
 type request struct {
 	kind  requestKind
 	node  string // of accept
@@ -46,12 +46,12 @@ func (a *Agent) Reload(ctx context.Context) (restart []string, err error) {
 // ends even if a service could not be reached; the error then says so.
 func (a *Agent) Leave(ctx context.Context) error { return a.ask(ctx, request{kind: requestLeave}).err }
 
-// Look returns after the loop has looked at everything once more, so that the
-// counters are those of now and not of the last tick.
+// Look returns after one more pass of the loop, so that the counters are those of
+// now and not of the last tick.
 func (a *Agent) Look(ctx context.Context) error { return a.ask(ctx, request{kind: requestLook}).err }
 
-// Accept takes the changed key or address of a node, called by its id or name,
-// for what it is.
+// Accept accepts the changed key or address of a node, named by its node id or
+// nodename.
 func (a *Agent) Accept(ctx context.Context, node string) error {
 	return a.ask(ctx, request{kind: requestAccept, node: node}).err
 }
@@ -108,8 +108,8 @@ func (a *Agent) handle(ctx context.Context, req request) error {
 	}
 }
 
-// answer replies at once with an error, else after the next pass: whoever hears
-// that it is done finds it done.
+// answer replies at once with an error, and otherwise after the next pass, when
+// what was asked for is in place.
 func (a *Agent) answer(req request, r reply) {
 	if r.err != nil {
 		req.reply <- r
@@ -151,9 +151,9 @@ func (a *Agent) reload() ([]string, error) {
 	return restart, nil
 }
 
-// movePort makes the device listen where next says. A port below 1024 may be
-// denied to an agent that has dropped its privileges: it waits for a restart,
-// and next keeps the port that there is.
+// movePort makes the device listen on the port of next. An agent that has dropped
+// its privileges may be denied a port below 1024: the change then waits for a
+// restart, and next keeps the present port.
 func (a *Agent) movePort(next *Effective) (denied bool, err error) {
 	if a.plane.device == nil || next.ListenPort == a.config.ListenPort {
 		return false, nil
