@@ -34,8 +34,10 @@ type Device struct {
 	Closed          bool
 }
 
+// RoundTrip is how long a peer takes to answer.
 const RoundTrip = 20 * time.Millisecond
 
+// NewDevice returns a device without peers.
 func NewDevice() *Device {
 	return &Device{
 		events: mesh.NewSignal(), Gone: make(chan struct{}), Port: 51820,
@@ -110,7 +112,9 @@ func (d *Device) SetListenPort(port uint16) error {
 	if d.PortErr != nil {
 		return d.PortErr
 	}
-	d.Port = port
+	if port != 0 {
+		d.Port = port
+	}
 	return nil
 }
 

@@ -33,6 +33,9 @@ func (f *Firewall) Apply(p firewall.Policy) ([]string, error) {
 	if f.Err != nil {
 		return f.Warnings, f.Err
 	}
+	if err := p.Check(); err != nil {
+		return f.Warnings, err
+	}
 	f.Policy = &p
 	f.History = append(f.History, p)
 	return f.Warnings, nil
@@ -57,7 +60,7 @@ func (f *Firewall) Lookup(q firewall.Query, p firewall.Policy) (firewall.Explana
 
 func (f *Firewall) Changed() <-chan struct{} { return f.Disturbed }
 
-// Routed is what is routed now.
+// Routed returns what is routed now.
 func (f *Firewall) Routed() []netip.Prefix {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -47,11 +47,13 @@ func (h *Host) FirstMAC() ([]byte, error) {
 	return h.MAC, h.Err
 }
 
+// Change changes the machine and signals it.
 func (h *Host) Changed() <-chan struct{} { return h.changed }
 
+// Change changes the machine and signals it.
 func (h *Host) Change(f func()) {
 	h.mu.Lock()
 	f()
 	h.mu.Unlock()
-	h.changed <- struct{}{}
+	h.changed.Notify()
 }

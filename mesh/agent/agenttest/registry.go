@@ -3,6 +3,8 @@ package agenttest
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/wirespan/wirespan/discovery"
@@ -76,9 +78,11 @@ func (r *Registry) Delete(ctx context.Context) error {
 
 // Find makes the service show these affiliates.
 func (r *Registry) Find(affiliates ...mesh.Affiliate) {
+	affiliates = slices.SortedFunc(slices.Values(affiliates), func(a, b mesh.Affiliate) int { return strings.Compare(a.NodeID, b.NodeID) })
 	r.Show(discovery.Snapshot{Affiliates: affiliates, Connected: true, Server: "discovery.example:443"})
 }
 
+// Show replaces what the registry shows.
 func (r *Registry) Show(s discovery.Snapshot) {
 	r.mu.Lock()
 	r.snap = s
@@ -86,6 +90,7 @@ func (r *Registry) Show(s discovery.Snapshot) {
 	r.changed.Notify()
 }
 
+// Last returns what was published last.
 func (r *Registry) Last() discovery.Local {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -95,6 +100,7 @@ func (r *Registry) Last() discovery.Local {
 	return r.published[len(r.published)-1]
 }
 
+// State returns whether the registry runs, and how often this node was deleted.
 func (r *Registry) State() (running bool, deleted int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
