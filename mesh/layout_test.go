@@ -1,0 +1,183 @@
+package mesh
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/wirespan/wirespan"
+
+// allowedImports is who may import whom (docs/architecture.md): for each package
+// of the module those that its code, tests aside, may import. An arrow that is
+// missing here is a decision, not an oversight: nothing but mesh/agent joins
+// discovery, device and firewall, and adapters never know the loop.
+var allowedImports = map[string]string{
+	"mesh":                 "",
+	"mesh/config":          "mesh firewall",
+	"mesh/state":           "mesh mesh/config firewall",
+	"mesh/host":            "mesh",
+	"mesh/unixsocket":      "",
+	"mesh/agent":           "mesh mesh/config mesh/state discovery firewall",
+	"mesh/agent/agenttest": "mesh discovery firewall",
+	"mesh/agent/contract":  "mesh mesh/agent discovery firewall",
+	"mesh/control":         "mesh mesh/agent mesh/unixsocket firewall",
+	"mesh/node": "mesh mesh/agent mesh/config mesh/control mesh/host mesh/state mesh/unixsocket " +
+		"discovery discovery/server discovery/service device device/bind device/netstack device/tun firewall firewall/nft",
+	"discovery":         "mesh",
+	"discovery/service": "mesh discovery",
+	"discovery/server":  "mesh discovery",
+	"device":            "mesh mesh/unixsocket device/inflight device/offload",
+	"device/bind":       "mesh",
+	"device/inflight":   "mesh",
+	"device/memory":     "",
+	"device/netstack":   "mesh device/offload",
+	"device/offload":    "",
+	"device/standalone": "device device/bind device/memory device/tun",
+	"device/tun":        "mesh device/offload",
+	"firewall":          "mesh",
+	"firewall/netlink":  "",
+	"firewall/nft":      "mesh firewall firewall/netlink",
+	"bench":             "",
+	"bench/rig":         "mesh bench bench/rig/load device device/bind device/memory device/netstack device/tun",
+	"bench/rig/load":    "",
+	"cmd/wirespan": "mesh mesh/agent mesh/config mesh/control mesh/node bench bench/rig bench/rig/load " +
+		"device device/memory device/netstack device/standalone firewall",
+	"cmd/wirespan/e2e":  "",
+	"testdata/firewall": "firewall",
+}
+
+// allowedModules is who may import what from outside, where that says something
+// about the package. A path stands for everything below it.
+var allowedModules = map[string]string{
+	"github.com/vishvananda/netlink": "mesh/host device/bind device/tun bench/rig",
+	"github.com/google/nftables":     "firewall/nft",
+	"google.golang.org/grpc":         "discovery/service discovery/server",
+	"github.com/siderolabs":          "discovery discovery/service discovery/server",
+	"github.com/prometheus":          "mesh/control mesh/node discovery/server",
+	"gvisor.dev/gvisor":              "device/netstack",
+	"golang.zx2c4.com/wireguard":     "device device/bind device/inflight device/netstack device/standalone device/tun bench/rig",
+	"github.com/coreos/go-systemd":   "mesh/node",
+	"github.com/spf13":               "cmd/wirespan",
+	"golang.org/x/term":              "cmd/wirespan",
+}
+
+// goPackage is the code of one package, tests aside.
+type goPackage struct {
+	imports map[string][]string // by path: the files
+	docs    []string            // files with a package comment
+}
+
+// loadTree reads the import declarations of the whole module.
+func loadTree(t *testing.T, root string) map[string]*goPackage {
+	t.Helper()
+	tree := map[string]*goPackage{}
+	err := filepath.WalkDir(root, func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if name := d.Name(); name != ".." && strings.HasPrefix(name, ".") || nestedModule(root, file) {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") {
+			return nil
+		}
+		rel, err := filepath.Rel(root, file)
+		if err != nil {
+			return err
+		}
+		p := tree[path.Dir(filepath.ToSlash(rel))]
+		if p == nil {
+			p = &goPackage{imports: map[string][]string{}}
+			tree[path.Dir(filepath.ToSlash(rel))] = p
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly|parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		p.add(rel, parsed)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tree
+}
+
+func (p *goPackage) add(name string, file *ast.File) {
+	if file.Doc != nil {
+		p.docs = append(p.docs, name)
+	}
+	for _, im := range file.Imports {
+		if imported, err := strconv.Unquote(im.Path.Value); err == nil {
+			p.imports[imported] = append(p.imports[imported], name)
+		}
+	}
+}
+
+func nestedModule(root, dir string) bool {
+	found, _ := filepath.Glob(filepath.Join(dir, "go.mod"))
+	return dir != root && len(found) > 0
+}
+
+func TestImports(t *testing.T) {
+	tree := loadTree(t, "..")
+	for name, p := range tree {
+		allowed, known := allowedImports[name]
+		if !known {
+			t.Errorf("package %s is not in the table of allowed imports: add it, and to docs/architecture.md", name)
+		}
+		for imported, files := range p.imports {
+			inside, ok := strings.CutPrefix(imported, module+"/")
+			if ok && !slices.Contains(strings.Fields(allowed), inside) {
+				t.Errorf("%s imports %s, which package %s may not", files[0], inside, name)
+			}
+			for outside, who := range allowedModules {
+				if (imported == outside || strings.HasPrefix(imported, outside+"/")) && !slices.Contains(strings.Fields(who), name) {
+					t.Errorf("%s imports %s, which package %s may not", files[0], imported, name)
+				}
+			}
+		}
+	}
+	for name := range allowedImports {
+		if tree[name] == nil {
+			t.Errorf("the table of allowed imports has package %s, which does not exist", name)
+		}
+	}
+}
+
+// Every package says once what it is for.
+func TestPackageDocs(t *testing.T) {
+	for name, p := range loadTree(t, "..") {
+		if len(p.docs) != 1 {
+			t.Errorf("package %s has package comments in %d files, want 1: %q", name, len(p.docs), p.docs)
+		}
+	}
+}
+
+// commandForbidden is for what a command does not do itself: it parses, calls
+// mesh/node or mesh/control, and prints.
+var commandForbidden = []string{"net/http", "golang.org/x/sys/unix", "os/exec"}
+
+// TestCommandsStayThin keeps sockets, processes and system calls out of package
+// main, but for the demo, which starts its nodes as processes.
+func TestCommandsStayThin(t *testing.T) {
+	p := loadTree(t, "..")["cmd/wirespan"]
+	for _, imported := range commandForbidden {
+		for _, file := range p.imports[imported] {
+			if !strings.HasPrefix(path.Base(file), "demo") {
+				t.Errorf("%s imports %s: move what needs it to a package that others can use", file, imported)
+			}
+		}
+	}
+}
