@@ -1,21 +1,10 @@
-// Package discovery is the pure part of finding the other members: the codec
-// of the Sidero discovery protocol, its limits, and the merge of several
-// registries.
+// Package discovery is what all ways of finding the other members have in
+// common: what a registry publishes ([Local]) and shows ([Snapshot]), the merge of
+// several registries ([Merge]), and how long what a source stops listing is kept
+// ([Table]). It also has the limits of the Sidero discovery protocol.
 //
-// A discovery server stores sealed data that it can't read. An affiliate is
-// AES-256-GCM under the cluster secret with a random nonce; endpoints are
-// AES-256-ECB, deterministic, so that a server recognises the same endpoint
-// reported by several members. ECB hides the address from the server but
-// authenticates nothing: an endpoint is a hint where to try, never proof.
-//
-// Everything opened here is untrusted. It is bounded and cleaned: what doesn't
-// parse is left out and named in a [Problem]; nothing panics. An affiliate's
-// data must name the id it is stored under, so a server can't serve one
-// member's data as another's. It can still replay old data or hide members:
-// the protocol has no defence against that.
-//
-// The package does no I/O, reads no clock, starts no goroutine and takes its
-// randomness as an argument. Results are fresh slices that belong to the
-// caller; arguments are only read. Package discovery/service is the client,
-// package discovery/server the server.
+// The package does no I/O, reads no clock and starts no goroutine: time is an
+// argument. It is untrusted data that passes through here; package
+// discovery/codec opens, bounds and cleans it. Package discovery/service is a
+// client of the protocol, package discovery/server a server.
 package discovery

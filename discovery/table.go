@@ -20,7 +20,7 @@ import (
 // [MaxAffiliates] entries.
 type Table struct {
 	self    string
-	secret  mesh.Secret
+	open    func(RawAffiliate) Opened
 	grace   time.Duration
 	entries map[string]*entry
 	changed bool // Result differs from what it last returned
@@ -35,10 +35,10 @@ type entry struct {
 	until  time.Time // end of the grace period; zero: the source lists it
 }
 
-// NewTable returns an empty table. Entries with the id self are ignored; secret
+// NewTable returns an empty table. Entries with the id self are ignored; open
 // opens the others; grace is how long what a listing misses is kept.
-func NewTable(self string, secret mesh.Secret, grace time.Duration) *Table {
-	return &Table{self: self, secret: secret, grace: grace, entries: map[string]*entry{}}
+func NewTable(self string, open func(RawAffiliate) Opened, grace time.Duration) *Table {
+	return &Table{self: self, open: open, grace: grace, entries: map[string]*entry{}}
 }
 
 // Replace takes a complete listing. The grace period of what it misses starts
@@ -75,7 +75,7 @@ func (t *Table) Update(list []RawAffiliate) {
 
 func (t *Table) update(raw RawAffiliate) {
 	if err := CheckID(raw.ID); err != nil {
-		t.invalid, t.changed = OpenRaw(t.secret, raw).Problems, true
+		t.invalid, t.changed = []Problem{{Reason: "ignored an affiliate: " + err.Error()}}, true
 		return
 	}
 	e := t.entries[raw.ID]
@@ -85,7 +85,7 @@ func (t *Table) update(raw RawAffiliate) {
 	}
 	sum := digest(raw)
 	if e == nil || e.sum != sum {
-		e = &entry{sum: sum, opened: OpenRaw(t.secret, raw)}
+		e = &entry{sum: sum, opened: t.open(raw)}
 		t.entries[raw.ID], t.changed = e, true
 	}
 	if !e.until.IsZero() {

@@ -32,7 +32,8 @@ var allowedImports = map[string]string{
 	"mesh/node": "mesh mesh/agent mesh/config mesh/control mesh/host mesh/state mesh/unixsocket " +
 		"discovery discovery/server discovery/service device device/bind device/netstack device/tun firewall firewall/nft",
 	"discovery":         "mesh",
-	"discovery/service": "mesh discovery",
+	"discovery/codec":   "mesh discovery",
+	"discovery/service": "mesh discovery discovery/codec",
 	"discovery/server":  "mesh discovery",
 	"device":            "mesh mesh/unixsocket device/inflight device/offload",
 	"device/bind":       "mesh",
@@ -60,7 +61,7 @@ var allowedModules = map[string]string{
 	"github.com/vishvananda/netlink": "mesh/host device/bind device/tun bench/rig",
 	"github.com/google/nftables":     "firewall/nft",
 	"google.golang.org/grpc":         "discovery/service discovery/server",
-	"github.com/siderolabs":          "discovery discovery/service discovery/server",
+	"github.com/siderolabs":          "discovery/codec discovery/service discovery/server",
 	"github.com/prometheus":          "mesh/control mesh/node discovery/server",
 	"gvisor.dev/gvisor":              "device/netstack",
 	"golang.zx2c4.com/wireguard":     "device device/bind device/inflight device/netstack device/standalone device/tun bench/rig",

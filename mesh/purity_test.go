@@ -13,11 +13,11 @@ import (
 
 // purePackages decide without I/O, clocks or goroutines. Paths are relative to
 // this one; direct imports are checked, not what those import themselves.
-var purePackages = []string{".", "config", "../discovery", "../firewall"}
+var purePackages = []string{".", "config", "../discovery", "../discovery/codec", "../firewall"}
 
 var (
 	impurePaths = []string{
-		"context", "io/fs", "log", "net", "os", "sync", "syscall",
+		"context", "crypto/rand", "io/fs", "log", "math/rand", "net", "os", "sync", "syscall",
 		"github.com/hashicorp/go-hclog", "golang.org/x/sys",
 		"google.golang.org/grpc",
 	}
@@ -97,20 +97,20 @@ func TestPurityIsNoticed(t *testing.T) {
 	for src, want := range map[string]int{
 		`package p; import "net/netip"; var _ netip.Addr`:                          0,
 		`package p; import "time"; func f(t time.Time) bool { return t.After(t) }`: 0,
-		`package p; import "os"`:                                 1,
-		`package p; import "net"`:                                1,
-		`package p; import "net/http"`:                           1,
-		`package p; import "log/slog"`:                           1,
-		`package p; import "io/fs"`:                              1,
-		`package p; import "sync/atomic"`:                        1,
-		`package p; import "golang.org/x/sys/unix"`:              1,
-		`package p; import "github.com/hashicorp/go-hclog"`:      1,
-		`package p; import "google.golang.org/grpc/codes"`:       1,
-		`package p; import "google.golang.org/protobuf/proto"`:   0,
-		`package p; import "time"; var x = time.Now()`:           1,
-		`package p; import "time"; var now = time.Now`:           1,
-		`package p; import clock "time"; var c = clock.After(1)`: 1,
-		`package p; func f() { go f() }`:                         1,
+		`package p; import "os"`:                                                   1,
+		`package p; import "net"`:                                                  1,
+		`package p; import "net/http"`:                                             1,
+		`package p; import "log/slog"`:                                             1,
+		`package p; import "io/fs"`:                                                1,
+		`package p; import "sync/atomic"`:                                          1,
+		`package p; import "golang.org/x/sys/unix"`:                                1,
+		`package p; import "github.com/hashicorp/go-hclog"`:                        1,
+		`package p; import "google.golang.org/grpc/codes"`:                         1,
+		`package p; import "google.golang.org/protobuf/proto"`:                     0,
+		`package p; import "time"; var x = time.Now()`:                             1,
+		`package p; import "time"; var now = time.Now`:                             1,
+		`package p; import clock "time"; var c = clock.After(1)`:                   1,
+		`package p; func f() { go f() }`:                                           1,
 	} {
 		if got := impurities(t, "src.go", src); len(got) != want {
 			t.Errorf("%s: found %q, want %d", src, got, want)

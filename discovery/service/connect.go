@@ -19,7 +19,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
-	"github.com/wirespan/wirespan/discovery"
+	"github.com/wirespan/wirespan/discovery/codec"
 )
 
 const (
@@ -48,7 +48,7 @@ func (c *Client) connect(ctx context.Context, endpoint string) (*connection, err
 		}
 		if hello.GetRedirect() == nil {
 			// An address that doesn't parse is one not known.
-			public, _ := discovery.ParseAddr(hello.GetClientIp())
+			public, _ := codec.ParseAddr(hello.GetClientIp())
 			return &connection{ClientConn: conn, rpc: pb.NewClusterClient(conn), endpoint: endpoint, remote: remote, public: public}, nil
 		}
 		_ = conn.Close()

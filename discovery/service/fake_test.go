@@ -17,7 +17,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/test/bufconn"
 
-	"github.com/wirespan/wirespan/discovery"
+	"github.com/wirespan/wirespan/discovery/codec"
 	"github.com/wirespan/wirespan/mesh"
 )
 
@@ -218,13 +218,13 @@ func (f *fake) counts() (hellos, lists int) {
 
 func sealed(t testing.TB, key mesh.Secret, id, hostname string) *pb.Affiliate {
 	t.Helper()
-	var nonce [discovery.NonceSize]byte
+	var nonce [codec.NonceSize]byte
 	_, _ = rand.Read(nonce[:])
-	data, err := discovery.SealAffiliate(key, mesh.Affiliate{NodeID: id, Hostname: hostname, PublicKey: mesh.Key{1}, Address: netip.MustParseAddr("fd00::1")}, nonce)
+	data, err := codec.SealAffiliate(key, mesh.Affiliate{NodeID: id, Hostname: hostname, PublicKey: mesh.Key{1}, Address: netip.MustParseAddr("fd00::1")}, nonce)
 	if err != nil {
 		t.Fatal(err)
 	}
-	endpoint, err := discovery.SealEndpoint(key, netip.MustParseAddrPort("192.0.2.1:51820"))
+	endpoint, err := codec.SealEndpoint(key, netip.MustParseAddrPort("192.0.2.1:51820"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/wirespan/wirespan/discovery"
+	"github.com/wirespan/wirespan/discovery/codec"
 	"github.com/wirespan/wirespan/mesh"
 )
 
@@ -110,9 +111,9 @@ func (p *publisher) publishOwn(ctx context.Context, a mesh.Affiliate) (accepted 
 	endpoints := a.Endpoints[:min(len(a.Endpoints), discovery.MaxEndpoints)]
 	a.Endpoints = nil
 	if p.blob == nil || !reflect.DeepEqual(a, p.sealed) {
-		var nonce [discovery.NonceSize]byte
+		var nonce [codec.NonceSize]byte
 		_, _ = rand.Read(nonce[:]) // never fails
-		blob, err := discovery.SealAffiliate(p.c.cfg.Secret, a, nonce)
+		blob, err := codec.SealAffiliate(p.c.cfg.Secret, a, nonce)
 		if err != nil {
 			p.problems[id] = []discovery.Problem{{AffiliateID: id, Reason: err.Error()}}
 			return false, nil
@@ -162,7 +163,7 @@ func (p *publisher) seal(id string, endpoints []netip.AddrPort) [][]byte {
 	delete(p.problems, id)
 	var out [][]byte
 	for _, e := range endpoints {
-		b, err := discovery.SealEndpoint(p.c.cfg.Secret, e)
+		b, err := codec.SealEndpoint(p.c.cfg.Secret, e)
 		if err != nil {
 			p.problem(id, err.Error())
 			continue

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/wirespan/wirespan/discovery"
+	"github.com/wirespan/wirespan/discovery/codec"
 	"github.com/wirespan/wirespan/mesh"
 )
 
@@ -34,14 +35,14 @@ func show(t *testing.T, updates []*pb.AffiliateUpdateRequest) []string {
 	for _, u := range updates {
 		s := u.AffiliateId
 		if u.AffiliateData != nil {
-			a, dropped, err := discovery.OpenAffiliate(secret, u.AffiliateData)
+			a, dropped, err := codec.OpenAffiliate(secret, u.AffiliateData)
 			if err != nil || dropped != nil {
 				t.Fatalf("published data: dropped %q, error %v", dropped, err)
 			}
 			s += " data:" + a.Hostname
 		}
 		for _, e := range u.AffiliateEndpoints {
-			ap, err := discovery.OpenEndpoint(secret, e)
+			ap, err := codec.OpenEndpoint(secret, e)
 			if err != nil {
 				t.Fatalf("published endpoint: %v", err)
 			}
@@ -89,7 +90,7 @@ func TestPublishOnlyChanges(t *testing.T) {
 		l := local("h2", "192.0.2.2:1")
 		c.Publish(l)
 		second := wantUpdates(t, f, "self data:h2 192.0.2.2:1")
-		if string(first[0].AffiliateData[:discovery.NonceSize]) == string(second[0].AffiliateData[:discovery.NonceSize]) {
+		if string(first[0].AffiliateData[:codec.NonceSize]) == string(second[0].AffiliateData[:codec.NonceSize]) {
 			t.Error("a nonce was used twice")
 		}
 

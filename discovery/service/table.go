@@ -6,6 +6,7 @@ import (
 	"github.com/siderolabs/discovery-api/api/v1alpha1/server/pb"
 
 	"github.com/wirespan/wirespan/discovery"
+	"github.com/wirespan/wirespan/discovery/codec"
 )
 
 // table is a [discovery.Table] fed by the messages of watches. Reference
@@ -18,7 +19,8 @@ type table struct {
 }
 
 func newTable(c *Config) *table {
-	return &table{discovery.NewTable(c.AffiliateID, c.Secret, c.TTL), map[string]bool{}}
+	open := func(raw discovery.RawAffiliate) discovery.Opened { return codec.OpenRaw(c.Secret, raw) }
+	return &table{discovery.NewTable(c.AffiliateID, open, c.TTL), map[string]bool{}}
 }
 
 // snapshot takes the first message of a watch: everything the server has. It

@@ -11,7 +11,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/wirespan/wirespan/discovery"
+	"github.com/wirespan/wirespan/discovery/codec"
 	"github.com/wirespan/wirespan/discovery/server"
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/config"
@@ -92,11 +92,11 @@ func crowd(l *lab, cluster string, secret mesh.Secret) (members []server.Affilia
 			OperatingSystem: "Linux", PublicKey: key, Address: address, Addresses: []netip.Addr{own, address},
 		}
 		sealed := server.Affiliate{ID: a.NodeID}
-		if sealed.Data, err = discovery.SealAffiliate(secret, a, [discovery.NonceSize]byte(key[:])); err != nil {
+		if sealed.Data, err = codec.SealAffiliate(secret, a, [codec.NonceSize]byte(key[:])); err != nil {
 			l.Fatal(err)
 		}
 		for port := range uint16(2) {
-			endpoint, err := discovery.SealEndpoint(secret, netip.AddrPortFrom(own, 51820+port))
+			endpoint, err := codec.SealEndpoint(secret, netip.AddrPortFrom(own, 51820+port))
 			if err != nil {
 				l.Fatal(err)
 			}

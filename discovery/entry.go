@@ -4,9 +4,10 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"sort"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/wirespan/wirespan/mesh"
 )
@@ -34,58 +35,6 @@ type Opened struct {
 
 // ReasonWrongSecret is the one problem reported when no affiliate can be read.
 const ReasonWrongSecret = "no other affiliate can be decrypted: wrong cluster secret?"
-
-// OpenRaw decrypts one affiliate with its endpoints. Endpoints are only read
-// if it has a KubeSpan part. An entry without data is no problem and yields
-// nothing.
-func OpenRaw(key mesh.Secret, raw RawAffiliate) Opened {
-	if err := CheckID(raw.ID); err != nil {
-		return Opened{Problems: []Problem{{Reason: "ignored an affiliate: " + err.Error()}}}
-	}
-	if len(raw.Data) == 0 {
-		return Opened{}
-	}
-	var o Opened
-	problem := func(reason string) { o.Problems = append(o.Problems, Problem{raw.ID, reason}) }
-	a, dropped, err := OpenAffiliate(key, raw.Data)
-	if err != nil {
-		o.Unreadable = errors.Is(err, ErrUnreadable)
-		problem(err.Error())
-		return o
-	}
-	if a.NodeID != raw.ID {
-		problem(fmt.Sprintf("data belongs to node id %.64q", a.NodeID))
-		return o
-	}
-	for _, d := range dropped {
-		problem(d)
-	}
-	if !a.PublicKey.IsZero() {
-		var c cleaner
-		if len(raw.Endpoints) > MaxEndpoints {
-			problem(fmt.Sprintf("endpoints beyond the limit of %d ignored", MaxEndpoints))
-		}
-		a.Endpoints = openEndpoints(&c, key, raw.Endpoints[:min(len(raw.Endpoints), MaxEndpoints)])
-		for _, d := range c.report() {
-			problem(d)
-		}
-	}
-	o.Affiliate = a
-	return o
-}
-
-func openEndpoints(c *cleaner, key mesh.Secret, raw [][]byte) []netip.AddrPort {
-	var out []netip.AddrPort
-	for _, b := range raw {
-		ap, err := OpenEndpoint(key, b)
-		if err != nil {
-			c.drop("endpoint")
-		} else if !slices.Contains(out, ap) {
-			out = append(out, ap)
-		}
-	}
-	return out
-}
 
 // Collect joins opened affiliates, sorted by node id. If none of those that
 // hold data can be decrypted, that is one problem, not one for each.
@@ -121,8 +70,22 @@ func CheckID(id string) error {
 		return errors.New("affiliate id is empty")
 	case len(id) > MaxAffiliateIDLength:
 		return fmt.Errorf("affiliate id has %d bytes, the limit is %d", len(id), MaxAffiliateIDLength)
-	case !printable(id):
+	case !Printable(id):
 		return errors.New("affiliate id isn't printable")
 	}
 	return nil
+}
+
+// Printable reports whether s is valid UTF-8 of printable characters. Other text
+// must not get into terminals and logs.
+func Printable(s string) bool {
+	if !utf8.ValidString(s) {
+		return false
+	}
+	for _, r := range s {
+		if !unicode.IsPrint(r) {
+			return false
+		}
+	}
+	return true
 }

@@ -1,4 +1,4 @@
-package discovery
+package codec
 
 import (
 	"crypto/aes"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/siderolabs/discovery-api/api/v1alpha1/client/pb"
 
+	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/mesh"
 )
 
@@ -34,8 +35,8 @@ func SealAffiliate(key mesh.Secret, a mesh.Affiliate, nonce [NonceSize]byte) ([]
 		return nil, fmt.Errorf("seal affiliate: %w", err)
 	}
 	aead := newGCM(key)
-	if size := NonceSize + len(plain) + aead.Overhead(); size > MaxAffiliateDataSize {
-		return nil, fmt.Errorf("seal affiliate: %d bytes, the limit is %d: announce fewer addresses or networks", size, MaxAffiliateDataSize)
+	if size := NonceSize + len(plain) + aead.Overhead(); size > discovery.MaxAffiliateDataSize {
+		return nil, fmt.Errorf("seal affiliate: %d bytes, the limit is %d: announce fewer addresses or networks", size, discovery.MaxAffiliateDataSize)
 	}
 	return aead.Seal(nonce[:], nonce[:], plain, nil), nil
 }
@@ -44,8 +45,8 @@ func SealAffiliate(key mesh.Secret, a mesh.Affiliate, nonce [NonceSize]byte) ([]
 // was left out of the result because it was malformed. The error is
 // [ErrUnreadable] if the data isn't authentic.
 func OpenAffiliate(key mesh.Secret, blob []byte) (a mesh.Affiliate, dropped []string, err error) {
-	if len(blob) > MaxAffiliateDataSize {
-		return mesh.Affiliate{}, nil, fmt.Errorf("data has %d bytes, the limit is %d", len(blob), MaxAffiliateDataSize)
+	if len(blob) > discovery.MaxAffiliateDataSize {
+		return mesh.Affiliate{}, nil, fmt.Errorf("data has %d bytes, the limit is %d", len(blob), discovery.MaxAffiliateDataSize)
 	}
 	if len(blob) < NonceSize {
 		return mesh.Affiliate{}, nil, fmt.Errorf("data has %d bytes, shorter than its nonce", len(blob))

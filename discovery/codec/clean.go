@@ -1,12 +1,12 @@
-package discovery
+package codec
 
 import (
 	"fmt"
 	"net/netip"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/siderolabs/discovery-api/api/v1alpha1/client/pb"
+
+	"github.com/wirespan/wirespan/discovery"
 )
 
 // maxTextLength bounds names and descriptions, in bytes: the longest DNS name.
@@ -75,7 +75,7 @@ func (c *cleaner) prefixes(name string, in []*pb.IPPrefix) []netip.Prefix {
 
 // text keeps printable UTF-8 of bounded length: it ends up in terminals and logs.
 func (c *cleaner) text(name, s string) string {
-	if len(s) <= maxTextLength && printable(s) {
+	if len(s) <= maxTextLength && discovery.Printable(s) {
 		return s
 	}
 	c.drop(name)
@@ -111,15 +111,3 @@ func parseAddr(b []byte) (netip.Addr, bool) {
 }
 
 var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
-
-func printable(s string) bool {
-	if !utf8.ValidString(s) {
-		return false
-	}
-	for _, r := range s {
-		if !unicode.IsPrint(r) {
-			return false
-		}
-	}
-	return true
-}

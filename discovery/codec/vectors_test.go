@@ -1,4 +1,4 @@
-package discovery
+package codec
 
 import (
 	"encoding/hex"
@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/mesh"
 )
 
@@ -37,8 +38,8 @@ func TestVectors(t *testing.T) {
 		ExcludeAdvertisedNetworks: []netip.Prefix{netip.MustParsePrefix("10.2.3.0/24")},
 		Endpoints:                 []netip.AddrPort{netip.MustParseAddrPort("192.0.2.2:51820"), netip.MustParseAddrPort("[2001:db8::2]:51820")},
 	}
-	got := OpenRaw(testKey, RawAffiliate{"theirs", unhex(vectorData), [][]byte{unhex(vectorIPv4), unhex(vectorIPv6)}})
-	if !reflect.DeepEqual(got, Opened{Affiliate: want}) {
+	got := OpenRaw(testKey, discovery.RawAffiliate{ID: "theirs", Data: unhex(vectorData), Endpoints: [][]byte{unhex(vectorIPv4), unhex(vectorIPv6)}})
+	if !reflect.DeepEqual(got, discovery.Opened{Affiliate: want}) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 	for i, s := range []string{vectorIPv4, vectorIPv6} {

@@ -1,4 +1,4 @@
-package discovery
+package codec
 
 import (
 	"encoding/hex"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/siderolabs/discovery-api/api/v1alpha1/client/pb"
 
+	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/mesh"
 )
 
@@ -71,9 +72,9 @@ func TestSealAffiliateLimits(t *testing.T) {
 		t.Error("sealed an affiliate without a node id")
 	}
 	// 28 bytes of nonce and tag, 9 of machine type, and tag and two length bytes of the name.
-	fits := mesh.Affiliate{NodeID: strings.Repeat("x", MaxAffiliateDataSize-28-9-3)}
+	fits := mesh.Affiliate{NodeID: strings.Repeat("x", discovery.MaxAffiliateDataSize-28-9-3)}
 	blob, err := SealAffiliate(testKey, fits, testNonce)
-	if err != nil || len(blob) != MaxAffiliateDataSize {
+	if err != nil || len(blob) != discovery.MaxAffiliateDataSize {
 		t.Fatalf("%d bytes, error %v; want exactly the limit", len(blob), err)
 	}
 	fits.NodeID += "x"
@@ -99,7 +100,7 @@ func TestOpenAffiliateRefuses(t *testing.T) {
 		"truncated":    {testKey, blob[:len(blob)-1], true},
 		"only nonce":   {testKey, blob[:NonceSize], true},
 		"no nonce":     {testKey, blob[:NonceSize-1], false},
-		"too big":      {testKey, make([]byte, MaxAffiliateDataSize+1), false},
+		"too big":      {testKey, make([]byte, discovery.MaxAffiliateDataSize+1), false},
 		"no message":   {testKey, newGCM(testKey).Seal(testNonce[:], testNonce[:], []byte{0xff, 0xff}, nil), false},
 	} {
 		_, _, err := OpenAffiliate(tc.key, tc.blob)
@@ -166,12 +167,15 @@ func TestOpenAffiliateCleans(t *testing.T) {
 			dropped: []string{"dropped malformed KubeSpan address (1)"},
 		},
 		"prefixes": {
-			in: &pb.Affiliate{Kubespan: &pb.KubeSpan{PublicKey: key, Address: ip4,
+			in: &pb.Affiliate{Kubespan: &pb.KubeSpan{
+				PublicKey: key, Address: ip4,
 				AdditionalAddresses:        []*pb.IPPrefix{prefix(ip4, 24), prefix(ip4, 33), prefix(mapped, 120), prefix(mapped, 95), prefix(nil, 0), prefix(zoned, 64), {}},
 				ExcludeAdvertisedAddresses: []*pb.IPPrefix{prefix(ip4, 4294967295)},
 			}},
-			want: mesh.Affiliate{PublicKey: publicKey, Address: netip.MustParseAddr("192.0.2.1"),
-				AdditionalAddresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24"), netip.MustParsePrefix("192.0.2.2/24")}},
+			want: mesh.Affiliate{
+				PublicKey: publicKey, Address: netip.MustParseAddr("192.0.2.1"),
+				AdditionalAddresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24"), netip.MustParsePrefix("192.0.2.2/24")},
+			},
 			dropped: []string{"dropped malformed additional address (5)", "dropped malformed excluded network (1)"},
 		},
 	} {
@@ -240,7 +244,7 @@ func FuzzOpenAffiliate(f *testing.F) {
 func checkClean(t *testing.T, a mesh.Affiliate) {
 	t.Helper()
 	for _, s := range []string{a.Hostname, a.Nodename, a.OperatingSystem} {
-		if len(s) > maxTextLength || !printable(s) {
+		if len(s) > maxTextLength || !discovery.Printable(s) {
 			t.Fatalf("text %q", s)
 		}
 	}

@@ -1,4 +1,4 @@
-package discovery
+package codec
 
 import (
 	"crypto/aes"
@@ -7,6 +7,7 @@ import (
 
 	"github.com/siderolabs/discovery-api/api/v1alpha1/client/pb"
 
+	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/mesh"
 )
 
@@ -36,7 +37,7 @@ func SealEndpoint(key mesh.Secret, ap netip.AddrPort) ([]byte, error) {
 // OpenEndpoint reverses [SealEndpoint] on untrusted data. Data sealed with
 // another secret almost always fails to parse, but is not told apart.
 func OpenEndpoint(key mesh.Secret, blob []byte) (netip.AddrPort, error) {
-	if len(blob) == 0 || len(blob) > MaxEndpointSize || len(blob)%aes.BlockSize != 0 {
+	if len(blob) == 0 || len(blob) > discovery.MaxEndpointSize || len(blob)%aes.BlockSize != 0 {
 		return netip.AddrPort{}, fmt.Errorf("sealed endpoint has %d bytes, not 16 or 32", len(blob))
 	}
 	plain := make([]byte, len(blob))

@@ -1,0 +1,65 @@
+package codec
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/wirespan/wirespan/discovery"
+	"github.com/wirespan/wirespan/mesh"
+)
+
+// OpenRaw decrypts one affiliate with its endpoints. Endpoints are only read
+// if it has a KubeSpan part. An entry without data is no problem and yields
+// nothing.
+func OpenRaw(key mesh.Secret, raw discovery.RawAffiliate) discovery.Opened {
+	if err := discovery.CheckID(raw.ID); err != nil {
+		return discovery.Opened{Problems: []discovery.Problem{{Reason: "ignored an affiliate: " + err.Error()}}}
+	}
+	if len(raw.Data) == 0 {
+		return discovery.Opened{}
+	}
+	var o discovery.Opened
+	problem := func(reason string) {
+		o.Problems = append(o.Problems, discovery.Problem{AffiliateID: raw.ID, Reason: reason})
+	}
+	a, dropped, err := OpenAffiliate(key, raw.Data)
+	if err != nil {
+		o.Unreadable = errors.Is(err, ErrUnreadable)
+		problem(err.Error())
+		return o
+	}
+	if a.NodeID != raw.ID {
+		problem(fmt.Sprintf("data belongs to node id %.64q", a.NodeID))
+		return o
+	}
+	for _, d := range dropped {
+		problem(d)
+	}
+	if !a.PublicKey.IsZero() {
+		var c cleaner
+		if len(raw.Endpoints) > discovery.MaxEndpoints {
+			problem(fmt.Sprintf("endpoints beyond the limit of %d ignored", discovery.MaxEndpoints))
+		}
+		a.Endpoints = openEndpoints(&c, key, raw.Endpoints[:min(len(raw.Endpoints), discovery.MaxEndpoints)])
+		for _, d := range c.report() {
+			problem(d)
+		}
+	}
+	o.Affiliate = a
+	return o
+}
+
+func openEndpoints(c *cleaner, key mesh.Secret, raw [][]byte) []netip.AddrPort {
+	var out []netip.AddrPort
+	for _, b := range raw {
+		ap, err := OpenEndpoint(key, b)
+		if err != nil {
+			c.drop("endpoint")
+		} else if !slices.Contains(out, ap) {
+			out = append(out, ap)
+		}
+	}
+	return out
+}
