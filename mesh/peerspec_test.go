@@ -77,47 +77,56 @@ func TestPeerConflicts(t *testing.T) {
 			"same address", func(_ *Input, a, b *Affiliate) {
 				a.Addresses, b.Addresses = addrs("10.0.0.1"), addrs("10.0.0.1 10.0.0.2")
 			},
-			"10.0.0.1/32", "10.0.0.2/32", []string{`NetworkOverlap n2: "n2" (node n2) announces 10.0.0.1/32, which "n1" (node n1) keeps;`},
+			"10.0.0.1/32", "10.0.0.2/32",
+			[]string{`NetworkOverlap n2: "n2" (node n2) announces 10.0.0.1/32, which "n1" (node n1) keeps;`},
 		},
 		{
 			"later inside earlier", func(_ *Input, a, b *Affiliate) {
 				a.AdditionalAddresses, b.AdditionalAddresses = prefixes("10.0.0.0/8"), prefixes("10.1.0.0/16")
 			},
-			"10.0.0.0/8", "", []string{`NetworkOverlap n2: "n2" (node n2) announces 10.1.0.0/16, which "n1" (node n1) keeps; nothing else is routed to it;`},
+			"10.0.0.0/8", "",
+			[]string{`NetworkOverlap n2: "n2" (node n2) announces 10.1.0.0/16, which "n1" (node n1) keeps; nothing else is routed to it;`},
 		},
 		{
 			"earlier inside later", func(_ *Input, a, b *Affiliate) {
 				a.AdditionalAddresses, b.AdditionalAddresses = prefixes("10.0.0.0/10"), prefixes("10.0.0.0/8")
 			},
-			"10.0.0.0/10", "10.64.0.0/10 10.128.0.0/9", []string{`announces 10.0.0.0/10, which "n1" (node n1) keeps;`},
+			"10.0.0.0/10", "10.64.0.0/10 10.128.0.0/9",
+			[]string{`announces 10.0.0.0/10, which "n1" (node n1) keeps;`},
 		},
 		{
 			"same public key", func(_ *Input, a, b *Affiliate) { b.PublicKey = a.PublicKey },
-			"", "-", []string{`DuplicatePublicKey n2: "n2" (node n2) announces the public key of "n1" (node n1), which keeps it;`},
+			"", "-",
+			[]string{`DuplicatePublicKey n2: "n2" (node n2) announces the public key of "n1" (node n1), which keeps it;`},
 		},
 		{
 			"our public key", func(in *Input, a, _ *Affiliate) { a.PublicKey = in.Self.PublicKey },
-			"-", "", []string{`DuplicatePublicKey n1: "n1" (node n1) announces this node's public key`},
+			"-", "",
+			[]string{`DuplicatePublicKey n1: "n1" (node n1) announces this node's public key`},
 		},
 		{
 			"our KubeSpan address", func(in *Input, a, _ *Affiliate) {
 				a.Address, a.Addresses = in.Self.Address, []netip.Addr{in.Self.Address}
 			},
-			"", "", []string{`DuplicateAddress n1: "n1" (node n1) has this node's KubeSpan address fd00:0:0:2::1`},
+			"", "",
+			[]string{`DuplicateAddress n1: "n1" (node n1) has this node's KubeSpan address fd00:0:0:2::1`},
 		},
 		{
 			"same KubeSpan address", func(_ *Input, a, b *Affiliate) { b.Address = a.Address },
-			"", "", []string{`DuplicateAddress n2: "n2" (node n2) has the KubeSpan address fd00:0:0:2::11 of "n1" (node n1), which keeps it`},
+			"", "",
+			[]string{`DuplicateAddress n2: "n2" (node n2) has the KubeSpan address fd00:0:0:2::11 of "n1" (node n1), which keeps it`},
 		},
 		{
 			"KubeSpan address of another cluster", func(_ *Input, _, b *Affiliate) { b.Address = netip.MustParseAddr("fd00:0:1:2::1") },
-			"", "", []string{`AddressUnusable n2: "n2" (node n2) has the KubeSpan address fd00:0:1:2::1, which is not in this cluster's fd00:0:0:2::/64`},
+			"", "",
+			[]string{`AddressUnusable n2: "n2" (node n2) has the KubeSpan address fd00:0:1:2::1, which is not in this cluster's fd00:0:0:2::/64`},
 		},
 		{"no KubeSpan address", func(_ *Input, _, b *Affiliate) { b.Address = netip.Addr{} }, "", "", []string{`AddressUnusable n2: "n2" (node n2) announces no KubeSpan address`}},
 		{"no public key", func(_ *Input, _, b *Affiliate) { b.PublicKey = Key{} }, "", "-", nil},
 		{
 			"our announced address", func(_ *Input, a, _ *Affiliate) { a.Addresses = addrs("192.0.2.1 10.0.0.1") },
-			"10.0.0.1/32", "", []string{`DuplicateAddress n1: "n1" (node n1) announces 192.0.2.1, an address of this host`},
+			"10.0.0.1/32", "",
+			[]string{`DuplicateAddress n1: "n1" (node n1) announces 192.0.2.1, an address of this host`},
 		},
 		{
 			"another agent on this host", func(in *Input, a, _ *Affiliate) {
@@ -147,7 +156,8 @@ func TestPeerConflicts(t *testing.T) {
 					a.Addresses = append(a.Addresses, netip.AddrFrom4([4]byte{10, byte(i / 128), 0, byte(i)}))
 				}
 			},
-			"10.0.0.0/16", "", []string{"AffiliateTruncated n1: \"n1\" (node n1) announces 129 addresses, 1 additional and 0 excluded networks; only the first 128 of each are used"},
+			"10.0.0.0/16", "",
+			[]string{"AffiliateTruncated n1: \"n1\" (node n1) announces 129 addresses, 1 additional and 0 excluded networks; only the first 128 of each are used"},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -80,14 +80,18 @@ func TestLeave(t *testing.T) {
 }
 
 // A port that this process may not have waits for a restart; the rest applies.
+// pooled puts a buffer into a pool, and keeps no reference to it.
+func pooled(pool *sync.Pool) weak.Pointer[[1 << 20]byte] {
+	buffer := new([1 << 20]byte)
+	pool.Put(buffer)
+	return weak.Make(buffer)
+}
+
 // What a closed device held in pools is given back.
 func TestClosedDeviceIsCollected(t *testing.T) {
 	bubble(t, []string{meshDocument}, func(h *harness) {
 		var pool sync.Pool
-		buffer := new([1 << 20]byte)
-		freed := weak.Make(buffer)
-		pool.Put(buffer)
-		buffer = nil
+		freed := pooled(&pool)
 		close(h.device().Gone)
 		synctest.Wait()
 		if len(h.devices) != 2 {

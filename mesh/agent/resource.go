@@ -124,7 +124,7 @@ func (r *Resources) List(typ, id string, secrets bool) ([]Resource, <-chan struc
 	return out, r.changed
 }
 
-// diff returns the events that lead from one listing to the next; both sorted by id.
+// Diff returns the events that lead from one listing to the next; both sorted by id.
 func Diff(old, next []Resource) []Event {
 	var events []Event
 	was := make(map[string]Resource, len(old))

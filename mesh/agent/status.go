@@ -83,7 +83,7 @@ type ConditionView struct {
 // Changed is closed when there is a newer status.
 func (s *Status) Changed() <-chan struct{} { return s.changed }
 
-// reaches says why addr can't be reached through the mesh: it is neither this
+// Reaches says why addr can't be reached through the mesh: it is neither this
 // node's nor any peer's.
 func (s *Status) Reaches(addr netip.Addr) error {
 	addr = addr.Unmap().WithZone("")

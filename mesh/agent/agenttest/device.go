@@ -45,6 +45,8 @@ func NewDevice() *Device {
 	}
 }
 
+// Apply makes the peers exactly those given. One whose endpoint is in Live completes a
+// handshake a round trip later.
 func (d *Device) Apply(peers []mesh.PeerConfig) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -90,6 +92,7 @@ func (d *Device) Handshake(k mesh.Key, from netip.AddrPort) {
 	d.events.Notify()
 }
 
+// Stats returns what the device holds of each peer, or StatsErr.
 func (d *Device) Stats() ([]mesh.PeerStats, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -99,6 +102,7 @@ func (d *Device) Stats() ([]mesh.PeerStats, error) {
 	return slices.Collect(maps.Values(d.Counters)), nil
 }
 
+// Configure notes MTU and addresses.
 func (d *Device) Configure(mtu int, addrs []netip.Prefix) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -106,6 +110,7 @@ func (d *Device) Configure(mtu int, addrs []netip.Prefix) error {
 	return nil
 }
 
+// SetListenPort moves the device to a port, or returns PortErr.
 func (d *Device) SetListenPort(port uint16) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -118,12 +123,14 @@ func (d *Device) SetListenPort(port uint16) error {
 	return nil
 }
 
+// ListenPort returns Port.
 func (d *Device) ListenPort() uint16 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.Port
 }
 
+// Ping answers after a round trip for every address of a peer.
 func (d *Device) Ping(_ context.Context, addr netip.Addr) (time.Duration, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -137,15 +144,20 @@ func (d *Device) Ping(_ context.Context, addr netip.Addr) (time.Duration, error)
 	return 0, errors.New("no peer has this address")
 }
 
+// Events signals handshakes.
 func (d *Device) Events() <-chan struct{} { return d.events }
-func (d *Device) Done() <-chan struct{}   { return d.Gone }
 
+// Done is closed by the test, through Gone.
+func (d *Device) Done() <-chan struct{} { return d.Gone }
+
+// Fragmented returns FragmentedHosts.
 func (d *Device) Fragmented() []netip.Addr {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.FragmentedHosts
 }
 
+// Close notes that the device was closed.
 func (d *Device) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

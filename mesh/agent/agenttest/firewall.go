@@ -24,6 +24,7 @@ type Firewall struct {
 // NewFirewall returns a kernel in which nothing is in place.
 func NewFirewall() *Firewall { return &Firewall{Disturbed: mesh.NewSignal()} }
 
+// Apply puts a valid policy in place, or returns Err.
 func (f *Firewall) Apply(p firewall.Policy) ([]string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -41,6 +42,7 @@ func (f *Firewall) Apply(p firewall.Policy) ([]string, error) {
 	return f.Warnings, nil
 }
 
+// Remove takes the policy out.
 func (f *Firewall) Remove() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -49,6 +51,7 @@ func (f *Firewall) Remove() error {
 	return f.Err
 }
 
+// Lookup answers by the policy in place.
 func (f *Firewall) Lookup(q firewall.Query, p firewall.Policy) (firewall.Explanation, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -58,6 +61,7 @@ func (f *Firewall) Lookup(q firewall.Query, p firewall.Policy) (firewall.Explana
 	return f.Policy.Explain(q), f.Err
 }
 
+// Changed signals what the test does to the policy, through Disturbed.
 func (f *Firewall) Changed() <-chan struct{} { return f.Disturbed }
 
 // Routed returns what is routed now.

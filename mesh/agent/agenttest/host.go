@@ -19,6 +19,7 @@ type Host struct {
 	Facts mesh.Underlay
 }
 
+// NewHost returns a machine with one link that has a default route.
 func NewHost() *Host {
 	return &Host{
 		changed: mesh.NewSignal(), MAC: []byte{2, 0, 0x5e, 0x10, 0, 1},
@@ -29,25 +30,28 @@ func NewHost() *Host {
 	}
 }
 
+// Links returns LinkList, or Err.
 func (h *Host) Links() ([]mesh.Link, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.LinkList, h.Err
 }
 
+// Underlay returns Facts, or Err.
 func (h *Host) Underlay() (mesh.Underlay, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.Facts, h.Err
 }
 
+// FirstMAC returns MAC, or Err.
 func (h *Host) FirstMAC() ([]byte, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.MAC, h.Err
 }
 
-// Change changes the machine and signals it.
+// Changed signals each Change.
 func (h *Host) Changed() <-chan struct{} { return h.changed }
 
 // Change changes the machine and signals it.

@@ -31,6 +31,7 @@ func NewRegistry(clusterID string) *Registry {
 	return &Registry{ClusterID: clusterID, changed: mesh.NewSignal()}
 }
 
+// Run waits for its end.
 func (r *Registry) Run(ctx context.Context) error {
 	r.mu.Lock()
 	r.running = true
@@ -42,20 +43,24 @@ func (r *Registry) Run(ctx context.Context) error {
 	return nil
 }
 
+// Publish notes what was published.
 func (r *Registry) Publish(l discovery.Local) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.published = append(r.published, l)
 }
 
+// Changed signals each Show.
 func (r *Registry) Changed() <-chan struct{} { return r.changed }
 
+// Snapshot returns what is shown.
 func (r *Registry) Snapshot() discovery.Snapshot {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.snap
 }
 
+// Delete counts, and waits for Deleting if there is one. It fails while Run does not end.
 func (r *Registry) Delete(ctx context.Context) error {
 	r.mu.Lock()
 	wait := r.Deleting
