@@ -250,11 +250,12 @@ func (d *Device) Close() error {
 // logger returns a logger for upstream. Upstream's errors concern single packets
 // and handshakes, so they are logged at debug level. Errors about configuration
 // requests may quote the request, keys included, so only their number is logged.
+// Other messages reach the log with their arguments, of which it may make use.
 func logger(log hclog.Logger) *wireguard.Logger {
 	return &wireguard.Logger{
 		Verbosef: func(format string, args ...any) {
 			if log.IsTrace() {
-				log.Trace("wireguard", "event", fmt.Sprintf(format, args...))
+				log.Trace("wireguard", "event", hclog.Fmt(format, args...))
 			}
 		},
 		Errorf: func(format string, args ...any) {
