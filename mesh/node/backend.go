@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -44,12 +43,13 @@ type dataPlane struct {
 	backend agent.Backend
 	name    string // of the interface, as the process started with it
 	log     hclog.Logger
+	machine *Machine
 	// opened is called with each new netstack; nil: not called.
 	opened func(*netstack.Netstack)
-	stack  atomic.Pointer[netstack.Netstack]
 
-	mu      sync.Mutex // guards ingress and its way into the stack
+	mu      sync.Mutex // guards what follows
 	ingress netstack.Ingress
+	stack   Stack // nil: none was opened
 }
 
 // open opens the device of one identity.
@@ -59,7 +59,7 @@ func (p *dataPlane) open(self mesh.Identity, c *agent.Effective, mtu int) (agent
 		return nil, err
 	}
 	dev, err := device.Open(device.Config{
-		TUN: plane, Bind: bind.New(p.log), PrivateKey: self.PrivateKey,
+		TUN: plane, Bind: p.newBind(), PrivateKey: self.PrivateKey,
 		ListenPort: c.ListenPort, FirewallMark: c.Firewall.EncryptedMark, Log: p.log,
 	})
 	if err != nil {
@@ -73,18 +73,32 @@ func (p *dataPlane) plane(self mesh.Identity, c *agent.Effective, mtu int) (devi
 	if !p.backend.Netstack {
 		return tun.Open(p.name, mtu)
 	}
-	stack, err := netstack.New(netstack.Config{Addresses: []netip.Addr{self.Address}, MTU: mtu})
+	stack, err := p.newStack(self.Address, mtu)
 	if err != nil {
 		return nil, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	stack.SetIngress(p.ingress)
-	p.stack.Store(stack)
-	if p.opened != nil {
-		p.opened(stack)
+	p.stack = stack
+	if ours, ok := stack.(*netstack.Netstack); ok && p.opened != nil {
+		p.opened(ours)
 	}
 	return stack, nil
+}
+
+func (p *dataPlane) newBind() device.Bind {
+	if p.machine.NewBind != nil {
+		return p.machine.NewBind(p.log)
+	}
+	return bind.New(p.log)
+}
+
+func (p *dataPlane) newStack(address netip.Addr, mtu int) (Stack, error) {
+	if p.machine.NewStack != nil {
+		return p.machine.NewStack(address, mtu)
+	}
+	return netstack.New(netstack.Config{Addresses: []netip.Addr{address}, MTU: mtu})
 }
 
 // filter sets what may come in to this netstack, and to those after it.
@@ -98,15 +112,17 @@ func (p *dataPlane) filter(in firewall.Ingress) {
 			return ok
 		}
 	}
-	if stack := p.stack.Load(); stack != nil {
-		stack.SetIngress(p.ingress)
+	if p.stack != nil {
+		p.stack.SetIngress(p.ingress)
 	}
 }
 
 // dial connects through the netstack.
 func (p *dataPlane) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	stack := p.stack.Load()
-	if stack == nil {
+	p.mu.Lock()
+	stack, ok := p.stack.(*netstack.Netstack)
+	p.mu.Unlock()
+	if !ok {
 		return nil, errors.New("the mesh is not running on this node (kubespan.enabled is false)")
 	}
 	return stack.DialContext(ctx, network, address)

@@ -36,6 +36,7 @@ type Config struct {
 	// Exclusive says that the process is this node's alone: it then drops
 	// privileges and tells the service manager (sd_notify(3)) how it fares.
 	Exclusive bool
+	Machine   Machine // default: the real one
 	Version   string
 	Log       hclog.Logger // default: none
 }
@@ -59,7 +60,7 @@ type Node struct {
 	offered string          // the join token as last shown or written
 
 	agent   *agent.Agent
-	host    *host.Host
+	host    Host
 	kernel  *kernel         // nil: nothing of ours is in it
 	control *control.Server // nil: none
 }
@@ -122,7 +123,10 @@ func (n *Node) open(ctx context.Context) error {
 		return err
 	}
 	n.explain()
-	plane := &dataPlane{backend: backend, name: n.config.InterfaceName, log: n.log.Named("device"), opened: n.cfg.Opened}
+	plane := &dataPlane{
+		backend: backend, name: n.config.InterfaceName, log: n.log.Named("device"),
+		machine: &n.cfg.Machine, opened: n.cfg.Opened,
+	}
 	memory, err := state.OpenMemory(n.state)
 	if err != nil {
 		return err
@@ -131,7 +135,9 @@ func (n *Node) open(ctx context.Context) error {
 	if routing, n.kernel, err = n.openFirewall(plane, memory); err != nil {
 		return err
 	}
-	n.host = host.New()
+	if n.host = n.cfg.Machine.Host; n.host == nil {
+		n.host = host.New()
+	}
 	c := agent.Config{
 		Effective: settings, Keys: n.keys, Clock: clock, Memory: memory, Firewall: routing, Host: n.host,
 		Backend: plane.backend, OpenDevice: plane.open, NewRegistry: n.newRegistry,
@@ -286,6 +292,9 @@ func (n *Node) notify(state string) {
 // openControl opens the control socket. An agent that keeps nothing on disk
 // runs without one, too.
 func (n *Node) openControl(plane *dataPlane) error {
+	if n.cfg.Machine.NoSockets {
+		return nil
+	}
 	path, err := ControlSocket(n.config)
 	if err != nil {
 		return err
@@ -296,7 +305,7 @@ func (n *Node) openControl(plane *dataPlane) error {
 		others = append(others, n.server.server.Metrics())
 	}
 	c.Metrics = control.MetricsHandler(n.agent, others...)
-	if plane.backend.Netstack {
+	if plane.backend.Netstack && n.cfg.Machine.NewStack == nil {
 		c.Dial = plane.dial
 	}
 	n.control, err = control.Open(c)

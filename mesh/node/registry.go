@@ -12,6 +12,9 @@ import (
 // newRegistry makes the registry of a source. Its sockets carry the mark of
 // encrypted packets, so that they never end up in the tunnel.
 func (n *Node) newRegistry(s agent.Source, e *agent.Effective, nodeID string) (agent.Registry, error) {
+	if n.cfg.Machine.NewRegistry != nil {
+		return n.cfg.Machine.NewRegistry(s, e, nodeID)
+	}
 	spec, ok := s.Spec.(service)
 	if !ok {
 		return nil, fmt.Errorf("source %s: %T is no kind of registry", s.Name, s.Spec)

@@ -22,6 +22,9 @@ func (d *servedDevice) Close() error {
 // serveUAPI serves wg(8) beside the device. It is a convenience: a socket that
 // can't be made is only warned of.
 func serveUAPI(dev *device.Device, c *agent.Effective, p *dataPlane) (stop func()) {
+	if p.machine.NoSockets {
+		return func() {}
+	}
 	path, err := uapiSocket(c.Config, p.name)
 	if err != nil {
 		return func() {}
