@@ -1,0 +1,43 @@
+package nodetest_test
+
+import (
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/node/nodetest"
+)
+
+const deadEndpoint = "203.0.113.99:51820"
+
+// A peer announces an endpoint that is dead before the one that lives, and can't
+// come first itself. KubeSpan's rule gives the first endpoint 15 s, then the next one
+// its turn.
+func TestEndpointCycling(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := nodetest.New(t)
+		a := m.Start(m.Internet().Behind(nodetest.Firewall).Host("192.0.2.1"))
+		tried := m.Capture(func(d nodetest.Datagram) bool {
+			return d.Message() == nodetest.Initiation && d.Source.Addr() == netip.MustParseAddr("192.0.2.1")
+		})
+		b := m.Start(m.Internet().Host("192.0.2.2"), nodetest.KubeSpan,
+			"apiVersion: v1alpha1\nkind: KubeSpanEndpointsConfig\nextraAnnouncedEndpoints: ["+deadEndpoint+"]\n")
+		m.Await(time.Minute, "both up", func() bool { return nodetest.AllUp(a, b) })
+		if _, endpoint, _ := peer(t, a, b); endpoint != "192.0.2.2:51820" {
+			t.Errorf("up at %s", endpoint)
+		}
+
+		datagrams := tried.Datagrams()
+		if first := datagrams[0].Destination; first != netip.MustParseAddrPort(deadEndpoint) {
+			t.Fatalf("tried %v first", first)
+		}
+		for _, d := range datagrams {
+			after := d.Sent.Sub(datagrams[0].Sent)
+			if dead := d.Destination == datagrams[0].Destination; dead != (after < mesh.EndpointTimeout) {
+				t.Errorf("initiation to %v after %v", d.Destination, after)
+			}
+		}
+	})
+}
