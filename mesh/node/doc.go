@@ -5,7 +5,8 @@
 // [Open] makes a [Node] of a configuration and [Node.Run] runs it: that is what
 // `wirespan up` does, and what another program does to be a member of a mesh.
 // [Leave], [RestoreRules] and [Token] do without a running agent what its
-// commands of those names do.
+// commands of those names do. [Machine] replaces parts of the machine below a
+// node; package nodetest uses that to run whole meshes in memory.
 //
 // The package connects adapters with the loop's interfaces and decides only
 // what depends on this machine: TUN or netstack, with or without nftables, what

@@ -10,6 +10,24 @@ import (
 	"github.com/wirespan/wirespan/mesh/node/nodetest"
 )
 
+// The IPv4 path is dead in both directions. IPv4 endpoints come first, so KubeSpan's
+// rule has to reach those of IPv6.
+func TestDeadIPv4Path(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := nodetest.New(t)
+		m.Drop(func(d nodetest.Datagram) bool { return d.Destination.Addr().Is4() })
+		a := m.Start(m.Internet().Host("192.0.2.1", "2001:db8::1"))
+		b := m.Start(m.Internet().Host("192.0.2.2", "2001:db8::2"))
+		m.Await(10*time.Minute, "both up", func() bool { return nodetest.AllUp(a, b) })
+		if _, endpoint, _ := peer(t, a, b); endpoint != "[2001:db8::2]:51820" {
+			t.Errorf("up at %s", endpoint)
+		}
+		if !a.Reaches(b) || !b.Reaches(a) {
+			t.Error("no way by IPv6")
+		}
+	})
+}
+
 const deadEndpoint = "203.0.113.99:51820"
 
 // A peer announces an endpoint that is dead before the one that lives, and can't

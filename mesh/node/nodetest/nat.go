@@ -6,16 +6,16 @@ import (
 	"time"
 )
 
-// MappingLifetime is how long a gateway keeps a mapping, and lets replies in, after
-// the last datagram from inside: the least that RFC 4787 allows.
+// MappingLifetime is how long after the last datagram from inside a gateway keeps a
+// mapping, and lets replies in: the least that RFC 4787 allows.
 const MappingLifetime = 2 * time.Minute
 
 // firstPort is where gateways and hosts begin to choose ports.
 const firstPort = 49152
 
 // Kind is the kind of a gateway, in the terms of RFC 3489; in brackets those of RFC
-// 4787. A gateway of any kind sends datagrams between two hosts of its inside that
-// use its outside address back inside ("hairpinning").
+// 4787. All kinds support hairpinning: a host inside reaches another one inside by its
+// outside address and port.
 type Kind int
 
 const (
@@ -47,9 +47,9 @@ type gateway struct {
 // mapping is a socket inside, as the outside sees it.
 type mapping struct {
 	inside, outside netip.AddrPort
-	remote          netip.AddrPort // for which alone it is; zero unless the gateway is Symmetric
-	used            time.Time      // last, from inside
-	sent            map[netip.AddrPort]time.Time
+	remote          netip.AddrPort               // of a Symmetric gateway: the only remote that it is for; else zero
+	used            time.Time                    // when the socket last sent something
+	sent            map[netip.AddrPort]time.Time // when the socket last sent to a remote
 }
 
 // translateOutbound reports whether a datagram may leave.

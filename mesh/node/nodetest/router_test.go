@@ -259,8 +259,16 @@ func TestMessage(t *testing.T) {
 		size int
 		want Message
 	}{
-		{1, 148, Initiation}, {2, 92, Response}, {3, 64, Cookie}, {4, 32, Transport}, {4, 1452, Transport},
-		{1, 147, Other}, {4, 31, Other}, {5, 148, Other}, {0, 32, Other}, {1, 0, Other},
+		{1, 148, Initiation},
+		{2, 92, Response},
+		{3, 64, Cookie},
+		{4, 32, Transport},
+		{4, 1452, Transport},
+		{1, 147, Other},
+		{4, 31, Other},
+		{5, 148, Other},
+		{0, 32, Other},
+		{1, 0, Other},
 	} {
 		payload := make([]byte, test.size)
 		copy(payload, []byte{test.kind})
