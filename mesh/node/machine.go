@@ -31,7 +31,7 @@ type Machine struct {
 
 // Host is a view of the machine's links. Run watches them until ctx is done.
 type Host interface {
-	agent.Observer
+	agent.Host
 	Run(ctx context.Context) error
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/wirespan/wirespan/discovery"
+	"github.com/wirespan/wirespan/discovery/codec"
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
 )
@@ -40,7 +41,7 @@ type client struct {
 func (h *Hub) client(host *Host, e *agent.Effective, nodeID string) *client {
 	return &client{
 		hub: h, host: host, id: nodeID, secret: e.ClusterSecret, changed: mesh.NewSignal(), wake: mesh.NewSignal(),
-		table: discovery.NewTable(nodeID, e.ClusterSecret, discovery.MaxTTL),
+		table: discovery.NewTable(nodeID, opener(e.ClusterSecret), discovery.MaxTTL),
 	}
 }
 
@@ -119,9 +120,9 @@ func (c *client) publish() error {
 	own := local.Affiliate
 	own.Endpoints = nil
 	if c.data == nil || !reflect.DeepEqual(own, c.sealed) {
-		var nonce [discovery.NonceSize]byte
+		var nonce [codec.NonceSize]byte
 		_, _ = rand.Read(nonce[:]) // never fails
-		data, err := discovery.SealAffiliate(c.secret, own, nonce)
+		data, err := codec.SealAffiliate(c.secret, own, nonce)
 		if err != nil {
 			return err
 		}
@@ -129,7 +130,7 @@ func (c *client) publish() error {
 	}
 	var endpoints [][]byte
 	for _, e := range local.Affiliate.Endpoints {
-		sealed, err := discovery.SealEndpoint(c.secret, e)
+		sealed, err := codec.SealEndpoint(c.secret, e)
 		if err != nil {
 			return err
 		}
@@ -137,7 +138,7 @@ func (c *client) publish() error {
 	}
 	c.hub.update(c, c.id, c.data, endpoints)
 	for _, o := range local.Others {
-		sealed, err := discovery.SealEndpoint(c.secret, o.Endpoint)
+		sealed, err := codec.SealEndpoint(c.secret, o.Endpoint)
 		if err != nil {
 			return err
 		}
@@ -190,3 +191,8 @@ func (c *client) show(away error) {
 
 // Delete removes this member at once.
 func (c *client) Delete(context.Context) error { return c.hub.remove(c) }
+
+// opener returns what opens the entries of a cluster.
+func opener(secret mesh.Secret) func(discovery.RawAffiliate) discovery.Opened {
+	return func(raw discovery.RawAffiliate) discovery.Opened { return codec.OpenRaw(secret, raw) }
+}
