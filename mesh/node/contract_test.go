@@ -193,17 +193,28 @@ func namespace(t *testing.T) {
 	ip(t, "link set lo up")
 }
 
-func ip(t *testing.T, args string) {
+func ip(t *testing.T, args string) string {
 	t.Helper()
-	if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
+	out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput()
+	if err != nil {
 		t.Fatalf("ip %s: %v\n%s", args, err, out)
 	}
+	return string(out)
 }
 
-// veth adds an interface that is up and gets no addresses from the kernel.
+// veth adds an interface that gets no addresses from the kernel. It returns when
+// the interface is up and the kernel has added its multicast route: an event of
+// those later would count as interference.
 func veth(t *testing.T, name string) {
 	t.Helper()
 	ip(t, "link add "+name+" type veth peer peer-"+name)
-	ip(t, "link set "+name+" addrgenmode none up")
-	ip(t, "link set peer-"+name+" addrgenmode none up")
+	for _, end := range []string{name, "peer-" + name} {
+		ip(t, "link set "+end+" addrgenmode none up")
+	}
+	for t.Context().Err() == nil {
+		up := strings.Contains(ip(t, "link show "+name), "state UP")
+		if up && strings.Contains(ip(t, "-6 route show table local dev "+name), "ff00::/8") {
+			return
+		}
+	}
 }
