@@ -83,7 +83,11 @@ func TestPingerTakesOnlyItsReplies(t *testing.T) {
 			}
 			others := [][]byte{
 				request, changed(header), changed(header + 1), changed(header + 4), changed(header + 7),
-				changed(header + 8), changed(len(good) - 1), changed(header - 20), good[:len(good)-1], append(changed(0), 0), {}, {0x60}, {0x45},
+				changed(header + 8), changed(len(good) - 1), changed(header - 20), good[:len(good)-1],
+				append(changed(0), 0),
+				{},
+				{0x60},
+				{0x45},
 			}
 			if request[0]>>4 == 4 {
 				others[7] = changed(15) // the sender

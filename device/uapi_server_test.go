@@ -218,8 +218,10 @@ func TestUAPISurvivesGarbage(t *testing.T) {
 	a := newNode(t, 1)
 	path := serve(t, a.Device)
 	random := mathrand.New(mathrand.NewPCG(1, 2))
-	words := []string{"set=1\n", "get=1\n", "\n", "public_key=" + oneHex + "\n", "allowed_ip=", "/33\n",
-		"endpoint=", "remove=true\n", "replace_peers=true\n", "listen_port=999999\n", "=", "preshared_key=zz\n"}
+	words := []string{
+		"set=1\n", "get=1\n", "\n", "public_key=" + oneHex + "\n", "allowed_ip=", "/33\n",
+		"endpoint=", "remove=true\n", "replace_peers=true\n", "listen_port=999999\n", "=", "preshared_key=zz\n",
+	}
 	for range 1000 {
 		var b bytes.Buffer
 		for range random.IntN(8) {

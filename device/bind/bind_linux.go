@@ -95,7 +95,7 @@ func (b *Bind) listenBoth(port uint16) (v4, v6 *socket, err error) {
 		if err == nil || errors.Is(err, unix.EAFNOSUPPORT) {
 			return v4, v6, nil
 		}
-		v4.close()
+		_ = v4.close() // err says why the pair was not opened
 		if port != 0 || !errors.Is(err, unix.EADDRINUSE) {
 			break
 		}

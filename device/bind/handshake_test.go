@@ -8,8 +8,16 @@ func TestIsHandshake(t *testing.T) {
 		kind byte
 		want bool
 	}{
-		{148, 1, true}, {92, 2, true}, {64, 3, true},
-		{148, 4, false}, {92, 4, false}, {64, 4, false}, {92, 1, false}, {147, 1, false}, {0, 0, false}, {1, 1, false},
+		{148, 1, true},
+		{92, 2, true},
+		{64, 3, true},
+		{148, 4, false},
+		{92, 4, false},
+		{64, 4, false},
+		{92, 1, false},
+		{147, 1, false},
+		{0, 0, false},
+		{1, 1, false},
 	} {
 		msg := make([]byte, tc.size)
 		if tc.size > 0 {

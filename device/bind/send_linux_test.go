@@ -147,15 +147,19 @@ func TestFallbacks(t *testing.T) {
 		{"segments above the MTU, old kernel", is(unix.EINVAL, isBurst), all, nil, 0, true, true, true},
 		{"source refused", is(unix.EINVAL, isSourced), all, nil, 2, true, false, false},
 		{"source gone", is(unix.ENODEV, isSourced), all, nil, 2, true, false, false},
-		{"source refused, and segments above the MTU, old kernel",
-			is(unix.EINVAL, func(m sentMessage) bool { return m.source || isBurst(m) }), all, nil, 0, true, false, true},
+		{
+			"source refused, and segments above the MTU, old kernel",
+			is(unix.EINVAL, func(m sentMessage) bool { return m.source || isBurst(m) }), all, nil, 0, true, false, true,
+		},
 		{"memory is short once", once(unix.ENOBUFS), all - 4, unix.ENOBUFS, 1, true, true, false},
 		{"no route", is(unix.ENETUNREACH, always), 0, unix.ENETUNREACH, 0, true, false, false},
 		{"not allowed", is(unix.EPERM, always), 0, unix.EPERM, 0, true, true, false},
 		{"interrupted", once(unix.EINTR), all, nil, 2, true, true, false},
 		{"queue full", once(unix.EAGAIN), all, nil, 2, true, true, false},
-		{"single too large", is(unix.EMSGSIZE, func(m sentMessage) bool { return len(m.datagrams) == 1 && len(m.datagrams[0]) == 1000 || isLarge(m) }),
-			all - 3, unix.EMSGSIZE, 0, true, true, false},
+		{
+			"single too large", is(unix.EMSGSIZE, func(m sentMessage) bool { return len(m.datagrams) == 1 && len(m.datagrams[0]) == 1000 || isLarge(m) }),
+			all - 3, unix.EMSGSIZE, 0, true, true, false,
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			b := New(nil)

@@ -17,16 +17,35 @@ func TestCodel(t *testing.T) {
 		steps   []step
 	}{
 		"slow": {100, []step{
-			{0, true, false}, {99, true, false}, // a burst
-			{100, true, true}, {150, true, false}, {199, true, false},
-			{200, true, true}, {270, true, false}, {271, true, true}, // 100/√2
-			{300, false, false}, {301, true, false}, {399, true, false}, // empty once: from the beginning
+			{0, true, false},
+			{99, true, false}, // a burst
+			{100, true, true},
+			{150, true, false},
+			{199, true, false},
+			{200, true, true},
+			{270, true, false},
+			{271, true, true}, // 100/√2
+			{300, false, false},
+			{301, true, false},
+			{399, true, false}, // empty once: from the beginning
 			{400, true, true},
 		}},
 		"fast": {1024, []step{
-			{0, true, false}, {1, true, false}, {2, true, false}, {3, true, false}, {9, true, false},
-			{20, true, true}, {39, true, false}, {40, true, true}, {54, true, false}, {55, true, true}, // 20/√2
-			{60, false, false}, {70, true, false}, {80, true, false}, {90, true, false}, {95, true, true},
+			{0, true, false},
+			{1, true, false},
+			{2, true, false},
+			{3, true, false},
+			{9, true, false},
+			{20, true, true},
+			{39, true, false},
+			{40, true, true},
+			{54, true, false},
+			{55, true, true}, // 20/√2
+			{60, false, false},
+			{70, true, false},
+			{80, true, false},
+			{90, true, false},
+			{95, true, true},
 		}},
 	} {
 		start := time.Unix(1e9, 0)

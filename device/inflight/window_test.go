@@ -83,14 +83,14 @@ func TestStalledFlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &window{limit: 3, stallTime: outboundStallTime}
 		room, timer := w.addWaiter(), time.NewTimer(0)
-		last := admitN(t, w, 1, 4)
+		admitN(t, w, 1, 4)
 		start := time.Now()
 		w.wait(room, timer)
 		if got := time.Since(start); got != outboundStallTime {
 			t.Errorf("waited %v", got)
 		}
 		live := admitN(t, w, 2, 1)
-		last = admitN(t, w, 1, stallBurst)
+		last := admitN(t, w, 1, stallBurst)
 		if w.inFlight != 1 {
 			t.Errorf("%d in flight, want 1: packets of the stalled flow count", w.inFlight)
 		}

@@ -54,14 +54,16 @@ func TestPhysicalMemory(t *testing.T) {
 		"a group over": {map[string]string{"proc/meminfo": meminfo, "proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/b/memory.max": "max\n", "sys/fs/cgroup/a/memory.max": "67108864\n"}, 64 << 20},
 		"its own root": {map[string]string{"proc/meminfo": meminfo, "proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "67108864\n"}, 64 << 20},
 		"the host's path in a container": {map[string]string{
-			"proc/meminfo": meminfo, "proc/self/cgroup": "0::/../../pod/x\n", "sys/fs/cgroup/memory.max": "67108864\n"}, 64 << 20},
+			"proc/meminfo": meminfo, "proc/self/cgroup": "0::/../../pod/x\n", "sys/fs/cgroup/memory.max": "67108864\n",
+		}, 64 << 20},
 		"hybrid":          {map[string]string{"proc/meminfo": meminfo, "proc/self/cgroup": "0::/x\n", "sys/fs/cgroup/unified/x/memory.max": "67108864\n"}, 64 << 20},
 		"version 1":       {map[string]string{"proc/meminfo": meminfo, "proc/self/cgroup": "5:cpu,cpuacct:/x\n4:memory:/x\n0::/\n", "sys/fs/cgroup/memory/x/memory.limit_in_bytes": "33554432\n"}, 32 << 20},
 		"version 1, none": {map[string]string{"proc/meminfo": meminfo, "proc/self/cgroup": "4:memory:/\n", "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n"}, total},
 		"a larger limit":  {map[string]string{"proc/meminfo": meminfo, "proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "99999999999999\n"}, total},
 		"garbage": {map[string]string{
 			"proc/meminfo":     "MemTotal: many kB\nMemTotal: -5 kB\nMemTotal:\nMemTotal: 99999999999999999 kB\n\x00\xff",
-			"proc/self/cgroup": "::\n0\n:::::\n0::\nmemory:memory:memory\n" + strings.Repeat("x", 100<<10), "sys/fs/cgroup/memory.max": "-1\n0\n1e3\n"}, math.MaxInt64},
+			"proc/self/cgroup": "::\n0\n:::::\n0::\nmemory:memory:memory\n" + strings.Repeat("x", 100<<10), "sys/fs/cgroup/memory.max": "-1\n0\n1e3\n",
+		}, math.MaxInt64},
 	} {
 		root := fstest.MapFS{}
 		for path, text := range tc.files {

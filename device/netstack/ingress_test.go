@@ -31,7 +31,9 @@ func TestIngressAsks(t *testing.T) {
 		udpPacket(udpB, udpA, nil), udpPacket(udpB4, udpA4, nil), tcpSegment(udpB, udpA, header.TCPFlagAck), later,
 		echo(addrB, addrA, false, 1), echo(addrB4, addrA4, false, 1), ipPacket(132, addrB, addrA, make([]byte, 12)),
 		tcpSegment(udpB4, udpA4, header.TCPFlagSyn|header.TCPFlagEce), icmpPacket(addrB, addrA, 135, make([]byte, 20)),
-		{0x45}, {0x60}, {},
+		{0x45},
+		{0x60},
+		{},
 	}
 	const malformed = 3
 	if _, err := n.Write(batch, 0); err != nil {

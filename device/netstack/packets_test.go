@@ -42,13 +42,12 @@ func ipPacket(protocol uint8, from, to netip.Addr, transport []byte) []byte {
 // extended returns packet with a chain of IPv6 extension headers inserted. Each names
 // its successor, and the last the transport protocol of packet.
 func extended(packet []byte, first uint8, chain ...[]byte) []byte {
-	h := header.IPv6(packet)
 	var all []byte
 	for _, extension := range chain {
 		all = append(all, extension...)
 	}
 	out := append(append(append([]byte(nil), packet[:40]...), all...), packet[40:]...)
-	h = header.IPv6(out)
+	h := header.IPv6(out)
 	h.SetNextHeader(first)
 	h.SetPayloadLength(uint16(len(out) - 40))
 	return out

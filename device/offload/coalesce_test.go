@@ -99,10 +99,9 @@ func TestCoalesce(t *testing.T) {
 	}
 }
 
-func sameID(s *spec)                { s.id = 0xffff }
-func flags(f byte) func(s *spec)    { return func(s *spec) { s.flags = f } }
-func packets(in []spec) [][]byte    { return apply(in, spec.packet) }
-func key(p []byte, l Layout) string { return string(p[8 : l.Transport+4]) }
+func sameID(s *spec)             { s.id = 0xffff }
+func flags(f byte) func(s *spec) { return func(s *spec) { s.flags = f } }
+func packets(in []spec) [][]byte { return apply(in, spec.packet) }
 
 func apply[A, B any](in []A, f func(A) B) []B {
 	out := make([]B, len(in))

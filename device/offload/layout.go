@@ -2,10 +2,13 @@ package offload
 
 import "encoding/binary"
 
+// Protocol numbers.
 const (
-	TCP = 6  // TCP is its protocol number.
-	UDP = 17 // UDP is its protocol number.
+	TCP = 6
+	UDP = 17
+)
 
+const (
 	// MaxPacket is the largest size of a super-packet, headers included.
 	MaxPacket = 65535
 

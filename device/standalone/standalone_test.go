@@ -66,7 +66,8 @@ func TestReportToTheParent(t *testing.T) {
 	if err := none.ready(); err != nil {
 		t.Error(err)
 	}
-	if err := none.report(broken); err != broken {
+	var reported ReportedError
+	if err := none.report(broken); !errors.Is(err, broken) || errors.As(err, &reported) {
 		t.Errorf("no process waits: %v", err)
 	}
 	pipe := func() (*os.File, *waiter) {
@@ -84,11 +85,10 @@ func TestReportToTheParent(t *testing.T) {
 	if err := awaitReady(wait, time.Minute); err != nil {
 		t.Error(err)
 	}
-	if err := w.report(broken); err != broken {
+	if err := w.report(broken); !errors.Is(err, broken) || errors.As(err, &reported) {
 		t.Errorf("after it was ready: %v", err)
 	}
 	wait, w = pipe()
-	var reported ReportedError
 	if err := w.report(fmt.Errorf("it is %w", broken)); !errors.As(err, &reported) {
 		t.Errorf("an error that the parent shows: %v", err)
 	}

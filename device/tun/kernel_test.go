@@ -91,7 +91,8 @@ var (
 // by itself.
 func until(t testing.TB, d interface {
 	Read([][]byte, []int, int) (int, error)
-}) [][]byte {
+},
+) [][]byte {
 	t.Helper()
 	bufs, sizes := buffers(128, 65535)
 	var out [][]byte

@@ -134,7 +134,7 @@ func (r *reader) receive(fd uintptr) (int, unix.Errno) {
 		iov = appendIovec(iov, r.virtio[:])
 	}
 	first := r.room(r.next)
-	g, at := &r.guess, len(first)
+	g, at := &r.guess, 0 // at is the packet's offset up to which iov has room
 	r.slots = 1
 	if size := g.header + g.segment; g.confidence > 0 && size <= len(first) {
 		first, at = first[:size], size

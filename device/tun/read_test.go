@@ -211,7 +211,7 @@ func TestReadPlain(t *testing.T) {
 		t.Errorf("read of no packets: %v", err)
 	}
 	_ = n.file.Close()
-	if _, err := n.Read(bufs, sizes, front); err != os.ErrClosed {
+	if _, err := n.Read(bufs, sizes, front); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("read after close: %v", err)
 	}
 }

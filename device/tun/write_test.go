@@ -71,7 +71,8 @@ func TestWriteWithoutOffloads(t *testing.T) {
 		want [][]byte
 	}{
 		"no UDP": {mode{virtio: true}, [][]byte{
-			append(make([]byte, 10), in[0]...), append(make([]byte, 10), in[1]...), segment{payload: numbered(2000)}.super(1000)}},
+			append(make([]byte, 10), in[0]...), append(make([]byte, 10), in[1]...), segment{payload: numbered(2000)}.super(1000),
+		}},
 		"no virtio header": {mode{}, in},
 	} {
 		n, kernel := pair(t, tc.mode)
@@ -98,7 +99,7 @@ func TestWriteGoesOn(t *testing.T) {
 		t.Errorf("no room for a virtio header: wrote %d, %v", sent, err)
 	}
 	_ = n.file.Close()
-	if _, err := n.Write(framed(good.whole()), front); err != os.ErrClosed {
+	if _, err := n.Write(framed(good.whole()), front); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("write after close: %v", err)
 	}
 }

@@ -55,7 +55,7 @@ func run(t testing.TB, command ...string) string {
 	return string(out)
 }
 
-func feed(t testing.TB, input string, command ...string) string {
+func feed(t testing.TB, input string, command ...string) {
 	t.Helper()
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdin = strings.NewReader(input)
@@ -63,7 +63,6 @@ func feed(t testing.TB, input string, command ...string) string {
 	if err != nil {
 		t.Fatalf("%s: %v\n%s\n%s", strings.Join(command, " "), err, out, input)
 	}
-	return string(out)
 }
 
 func open(t testing.TB) *Firewall {

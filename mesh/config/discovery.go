@@ -87,7 +87,7 @@ func (l *loader) checkService(s service) (Service, bool) {
 	return parsed, err == nil && s.name.value != ""
 }
 
-// parseService normalizes a service's URL to host:port and ignores path and query.
+// parseService normalises a service's URL to host:port and ignores path and query.
 // Errors don't quote the URL, which may hold a password.
 func parseService(name, endpoint string) (Service, *url.URL, error) {
 	u, err := url.Parse(endpoint)

@@ -89,9 +89,9 @@ func TestIngressErrors(t *testing.T) {
 			"a.yaml:5: WirespanConfig: ingress rule " + strings.Repeat("a", 65) + ": the name is not printable or longer than 64 bytes",
 		}},
 		{"unknown keys", wirespan("ingres: {}\ningress:\n  default: block\n  rules:\n  - name: a\n    portSelector: {protocol: icmp, port: 1}\n" +
-			"    ingress: [{subnet: 10.0.0.0/8, exept: 10.1.0.0/16}]\n    peer: x\n"), []string{
+			"    ingress: [{subnet: 10.0.0.0/8, excpt: 10.1.0.0/16}]\n    peer: x\n"), []string{
 			`a.yaml:8: unknown keys found during decoding: ingress.rules[0].portSelector.port (line 8; did you mean "ports"?)`,
-			`a.yaml:9: unknown keys found during decoding: ingress.rules[0].ingress[0].exept (line 9; did you mean "except"?)`,
+			`a.yaml:9: unknown keys found during decoding: ingress.rules[0].ingress[0].excpt (line 9; did you mean "except"?)`,
 			`a.yaml:10: unknown keys found during decoding: ingress.rules[0].peer (line 10; did you mean "peers"?)`,
 			"a.yaml:5: unknown keys found during decoding: ingress.default (line 5)",
 			`a.yaml:3: unknown keys found during decoding: ingres (line 3; did you mean "ingress"?)`,

@@ -127,7 +127,6 @@ func TestServiceEndpoints(t *testing.T) {
 }
 
 func TestLegacyDiscovery(t *testing.T) {
-	const service = "legacy"
 	for _, tt := range []struct {
 		name, discovery string
 		service         string

@@ -250,9 +250,11 @@ func TestDiff(t *testing.T) {
 		t.Errorf("no change needs a restart: %v", d)
 	}
 	all := mustLoad(t, wirespan(everySetting), config.Options{})
-	want := []string{"backend", "interfaceName", "stateDir", "identityDir", "controlSocket", "discoveryListen", "noClockFix", "memoryBudget", "logging.json",
+	want := []string{
+		"backend", "interfaceName", "stateDir", "identityDir", "controlSocket", "discoveryListen", "noClockFix", "memoryBudget", "logging.json",
 		"firewall.table", "firewall.routingTable", "firewall.rulePriority",
-		"firewall.encryptedMark", "firewall.tunnelMark", "firewall.mask"}
+		"firewall.encryptedMark", "firewall.tunnelMark", "firewall.mask",
+	}
 	if d := config.Diff(old, all); !reflect.DeepEqual(d, want) {
 		t.Errorf("restart for %v, want %v", d, want)
 	}
