@@ -19,6 +19,7 @@ import (
 	sidero "github.com/siderolabs/discovery-client/pkg/client"
 	"go.uber.org/zap"
 
+	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/discovery/server"
 	"github.com/wirespan/wirespan/discovery/service"
 	"github.com/wirespan/wirespan/mesh"
@@ -221,7 +222,7 @@ func TestSideBySide(t *testing.T) {
 	ours, theirs := startOurs(t, endpoint), startTheirs(t, endpoint)
 	local, remote := ourData(), theirData()
 
-	ours.Publish(service.Local{Affiliate: local})
+	ours.Publish(discovery.Local{Affiliate: local})
 	if err := theirs.SetLocalData(remote, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -236,7 +237,7 @@ func TestSideBySide(t *testing.T) {
 
 	// Each tells of the other's endpoints; one of them is known already.
 	seenLocal, seenRemote := "198.51.100.1:40001", "198.51.100.2:40002"
-	ours.Publish(service.Local{Affiliate: local, Others: []mesh.Endpoint{
+	ours.Publish(discovery.Local{Affiliate: local, Others: []mesh.Endpoint{
 		{AffiliateID: theirsID, Endpoint: netip.MustParseAddrPort(seenRemote)}, {AffiliateID: theirsID, Endpoint: netip.MustParseAddrPort("192.0.2.2:51820")},
 	}})
 	if err := theirs.SetLocalData(remote, []sidero.Endpoint{
@@ -261,7 +262,7 @@ func TestSideBySide(t *testing.T) {
 	oursEventually(t, ours, showTheirs(remote.Affiliate, fullRemote))
 	serve(t, endpoint)
 	local.Hostname, fullLocal.Hostname = "renamed", "renamed"
-	ours.Publish(service.Local{Affiliate: local, Others: []mesh.Endpoint{{AffiliateID: theirsID, Endpoint: netip.MustParseAddrPort(seenRemote)}}})
+	ours.Publish(discovery.Local{Affiliate: local, Others: []mesh.Endpoint{{AffiliateID: theirsID, Endpoint: netip.MustParseAddrPort(seenRemote)}}})
 	theirs.eventually(t, showOurs(fullLocal))
 	oursEventually(t, ours, showTheirs(remote.Affiliate, fullRemote))
 
