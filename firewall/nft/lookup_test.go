@@ -30,8 +30,8 @@ func TestLookup(t *testing.T) {
 	}
 	apply(t, f, rs)
 	wan := RouteView{Type: "unicast", Table: firewall.RouteMain, Interface: "wan0", Gateway: netip.MustParseAddr("192.0.2.2"), Source: netip.MustParseAddr("192.0.2.1")}
-	tunneled := RouteView{Type: "unicast", Table: 180, Interface: iface, Source: netip.MustParseAddr("192.0.2.1")}
-	if v := ask("10.1.1.1", ""); !v.Table || !v.Rule || v.Network != "10.1.1.0/24" || v.Mark != 0x40 || v.Unmarked != wan || v.Marked != tunneled {
+	viaTunnel := RouteView{Type: "unicast", Table: 180, Interface: iface, Source: netip.MustParseAddr("192.0.2.1")}
+	if v := ask("10.1.1.1", ""); !v.Table || !v.Rule || v.Network != "10.1.1.0/24" || v.Mark != 0x40 || v.Unmarked != wan || v.Marked != viaTunnel {
 		t.Errorf("%+v", v)
 	}
 	for address, network := range map[string]string{

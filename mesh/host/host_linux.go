@@ -21,7 +21,7 @@ type Host struct {
 	changed mesh.Signal
 }
 
-// NewHost starts nothing.
+// New starts nothing.
 func New() *Host { return &Host{changed: mesh.NewSignal()} }
 
 // Changed receives after links, addresses or routes changed; coalesced.

@@ -54,7 +54,7 @@ type dataPlane struct {
 
 // open opens the device of one identity.
 func (p *dataPlane) open(self mesh.Identity, c *agent.Effective, mtu int) (agent.Device, error) {
-	plane, err := p.plane(self, c, mtu)
+	plane, err := p.plane(self, mtu)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func (p *dataPlane) open(self mesh.Identity, c *agent.Effective, mtu int) (agent
 	return &servedDevice{dev, serveUAPI(dev, c, p)}, nil
 }
 
-func (p *dataPlane) plane(self mesh.Identity, c *agent.Effective, mtu int) (device.Interface, error) {
+func (p *dataPlane) plane(self mesh.Identity, mtu int) (device.Interface, error) {
 	if !p.backend.Netstack {
 		return tun.Open(p.name, mtu)
 	}

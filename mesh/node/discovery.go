@@ -73,6 +73,8 @@ func serveMetrics(ctx context.Context, l net.Listener, metrics http.Handler) err
 	case <-ctx.Done():
 	}
 	err := srv.Close()
-	<-serving
+	if served := <-serving; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, fmt.Errorf("metrics: %w", served))
+	}
 	return err
 }

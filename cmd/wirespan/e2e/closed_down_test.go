@@ -16,7 +16,7 @@ func scenarioDown(l *lab) {
 	s := h.site(1)
 	own := "advertisedNetworks: " + s.networks()
 	n := h.node("")
-	h.crowd(s)
+	h.crowd()
 	before := h.steadyKernel()
 	token := peer.found()
 	for _, way := range []struct {
@@ -60,7 +60,7 @@ func scenarioDown(l *lab) {
 
 // crowd sets up what others may have: settings that are not the kernel's own, a
 // table of nftables, rules and routes.
-func (h *labHost) crowd(s *site) {
+func (h *labHost) crowd() {
 	h.Helper()
 	h.nft("table inet others { chain forward { type filter hook forward priority 0; ip saddr 192.0.2.1 drop; }; }\n")
 	for _, args := range []string{

@@ -95,9 +95,9 @@ func (f flow) receive(conn net.Conn, end int) error {
 		}
 		got += n
 		switch {
-		case got > length, err == io.EOF && got < length:
+		case got > length, errors.Is(err, io.EOF) && got < length:
 			return fmt.Errorf("%d bytes arrived of %d", got, length)
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
 			return fmt.Errorf("receiving at byte %d of %d: %w", got, length, err)

@@ -254,8 +254,12 @@ func (c interopCase) outerIs(e *tunnelEnd) error {
 		return err
 	}
 	_, at, _ := strings.Cut(strings.TrimSpace(out), "\t")
-	if endpoint, err := netip.ParseAddrPort(at); err != nil || endpoint.Addr().Is6() != c.outer6 {
-		return fmt.Errorf("the peer of %s is at %q (%v)", e.name, at, err)
+	endpoint, err := netip.ParseAddrPort(at)
+	if err != nil {
+		return fmt.Errorf("the peer of %s is at %q: %w", e.name, at, err)
+	}
+	if endpoint.Addr().Is6() != c.outer6 {
+		return fmt.Errorf("the peer of %s is at %s, which is of the wrong family", e.name, endpoint)
 	}
 	return nil
 }
