@@ -42,6 +42,7 @@ type leakDetector struct {
 	buf       []byte
 	frames    int
 	encrypted int
+	errors    int // about encrypted datagrams
 	leaks     map[leak]int
 }
 
@@ -116,7 +117,7 @@ func (d *leakDetector) stop() {
 		d.Errorf("the leak detector has missed frames: %+v, %v", st, err)
 	}
 	_ = unix.Close(d.fd)
-	d.Logf("the leak detector has read %d frames of nodes, %d of them encrypted", d.frames, d.encrypted)
+	d.Logf("the leak detector has read %d frames of nodes, %d of them encrypted, %d errors about those", d.frames, d.encrypted, d.errors)
 }
 
 // drain reads all that the kernel has captured.
@@ -161,6 +162,9 @@ func (d *leakDetector) read(node string, ethertype uint16, b []byte) {
 	case isWireGuard(&p):
 		d.encrypted++
 		return
+	case isErrorAboutWireGuard(&p):
+		d.errors++
+		return
 	}
 	d.leaks[k]++
 }
@@ -184,6 +188,31 @@ func isWireGuard(p *sniffed) bool {
 		typ := binary.LittleEndian.Uint32(message)
 		return 1 <= typ && typ <= 4
 	}
+}
+
+// isErrorAboutWireGuard reports whether a packet is an ICMP error that its receiver
+// gets about an encrypted datagram which it sent itself. A kernel sends one for each
+// datagram that arrives while no agent has the port. It quotes the outer headers and
+// ciphertext, and goes to the underlay address of a peer: in the clear, if the node
+// had no route through the tunnel to that address when its agent stopped.
+func isErrorAboutWireGuard(p *sniffed) bool {
+	if len(p.payload) < 8 {
+		return false
+	}
+	switch typ := p.payload[0]; p.protocol {
+	case unix.IPPROTO_ICMP:
+		if typ != 3 && typ != 11 && typ != 12 { // unreachable, time exceeded, parameter problem
+			return false
+		}
+	case unix.IPPROTO_ICMPV6:
+		if typ < 1 || typ > 4 { // those and packet too big
+			return false
+		}
+	default:
+		return false
+	}
+	quoted, ok := parsePacket(p.payload[8:])
+	return ok && quoted.from.Addr() == p.to.Addr() && quoted.to.Addr() == p.from.Addr() && isWireGuard(&quoted)
 }
 
 // take returns what was seen in the clear since the last call.
