@@ -163,12 +163,6 @@ func (n *labNode) write(path, content string) {
 	}
 }
 
-// wipe removes what an agent has left in the kernel, as a reboot would.
-func (n *labNode) wipe() {
-	n.Helper()
-	n.mustExec("sh", "-c", "nft flush ruleset; ip rule del pref 32500; ip -6 rule del pref 32500; ip route flush table 180; ip -6 route flush table 180; ip -6 route flush type unreachable")
-}
-
 // TestUnits: systemd takes the units, and the one for the boot has what it needs.
 func TestUnits(t *testing.T) {
 	dir := t.TempDir()

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -48,20 +46,6 @@ func scenarioConflicts(l *lab) {
 	}
 	if err := a.proc.running(); err != nil {
 		l.Error(err)
-	}
-}
-
-// refuses checks that a command ends with exit code 1 and a reason.
-func (n *labNode) refuses(reason string, args ...string) {
-	n.Helper()
-	_ = os.Remove(filepath.Join(n.dir, n.name+"-refused.log")) // of the last one
-	p := n.spawn(n.name+"-refused", append(n.as, n.argv(args...)...)...)
-	p.wait(n.T)
-	out := tail(p.log, 5)
-	if code := p.cmd.ProcessState.ExitCode(); code != exitFailure || !strings.Contains(out, reason) || strings.Contains(out, "panic") {
-		n.Errorf("%s: exit code %d, want 1 and %q: %s", args, code, reason, out)
-	} else {
-		n.Logf("%s", out)
 	}
 }
 

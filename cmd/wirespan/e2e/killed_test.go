@@ -1,117 +1,14 @@
 package e2e
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
-	"strings"
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/wirespan/wirespan/mesh"
 )
-
-// echoPort is where repeats listens.
-const echoPort = 9001
-
-// repeats sends back what comes to the host over TCP.
-func (h *labHost) repeats() {
-	h.Helper()
-	var l net.Listener
-	err := h.inside(func() (err error) {
-		l, err = net.Listen("tcp", fmt.Sprintf(":%d", echoPort))
-		return err
-	})
-	if err != nil {
-		h.Fatal(err)
-	}
-	h.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			h.Cleanup(func() { _ = conn.Close() })
-			go func() { _, _ = io.Copy(conn, conn) }() // until the other side has enough
-		}
-	}()
-}
-
-// dialsEcho connects to what repeats.
-func (h *labHost) dialsEcho(a netip.Addr) net.Conn {
-	h.Helper()
-	var conn net.Conn
-	eventually(h.T, within, func() (err error) {
-		ctx, cancel := context.WithTimeout(h.Context(), 5*time.Second)
-		defer cancel()
-		conn, err = h.dial(ctx, "tcp", netip.AddrPortFrom(a, echoPort).String())
-		return err
-	})
-	h.Cleanup(func() { _ = conn.Close() })
-	return conn
-}
-
-// says sends a line, which has to come back in time.
-func (h *labHost) says(conn net.Conn, line string) {
-	h.Helper()
-	_ = conn.SetDeadline(time.Now().Add(40 * time.Second)) // TCP's own waits grow
-	got := make([]byte, len(line))
-	if _, err := io.WriteString(conn, line); err != nil {
-		h.Errorf("%s to %s: %v", line, conn.RemoteAddr(), err)
-	} else if _, err := io.ReadFull(conn, got); err != nil || string(got) != line {
-		h.Errorf("%s to %s came back as %q: %v", line, conn.RemoteAddr(), got, err)
-	}
-}
-
-// refused tries to connect by TCP. The kernel says no at once, or it stays silent.
-func (h *labHost) refused(a netip.Addr) error {
-	h.Helper()
-	err := h.inside(func() error {
-		conn, err := (&net.Dialer{Timeout: time.Second}).Dial("tcp", netip.AddrPortFrom(a, echoPort).String())
-		if err == nil {
-			_ = conn.Close()
-		}
-		return err
-	})
-	if err == nil {
-		h.Errorf("%s connects to %s", h.name, a)
-	}
-	return err
-}
-
-// routesTo is what the kernel says of a way, also why there is none.
-func (h *labHost) routesTo(a netip.Addr, how ...string) string {
-	h.Helper()
-	out, err := h.exec(append([]string{"ip", "route", "get", a.String()}, how...)...)
-	if err != nil {
-		out += err.Error()
-	}
-	return out
-}
-
-// closed checks that nothing goes to the mesh address of a node that runs, nor to
-// networks of a site.
-func (h *labHost) closed(ula netip.Addr, networks ...netip.Addr) {
-	h.Helper()
-	if err := h.refused(ula); !errors.Is(err, unix.EHOSTUNREACH) {
-		h.Errorf("%s to a mesh address: %v, want %v", h.name, err, unix.EHOSTUNREACH)
-	}
-	if out := h.routesTo(ula); !strings.Contains(out, "No route to host") && !strings.Contains(out, "unreachable") {
-		h.Errorf("%s has a route to a mesh address: %s", h.name, out)
-	}
-	for _, a := range networks {
-		h.Logf("%s to %s: %v", h.name, a, h.refused(a))
-		if out := h.routesTo(a, "mark", "0x40"); !strings.Contains(out, "No route to host") && !strings.Contains(out, "unreachable") {
-			h.Errorf("%s has a route to %s: %s", h.name, a, out)
-		}
-	}
-}
 
 // scenarioKilled: without its agent a node refuses what belongs into the tunnel,
 // and nothing of it is on the wire. Connections outlive the agent, if it is back

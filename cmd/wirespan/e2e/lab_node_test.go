@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/wirespan/wirespan/device"
-	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
 	"github.com/wirespan/wirespan/mesh/control"
 )
@@ -172,29 +171,6 @@ func (n *labNode) peer(name string) (agent.PeerView, error) {
 	return control.FindPeer(s, name)
 }
 
-// sees is an error unless the peer is up for the node.
-func (n *labNode) sees(name string) error {
-	p, err := n.peer(name)
-	if err == nil && p.State != mesh.PeerStateUp {
-		err = fmt.Errorf("%s sees %s %s", n.name, name, p.State)
-	}
-	return err
-}
-
-// lacks is an error while the node knows the peer.
-func (n *labNode) lacks(name string) error {
-	s, err := n.status()
-	if err != nil {
-		return err
-	}
-	for _, p := range s.Peers {
-		if p.Label == name {
-			return fmt.Errorf("%s still knows %s", n.name, name)
-		}
-	}
-	return nil
-}
-
 // labSpec is what the scenarios read of a peer spec.
 type labSpec struct {
 	Endpoints []netip.AddrPort `json:"endpoints"`
@@ -226,45 +202,4 @@ func resources[T any](n *labNode, name string) (map[string]T, error) {
 		out[r.Metadata.ID] = spec
 	}
 	return out, nil
-}
-
-// allUp waits until every node sees all others up, and returns how long that took.
-func (l *lab) allUp(nodes ...*labNode) time.Duration {
-	l.Helper()
-	return eventually(l.T, time.Minute, func() error {
-		for _, n := range nodes {
-			for _, other := range nodes {
-				if n == other {
-					continue
-				}
-				if err := n.sees(other.name); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
-}
-
-// pings sends echo requests by the system's ping through the TUN of n. When
-// both sides of a pair initiate at once, a session may be deaf on one side, and
-// WireGuard replaces it only after 15 s of silence.
-func (n *labNode) pings(to *labNode) {
-	n.Helper()
-	if _, err := n.exec("ping", "-6", "-c", "3", "-i", "0.2", "-w", "25", to.mustStatus().Node.Address.String()); err != nil {
-		n.describe()
-		to.describe()
-		n.Fatal(err)
-	}
-}
-
-// describe logs what may explain that packets are lost.
-func (n *labNode) describe() {
-	n.Helper()
-	for _, argv := range [][]string{
-		{"wg", "show", n.link()}, {"ip", "address"}, {"ip", "-6", "route"}, n.argv("status"), n.argv("get", "kubespanpeerspecs", "-o", "yaml"),
-	} {
-		out, _ := n.exec(argv...)
-		n.Logf("%s: %s\n%s", n.name, filepath.Base(argv[0]), out)
-	}
 }

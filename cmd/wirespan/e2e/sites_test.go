@@ -93,19 +93,6 @@ func segmented(s *site, gateway *labHost) {
 	s.mustExec("ethtool", "-K", "eth0", "tso", "off", "gso", "off", "gro", "off")
 }
 
-// steadyKernel is the host's kernel when no address is tentative any more.
-func (h *labHost) steadyKernel() string {
-	h.Helper()
-	eventually(h.T, within, func() error {
-		out, err := h.exec("ip", "-6", "address", "show", "tentative")
-		if err == nil && out != "" {
-			err = fmt.Errorf("still tentative: %s", out)
-		}
-		return err
-	})
-	return h.kernel()
-}
-
 // streams pings another site and talks to it over TCP, before a smaller MTU than
 // that of the link is known.
 func (s *site) streams(to *site) {

@@ -1,0 +1,129 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sort"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+var counts = regexp.MustCompile(`counter packets \d+ bytes \d+`)
+
+// kernel is what others could have changed on the host: rules, routes and
+// settings, without counts.
+func (h *labHost) kernel() string {
+	h.Helper()
+	var b strings.Builder
+	b.WriteString(counts.ReplaceAllString(h.mustExec("nft", "list", "ruleset"), "counter"))
+	for _, family := range []string{"-4", "-6"} {
+		b.WriteString(h.mustExec("ip", family, "rule"))
+		routes := strings.Split(h.mustExec("ip", family, "route", "show", "table", "all"), "\n")
+		sort.Strings(routes)
+		b.WriteString(strings.Join(routes, "\n") + "\n")
+	}
+	var settings []string
+	err := h.inside(func() error {
+		for _, name := range []string{"ipv4/ip_forward", "ipv?/conf/*/forwarding", "ipv6/conf/*/force_forwarding", "ipv4/conf/*/rp_filter", "ipv4/conf/*/src_valid_mark"} {
+			paths, _ := filepath.Glob("/proc/sys/net/" + name) // the pattern is good
+			for _, path := range paths {
+				value, err := os.ReadFile(path)
+				if err != nil {
+					return err
+				}
+				settings = append(settings, path+" = "+string(value))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		h.Fatal(err)
+	}
+	b.WriteString(strings.Join(settings, ""))
+	return b.String()
+}
+
+// steadyKernel is the host's kernel when no address is tentative any more.
+func (h *labHost) steadyKernel() string {
+	h.Helper()
+	eventually(h.T, within, func() error {
+		out, err := h.exec("ip", "-6", "address", "show", "tentative")
+		if err == nil && out != "" {
+			err = fmt.Errorf("still tentative: %s", out)
+		}
+		return err
+	})
+	return h.kernel()
+}
+
+// difference lists the lines that two texts don't share.
+func difference(before, after string) string {
+	count := map[string]int{}
+	for line := range strings.Lines(before) {
+		count[line]--
+	}
+	for line := range strings.Lines(after) {
+		count[line]++
+	}
+	var out []string
+	for line, n := range count {
+		switch {
+		case n < 0:
+			out = append(out, "- "+line)
+		case n > 0:
+			out = append(out, "+ "+line)
+		}
+	}
+	sort.Strings(out)
+	return strings.Join(out, "")
+}
+
+// untouched waits until the host's kernel is as it was.
+func (h *labHost) untouched(before string) {
+	h.Helper()
+	eventually(h.T, within, func() error {
+		if d := difference(before, h.kernel()); d != "" {
+			return fmt.Errorf("the kernel of %s is not as before:\n%s", h.name, d)
+		}
+		return nil
+	})
+}
+
+// routesTo is what the kernel says of a way, also why there is none.
+func (h *labHost) routesTo(a netip.Addr, how ...string) string {
+	h.Helper()
+	out, err := h.exec(append([]string{"ip", "route", "get", a.String()}, how...)...)
+	if err != nil {
+		out += err.Error()
+	}
+	return out
+}
+
+// closed checks that nothing goes to the mesh address of a node that runs, nor to
+// networks of a site.
+func (h *labHost) closed(ula netip.Addr, networks ...netip.Addr) {
+	h.Helper()
+	if err := h.refused(ula); !errors.Is(err, unix.EHOSTUNREACH) {
+		h.Errorf("%s to a mesh address: %v, want %v", h.name, err, unix.EHOSTUNREACH)
+	}
+	if out := h.routesTo(ula); !strings.Contains(out, "No route to host") && !strings.Contains(out, "unreachable") {
+		h.Errorf("%s has a route to a mesh address: %s", h.name, out)
+	}
+	for _, a := range networks {
+		h.Logf("%s to %s: %v", h.name, a, h.refused(a))
+		if out := h.routesTo(a, "mark", "0x40"); !strings.Contains(out, "No route to host") && !strings.Contains(out, "unreachable") {
+			h.Errorf("%s has a route to %s: %s", h.name, a, out)
+		}
+	}
+}
+
+// wipe removes what an agent has left in the kernel, as a reboot would.
+func (n *labNode) wipe() {
+	n.Helper()
+	n.mustExec("sh", "-c", "nft flush ruleset; ip rule del pref 32500; ip -6 rule del pref 32500; ip route flush table 180; ip -6 route flush table 180; ip -6 route flush type unreachable")
+}

@@ -1,0 +1,120 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/wirespan/wirespan/device"
+)
+
+// requireTools fails on what is missing, with the Debian package that has it.
+func requireTools(t *testing.T) {
+	t.Helper()
+	for _, tool := range [][2]string{
+		{"ip", "iproute2"},
+		{"nft", "nftables"},
+		{"ping", "iputils-ping"},
+		{"wg", "wireguard-tools"},
+		{"wg-quick", "wireguard-tools"},
+		{"curl", "curl"},
+		{"setpriv", "util-linux"},
+		{"ethtool", "ethtool"},
+	} {
+		if _, err := exec.LookPath(tool[0]); err != nil {
+			t.Fatalf("%s is missing: apt-get install %s", tool[0], tool[1])
+		}
+	}
+}
+
+// ownName is how namespaces, directories and wg(8) sockets of this suite are
+// called; the number is the process that made them.
+var ownName = regexp.MustCompile(`^ws?(\d+)-`)
+
+// abandoned reports whether a name is of a run that ended without cleaning up.
+func abandoned(name string) bool {
+	m := ownName.FindStringSubmatch(name)
+	if m == nil {
+		return false
+	}
+	_, err := os.Readlink("/proc/" + m[1] + "/exe") // a zombie has none
+	return err != nil
+}
+
+// sweep removes what killed runs have left.
+func sweep(t *testing.T) {
+	t.Helper()
+	list, err := exec.Command("ip", "netns", "list").Output()
+	if err != nil {
+		t.Fatalf("listing namespaces: %v", err)
+	}
+	for line := range strings.Lines(string(list)) {
+		if name := strings.Fields(line)[0]; abandoned(name) {
+			removeNamespace(name)
+		}
+	}
+	for _, pattern := range []string{filepath.Join(os.TempDir(), "ws*-*"), filepath.Join(device.UAPIDirectory, "w*-*.sock")} {
+		paths, _ := filepath.Glob(pattern) // the pattern is good
+		for _, path := range paths {
+			if abandoned(filepath.Base(path)) {
+				_ = os.RemoveAll(path)
+			}
+		}
+	}
+}
+
+// removeNamespace ends all processes in a namespace, then removes it.
+func removeNamespace(name string) {
+	pids, _ := exec.Command("ip", "netns", "pids", name).Output()
+	for field := range strings.FieldsSeq(string(pids)) {
+		if pid, err := strconv.Atoi(field); err == nil {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+	_ = exec.Command("ip", "netns", "del", name).Run()
+}
+
+// buildBinary builds wirespan as it is shipped.
+func buildBinary(t *testing.T) string {
+	t.Helper()
+	dir := publicDir(t)
+	path := filepath.Join(dir, "wirespan")
+	cmd := exec.Command("go", "build", "-trimpath", "-tags", "grpcnotrace,nethttpomithttp2", "-ldflags", "-s -w", "-o", path, "github.com/wirespan/wirespan/cmd/wirespan")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("building wirespan: %v\n%s", err, out)
+	}
+	return path
+}
+
+// publicDir is a short-named temporary directory that other users may enter:
+// agents without privileges run below it, and unix socket paths are limited.
+func publicDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", fmt.Sprintf("ws%d-", os.Getpid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// tail returns the last lines of a file.
+func tail(path string, lines int) string {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	all := strings.Split(strings.TrimRight(string(data), "\n"), "\n")
+	cut := max(0, len(all)-lines)
+	return fmt.Sprintf("(%d lines before)\n%s", cut, strings.Join(all[cut:], "\n"))
+}
