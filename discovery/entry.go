@@ -15,20 +15,20 @@ import (
 // RawAffiliate is one entry of a discovery server, sealed and untrusted.
 type RawAffiliate struct {
 	ID        string
-	Data      []byte // empty: only others' endpoints made the server create it
+	Data      []byte // empty if only endpoints from other members created the entry
 	Endpoints [][]byte
 }
 
-// Problem is something wrong with what a discovery server says. It is a
-// result, comparable, for status and for logging once.
+// Problem reports invalid data of a discovery server, or data that it refuses. It is
+// comparable, so that each problem is logged once.
 type Problem struct {
-	AffiliateID string // empty: about the service as a whole
+	AffiliateID string // empty: concerns the whole service
 	Reason      string
 }
 
-// Opened is what became of one [RawAffiliate].
+// Opened is the result of opening one [RawAffiliate].
 type Opened struct {
-	Affiliate  mesh.Affiliate // without a NodeID there is nothing to use
+	Affiliate  mesh.Affiliate // usable only if it has a NodeID
 	Unreadable bool           // sealed with another secret, or damaged
 	Problems   []Problem
 }
@@ -36,8 +36,8 @@ type Opened struct {
 // ReasonWrongSecret is the one problem reported when no affiliate can be read.
 const ReasonWrongSecret = "no other affiliate can be decrypted: wrong cluster secret?"
 
-// Collect joins opened affiliates, sorted by node id. If none of those that
-// hold data can be decrypted, that is one problem, not one for each.
+// Collect returns the usable affiliates, sorted by node id, and all problems. If none of
+// the affiliates with data can be decrypted, it returns one problem instead of one each.
 func Collect(opened []Opened) ([]mesh.Affiliate, []Problem) {
 	var affiliates []mesh.Affiliate
 	var problems []Problem
@@ -62,7 +62,7 @@ func Collect(opened []Opened) ([]mesh.Affiliate, []Problem) {
 	return affiliates, slices.Compact(problems)
 }
 
-// CheckID says whether id can be an affiliate id: 1 to [MaxAffiliateIDLength]
+// CheckID returns an error unless id can be an affiliate id: 1 to [MaxAffiliateIDLength]
 // bytes of printable UTF-8.
 func CheckID(id string) error {
 	switch {

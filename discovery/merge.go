@@ -9,21 +9,20 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// Named is what one registry found.
+// Named is the affiliates that one registry found.
 type Named struct {
-	Name       string // "k8s", "service/NAME", …: decides the order of merging
+	Name       string // "k8s", "service/NAME", …; the order of merging
 	Affiliates []mesh.Affiliate
 }
 
-// Merge joins registries by node id; the result is sorted by it. Sets are
-// visited in the order of their names (Kubernetes before services), sets of
-// one name in argument order. Lists are unions in first-seen order; of
-// everything else the later value wins unless it is empty or unknown. Only the
-// operating system keeps its first value.
+// Merge merges the affiliates of several registries by node id and sorts them by it. It
+// reads the sets in the order of their names (Kubernetes before services), sets with the
+// same name in the order of the arguments. Lists become unions in first-seen order. Of
+// any other field the later value wins unless it is empty or unknown; the operating
+// system keeps its first value that is not empty.
 //
-// These are Talos' rules but for two things: services are merged with each
-// other as well, where Talos lets one of them overwrite the others, and an
-// empty operating system yields to a later one.
+// Talos' rules differ in two points: one service overwrites the others there, and an
+// empty operating system is kept.
 func Merge(sets ...Named) []mesh.Affiliate {
 	sets = slices.Clone(sets)
 	sort.SliceStable(sets, func(i, j int) bool { return sets[i].Name < sets[j].Name })
@@ -38,7 +37,7 @@ func Merge(sets ...Named) []mesh.Affiliate {
 	return merged
 }
 
-// merge returns a with what b adds; the zero a is nothing yet. Neither is changed.
+// merge returns a with the values of b added. It changes neither.
 func merge(a, b mesh.Affiliate) mesh.Affiliate {
 	a.NodeID = b.NodeID
 	a.Addresses = union(a.Addresses, b.Addresses)
@@ -57,7 +56,7 @@ func merge(a, b mesh.Affiliate) mesh.Affiliate {
 	return a
 }
 
-// union is always a fresh slice, nil if both are empty. Its lists are short.
+// union returns a new slice, or nil if both are empty. It is quadratic: lists are short.
 func union[T comparable](a, b []T) []T {
 	var out []T
 	for _, v := range slices.Concat(a, b) {

@@ -7,22 +7,22 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// Local is what a registry publishes of this node.
+// Local is the data that a registry publishes for this node.
 type Local struct {
 	Affiliate mesh.Affiliate  // this node, with its endpoints
-	Others    []mesh.Endpoint // where this node sees others work
+	Others    []mesh.Endpoint // where this node reaches other members
 }
 
-// Snapshot is what a registry shows at one moment. Its slices are shared: they
-// are only to be read.
+// Snapshot is the state of a registry at one moment. Its slices are shared and must not
+// be modified.
 type Snapshot struct {
-	Affiliates []mesh.Affiliate // of the others, sorted by node id
-	PublicAddr netip.Addr       // of this host as the source sees it; zero if not known
-	Connected  bool             // the source answers, and Affiliates is complete
-	Server     string           // where the source is, for people
-	ServerAddr netip.Addr       // of the source, or of the proxy on the way to it, as last connected; zero if not known
+	Affiliates []mesh.Affiliate // the other members, sorted by node id
+	PublicAddr netip.Addr       // of this host, as the source sees it; zero if unknown
+	Connected  bool             // the source answers and Affiliates is complete
+	Server     string           // address of the source, for display
+	ServerAddr netip.Addr       // of the source, or of the proxy in front of it, at the last connection; zero if unknown
 	Since      time.Time        // when Connected last changed
-	LastError  error            // why it isn't connected
-	Problems   []Problem        // with what the source says or refuses
-	Published  bool             // the source took this node's data as last published
+	LastError  error            // the reason why Connected is false
+	Problems   []Problem        // with data that the source sends or refuses
+	Published  bool             // the source has accepted this node's latest data
 }

@@ -10,39 +10,39 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// Table is what a registry knows of the other members, and the rules by which
-// that ages. It outlives connections: what the source stops listing is kept
-// for a grace period, because a peer that is dropped for a moment is one whose
-// networks belong to no peer for a moment, and packets for them leave in the
-// clear.
+// Table holds the other members that a registry has found, and lets them age. It
+// outlives connections: an affiliate that the source no longer lists is kept for a grace
+// period. If a peer were removed for a moment, its networks would belong to no peer for
+// that moment, and packets for them would leave in the clear.
 //
-// Time is an argument. A Table belongs to one goroutine; it holds at most
+// Time is an argument. A Table belongs to one goroutine and holds at most
 // [MaxAffiliates] entries.
 type Table struct {
 	self    string
 	open    func(RawAffiliate) Opened
 	grace   time.Duration
 	entries map[string]*entry
-	changed bool // Result differs from what it last returned
+	changed bool // Result would differ from its last return values
 	full    bool // the source holds more affiliates than the limit
-	lost    bool // the last listing missed more than half of what was known
+	lost    bool // the last listing lacked more than half of the entries
 	invalid []Problem
 }
 
 type entry struct {
-	sum    [sha256.Size]byte // of the sealed form: the same is not opened twice
+	sum    [sha256.Size]byte // of the sealed form, so that the same data is not opened twice
 	opened Opened
-	until  time.Time // end of the grace period; zero: the source lists it
+	until  time.Time // end of the grace period; zero while the source lists it
 }
 
-// NewTable returns an empty table. Entries with the id self are ignored; open
-// opens the others; grace is how long what a listing misses is kept.
+// NewTable returns an empty table. It ignores affiliates with the id self and opens the
+// others with open. An affiliate that a listing lacks is kept for the duration grace.
 func NewTable(self string, open func(RawAffiliate) Opened, grace time.Duration) *Table {
 	return &Table{self: self, open: open, grace: grace, entries: map[string]*entry{}}
 }
 
-// Replace takes a complete listing. The grace period of what it misses starts
-// now; it may have left, or the source has lost it and it has not come back yet.
+// Replace takes a complete listing. For an entry that the listing lacks the grace period
+// starts now: the member may have left, or the source may have lost it and the member has
+// not published itself again yet.
 func (t *Table) Replace(list []RawAffiliate, now time.Time) {
 	t.changed, t.full, t.invalid = true, false, nil
 	listed := make(map[string]bool, len(list))
@@ -64,7 +64,7 @@ func (t *Table) Replace(list []RawAffiliate, now time.Time) {
 	t.Update(list)
 }
 
-// Update takes affiliates that are new, changed, or confirmed by the source.
+// Update takes affiliates that are new, changed or confirmed by the source.
 func (t *Table) Update(list []RawAffiliate) {
 	for _, raw := range list {
 		if raw.ID != t.self {
@@ -93,7 +93,7 @@ func (t *Table) update(raw RawAffiliate) {
 	}
 }
 
-// Remove drops an entry at once: the source says that it was deleted.
+// Remove removes an entry at once, because the source reports its deletion.
 func (t *Table) Remove(id string) {
 	if t.Has(id) {
 		delete(t.entries, id)
@@ -107,7 +107,7 @@ func (t *Table) Has(id string) bool { return t.entries[id] != nil }
 // Len returns the number of entries, unreadable ones included.
 func (t *Table) Len() int { return len(t.entries) }
 
-// Expire drops the entries whose grace period has ended.
+// Expire removes the entries whose grace period has ended.
 func (t *Table) Expire(now time.Time) {
 	for id, e := range t.entries {
 		if !e.until.IsZero() && !now.Before(e.until) {
@@ -116,7 +116,7 @@ func (t *Table) Expire(now time.Time) {
 	}
 }
 
-// NextExpiry returns when Expire has something to do; zero: never.
+// NextExpiry returns when the next grace period ends, or the zero time.
 func (t *Table) NextExpiry() time.Time {
 	var next time.Time
 	for _, e := range t.entries {
@@ -127,7 +127,7 @@ func (t *Table) NextExpiry() time.Time {
 	return next
 }
 
-// Changed reports whether Result would return something new.
+// Changed reports whether Result would return other values than the last time.
 func (t *Table) Changed() bool { return t.changed }
 
 // Result returns the usable affiliates, sorted by node id, and why the others

@@ -13,19 +13,19 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// NonceSize is the length of the random nonce that starts sealed affiliate data.
+// NonceSize is the length of the random nonce at the start of sealed affiliate data.
 const NonceSize = 12
 
-// ErrUnreadable says that sealed affiliate data fails authentication: another
-// cluster secret sealed it, or it was damaged.
+// ErrUnreadable reports that sealed affiliate data fails authentication: it was sealed
+// with another cluster secret, or damaged.
 var ErrUnreadable = errors.New("data can't be decrypted: wrong cluster secret?")
 
-// SealAffiliate encodes and encrypts what a member publishes of itself, without
-// its endpoints (see [SealEndpoint]). Nonce must be random and never reused.
+// SealAffiliate encodes and encrypts a member's own affiliate, without its endpoints
+// (see [SealEndpoint]). The nonce must be random and used only once.
 //
-// A control plane part is never written, and a machine type other than worker
-// becomes unknown: Talos feeds its control-plane load balancing from both.
-// Data above [MaxAffiliateDataSize] is an error, never silently shortened.
+// The control plane part is not written, and a machine type other than worker becomes
+// unknown: Talos uses both for the load balancing of its control plane. Data above
+// [MaxAffiliateDataSize] is an error and is not shortened.
 func SealAffiliate(key mesh.Secret, a mesh.Affiliate, nonce [NonceSize]byte) ([]byte, error) {
 	if a.NodeID == "" {
 		return nil, errors.New("seal affiliate: no node id")
@@ -41,9 +41,9 @@ func SealAffiliate(key mesh.Secret, a mesh.Affiliate, nonce [NonceSize]byte) ([]
 	return aead.Seal(nonce[:], nonce[:], plain, nil), nil
 }
 
-// OpenAffiliate reverses [SealAffiliate] on untrusted data. Dropped says what
-// was left out of the result because it was malformed. The error is
-// [ErrUnreadable] if the data isn't authentic.
+// OpenAffiliate reverses [SealAffiliate] on untrusted data. Dropped lists the fields
+// that are missing in the result because they were malformed. The error is
+// [ErrUnreadable] if the data fails authentication.
 func OpenAffiliate(key mesh.Secret, blob []byte) (a mesh.Affiliate, dropped []string, err error) {
 	if len(blob) > discovery.MaxAffiliateDataSize {
 		return mesh.Affiliate{}, nil, fmt.Errorf("data has %d bytes, the limit is %d", len(blob), discovery.MaxAffiliateDataSize)
@@ -97,11 +97,11 @@ func encodePrefixes(in []netip.Prefix) []*pb.IPPrefix {
 	return out
 }
 
-// decodeAffiliate never fails: what can't be used is noted in c and left out.
-// Without a valid public key there is no KubeSpan part at all.
+// decodeAffiliate does not fail: it leaves out invalid fields and counts them in c.
+// Without a valid public key it leaves out the whole KubeSpan part.
 func decodeAffiliate(c *cleaner, m *pb.Affiliate) mesh.Affiliate {
 	a := mesh.Affiliate{
-		NodeID:          m.GetNodeId(), // compared with the id it is stored under
+		NodeID:          m.GetNodeId(), // the caller compares it with the id that the server stores it under
 		Addresses:       c.addrs(m.GetAddresses()),
 		Hostname:        c.text("hostname", m.GetHostname()),
 		Nodename:        c.text("nodename", m.GetNodename()),
@@ -139,7 +139,7 @@ func machineType(s string) mesh.MachineType {
 func newBlock(key mesh.Secret) cipher.Block {
 	k := key.Reveal()
 	b, err := aes.NewCipher(k[:])
-	if err != nil { // only a wrong length fails, and the type rules it out
+	if err != nil { // only a wrong key length fails, and the type rules that out
 		panic(err)
 	}
 	return b

@@ -110,7 +110,7 @@ func TestOpenAffiliateRefuses(t *testing.T) {
 	}
 }
 
-// sealRaw seals a message as it is, however malformed.
+// sealRaw seals a message without checking it.
 func sealRaw(t testing.TB, m *pb.Affiliate) []byte {
 	t.Helper()
 	plain, err := m.MarshalVT()

@@ -12,8 +12,7 @@ import (
 // maxTextLength bounds names and descriptions, in bytes: the longest DNS name.
 const maxTextLength = 253
 
-// cleaner turns untrusted fields into valid values and counts, by name, those
-// it had to leave out.
+// cleaner converts untrusted fields to valid values. It counts invalid fields by name.
 type cleaner struct {
 	names  []string
 	counts map[string]int
@@ -36,7 +35,7 @@ func (c *cleaner) report() []string {
 	return out
 }
 
-// addr reads a binary address; an unusable one becomes the zero Addr.
+// addr parses a binary address. It returns the zero Addr for an invalid one.
 func (c *cleaner) addr(name string, b []byte) netip.Addr {
 	ip, ok := parseAddr(b)
 	if !ok {
@@ -55,7 +54,7 @@ func (c *cleaner) addrs(in [][]byte) []netip.Addr {
 	return out
 }
 
-// prefixes keeps host bits as they came; an IPv4-mapped prefix becomes IPv4.
+// prefixes parses binary prefixes. It keeps host bits; an IPv4-mapped prefix becomes IPv4.
 func (c *cleaner) prefixes(name string, in []*pb.IPPrefix) []netip.Prefix {
 	var out []netip.Prefix
 	for _, m := range in {
@@ -73,7 +72,7 @@ func (c *cleaner) prefixes(name string, in []*pb.IPPrefix) []netip.Prefix {
 	return out
 }
 
-// text keeps printable UTF-8 of bounded length: it ends up in terminals and logs.
+// text accepts printable UTF-8 of bounded length, since it is shown in terminals and logs.
 func (c *cleaner) text(name, s string) string {
 	if len(s) <= maxTextLength && discovery.Printable(s) {
 		return s
@@ -90,9 +89,9 @@ func (c *cleaner) port(name string, p uint32) uint16 {
 	return uint16(p)
 }
 
-// ParseAddr reads an address in the protocol's binary form, as a server says
-// what it sees of its client. IPv4-mapped ones become IPv4; a zone, the
-// unspecified address and multicast are refused.
+// ParseAddr parses an address in the protocol's binary form, such as the client address
+// that a server reports. An IPv4-mapped address becomes IPv4. The unspecified address,
+// broadcast and multicast are errors.
 func ParseAddr(b []byte) (netip.Addr, error) {
 	ip, ok := parseAddr(b)
 	if !ok {

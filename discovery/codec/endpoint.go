@@ -11,8 +11,8 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// SealEndpoint encrypts an endpoint, the same one always to the same bytes: 16
-// for IPv4, 32 for IPv6. IPv4-mapped addresses become IPv4.
+// SealEndpoint encrypts an endpoint. It is deterministic; the result has 16 bytes for
+// IPv4 and 32 for IPv6. An IPv4-mapped address becomes IPv4.
 func SealEndpoint(key mesh.Secret, ap netip.AddrPort) ([]byte, error) {
 	ip := ap.Addr().Unmap()
 	if err := checkEndpoint(netip.AddrPortFrom(ip, ap.Port())); err != nil {
@@ -22,7 +22,7 @@ func SealEndpoint(key mesh.Secret, ap netip.AddrPort) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("seal endpoint: %w", err)
 	}
-	// One length byte, the message, zeros up to whole blocks.
+	// One length byte, the message, and zeros up to whole blocks.
 	blocks := (1 + len(plain) + aes.BlockSize - 1) / aes.BlockSize
 	out := make([]byte, blocks*aes.BlockSize)
 	out[0] = byte(len(plain))
@@ -34,8 +34,8 @@ func SealEndpoint(key mesh.Secret, ap netip.AddrPort) ([]byte, error) {
 	return out, nil
 }
 
-// OpenEndpoint reverses [SealEndpoint] on untrusted data. Data sealed with
-// another secret almost always fails to parse, but is not told apart.
+// OpenEndpoint reverses [SealEndpoint] on untrusted data. Data that was sealed with
+// another secret almost always fails to parse, but nothing detects it reliably.
 func OpenEndpoint(key mesh.Secret, blob []byte) (netip.AddrPort, error) {
 	if len(blob) == 0 || len(blob) > discovery.MaxEndpointSize || len(blob)%aes.BlockSize != 0 {
 		return netip.AddrPort{}, fmt.Errorf("sealed endpoint has %d bytes, not 16 or 32", len(blob))
@@ -64,14 +64,14 @@ func OpenEndpoint(key mesh.Secret, blob []byte) (netip.AddrPort, error) {
 	return ap, checkEndpoint(ap)
 }
 
-// checkEndpoint refuses what no datagram can be sent to.
+// checkEndpoint returns an error for an endpoint to which no datagram can be sent.
 func checkEndpoint(ap netip.AddrPort) error {
 	ip := ap.Addr()
 	switch {
 	case !ip.IsValid() || ip.IsUnspecified() || ip.IsMulticast() || ip == broadcast:
 		return fmt.Errorf("endpoint %v: not a unicast address", ap)
 	case ip.Zone() != "":
-		return fmt.Errorf("endpoint %v: a zone means nothing to other hosts", ap)
+		return fmt.Errorf("endpoint %v: a zone has no meaning on other hosts", ap)
 	case ap.Port() == 0:
 		return fmt.Errorf("endpoint %v: port is zero", ap)
 	}

@@ -47,7 +47,7 @@ func TestSealEndpointRefuses(t *testing.T) {
 	}
 }
 
-// encryptBlocks is ECB over whole blocks, however malformed.
+// encryptBlocks encrypts whole blocks with ECB, without checking their content.
 func encryptBlocks(plain []byte) []byte {
 	out := make([]byte, len(plain))
 	for i := 0; i+16 <= len(plain); i += 16 {

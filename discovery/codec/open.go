@@ -10,9 +10,9 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// OpenRaw decrypts one affiliate with its endpoints. Endpoints are only read
-// if it has a KubeSpan part. An entry without data is no problem and yields
-// nothing.
+// OpenRaw decrypts one affiliate and its endpoints. Endpoints are read only if the
+// affiliate has a KubeSpan part. An entry without data gives neither an affiliate nor a
+// problem.
 func OpenRaw(key mesh.Secret, raw discovery.RawAffiliate) discovery.Opened {
 	if err := discovery.CheckID(raw.ID); err != nil {
 		return discovery.Opened{Problems: []discovery.Problem{{Reason: "ignored an affiliate: " + err.Error()}}}

@@ -10,7 +10,7 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// What Sidero's client (discovery-client v0.1.15) published with testKey.
+// These are bytes that Sidero's client (discovery-client v0.1.15) published with testKey.
 const (
 	vectorData = "af7e3c6292217eb9cbbc6158e84b2296cacf6249330f8f203fc59d961f16a96f3dc3c3ea57348a85ebab0db8cc75d9b1" +
 		"f35f1bad81261fb7d1a59c12aa6bf02a1b4eeee4495eddd86ea29cd53180664ef74a5dc756d8169f003bdc4812251cf6" +

@@ -10,10 +10,10 @@ const (
 	maxBackoff   = time.Minute
 )
 
-// backoff counts failures in a row; the zero value has seen none.
+// backoff computes waits between failures in a row. The zero value has seen none.
 type backoff struct{ base time.Duration }
 
-// next is how long to wait after one more failure: the base, growing by half
+// next returns how long to wait after one more failure: the base, which grows by half
 // each time, plus or minus 50 %, at most a minute.
 func (b *backoff) next() time.Duration {
 	if b.base == 0 {

@@ -16,7 +16,7 @@ func affiliates(b *testing.B, n int) []*pb.Affiliate {
 	return list
 }
 
-// BenchmarkSnapshot is the first message of a watch with 1,000 members.
+// BenchmarkSnapshot measures the first message of a watch with 1,000 members.
 func BenchmarkSnapshot(b *testing.B) {
 	list := affiliates(b, 1000)
 	b.ReportAllocs()
@@ -27,7 +27,7 @@ func BenchmarkSnapshot(b *testing.B) {
 	}
 }
 
-// BenchmarkDelta is one changed member among 1,000.
+// BenchmarkDelta measures a message about one of 1,000 members.
 func BenchmarkDelta(b *testing.B) {
 	list := affiliates(b, 1000)
 	t := newTable(&tableConfig)

@@ -22,22 +22,22 @@ import (
 // Config of a [Client].
 type Config struct {
 	Name          string        // of the service, for logs
-	Endpoints     []string      // host:port, all of one server; tried in turn
+	Endpoints     []string      // host:port, addresses of one server; tried in turn
 	Insecure      bool          // plaintext HTTP/2
 	Pin           [32]byte      // SHA-256 of the server's SubjectPublicKeyInfo; zero: verify by system roots
-	ClusterID     string        // a credential: never logged whole
+	ClusterID     string        // a credential: only its start is logged
 	AffiliateID   string        // this node's id
 	Secret        mesh.Secret   // cluster secret
-	TTL           time.Duration // of what is published; default and maximum discovery.MaxTTL
+	TTL           time.Duration // of the published data; default and maximum: discovery.MaxTTL
 	ClientVersion string        // vX.Y.Z, for the server's metrics
 
-	// Control is applied to every socket, DNS look-ups included (net.Dialer);
-	// it sets the firewall mark. Optional.
+	// Control is called for every socket, including those of DNS look-ups (see
+	// net.Dialer). It sets the firewall mark. Optional.
 	Control func(network, address string, c syscall.RawConn) error
 	Log     hclog.Logger // default: none
 }
 
-// Client of one discovery service. See [New].
+// Client is a client of one discovery service. Use [New].
 type Client struct {
 	cfg     Config
 	log     hclog.Logger
@@ -46,11 +46,11 @@ type Client struct {
 	wake    mesh.Signal // local was replaced
 
 	mu       sync.Mutex
-	local    *discovery.Local // nil before the first Publish; replaced, never modified
-	endpoint string           // a redirect moves it away from cfg.Endpoints
+	local    *discovery.Local // nil before the first Publish; replaced, not modified
+	endpoint string           // to connect to next; a redirect can lead to one that is not in cfg.Endpoints
 	snap     discovery.Snapshot
-	found    []discovery.Problem // in what the server says
-	refused  []discovery.Problem // of what is published
+	found    []discovery.Problem // in the server's data
+	refused  []discovery.Problem // in the published data
 }
 
 // New checks c and returns a client that does nothing until [Client.Run].
@@ -94,9 +94,9 @@ func New(c Config) (*Client, error) {
 	}, nil
 }
 
-// Publish replaces what is published. It doesn't block, and a call that
-// changes nothing sends nothing. Nothing is sent before the first call. The
-// slices in l must not be modified afterwards.
+// Publish replaces the data to publish. It does not block, and sends nothing if the data
+// is unchanged. Nothing is sent before the first call. The slices in l must not be
+// modified afterwards.
 func (c *Client) Publish(l discovery.Local) {
 	c.mu.Lock()
 	same := c.local != nil && reflect.DeepEqual(*c.local, l)
@@ -109,11 +109,11 @@ func (c *Client) Publish(l discovery.Local) {
 	}
 }
 
-// Changed receives after anything in the [discovery.Snapshot] changed; several changes
-// may give one wake-up.
+// Changed receives after a change of the [discovery.Snapshot]. Several changes may be
+// signalled once.
 func (c *Client) Changed() <-chan struct{} { return c.changed }
 
-// Snapshot returns what is known now.
+// Snapshot returns the current state.
 func (c *Client) Snapshot() discovery.Snapshot {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -122,7 +122,7 @@ func (c *Client) Snapshot() discovery.Snapshot {
 	return s
 }
 
-// update changes the snapshot, and says so.
+// update changes the snapshot and signals it.
 func (c *Client) update(change func(*discovery.Snapshot)) {
 	c.mu.Lock()
 	change(&c.snap)
@@ -130,8 +130,8 @@ func (c *Client) update(change func(*discovery.Snapshot)) {
 	c.changed.Notify()
 }
 
-// report replaces one of the two lists of problems. Whoever reads the snapshot
-// says them; here they are only for debugging.
+// report replaces one of the two lists of problems. The reader of the snapshot reports
+// them to the user; here they are logged for debugging only.
 func (c *Client) report(list *[]discovery.Problem, problems []discovery.Problem) {
 	c.mu.Lock()
 	old := *list

@@ -25,21 +25,21 @@ import (
 const (
 	helloTimeout = 10 * time.Second
 	maxRedirects = 3 // in a row
-	// maxMessageSize admits a snapshot of a full cluster: 1,024 affiliates of
-	// 2 KiB of data and 64 endpoints of 32 bytes are 4.2 MiB.
+	// maxMessageSize is enough for the snapshot of a full cluster: 1,024 affiliates
+	// with 2 KiB of data and 64 endpoints of 32 bytes are 4.2 MiB.
 	maxMessageSize = 8 << 20
 )
 
-// connection is open and has been greeted.
+// connection is an open connection after Hello.
 type connection struct {
 	*grpc.ClientConn
 	rpc      pb.ClusterClient
-	endpoint string     // where redirects led
-	remote   netip.Addr // of the server or, on the way to it, of the proxy
-	public   netip.Addr // of this host, zero if the server didn't say
+	endpoint string     // after redirects
+	remote   netip.Addr // of the server, or of the proxy in front of it
+	public   netip.Addr // of this host, as the server sees it; zero if it did not say
 }
 
-// connect opens endpoint, or where it redirects to, and says Hello.
+// connect connects to endpoint, follows redirects and sends Hello.
 func (c *Client) connect(ctx context.Context, endpoint string) (*connection, error) {
 	for range maxRedirects + 1 {
 		conn, remote, hello, err := c.hello(ctx, endpoint)
@@ -47,7 +47,7 @@ func (c *Client) connect(ctx context.Context, endpoint string) (*connection, err
 			return nil, fmt.Errorf("discovery service %s: %w", endpoint, err)
 		}
 		if hello.GetRedirect() == nil {
-			// An address that doesn't parse is one not known.
+			// An address that does not parse counts as unknown.
 			public, _ := codec.ParseAddr(hello.GetClientIp())
 			return &connection{ClientConn: conn, rpc: pb.NewClusterClient(conn), endpoint: endpoint, remote: remote, public: public}, nil
 		}
@@ -101,10 +101,10 @@ func (c *Client) hello(ctx context.Context, endpoint string) (*grpc.ClientConn, 
 	return conn, netip.Addr{}, hello, nil
 }
 
-// Delete removes this node from the service over a connection of its own, and
-// makes Run publish nothing until the next [Client.Publish]. It tries each
-// endpoint once. An update that Run has under way may still win: to leave for
-// good, stop Run first.
+// Delete removes this node from the service over a separate connection. Run then
+// publishes nothing until the next [Client.Publish]. Delete tries each endpoint once. An
+// update that Run is sending may arrive after the deletion: stop Run first to leave for
+// good.
 func (c *Client) Delete(ctx context.Context) error {
 	c.mu.Lock()
 	c.local, c.snap.Published = nil, false
@@ -141,8 +141,8 @@ func (c *Client) deleteAt(ctx context.Context, endpoint string) error {
 	return nil
 }
 
-// rpcError says what failed and how. A server's text is untrusted: it is cut
-// to one printable line.
+// rpcError returns an error with the failed operation, the gRPC code and the server's
+// text. That text is untrusted and is cut to one printable line.
 func rpcError(doing string, err error) error {
 	s := status.Convert(err)
 	return fmt.Errorf("%s: %s: %s", doing, s.Code(), clean(s.Message()))

@@ -21,8 +21,8 @@ import (
 
 type dialFunc func(ctx context.Context, addr string) (net.Conn, error)
 
-// connectTimeout of one endpoint: where there are others, a silent one must
-// not hold them up for long.
+// connectTimeout returns the time limit of one connection attempt. It is shorter if
+// there are other endpoints, so that one that does not answer delays them less.
 func connectTimeout(endpoints int) time.Duration {
 	if endpoints > 1 {
 		return 3 * time.Second
@@ -30,11 +30,12 @@ func connectTimeout(endpoints int) time.Duration {
 	return 8 * time.Second
 }
 
-// newDialer dials as the proxy environment says. It replaces gRPC's own proxy
-// support, whose connections can't be given a socket option.
+// newDialer returns a function that dials directly or through the proxy of the
+// environment variables. It replaces gRPC's own proxy support, which offers no way to set
+// a socket option.
 func newDialer(control func(network, address string, c syscall.RawConn) error, timeout time.Duration) dialFunc {
 	direct := &net.Dialer{Control: control, Timeout: timeout}
-	if control != nil { // look-ups carry the mark as well
+	if control != nil { // DNS look-ups need the mark too
 		direct.Resolver = &net.Resolver{PreferGo: true, Dial: (&net.Dialer{Control: control}).DialContext}
 	}
 	return func(ctx context.Context, addr string) (net.Conn, error) {
@@ -53,12 +54,13 @@ func newDialer(control func(network, address string, c syscall.RawConn) error, t
 	}
 }
 
-// proxyFor returns nil for a direct connection, always for loopback addresses.
+// proxyFor returns the proxy for addr, or nil for a direct connection. Loopback addresses
+// are always dialled directly.
 func proxyFor(addr string) (*url.URL, error) {
 	env := httpproxy.FromEnvironment()
 	env.HTTPSProxy = cmp.Or(env.HTTPSProxy, os.Getenv("ALL_PROXY"), os.Getenv("all_proxy"))
 	via, err := env.ProxyFunc()(&url.URL{Scheme: "https", Host: addr})
-	if err != nil { // its text may quote a password
+	if err != nil { // the text of err may contain a password
 		return nil, errors.New("proxy environment variable is not a URL")
 	}
 	return via, nil
@@ -127,7 +129,7 @@ func dialCONNECT(ctx context.Context, direct *net.Dialer, via *url.URL, addr str
 	return &bufferedConn{Conn: conn, r: r}, nil
 }
 
-// bufferedConn first gives what was read along with the proxy's answer.
+// bufferedConn first returns the bytes that were read together with the proxy's answer.
 type bufferedConn struct {
 	net.Conn
 	r *bufio.Reader

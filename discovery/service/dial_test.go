@@ -60,7 +60,7 @@ func TestTLS(t *testing.T) {
 		want string
 	}{
 		"pinned":       {pin, ""},
-		"other pin":    {[32]byte{1}, "expected 0100000000000000…: get a new join token from the founder; if nobody replaced its key, somebody is in the way"},
+		"other pin":    {[32]byte{1}, "expected 0100000000000000…: get a new join token from the founder; if its key was not replaced, the connection is intercepted"},
 		"system roots": {[32]byte{}, "x509: "},
 	} {
 		cfg := config(addr)
@@ -200,6 +200,6 @@ func TestDialStopsWithContext(t *testing.T) {
 	dial := newDialer(func(string, string, syscall.RawConn) error { cancel(); return nil }, time.Minute)
 	if conn, err := dial(ctx, "discovery.example:443"); err == nil {
 		_ = conn.Close()
-		t.Error("dialed through a silent proxy")
+		t.Error("connected through a proxy that does not answer")
 	}
 }

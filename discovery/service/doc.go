@@ -1,31 +1,31 @@
 // Package service is a client of a Sidero-compatible discovery service.
 //
-// A [Client] publishes this node ([Client.Publish]) and follows the other
-// members of its cluster ([Client.Snapshot], with [Client.Changed] as the
-// wake-up). The server sees sealed data only, and is not trusted: see package
-// discovery for what that bounds.
+// A [Client] publishes this node ([Client.Publish]) and follows the other members of its
+// cluster ([Client.Snapshot]; [Client.Changed] signals changes). The server sees sealed
+// data only and is not trusted: see package discovery for the limits of that.
 //
-// Rules, where the protocol leaves room:
+// Where the protocol leaves a choice, the client behaves as follows:
 //
-//   - The first try is at once. After every endpoint of the server has failed,
-//     the wait is 0.5 s with jitter, growing by half up to 60 s; it starts
-//     over once a connection has given a snapshot and taken what is published.
-//   - Only changes are sent. Everything is repeated every TTL/2 and on each new
-//     connection, since the server may have lost it.
-//   - An update that the server refuses (a limit, an invalid argument) is shown
-//     and tried again later, but the watch stays; one that isn't answered
-//     starts over. Nothing is published before the snapshot has come.
-//   - A "deleted" event is checked against a List of the server about a second
-//     later: reference servers also send it when only endpoints expired.
-//   - What is known survives outages. What a new connection's snapshot misses
-//     is kept for one TTL, since the server may have lost it, in which each
-//     member publishes itself again if it lives. A "deleted" event ends that at
-//     once. If more than half is missing, that is shown as a problem.
+//   - It connects at once. When every endpoint of the server has failed, it waits for
+//     0.5 s with jitter, and after each further failure for half as long again, up to
+//     60 s. The wait is reset when a connection has delivered a snapshot and the server
+//     has answered the updates.
+//   - It sends only changes. Every TTL/2 and on each new connection it sends everything
+//     again, since the server may have lost it.
+//   - It publishes nothing before the snapshot has arrived. An update that the server
+//     refuses (a limit, an invalid argument) is reported and tried again later on the
+//     same connection. If an update is not answered, the client connects again.
+//   - It checks a "deleted" event with a List about a second later: reference servers
+//     send the event also when only endpoints have expired.
+//   - Affiliates survive outages. An affiliate that is missing in the snapshot of a new
+//     connection is kept for one TTL: the server may have lost it, and a member that runs
+//     publishes itself again within that time. A "deleted" event removes it at once. If
+//     more than half are missing, that is reported as a problem.
 //
-// HTTPS_PROXY and NO_PROXY are honoured, for plaintext connections as well,
-// and ALL_PROXY where HTTPS_PROXY is not set; HTTP CONNECT and SOCKS5.
+// The client uses the proxy of HTTPS_PROXY and NO_PROXY, for plaintext connections too,
+// and that of ALL_PROXY if HTTPS_PROXY is not set. It supports HTTP CONNECT and SOCKS5.
 //
-// Ownership: Run owns all goroutines. All methods may be called from several
-// goroutines. Logs and errors hold no secret and at most eight characters of
-// the cluster id, which is a credential.
+// Ownership: Run owns all goroutines. All methods may be called concurrently. Logs and
+// errors contain no secret, and at most eight characters of the cluster id, which is a
+// credential.
 package service

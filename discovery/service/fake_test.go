@@ -28,7 +28,7 @@ var (
 
 const clusterID = "cluster-id-that-must-not-be-logged"
 
-// network is a set of scripted servers by address, in memory.
+// network is a set of scripted servers in memory, by address.
 type network struct {
 	mu      sync.Mutex
 	servers map[string]*fake
@@ -52,7 +52,7 @@ func (n *network) dialed() []string {
 	return slices.Clone(n.dials)
 }
 
-// fake is a server whose state and events the test decides.
+// fake is a server whose state and events the test sets.
 type fake struct {
 	pb.UnimplementedClusterServer
 	listener *bufconn.Listener
@@ -164,7 +164,8 @@ func (f *fake) Watch(_ *pb.WatchRequest, stream grpc.ServerStreamingServer[pb.Wa
 	}
 }
 
-// put stores and announces; announceDeleted only announces; remove does both.
+// put stores an affiliate and sends an event. announceDeleted only sends the event; remove
+// deletes and sends it.
 func (f *fake) put(a *pb.Affiliate) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -191,7 +192,7 @@ func (f *fake) send(m *pb.WatchResponse) {
 	}
 }
 
-// endWatches ends the streams cleanly, as a server does that shuts down.
+// endWatches ends the streams without an error, as a server does when it shuts down.
 func (f *fake) endWatches() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -201,7 +202,7 @@ func (f *fake) endWatches() {
 	f.watches = nil
 }
 
-// takeUpdates returns the updates since it was called last.
+// takeUpdates returns the updates since the last call.
 func (f *fake) takeUpdates() []*pb.AffiliateUpdateRequest {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -235,7 +236,7 @@ func config(endpoints ...string) Config {
 	return Config{Name: "test", Endpoints: endpoints, Insecure: true, ClusterID: clusterID, AffiliateID: "self", Secret: secret, ClientVersion: "v1.2.3"}
 }
 
-// bubble runs body in virtual time and afterwards stops what it started.
+// bubble runs body in virtual time, and then stops what body started.
 func bubble(t *testing.T, body func(t *testing.T, n *network)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -272,7 +273,7 @@ func run(t *testing.T, n *network, c Config) *Client {
 	return client
 }
 
-// ids are the node ids in the client's snapshot once all is quiet.
+// ids returns the node ids in the client's snapshot when all goroutines are idle.
 func ids(c *Client) []string {
 	synctest.Wait()
 	var out []string

@@ -19,18 +19,18 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// updateTimeout is for one update. Behind a shared address a server lets
-// requests wait for their turn.
+// updateTimeout limits one update. It is long because a server delays the requests of
+// clients that share an address.
 const updateTimeout = 30 * time.Second
 
-// publisher sends what Publish gave, over one connection after the other. What
-// is sealed outlives them, what was sent doesn't.
+// publisher sends the data of Publish, over one connection after another. The sealed data
+// outlives a connection; the record of what was sent does not.
 type publisher struct {
 	c    *Client
 	rpc  pb.ClusterClient
 	good bool // the server answered, or there was nothing to publish
 
-	sealed mesh.Affiliate // what blob holds, without endpoints
+	sealed mesh.Affiliate // the content of blob, without endpoints
 	blob   []byte
 
 	sentBlob   bool
@@ -44,7 +44,7 @@ func (p *publisher) run(ctx context.Context, rpc pb.ClusterClient) error {
 	p.rpc = rpc
 	p.forget()
 	select {
-	case <-p.c.wake: // for what is sent now anyway
+	case <-p.c.wake: // everything is sent now anyway
 	default:
 	}
 	refresh := time.NewTicker(p.c.cfg.TTL / 2)
@@ -79,8 +79,8 @@ func (p *publisher) forget() {
 	p.problems = map[string][]discovery.Problem{}
 }
 
-// publish sends what the server doesn't have. An error means that the
-// connection is of no use; retry, that the server refused this node's data.
+// publish sends what the server does not have yet. It returns an error if the connection
+// cannot be used any more, and retry if the server refused this node's data.
 func (p *publisher) publish(ctx context.Context) (retry bool, err error) {
 	p.c.mu.Lock()
 	local := p.c.local
@@ -112,7 +112,7 @@ func (p *publisher) publishOwn(ctx context.Context, a mesh.Affiliate) (accepted 
 	a.Endpoints = nil
 	if p.blob == nil || !reflect.DeepEqual(a, p.sealed) {
 		var nonce [codec.NonceSize]byte
-		_, _ = rand.Read(nonce[:]) // never fails
+		_, _ = rand.Read(nonce[:]) // does not fail
 		blob, err := codec.SealAffiliate(p.c.cfg.Secret, a, nonce)
 		if err != nil {
 			p.problems[id] = []discovery.Problem{{AffiliateID: id, Reason: err.Error()}}
@@ -134,8 +134,8 @@ func (p *publisher) publishOwn(ctx context.Context, a mesh.Affiliate) (accepted 
 	return accepted, err
 }
 
-// publishOthers sends where this node sees others work. A refusal is not
-// retried before the next refresh: the others live without it.
+// publishOthers sends the endpoints at which this node reaches other members. A refused
+// update is not sent again before the next refresh: other members do not depend on it.
 func (p *publisher) publishOthers(ctx context.Context, others []mesh.Endpoint) error {
 	byID := map[string][]netip.AddrPort{}
 	for _, o := range others {
@@ -158,7 +158,8 @@ func (p *publisher) publishOthers(ctx context.Context, others []mesh.Endpoint) e
 	return nil
 }
 
-// seal starts a try: what is no endpoint is left out, as a problem.
+// seal seals the endpoints for an update of affiliate id and resets its problems. An
+// invalid endpoint is left out and becomes a problem.
 func (p *publisher) seal(id string, endpoints []netip.AddrPort) [][]byte {
 	delete(p.problems, id)
 	var out [][]byte
@@ -192,7 +193,7 @@ func (p *publisher) problem(id, reason string) {
 	p.problems[id] = append(p.problems[id], discovery.Problem{AffiliateID: id, Reason: reason})
 }
 
-// missing returns what of want is not in have.
+// missing returns the elements of want that are not in have.
 func missing(want, have []netip.AddrPort) []netip.AddrPort {
 	return slices.DeleteFunc(slices.Clone(want), func(e netip.AddrPort) bool { return slices.Contains(have, e) })
 }

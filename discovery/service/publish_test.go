@@ -73,7 +73,7 @@ func TestPublishOnlyChanges(t *testing.T) {
 		time.Sleep(time.Hour)
 		wantUpdates(t, f) // nothing before Publish
 		if c.Snapshot().Published {
-			t.Error("published nothing, and says it did")
+			t.Error("the snapshot reports data as published before the first Publish")
 		}
 
 		c.Publish(local("h", "192.0.2.1:1"))

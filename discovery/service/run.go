@@ -11,8 +11,8 @@ import (
 	"github.com/wirespan/wirespan/discovery"
 )
 
-// Run connects, follows and publishes until ctx is cancelled, which is not an
-// error, and returns when all its goroutines have ended. It is called once.
+// Run follows the service and publishes to it until ctx is cancelled, which is not an
+// error. It returns when all its goroutines have ended. It must be called only once.
 func (c *Client) Run(ctx context.Context) error {
 	t := newTable(&c.cfg)
 	p := &publisher{c: c}
@@ -41,8 +41,8 @@ func (c *Client) Run(ctx context.Context) error {
 	}
 }
 
-// session is one connection from its first to its last moment. It is good if
-// the server gave a snapshot and answered to what was published.
+// session runs one connection until it ends. It returns good if the server sent a
+// snapshot and answered the updates.
 func (c *Client) session(ctx context.Context, t *table, p *publisher) (good bool, err error) {
 	conn, err := c.connect(ctx, c.current())
 	if err != nil {
@@ -65,7 +65,7 @@ func (c *Client) session(ctx context.Context, t *table, p *publisher) (good bool
 	g.Go(func() error { return w.run(ctx, g) })
 	g.Go(func() error {
 		select {
-		case <-w.ready: // else a server that takes no updates would never be heard
+		case <-w.ready: // otherwise a server that accepts no updates would never be followed
 			return p.run(ctx, conn.rpc)
 		case <-ctx.Done():
 			return ctx.Err()
@@ -81,7 +81,8 @@ func (c *Client) current() string {
 	return c.endpoint
 }
 
-// nextEndpoint goes on in the list, from its start after a good connection.
+// nextEndpoint selects the next endpoint of the list. After a good connection it starts
+// at the first one.
 func (c *Client) nextEndpoint(failed int) {
 	next := c.cfg.Endpoints[failed%len(c.cfg.Endpoints)]
 	c.mu.Lock()
@@ -89,7 +90,7 @@ func (c *Client) nextEndpoint(failed int) {
 	c.mu.Unlock()
 }
 
-// connected is called with each connection's first snapshot.
+// connected records that a connection has delivered its snapshot.
 func (c *Client) connected() {
 	var server string
 	c.update(func(s *discovery.Snapshot) {
@@ -99,10 +100,11 @@ func (c *Client) connected() {
 	c.log.Info("connected to discovery service", "server", server)
 }
 
-// disconnected warns of the first failure; of those after it it tells at Debug.
+// disconnected records the end of a connection. It logs a warning for the first failure
+// and debug messages for those after it.
 func (c *Client) disconnected(ctx context.Context, err error) {
 	if ctx.Err() != nil {
-		err = nil // it was stopped: no failure
+		err = nil // Run was stopped, which is no failure
 	}
 	first, lost := false, false
 	c.update(func(s *discovery.Snapshot) {

@@ -9,13 +9,12 @@ import (
 	"github.com/wirespan/wirespan/discovery/codec"
 )
 
-// table is a [discovery.Table] fed by the messages of watches. Reference
-// servers send a "deleted" event also when only endpoints have expired, so
-// those wait until a List confirms them. It belongs to the goroutine that reads
-// the watch.
+// table is a [discovery.Table] that takes the messages of a watch. Reference servers send
+// a "deleted" event also when only endpoints have expired, so a deletion waits until a
+// List confirms it. The table belongs to the goroutine that reads the watch.
 type table struct {
 	*discovery.Table
-	deleted map[string]bool // by id: the List under way decides; false: the next one will
+	deleted map[string]bool // by id; true: the List under way decides, false: the next one
 }
 
 func newTable(c *Config) *table {
@@ -23,8 +22,8 @@ func newTable(c *Config) *table {
 	return &table{discovery.NewTable(c.AffiliateID, open, c.TTL), map[string]bool{}}
 }
 
-// snapshot takes the first message of a watch: everything the server has. It
-// confirms the deletions that wait.
+// snapshot takes the first message of a watch, which holds everything that the server
+// has. It confirms the waiting deletions of affiliates that it lacks.
 func (t *table) snapshot(list []*pb.Affiliate, now time.Time) {
 	t.present(list)
 	for id := range t.deleted {
@@ -48,21 +47,21 @@ func (t *table) delta(m *pb.WatchResponse) {
 	}
 }
 
-// present takes back the deletion of what the server holds.
+// present cancels the deletion of affiliates that the server has.
 func (t *table) present(list []*pb.Affiliate) {
 	for _, a := range list {
 		delete(t.deleted, a.GetId())
 	}
 }
 
-// verify marks the deletions that a List started now will decide.
+// verify marks the waiting deletions: the List that starts now decides them.
 func (t *table) verify() {
 	for id := range t.deleted {
 		t.deleted[id] = true
 	}
 }
 
-// verified applies that List: what it holds was not deleted.
+// verified applies that List: it deletes the marked affiliates that the List lacks.
 func (t *table) verified(list []*pb.Affiliate) {
 	var there []*pb.Affiliate
 	for _, a := range list {

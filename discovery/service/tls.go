@@ -10,8 +10,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// transport returns how to talk to the server: plaintext, TLS verified by the
-// system's roots, or TLS to the holder of one pinned key.
+// transport returns the credentials for plaintext, for TLS that is verified by the
+// system's roots, or for TLS with a pinned public key.
 func transport(plaintext bool, pin [32]byte) credentials.TransportCredentials {
 	if plaintext {
 		return insecure.NewCredentials()
@@ -29,7 +29,7 @@ func verifyPin(s tls.ConnectionState, pin [32]byte) error {
 		return errors.New("server has no certificate")
 	}
 	if got := sha256.Sum256(s.PeerCertificates[0].RawSubjectPublicKeyInfo); got != pin {
-		return fmt.Errorf("certificate pin mismatch: the server's key is %x…, expected %x…: get a new join token from the founder; if nobody replaced its key, somebody is in the way", got[:8], pin[:8])
+		return fmt.Errorf("certificate pin mismatch: the server's key is %x…, expected %x…: get a new join token from the founder; if its key was not replaced, the connection is intercepted", got[:8], pin[:8])
 	}
 	return nil
 }

@@ -18,25 +18,25 @@ const (
 	listTimeout     = 30 * time.Second
 )
 
-// watch keeps the table up to date over one connection.
+// watch updates the table from one connection.
 type watch struct {
 	c        *Client
 	t        *table
 	rpc      pb.ClusterClient
 	messages chan *pb.WatchResponse
 	listed   chan []*pb.Affiliate
-	ready    chan struct{} // closed when the snapshot has come
-	good     bool          // likewise, for the goroutine of run
+	ready    chan struct{} // closed when the snapshot has arrived
+	good     bool          // the snapshot has arrived; belongs to the goroutine of run
 }
 
 func (w *watch) run(ctx context.Context, g *errgroup.Group) error {
 	late := time.After(snapshotTimeout)
-	var verify <-chan time.Time // nil: nothing to verify, or under way
+	var verify <-chan time.Time // nil: nothing to verify, or a List is under way
 	listing := false
 	for {
 		if verify == nil && !listing && w.t.unverified() {
-			// Events of about the same time share a List; the jitter keeps a
-			// whole mesh from asking at once.
+			// Events at about the same time share a List. The jitter spreads the
+			// requests of all members of a mesh.
 			verify = time.After(time.Second/2 + rand.N(time.Second))
 		}
 		var expiry <-chan time.Time
@@ -45,7 +45,7 @@ func (w *watch) run(ctx context.Context, g *errgroup.Group) error {
 		}
 		select {
 		case <-ctx.Done():
-			for len(w.messages) > 0 { // a deletion said last must not be lost
+			for len(w.messages) > 0 { // the last message may be a deletion
 				w.apply(<-w.messages)
 			}
 			return ctx.Err()
@@ -86,8 +86,8 @@ func (w *watch) apply(m *pb.WatchResponse) {
 	w.t.snapshot(m.GetAffiliates(), time.Now())
 }
 
-// receive opens the watch and passes its messages on. It never waits for the
-// server's answers to other requests: a slow reader loses its watch.
+// receive opens the watch and passes its messages on. It does not wait for the answers to
+// other requests: the server ends the watch of a slow reader.
 func (w *watch) receive(ctx context.Context) error {
 	stream, err := w.rpc.Watch(ctx, &pb.WatchRequest{ClusterId: w.c.cfg.ClusterID})
 	if err != nil {
@@ -109,7 +109,7 @@ func (w *watch) receive(ctx context.Context) error {
 	}
 }
 
-// publish hands the table on to those who read the client's snapshot.
+// publish copies the table's content to the client's snapshot.
 func (w *watch) publish() {
 	affiliates, problems := w.t.Result()
 	w.c.update(func(s *discovery.Snapshot) { s.Affiliates = affiliates })

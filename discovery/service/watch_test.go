@@ -102,8 +102,8 @@ func TestOutageKeepsData(t *testing.T) {
 		if s.Connected || s.LastError == nil || !strings.Contains(s.LastError.Error(), "discovery service a:1") || !strings.Contains(s.LastError.Error(), "connection refused") {
 			t.Errorf("connected %v, error %v", s.Connected, s.LastError)
 		}
-		// One of three is missing: it may be the last one to come back to a server
-		// that has lost everything.
+		// One of three is missing: it may be the last one to publish itself again to a
+		// server that has lost everything.
 		n.start("a:1", p1, p2)
 		time.Sleep(maxBackoff + time.Second)
 		wantIDs(t, c, "p1", "p2", "p3")
@@ -115,7 +115,7 @@ func TestOutageKeepsData(t *testing.T) {
 	})
 }
 
-// A service is lost only if it was ever reached; why it isn't shows at once.
+// A service counts as lost only after a connection. The error is visible at once.
 func TestUnreachableIsNotLost(t *testing.T) {
 	bubble(t, func(t *testing.T, n *network) {
 		var out bytes.Buffer
@@ -177,7 +177,7 @@ func TestSuspiciouslyEmptySnapshot(t *testing.T) {
 	})
 }
 
-// tableConfig is of tables alone, without a client.
+// tableConfig configures a table that is tested without a client.
 var tableConfig = Config{AffiliateID: "self", Secret: secret, TTL: time.Minute}
 
 func TestSnapshotConfirmsDeletion(t *testing.T) {
@@ -192,7 +192,7 @@ func TestSnapshotConfirmsDeletion(t *testing.T) {
 	}
 }
 
-// A deletion that comes while a List is under way is not judged by that List.
+// A List does not decide a deletion that arrives while it is under way.
 func TestDeletionDuringList(t *testing.T) {
 	p1 := sealed(t, secret, "p1", "")
 	tab := newTable(&tableConfig)
@@ -248,7 +248,7 @@ func TestWrongSecretIsSaidOnce(t *testing.T) {
 		if strings.Contains(log.String(), clusterID) || !strings.Contains(log.String(), clusterID[:8]) {
 			t.Errorf("the log must hold eight characters of the cluster id:\n%s", log.String())
 		}
-		// The right secret for one of them shows the others' problems singly.
+		// With the right secret for one of them, each other one has a problem of its own.
 		f.put(sealed(t, secret, "p1", ""))
 		wantIDs(t, c, "p1")
 		if p := c.Snapshot().Problems; len(p) != 19 {
@@ -276,7 +276,7 @@ func TestSilentServer(t *testing.T) {
 	})
 }
 
-// FuzzApply feeds watch messages as a hostile server could send them.
+// FuzzApply feeds watch messages that a hostile server could send.
 func FuzzApply(f *testing.F) {
 	seed := func(m *pb.WatchResponse) []byte {
 		b, err := proto.Marshal(m)
