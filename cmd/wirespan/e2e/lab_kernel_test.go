@@ -1,12 +1,14 @@
 package e2e
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
 
@@ -48,15 +50,45 @@ func (h *labHost) kernel() string {
 	return b.String()
 }
 
-// steadyKernel is the host's kernel when no address is tentative any more.
+// steadyKernel returns the state of the kernel once the kernel has stopped adding to it
+// by itself: each Ethernet link with a carrier has a link-local address, and duplicate
+// address detection has ended for all addresses. Until then addresses and their routes
+// appear.
 func (h *labHost) steadyKernel() string {
 	h.Helper()
 	eventually(h.T, within, func() error {
-		out, err := h.exec("ip", "-6", "address", "show", "tentative")
-		if err == nil && out != "" {
-			err = fmt.Errorf("still tentative: %s", out)
+		out, err := h.exec("ip", "-j", "address", "show", "up")
+		if err != nil {
+			return err
 		}
-		return err
+		var links []struct {
+			Name      string   `json:"ifname"`
+			Flags     []string `json:"flags"`
+			Type      string   `json:"link_type"`
+			Addresses []struct {
+				Local     netip.Addr `json:"local"`
+				Tentative bool       `json:"tentative"`
+			} `json:"addr_info"`
+		}
+		if err := json.Unmarshal([]byte(out), &links); err != nil {
+			return fmt.Errorf("addresses of %s: %w", h.name, err)
+		}
+		for _, l := range links {
+			linkLocal := l.Type != "ether" || !slices.Contains(l.Flags, "LOWER_UP")
+			for _, a := range l.Addresses {
+				if a.Tentative {
+					return fmt.Errorf("%s on %s of %s is tentative", a.Local, l.Name, h.name)
+				}
+				linkLocal = linkLocal || a.Local.Is6() && a.Local.IsLinkLocalUnicast()
+			}
+			if linkLocal {
+				continue
+			}
+			if out, err := h.exec("cat", "/proc/sys/net/ipv6/conf/"+l.Name+"/disable_ipv6"); err != nil || strings.TrimSpace(out) == "0" {
+				return errors.Join(fmt.Errorf("%s of %s has no link-local address yet", l.Name, h.name), err)
+			}
+		}
+		return nil
 	})
 	return h.kernel()
 }

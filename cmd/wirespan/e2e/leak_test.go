@@ -164,7 +164,8 @@ func (w *leakLab) flushed() {
 	worst := 0
 	for range 5 {
 		w.a.mustExec("nft", "flush", "ruleset")
-		eventually(w.T, 20*time.Second, func() error { _, err := w.a.exec("nft", "list", "table", "inet", "wirespan"); return err })
+		// After a repair the agent leaves changes alone for ten times as long as that took.
+		eventually(w.T, time.Minute, func() error { _, err := w.a.exec("nft", "list", "table", "inet", "wirespan"); return err })
 		seen := w.detector.take()
 		for k := range seen {
 			if w.subnet.Contains(k.to) || w.subnet.Contains(k.from) {

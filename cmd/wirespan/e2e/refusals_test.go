@@ -98,7 +98,7 @@ func scenarioBadInput(l *lab) {
 		}
 		return nil
 	})
-	rules := n.kernel()
+	rules := n.steadyKernel()
 	second := *n
 	second.home = n.home + "2"
 	second.flags = slices.Concat(n.flags, []string{"--state-dir", second.home, "--control-socket", second.home + "/s"})
