@@ -15,20 +15,20 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// Host reads this machine's links, addresses and default routes over netlink;
-// no privilege is needed. Run signals changes.
+// Host observes this machine's links, addresses and default routes. Run signals changes.
 type Host struct {
 	changed mesh.Signal
 }
 
-// New starts nothing.
+// New returns a Host. It starts nothing.
 func New() *Host { return &Host{changed: mesh.NewSignal()} }
 
-// Changed receives after links, addresses or routes changed; coalesced.
+// Changed receives after a change of links, addresses or default routes. Several changes
+// may be signalled once.
 func (h *Host) Changed() <-chan struct{} { return h.changed }
 
-// Run listens for changes until ctx is done. A box that refuses the
-// subscription is served by the agent's regular tick.
+// Run listens for changes until ctx is done. If the machine refuses a subscription, the
+// agent notices those changes at its next regular check only.
 func (h *Host) Run(ctx context.Context) error {
 	links := make(chan netlink.LinkUpdate)
 	addrs := make(chan netlink.AddrUpdate)
@@ -51,7 +51,7 @@ func (h *Host) Run(ctx context.Context) error {
 		var route netlink.RouteUpdate
 		select {
 		case <-stop:
-			close(done) // the library then closes its channels, which are drained here
+			close(done) // the library then closes its channels, which this loop drains
 			stop = nil
 			continue
 		case _, open = <-links:
@@ -63,7 +63,7 @@ func (h *Host) Run(ctx context.Context) error {
 				addrs = nil
 			}
 		case route, open = <-routes:
-			relevant = isDefault(&route.Route) // a router changes thousands of others
+			relevant = isDefault(&route.Route) // a router changes thousands of other routes
 			if !open {
 				routes = nil
 			}
@@ -109,8 +109,8 @@ func (h *Host) Links() ([]mesh.Link, error) {
 	return links, nil
 }
 
-// FirstMAC is the hardware address of the first physical link in name order,
-// as Talos picks it; nil if the box has none (a container).
+// FirstMAC returns the hardware address of the first physical link in name order, which
+// is Talos' choice. It returns nil if there is no physical link, as in a container.
 func (h *Host) FirstMAC() ([]byte, error) {
 	all, err := netlink.LinkList()
 	if err != nil {
@@ -129,7 +129,8 @@ func physical(l netlink.Link) bool {
 	return l.Attrs().EncapType == "ether" && linkKind(l) == ""
 }
 
-// linkKind is the rtnetlink kind (IFLA_INFO_KIND); the library names two of them differently.
+// linkKind returns the rtnetlink kind (IFLA_INFO_KIND). The library has other names for
+// two of them.
 func linkKind(l netlink.Link) string {
 	switch k := l.Type(); k {
 	case "device":
@@ -152,9 +153,9 @@ func linkUp(l netlink.Link) bool {
 	return !physical(l) || at.RawFlags&unix.IFF_LOWER_UP != 0
 }
 
-// linkAddresses are those of every link, by index. It leaves out what no peer
-// could rely on: link scope, addresses that are not settled yet, and RFC 8981
-// temporary ones.
+// linkAddresses returns the addresses of all links by the link's index. It leaves out
+// addresses that a peer cannot use for long or at all: link scope, tentative or duplicate
+// addresses, and temporary ones (RFC 8981).
 func linkAddresses() (map[int][]netip.Prefix, error) {
 	list, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
@@ -197,7 +198,7 @@ func defaultRouteLinks() (map[int]bool, error) {
 	return out, nil
 }
 
-// isDefault reports whether r leads somewhere for every address.
+// isDefault reports whether r is a unicast route for all addresses.
 func isDefault(r *netlink.Route) bool {
 	if r.Type != unix.RTN_UNICAST {
 		return false
@@ -209,7 +210,7 @@ func isDefault(r *netlink.Route) bool {
 	return ones == 0
 }
 
-// OperatingSystem reads os-release(5), as "NAME (VERSION)".
+// OperatingSystem returns the operating system as "NAME (VERSION)", from os-release(5).
 func OperatingSystem() string {
 	for _, path := range []string{"/etc/os-release", "/usr/lib/os-release"} {
 		f, err := os.Open(path)

@@ -19,8 +19,8 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// TestHostInNamespace looks at links that it makes, in a network namespace of
-// its own. That belongs to a thread, which ends with its goroutine.
+// TestHostInNamespace observes links that it adds in a network namespace of its own. The
+// namespace belongs to a thread that ends with its goroutine.
 func TestHostInNamespace(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("a network namespace takes root")
@@ -68,7 +68,7 @@ func lookInside() error {
 		}},
 		{Name: "up1", Kind: "veth", Up: true, MTU: 1400},
 	}
-	for end := time.Now().Add(10 * time.Second); ; { // the kernel lets a link come up in its own time
+	for end := time.Now().Add(10 * time.Second); ; { // links come up asynchronously
 		links, err := h.Links()
 		if err != nil {
 			return err
@@ -87,7 +87,7 @@ func lookInside() error {
 	return signalsChange(h, uplink)
 }
 
-// signalsChange runs h in this thread's namespace until it tells of a change.
+// signalsChange runs h in this thread's namespace until it signals a change.
 func signalsChange(h *Host, link netlink.Link) error {
 	here, err := netns.Get()
 	if err != nil {
@@ -107,7 +107,7 @@ func signalsChange(h *Host, link netlink.Link) error {
 	defer cancel()
 	again := time.NewTicker(10 * time.Millisecond)
 	defer again.Stop()
-	for mtu := 1300; ; mtu++ { // until the subscription is there
+	for mtu := 1300; ; mtu++ { // until the subscription exists
 		if err := netlink.LinkSetMTU(link, mtu%100+1300); err != nil {
 			return err
 		}

@@ -14,13 +14,13 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// resolvConf lists files that name DNS servers: the second those behind a local
-// stub of systemd-resolved.
+// resolvConf lists the files that name DNS servers. The second one has the servers behind
+// the local stub of systemd-resolved.
 var resolvConf = []string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"}
 
 const maxDNSServers = 16
 
-// Underlay reads default routes and the resolver's configuration.
+// Underlay returns the default routes' gateways and the resolver's DNS servers.
 func (h *Host) Underlay() (u mesh.Underlay, err error) {
 	for family, found := range map[int]*bool{netlink.FAMILY_V4: &u.Default4, netlink.FAMILY_V6: &u.Default6} {
 		routes, err := netlink.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
@@ -35,7 +35,7 @@ func (h *Host) Underlay() (u mesh.Underlay, err error) {
 		}
 	}
 	for _, path := range resolvConf {
-		if f, err := os.Open(path); err == nil { // a host without it has no DNS
+		if f, err := os.Open(path); err == nil { // the file may be missing
 			u.DNSServers = appendNameservers(u.DNSServers, bufio.NewScanner(f))
 			_ = f.Close()
 		}
@@ -43,6 +43,7 @@ func (h *Host) Underlay() (u mesh.Underlay, err error) {
 	return u, nil
 }
 
+// nextHops returns the gateways of a route.
 func nextHops(r *netlink.Route) (hops []netip.Addr) {
 	add := func(ip net.IP) {
 		if a, ok := netip.AddrFromSlice(ip); ok {
@@ -59,7 +60,8 @@ func nextHops(r *netlink.Route) (hops []netip.Addr) {
 	return hops
 }
 
-// appendNameservers reads resolv.conf(5).
+// appendNameservers appends the servers of a resolv.conf(5) file to list. It leaves out
+// loopback addresses: the servers behind a local stub are in another file.
 func appendNameservers(list []netip.Addr, lines *bufio.Scanner) []netip.Addr {
 	for lines.Scan() && len(list) < maxDNSServers {
 		fields := strings.Fields(lines.Text())

@@ -15,37 +15,43 @@ import (
 const (
 	clockFile     = "clock"
 	clockInterval = time.Hour
-	// clockCredible bounds how far behind a clock is set forward: a file that is
-	// further ahead was more likely written under a clock that was wrong then.
+	// clockCredible is the largest step by which Fix sets a clock forward. A file that
+	// is further ahead was more likely written while the clock was wrong.
 	clockCredible = 30 * 24 * time.Hour
+)
 
-	ConditionClockBehind      mesh.ConditionType = "ClockBehind"
+// Conditions that concern the clock.
+const (
+	// ConditionClockBehind reports that the clock is behind the last recorded time.
+	ConditionClockBehind mesh.ConditionType = "ClockBehind"
+	// ConditionClockNotRecorded reports that [Clock.Tick] could not record the time.
 	ConditionClockNotRecorded mesh.ConditionType = "ClockNotRecorded"
 )
 
-// Clock guards against a clock behind this node's last run (a box without a
-// battery-backed one): WireGuard initiations carry a timestamp, and peers take
-// an older one for a replay, so that no tunnel would come up.
+// Clock records the time in the state directory and detects a system clock that is
+// behind it, as on a machine without a battery-backed clock. WireGuard initiations
+// carry a timestamp, and peers take an older one for a replay: with such a clock no
+// tunnel comes up.
 type Clock struct {
 	st           *Dir
 	lastGood     time.Time
 	written      time.Time
-	synchronised func() bool // whether the kernel says that now is right
+	synchronised func() bool // reports whether the kernel says that the clock is right
 }
 
-// clockVerdict is what to think of the clock and of the file.
+// clockVerdict judges the system clock against the recorded time.
 type clockVerdict int
 
 const (
 	clockGood    clockVerdict = iota // not behind
-	clockSettle                      // behind, and may be set forward
-	clockBehind                      // behind, but not ours to set
-	clockDoubted                     // so far behind that the file is doubted
-	clockDamaged                     // likewise, and the clock is known to be right
+	clockSettle                      // behind; Fix may set it forward
+	clockBehind                      // behind, but synchronised: Fix leaves it alone
+	clockDoubted                     // too far behind for the file to be credible
+	clockDamaged                     // as clockDoubted, and synchronised: the file is wrong
 )
 
-// judgeClock decides by how much the clock is behind, and whether the kernel
-// says that it is synchronised.
+// judgeClock judges a clock that is behind the recorded time, given whether the
+// kernel says that it is synchronised.
 func judgeClock(behind time.Duration, synchronised bool) clockVerdict {
 	switch {
 	case behind <= 0:
@@ -60,7 +66,7 @@ func judgeClock(behind time.Duration, synchronised bool) clockVerdict {
 	return clockSettle
 }
 
-// OpenClock reads the last good time; a damaged file counts as none.
+// OpenClock reads the recorded time. A damaged file counts as no file.
 func OpenClock(st *Dir) (*Clock, error) {
 	c := &Clock{st: st, synchronised: kernelSynchronised}
 	data, err := st.Read(clockFile)
@@ -74,15 +80,15 @@ func OpenClock(st *Dir) (*Clock, error) {
 	return c, nil
 }
 
-// Behind reports by how much now is behind the last good time; 0 if it is not.
+// Behind returns by how much now is behind the recorded time, or 0.
 func (c *Clock) Behind(now time.Time) time.Duration {
 	return max(0, c.lastGood.Sub(now))
 }
 
-// Fix sets the system clock to a time that this node can't have used yet: the
-// last good one, and the interval in which no newer one was recorded. It needs
-// CAP_SYS_TIME, and refuses to touch a clock that the kernel says is right, or
-// to set it far forward on the word of one file.
+// Fix sets a system clock that is behind forward to a time that this node has not
+// used yet: the recorded time plus the recording interval. It needs CAP_SYS_TIME. It
+// refuses to change a clock that the kernel says is synchronised, and to set a clock
+// forward by more than 30 days, since the file may be wrong.
 func (c *Clock) Fix() error {
 	switch judgeClock(c.Behind(time.Now()), c.synchronised()) {
 	case clockGood:
@@ -100,16 +106,16 @@ func (c *Clock) Fix() error {
 	return nil
 }
 
-// kernelSynchronised reports whether some time service keeps the clock right,
-// as adjtimex(2) tells.
+// kernelSynchronised reports whether a time service keeps the clock synchronised,
+// according to adjtimex(2).
 func kernelSynchronised() bool {
-	var t unix.Timex // Modes zero: only read
+	var t unix.Timex // Modes is zero: read only
 	_, err := unix.Adjtimex(&t)
 	return err == nil && t.Status&unix.STA_UNSYNC == 0
 }
 
-// Tick records now as good, at most hourly, unless it is behind what can be
-// believed.
+// Tick records now, at most once an hour. It does not record a time before the recorded
+// one, unless the file is judged to be wrong.
 func (c *Clock) Tick(now time.Time) error {
 	damaged := false
 	if behind := c.Behind(now); behind > 0 {
@@ -127,7 +133,7 @@ func (c *Clock) Tick(now time.Time) error {
 	return nil
 }
 
-// conditions says that the clock is behind, while it is.
+// Conditions returns a condition while the clock is behind, and nil otherwise.
 func (c *Clock) Conditions(now time.Time) []mesh.Condition {
 	behind := c.Behind(now)
 	if behind == 0 {

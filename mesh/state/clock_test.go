@@ -72,8 +72,8 @@ func TestJudgeClock(t *testing.T) {
 	}
 }
 
-// A time far ahead in the file is lowered as soon as the clock is known to be
-// right, and only then.
+// A recorded time that is far ahead is replaced once the clock is synchronised, and not
+// before.
 func TestClockFarAhead(t *testing.T) {
 	st := openState(t, config.StateMemory)
 	now := time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC)
@@ -105,8 +105,8 @@ func TestClockFarAhead(t *testing.T) {
 	}
 }
 
-// A clock that the kernel says is right is never set, and the file stays where
-// it is believable: peers have seen its time.
+// A synchronised clock is not set. The file stays if its time is credible: peers have
+// seen that time.
 func TestClockSynchronisedButBehind(t *testing.T) {
 	st := openState(t, config.StateMemory)
 	c := openClock(t, st)
@@ -133,7 +133,7 @@ func TestClockFileDamaged(t *testing.T) {
 	}
 }
 
-// What could not be written is tried again, not an hour later.
+// A write that fails is tried again at the next Tick, not an hour later.
 func TestClockWriteFails(t *testing.T) {
 	c := openClock(t, &Dir{dir: "/proc/self/wirespan-test", log: hclog.NewNullLogger()})
 	for range 2 {

@@ -15,13 +15,13 @@ import (
 
 const clusterFile = "cluster.yaml"
 
-// Cluster is membership that did not come from a configuration file: a cluster
-// this node founded, or one it joined by token. It is kept in the state dir, so
-// that `wirespan up` without arguments continues where it was.
+// Cluster is a membership that does not come from a configuration file: the cluster
+// that this node founded, or that it joined by token. It is stored in the state
+// directory, so that `wirespan up` without arguments rejoins it.
 type Cluster struct {
 	ID      string
 	Secret  mesh.Secret
-	Servers []string // host:port, all of one discovery server; a founder's own
+	Servers []string // host:port, all of one discovery server; a founder has none
 	Pin     [32]byte // SHA-256 of the server's SubjectPublicKeyInfo
 	Founder bool     // this node runs the discovery server
 }
@@ -34,7 +34,7 @@ type clusterDocument struct {
 	Founder       bool     `yaml:"founder,omitempty"`
 }
 
-// LoadCluster returns nil when the state dir holds none.
+// LoadCluster returns the stored cluster, or nil if the state directory holds none.
 func LoadCluster(st *Dir) (*Cluster, error) {
 	data, err := st.Read(clusterFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -50,15 +50,16 @@ func LoadCluster(st *Dir) (*Cluster, error) {
 	return c, nil
 }
 
-// FoundCluster makes a new cluster and keeps it.
+// FoundCluster creates a new cluster and stores it.
 func FoundCluster(st *Dir) (*Cluster, error) {
 	id := random32()
 	c := &Cluster{ID: base64.StdEncoding.EncodeToString(id[:]), Secret: mesh.NewSecret(random32()), Founder: true}
 	return c, SaveCluster(st, c)
 }
 
-// JoinCluster keeps the cluster of a token. It replaces one joined before, but
-// not one founded here: other nodes depend on its discovery server.
+// JoinCluster stores the cluster of a token. It replaces a cluster that was joined
+// before, but not one that this node founded: other nodes depend on its discovery
+// server.
 func JoinCluster(st *Dir, t config.Token) (*Cluster, error) {
 	old, err := LoadCluster(st)
 	if err != nil {
@@ -74,7 +75,7 @@ func JoinCluster(st *Dir, t config.Token) (*Cluster, error) {
 	return c, SaveCluster(st, c)
 }
 
-// SaveCluster writes the file, secret included.
+// SaveCluster stores a cluster, including its secret.
 func SaveCluster(st *Dir, c *Cluster) error {
 	doc := clusterDocument{ClusterID: c.ID, ClusterSecret: c.Secret.RevealBase64(), Servers: c.Servers, Founder: c.Founder}
 	if c.Pin != [32]byte{} {

@@ -13,7 +13,7 @@ import (
 	"github.com/wirespan/wirespan/mesh/config"
 )
 
-// A cluster of the tests.
+// A cluster for the tests.
 const (
 	testClusterID = "Zq3vT8kLr0pW5xYb1nCe7sGd4hJf6mAu9oQi2tRzBNU="
 	testSecret    = "sH5wPz1kN9cVb3mQx7rTy0uJd2fGa4eLi6oKn8pRsMU="
@@ -48,7 +48,7 @@ func TestClusterRoundTrip(t *testing.T) {
 	}
 }
 
-// Other nodes depend on a founder: no token moves it elsewhere.
+// A founder does not join another cluster: other nodes depend on it.
 func TestFounderStays(t *testing.T) {
 	st := openState(t, t.TempDir())
 	founded, err := FoundCluster(st)
@@ -102,8 +102,8 @@ func TestDamagedClusterIsKept(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
-// FuzzParseCluster: no input crashes or is quoted in an error, and what is
-// accepted reads back as the same after it is saved.
+// FuzzParseCluster checks that no input causes a panic, that no error quotes the secret,
+// and that an accepted cluster is the same after it is saved and loaded.
 func FuzzParseCluster(f *testing.F) {
 	seed, err := yaml.Marshal(clusterDocument{ClusterID: testClusterID, ClusterSecret: testSecret, Servers: []string{"a:1"}, Pin: strings.Repeat("A", 43) + "="})
 	if err != nil {

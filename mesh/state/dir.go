@@ -15,11 +15,10 @@ import (
 	"github.com/wirespan/wirespan/mesh/config"
 )
 
-// Dir is a directory of small files: identities, the cluster, the clock. The
-// directory is 0700, its files 0600; every write is atomic and synced. Files
-// that exist are never overwritten by [Dir.Create].
+// Dir is a directory of small files. The directory has mode 0700 and its files 0600.
+// Every write is atomic and synced.
 //
-// With [config.StateMemory] the files live in the process and die with it.
+// With [config.StateMemory] the files are in memory and end with the process.
 type Dir struct {
 	dir  string
 	log  hclog.Logger
@@ -29,11 +28,11 @@ type Dir struct {
 	mem map[string][]byte // nil: on disk
 }
 
-// maxStateFile is more than any file of ours has: the most that discovery can make
-// us remember are some megabytes of pins, or of networks.
+// maxStateFile is larger than any state file can grow: discovery can make a node
+// store some megabytes of pins or networks at most.
 const maxStateFile = 16 << 20
 
-// Open opens the directory, making it if needed. It takes no lock.
+// Open opens the directory and creates it if it does not exist. It takes no lock.
 func Open(dir string, log hclog.Logger) (*Dir, error) {
 	if log == nil {
 		log = hclog.NewNullLogger()
@@ -54,8 +53,8 @@ func Open(dir string, log hclog.Logger) (*Dir, error) {
 	return &Dir{dir: dir, log: log}, nil
 }
 
-// Lock takes the directory for this process, until Close. A second agent on
-// the same directory gets an error that says so.
+// Lock locks the directory for this process until Close. It fails if another agent
+// holds the lock.
 func (s *Dir) Lock() error {
 	if s.mem != nil {
 		return nil
@@ -75,7 +74,7 @@ func (s *Dir) Lock() error {
 	return nil
 }
 
-// Close gives the lock back.
+// Close releases the lock.
 func (s *Dir) Close() error {
 	if s.lock == nil {
 		return nil
@@ -86,8 +85,8 @@ func (s *Dir) Close() error {
 // Root returns the directory's path, or "memory".
 func (s *Dir) Root() string { return s.dir }
 
-// Ephemeral reports whether the state is lost at the next boot: in memory, or
-// on a memory file system.
+// Ephemeral reports whether the state is lost at the next boot, because it is in
+// memory or on a memory file system.
 func (s *Dir) Ephemeral() bool {
 	if s.mem != nil {
 		return true
@@ -96,14 +95,15 @@ func (s *Dir) Ephemeral() bool {
 	if err := unix.Statfs(s.dir, &st); err != nil {
 		return false
 	}
-	return int64(st.Type) == unix.TMPFS_MAGIC || int64(st.Type) == unix.RAMFS_MAGIC
+	kind := uint32(st.Type) // its size differs between architectures
+	return kind == unix.TMPFS_MAGIC || kind == unix.RAMFS_MAGIC
 }
 
-// Path returns where a file lies, for messages.
+// Path returns the path of a file, for messages.
 func (s *Dir) Path(name string) string { return filepath.Join(s.dir, name) }
 
-// Read returns a file's bytes; [fs.ErrNotExist] if there is none. A file that
-// others may write is refused; one that others may read is warned of.
+// Read returns the content of a file, or [fs.ErrNotExist]. It refuses a file that
+// others may write, and logs a warning about one that others may read.
 func (s *Dir) Read(name string) ([]byte, error) {
 	if s.mem != nil {
 		s.mu.Lock()
@@ -117,7 +117,7 @@ func (s *Dir) Read(name string) ([]byte, error) {
 	path := s.Path(name)
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, fmt.Errorf("error reading state file %q: %w", path, bare(err))
+		return nil, fmt.Errorf("reading state file %q: %w", path, bare(err))
 	}
 	mode := info.Mode().Perm()
 	if mode&0o022 != 0 {
@@ -127,33 +127,33 @@ func (s *Dir) Read(name string) ([]byte, error) {
 		s.log.Warn("state file is readable by others: chmod 600 it", "file", path, "mode", fmt.Sprintf("%04o", mode))
 	}
 	if info.Size() > maxStateFile {
-		return nil, fmt.Errorf("state file %q: %d bytes is too large to be one of ours", path, info.Size())
+		return nil, fmt.Errorf("state file %q: %d bytes, too large for a state file", path, info.Size())
 	}
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("error reading state file %q: %w", path, bare(err))
+		return nil, fmt.Errorf("reading state file %q: %w", path, bare(err))
 	}
 	return b, nil
 }
 
-// Create writes a new file; [fs.ErrExist] if it is there already.
+// Create writes a new file. It never overwrites one: then it returns [fs.ErrExist].
 func (s *Dir) Create(name string, data []byte) error {
 	if s.mem != nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if _, taken := s.mem[name]; taken {
-			return fmt.Errorf("error creating state file %q: %w", s.Path(name), fs.ErrExist)
+			return fmt.Errorf("writing state file %q: %w", s.Path(name), fs.ErrExist)
 		}
 		s.mem[name] = data
 		return nil
 	}
 	return s.write(name, data, func(tmp, path string) error {
 		defer os.Remove(tmp)
-		return os.Link(tmp, path) // unlike a rename, fails if the name is taken
+		return os.Link(tmp, path) // unlike rename(2), link(2) fails if the name is taken
 	})
 }
 
-// Replace writes a file, atomically taking the place of an older one.
+// Replace writes a file and atomically replaces an older one.
 func (s *Dir) Replace(name string, data []byte) error {
 	if s.mem != nil {
 		s.mu.Lock()
@@ -164,7 +164,7 @@ func (s *Dir) Replace(name string, data []byte) error {
 	return s.write(name, data, os.Rename)
 }
 
-// Remove deletes a file; one that is not there is fine.
+// Remove deletes a file. It succeeds if there is none.
 func (s *Dir) Remove(name string) error {
 	if s.mem != nil {
 		s.mu.Lock()
@@ -187,7 +187,7 @@ func (s *Dir) write(name string, data []byte, place func(tmp, path string) error
 	}
 	if err != nil {
 		_ = os.Remove(tmp)
-		return fmt.Errorf("error creating state file %q: %w", path, bare(err))
+		return fmt.Errorf("writing state file %q: %w", path, bare(err))
 	}
 	return syncDir(s.dir)
 }
@@ -209,7 +209,7 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// bare strips the operation and path that callers already name.
+// bare removes the operation and the path from an error: the caller adds both.
 func bare(err error) error {
 	var pe *fs.PathError
 	if errors.As(err, &pe) {

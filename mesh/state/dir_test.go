@@ -25,7 +25,7 @@ func openState(t *testing.T, dir string) *Dir {
 	return st
 }
 
-// states are a directory and memory; what follows holds for both.
+// states returns an empty state directory on disk and one in memory.
 func states(t *testing.T) map[string]*Dir {
 	return map[string]*Dir{"disk": openState(t, t.TempDir()), "memory": openState(t, config.StateMemory)}
 }
@@ -55,7 +55,7 @@ func TestStateFiles(t *testing.T) {
 	}
 }
 
-// Of many who create a file at once, one wins; nothing else is left behind.
+// If several goroutines create a file at once, one succeeds, and no temporary file remains.
 func TestStateCreateIsExclusive(t *testing.T) {
 	st := openState(t, filepath.Join(t.TempDir(), "a", "state"))
 	var wins sync.Map
@@ -110,7 +110,7 @@ func TestStateDirectoryErrors(t *testing.T) {
 		"/proc/wirespan-test-nowhere": "(give a writable one with --state-dir",
 	} {
 		if _, err := Open(path, hclog.NewNullLogger()); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("OpenState(%q) = %v, want %q", path, err, want)
+			t.Errorf("Open(%q) = %v, want %q", path, err, want)
 		}
 	}
 }
@@ -210,8 +210,7 @@ func TestLoadKeys(t *testing.T) {
 	}
 }
 
-// A file that is damaged or lacks half of the identity is told of, and not
-// touched.
+// A damaged or incomplete identity file is reported and not changed.
 func TestDamagedIdentityIsKept(t *testing.T) {
 	good := openState(t, t.TempDir())
 	if _, err := LoadKeys(good, "", hclog.NewNullLogger()); err != nil {
@@ -245,7 +244,7 @@ func TestDamagedIdentityIsKept(t *testing.T) {
 	}
 }
 
-// An identity directory with both files is only read.
+// An identity directory that holds both files is only read.
 func TestIdentityDirectory(t *testing.T) {
 	st, dir := openState(t, config.StateMemory), t.TempDir()
 	want, err := LoadKeys(openState(t, dir), "", hclog.NewNullLogger())
@@ -266,7 +265,7 @@ func TestIdentityDirectory(t *testing.T) {
 	if _, err := st.Read(mesh.NodeIdentityFile); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the state directory holds keys, too: %v", err)
 	}
-	if _, err := LoadKeys(st, "/proc", hclog.NewNullLogger()); err == nil || !strings.Contains(err.Error(), `creating state file "/proc/node-identity.yaml"`) {
+	if _, err := LoadKeys(st, "/proc", hclog.NewNullLogger()); err == nil || !strings.Contains(err.Error(), `writing state file "/proc/node-identity.yaml"`) {
 		t.Errorf("LoadKeys from an empty read-only directory = %v", err)
 	}
 }

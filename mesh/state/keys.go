@@ -11,16 +11,16 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// Keys is what of an identity is kept on disk. It never changes while the
-// files exist; the address follows from it, the cluster id and the MAC.
+// Keys is the part of an identity that is stored on disk. It does not change while the
+// files exist. The address is computed from it, the cluster id and the MAC.
 type Keys struct {
 	NodeID     string
 	PrivateKey mesh.PrivateKey
 }
 
-// LoadKeys reads both identity files, making those that are missing. identityDir
-// may be read-only when it holds both (a mounted Secret); empty means st itself.
-// A file that is there but damaged is an error, never overwritten.
+// LoadKeys reads both identity files and creates those that are missing. If identityDir
+// is not empty, the files are there and not in st; it may be read-only if it holds both
+// (a mounted Secret). A damaged file is an error and is not overwritten.
 func LoadKeys(st *Dir, identityDir string, log hclog.Logger) (Keys, error) {
 	if identityDir != "" {
 		var err error
@@ -44,8 +44,8 @@ func LoadKeys(st *Dir, identityDir string, log hclog.Logger) (Keys, error) {
 	return Keys{NodeID: node, PrivateKey: id.PrivateKey}, nil
 }
 
-// Identity computes this node's identity in a cluster. mac is the hardware
-// address that the ULA ends in; none: one derived from the node id.
+// Identity returns this node's identity in a cluster. mac is the hardware address that
+// the last bits of the ULA are made of; if it is empty, one is derived from the node id.
 func (k Keys) Identity(clusterID string, mac []byte) (mesh.Identity, error) {
 	subnet := mesh.ULA(clusterID)
 	if len(mac) == 0 {
@@ -79,7 +79,7 @@ func loadOrCreate[T any](st *Dir, name string, parse func([]byte) (T, error), fr
 	return value, nil
 }
 
-// random32 never fails: crypto/rand crashes the process instead (Go 1.24).
+// random32 returns random bytes. It does not fail: crypto/rand ends the process instead.
 func random32() (b [32]byte) {
 	_, _ = rand.Read(b[:])
 	return b

@@ -12,15 +12,16 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// Files of the memory.
+// Files of a [Memory].
 const (
+	// PinsFile holds the pinned identities.
 	PinsFile = "pins.json"
-	// PolicyFile holds the last policy; `wirespan firewall restore` looks for it.
+	// PolicyFile holds the last policy, which `wirespan firewall restore` applies.
 	PolicyFile = "firewall.json"
 )
 
-// Memory is what an agent must know of its past: the identities it has seen,
-// and the last policy, which holds until discovery has answered.
+// Memory holds the identities that earlier agents have seen, and the last policy, which
+// stays in force until discovery has answered.
 type Memory struct {
 	state  *Dir
 	pins   pinsDocument
@@ -28,11 +29,11 @@ type Memory struct {
 }
 
 type pinsDocument struct {
-	Cluster netip.Prefix // whose nodes they are
+	Cluster netip.Prefix // of the pinned nodes
 	Pins    []mesh.Pin
 }
 
-// OpenMemory reads what an earlier agent has written.
+// OpenMemory reads what an earlier agent stored.
 func OpenMemory(st *Dir) (*Memory, error) {
 	m, err := OpenPolicy(st)
 	if err != nil {
@@ -41,10 +42,10 @@ func OpenMemory(st *Dir) (*Memory, error) {
 	return m, m.read(PinsFile, &m.pins, "remove it to accept every node as it is now")
 }
 
-// OpenPolicy reads only what an earlier agent had put into the kernel: that must
-// be restored and removed whatever has become of the rest.
+// OpenPolicy reads only the policy that an earlier agent applied. It must be possible
+// to restore and to remove it even if the other files are damaged.
 func OpenPolicy(st *Dir) (*Memory, error) {
-	const remedy = "remove it: it is made anew"
+	const remedy = "remove it: the agent writes a new one"
 	m := &Memory{state: st}
 	if err := m.read(PolicyFile, &m.policy, remedy); err != nil {
 		return nil, err
@@ -80,7 +81,7 @@ func (m *Memory) write(name string, what any) error {
 	return m.state.Replace(name, append(data, '\n'))
 }
 
-// Pins are those of a cluster.
+// Pins returns the pins of a cluster.
 func (m *Memory) Pins(cluster netip.Prefix) []mesh.Pin {
 	if m.pins.Cluster != cluster {
 		return nil
@@ -88,7 +89,7 @@ func (m *Memory) Pins(cluster netip.Prefix) []mesh.Pin {
 	return m.pins.Pins
 }
 
-// KeepPins writes them, if there is anything new.
+// KeepPins stores the pins if they have changed.
 func (m *Memory) KeepPins(cluster netip.Prefix, pins []mesh.Pin) error {
 	if m.pins.Cluster == cluster && slices.Equal(m.pins.Pins, pins) {
 		return nil
@@ -101,11 +102,12 @@ func (m *Memory) KeepPins(cluster netip.Prefix, pins []mesh.Pin) error {
 	return nil
 }
 
-// Policy is the last one that was kept; zero if there is none.
+// Policy returns the last stored policy, or a zero one.
 func (m *Memory) Policy() firewall.Policy { return m.policy }
 
-// KeepPolicy writes it, but not all sources of ingress rules, which can be many
-// and say nothing where there is no tunnel: one of a family gives the same shape.
+// KeepPolicy stores the policy. It reduces the sources of each ingress rule to one per
+// address family: there can be many, they have no effect without a tunnel, and one per
+// family compiles to the same rules.
 func (m *Memory) KeepPolicy(p firewall.Policy) error {
 	written := p
 	written.Ingress.Rules = slices.Clone(p.Ingress.Rules)
@@ -120,7 +122,7 @@ func (m *Memory) KeepPolicy(p firewall.Policy) error {
 	return nil
 }
 
-// ForgetPolicy removes it, since nothing of it is in the kernel any more.
+// ForgetPolicy removes the stored policy, once nothing of it is in the kernel.
 func (m *Memory) ForgetPolicy() error {
 	m.policy = firewall.Policy{}
 	return m.state.Remove(PolicyFile)

@@ -7,8 +7,8 @@ import (
 	"github.com/wirespan/wirespan/firewall"
 )
 
-// The file stays small, however many sources the ingress rules have, and gives
-// the same chains and sets.
+// The policy file stays small however many sources the ingress rules have, and compiles
+// to the same chains and sets.
 func TestPolicyFileIsSmall(t *testing.T) {
 	st := openState(t, t.TempDir())
 	memory, err := OpenMemory(st)

@@ -13,7 +13,7 @@ import (
 )
 
 func TestListen(t *testing.T) {
-	// Whatever the umask takes away or leaves.
+	// The umask has no effect on the mode of the socket.
 	for _, umask := range []int{0, 0o077} {
 		path := filepath.Join(t.TempDir(), "a", "b", "s")
 		before := unix.Umask(umask)
@@ -116,7 +116,7 @@ func TestListenKeepsWhatIsNoSocket(t *testing.T) {
 	}
 }
 
-// A datagram socket is a socket, but can neither be dialled nor replaced.
+// A datagram socket can neither be dialled as a stream nor replaced.
 func TestListenKeepsADatagramSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
