@@ -20,8 +20,8 @@ import (
 	"github.com/wirespan/wirespan/mesh/config"
 )
 
-// chooseBackend takes TUN where it can and netstack where it can't, unless the
-// configuration says which.
+// chooseBackend returns the backend of the configuration. If that names none, it returns
+// TUN if a TUN interface can be created, and netstack otherwise.
 func chooseBackend(b config.Backend) (agent.Backend, error) {
 	if b == config.BackendNetstack {
 		return agent.Backend{Netstack: true}, nil
@@ -35,13 +35,13 @@ func chooseBackend(b config.Backend) (agent.Backend, error) {
 	case err != nil:
 		return agent.Backend{Netstack: true, Reason: "no TUN: " + err.Error()}, nil
 	}
-	return agent.Backend{Reason: "a TUN interface can be made"}, nil
+	return agent.Backend{Reason: "a TUN interface can be created"}, nil
 }
 
-// dataPlane opens devices, and dials through the netstack while there is one.
+// dataPlane opens devices. With the netstack backend it also dials through the stack.
 type dataPlane struct {
 	backend agent.Backend
-	name    string // of the interface, as the process started with it
+	name    string // of the interface, which only a restart changes
 	log     hclog.Logger
 	machine *Machine
 	// opened is called with each new netstack; nil: not called.
@@ -69,6 +69,7 @@ func (p *dataPlane) open(self mesh.Identity, c *agent.Effective, mtu int) (agent
 	return &servedDevice{dev, serveUAPI(dev, c, p)}, nil
 }
 
+// plane opens what the device reads packets from and writes them to.
 func (p *dataPlane) plane(self mesh.Identity, mtu int) (device.Interface, error) {
 	if !p.backend.Netstack {
 		return tun.Open(p.name, mtu)
@@ -101,7 +102,7 @@ func (p *dataPlane) newStack(address netip.Addr, mtu int) (Stack, error) {
 	return netstack.New(netstack.Config{Addresses: []netip.Addr{address}, MTU: mtu})
 }
 
-// filter sets what may come in to this netstack, and to those after it.
+// filter sets the ingress rules of the current netstack and of later ones.
 func (p *dataPlane) filter(in firewall.Ingress) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

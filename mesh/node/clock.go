@@ -7,8 +7,8 @@ import (
 	"github.com/wirespan/wirespan/mesh/state"
 )
 
-// openClock guards against a clock behind the last run, and sets it forward
-// where that is allowed.
+// openClock opens the recorded time. If the system clock is behind it, openClock sets
+// the clock forward if this is root's agent and the configuration allows it.
 func (n *Node) openClock() (*state.Clock, error) {
 	clock, err := state.OpenClock(n.state)
 	if err != nil {

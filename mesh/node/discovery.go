@@ -16,10 +16,10 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// DiscoveryConfig is a discovery service that stands alone, without a node.
+// DiscoveryConfig configures a discovery service without a node.
 type DiscoveryConfig struct {
 	Listen          string // TCP address
-	MetricsListen   string // TCP address of /metrics; empty: none
+	MetricsListen   string // TCP address of /metrics; empty: no metrics
 	CertificatePath string // PEM, read again when it changes; empty: no TLS
 	KeyPath         string // of the certificate
 	Server          server.Config
@@ -61,6 +61,7 @@ func ServeDiscovery(ctx context.Context, c DiscoveryConfig) error {
 	return g.Wait()
 }
 
+// serveMetrics serves /metrics until ctx is done.
 func serveMetrics(ctx context.Context, l net.Listener, metrics http.Handler) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics)

@@ -8,14 +8,15 @@ import (
 	"github.com/wirespan/wirespan/mesh/state"
 )
 
-// service is a discovery service to use: one server, at one or more addresses.
+// service describes how to connect to a discovery service: one server, at one or more
+// addresses.
 type service struct {
 	Endpoints []string // host:port
 	Insecure  bool     // plaintext
 	Pin       [32]byte // SHA-256 of the server's SubjectPublicKeyInfo; zero: system roots
 }
 
-// effective joins a configuration with this node's cluster and server.
+// effective combines a configuration with this node's cluster and embedded server.
 func (n *Node) effective(c *config.Config) (*agent.Effective, error) {
 	var own service
 	if n.server != nil {
@@ -24,9 +25,9 @@ func (n *Node) effective(c *config.Config) (*agent.Effective, error) {
 	return effective(c, n.cluster, own)
 }
 
-// effective joins the configuration with a cluster from the state directory,
-// which counts only if the configuration names none. own is the founder's
-// embedded discovery server.
+// effective combines the configuration with the cluster of the state directory, which
+// is used only if the configuration names none. own is the embedded discovery server of
+// a founder.
 func effective(c *config.Config, cluster *state.Cluster, own service) (*agent.Effective, error) {
 	e := &agent.Effective{Config: c}
 	add := func(name string, s service) { e.Sources = append(e.Sources, agent.Source{Name: name, Spec: s}) }

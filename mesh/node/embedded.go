@@ -20,19 +20,20 @@ import (
 
 const (
 	snapshotFile = "discovery.snapshot"
-	// JoinTokenFile is where, in the state directory, a founder keeps the token.
+	// JoinTokenFile is the file in the state directory in which a founder stores its
+	// join token.
 	JoinTokenFile = "join-token"
 )
 
-// embeddedServer is the discovery server of a founder. It serves its own cluster
-// only, with a certificate that it made itself and that the join token pins.
+// embeddedServer is the discovery server of a founder. It serves only its own cluster,
+// with a self-signed certificate that the join token pins.
 type embeddedServer struct {
 	server   *server.Server
 	listener net.Listener
 	pin      [32]byte
 }
 
-// listen makes the server and opens its port.
+// listen creates the embedded server and opens its port.
 func (n *Node) listen(ctx context.Context) error {
 	cert, pin, err := n.certificate()
 	if err != nil {
@@ -59,6 +60,7 @@ func (n *Node) listen(ctx context.Context) error {
 	return nil
 }
 
+// certificate returns the server's certificate and its pin.
 func (n *Node) certificate() (tls.Certificate, [32]byte, error) {
 	if n.state.Root() == config.StateMemory {
 		return server.MemoryCertificate(time.Now())
@@ -66,7 +68,7 @@ func (n *Node) certificate() (tls.Certificate, [32]byte, error) {
 	return server.Certificate(n.state.Root(), time.Now(), n.log.Named("server"))
 }
 
-// service is how this node itself reaches its server.
+// service returns how this node itself connects to its server.
 func (e *embeddedServer) service() service {
 	addr := e.listener.Addr().(*net.TCPAddr).AddrPort()
 	ip := addr.Addr().Unmap()
@@ -76,16 +78,16 @@ func (e *embeddedServer) service() service {
 	return service{Endpoints: []string{netip.AddrPortFrom(ip, addr.Port()).String()}, Pin: e.pin}
 }
 
-// observed is called by the agent whenever it has looked at the host's links: a
-// founder's join token must name addresses that work.
+// observed updates a founder's join token, which must name current addresses. The agent
+// calls it whenever it has read the host's links.
 func (n *Node) observed(links []mesh.Link) {
 	if n.server != nil {
 		n.offer(links)
 	}
 }
 
-// advertise keeps in the state directory where and with which key this node's
-// server can be reached; join tokens are made of it.
+// advertise stores the addresses and the pin of this node's server in the state
+// directory. Join tokens contain both.
 func (n *Node) advertise(links []mesh.Link) error {
 	servers := serverAddresses(n.config, links, n.server.listener.Addr().(*net.TCPAddr).AddrPort())
 	if slices.Equal(servers, n.cluster.Servers) && n.server.pin == n.cluster.Pin {
@@ -98,17 +100,18 @@ func (n *Node) advertise(links []mesh.Link) error {
 	return state.SaveCluster(n.state, n.cluster)
 }
 
-// token is what another box needs to join.
+// token returns the join token of the cluster.
 func (n *Node) token() (string, error) {
 	if len(n.cluster.Servers) == 0 {
-		return "", errors.New("no address of the discovery server is known that others could reach: start the agent, name one with --advertise-discovery, or let --address-filters admit one of this host's")
+		return "", errors.New("no address of the discovery server is known that other hosts could reach: start the agent, name one with --advertise-discovery, or let --address-filters admit an address of this host")
 	}
 	t := config.Token{ClusterID: n.cluster.ID, Secret: n.cluster.Secret, Servers: n.cluster.Servers, Pin: n.cluster.Pin}
 	return t.Encode()
 }
 
-// serverAddresses are those to put into a token, the likeliest to work first:
-// named ones, then what this host would announce to peers.
+// serverAddresses returns the addresses for a join token. Configured ones come first;
+// then follows the listener's address or, if that is a wildcard, every address that this
+// host announces to peers.
 func serverAddresses(c *config.Config, links []mesh.Link, listen netip.AddrPort) []string {
 	var out []string
 	port := strconv.Itoa(int(listen.Port()))
@@ -134,8 +137,8 @@ func serverAddresses(c *config.Config, links []mesh.Link, listen netip.AddrPort)
 	return out
 }
 
-// offer hands the token to the user if it has changed: on a terminal, say, or
-// else in a file that only this user may read.
+// offer shows the join token if it has changed. If it cannot be shown, offer writes it to
+// a file that only this user may read.
 func (n *Node) offer(links []mesh.Link) {
 	err := n.advertise(links)
 	var text string
@@ -143,7 +146,7 @@ func (n *Node) offer(links []mesh.Link) {
 		text, err = n.token()
 	}
 	if err != nil {
-		n.log.Debug("no join token can be offered", "error", err)
+		n.log.Debug("no join token is available", "error", err)
 		return
 	}
 	if text == n.offered {
@@ -154,18 +157,18 @@ func (n *Node) offer(links []mesh.Link) {
 		return
 	}
 	if n.state.Root() == config.StateMemory {
-		n.log.Warn("no join token is shown: standard output is no terminal, and with the state in memory there is no file for it")
+		n.log.Warn("the join token is not shown: standard output is not a terminal, and with the state in memory there is no file for it")
 		return
 	}
 	if err := n.state.Replace(JoinTokenFile, []byte(text+"\n")); err != nil {
 		n.log.Warn("writing the join token", "error", err)
 		return
 	}
-	n.log.Info("to add another box to this mesh, run wirespan up --join @FILE there, with this file", "file", n.state.Path(JoinTokenFile))
+	n.log.Info("to add another host to this mesh, run wirespan up --join @FILE there, with this file", "file", n.state.Path(JoinTokenFile))
 }
 
-// Token returns what another box needs to join the cluster that this node has
-// founded or joined. An agent may run meanwhile.
+// Token returns the join token of the cluster that this node has founded or joined. An
+// agent may be running.
 func Token(c Config) (string, error) {
 	if known, err := Known(c.Config); err != nil {
 		return "", err

@@ -4,13 +4,15 @@ import (
 	"github.com/wirespan/wirespan/mesh/config"
 )
 
-// Hints about configurations that may surprise.
+// Hints about configurations that have another effect than one might expect.
 const (
+	// HostRulesHint is for host firewall rules in Talos documents.
 	HostRulesHint = "Talos' NetworkDefaultActionConfig and NetworkRuleConfig do not apply to traffic of the mesh; WirespanConfig's ingress does"
-	EnableHint    = "set enabled: true in a KubeSpanConfig document to turn it on"
+	// EnableHint is for a configuration without the mesh.
+	EnableHint = "set enabled: true in a KubeSpanConfig document to turn it on"
 )
 
-// explain says once what of the configuration may surprise.
+// explain logs the parts of the configuration that are not used.
 func (n *Node) explain() {
 	if n.config.KubernetesRegistry {
 		n.log.Info("the Kubernetes discovery registry is enabled in the configuration, but not used yet")
@@ -24,6 +26,7 @@ func (n *Node) explain() {
 	n.explainMesh(n.config)
 }
 
+// explainMesh logs that the configuration turns the mesh off.
 func (n *Node) explainMesh(cfg *config.Config) {
 	if !cfg.KubeSpan.Enabled {
 		n.log.Info("the mesh is off, this node only takes part in discovery: " + EnableHint)

@@ -18,20 +18,21 @@ import (
 	"github.com/wirespan/wirespan/mesh/state"
 )
 
-// forwardingFile lists the kernel's settings that forwarding for networks behind
-// this node has changed.
+// forwardingFile lists the sysctls that were changed to forward for networks behind this
+// node, with their previous values.
 const forwardingFile = "forwarding.json"
 
-// kernel is routing and filtering of the TUN backend.
+// kernel implements routing and filtering for the TUN backend.
 type kernel struct {
 	*nft.Firewall
 	state   *state.Dir
 	memory  *state.Memory
-	changed []nft.Sysctl // as forwardingFile has it
+	changed []nft.Sysctl // the content of forwardingFile
 }
 
-// openKernel changes nothing. What an earlier agent had applied is known from
-// the memory, so that changed numbers leave nothing behind.
+// openKernel opens the kernel's firewall and changes nothing. The memory holds the last
+// policy of an earlier agent, so that its objects are removed even if the configured
+// numbers have changed.
 func openKernel(st *state.Dir, memory *state.Memory, log hclog.Logger) (*kernel, error) {
 	k := &kernel{state: st, memory: memory}
 	data, err := st.Read(forwardingFile)
@@ -54,8 +55,9 @@ func openKernel(st *state.Dir, memory *state.Memory, log hclog.Logger) (*kernel,
 	return k, nil
 }
 
-// Apply makes the kernel route and filter by p. Settings beside that, which a
-// hardened service may not be allowed to change, are no reason to hold up peers.
+// Apply makes the kernel route and filter by p. If it cannot change a sysctl, as in a
+// hardened service, it returns a warning instead of an error, so that peers are not
+// delayed.
 func (k *kernel) Apply(p firewall.Policy) ([]string, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
@@ -70,7 +72,7 @@ func (k *kernel) Apply(p firewall.Policy) ([]string, error) {
 		warnings = append(warnings, err.Error())
 	}
 	if reverse.All == 1 {
-		warnings = append(warnings, "net.ipv4.conf.all.rp_filter is 1: links drop packets whose way back is not by the same link, such as those of networks with several gateways; 2 checks loosely")
+		warnings = append(warnings, "net.ipv4.conf.all.rp_filter is 1: a link drops packets if the route to their source is by another link, as for networks with several gateways; 2 checks loosely")
 	}
 	if err := k.forward(nft.ForwardingSpec{Interface: p.Interface, Networks: p.Forwarded}); err != nil {
 		warnings = append(warnings, err.Error())
@@ -78,8 +80,8 @@ func (k *kernel) Apply(p firewall.Policy) ([]string, error) {
 	return warnings, nil
 }
 
-// forward turns forwarding on for networks behind this node, and back to what it
-// was when there are none any more.
+// forward turns forwarding on for networks behind this node, and restores the previous
+// settings when there are none any more.
 func (k *kernel) forward(want nft.ForwardingSpec) error {
 	if len(want.Networks) == 0 && len(k.changed) == 0 {
 		return nil
@@ -88,7 +90,7 @@ func (k *kernel) forward(want nft.ForwardingSpec) error {
 	return errors.Join(err, k.keep(changed))
 }
 
-// keep writes down which settings are changed.
+// keep stores which sysctls are changed.
 func (k *kernel) keep(changed []nft.Sysctl) error {
 	if slices.Equal(changed, k.changed) {
 		return nil
@@ -104,8 +106,8 @@ func (k *kernel) keep(changed []nft.Sysctl) error {
 	return k.state.Replace(forwardingFile, data)
 }
 
-// Remove takes everything back, whoever of us had applied it. Without a memory of
-// that there is nothing, and so no need for privileges.
+// Remove removes everything that this or an earlier agent applied. Without a stored policy
+// it does nothing that needs privileges.
 func (k *kernel) Remove() error {
 	err := k.Restore(k.changed)
 	if err == nil {
@@ -117,10 +119,10 @@ func (k *kernel) Remove() error {
 	return err
 }
 
-// inside is the filter of the netstack backend, which routes nothing.
+// inside implements filtering for the netstack backend, which does not route.
 type inside struct {
 	plane  *dataPlane
-	remove func() error // takes back what an earlier agent had in the kernel
+	remove func() error // removes what an earlier agent applied to the kernel
 }
 
 func (i inside) Apply(p firewall.Policy) ([]string, error) {
@@ -135,17 +137,17 @@ func (i inside) Remove() error          { return i.remove() }
 func (inside) Changed() <-chan struct{} { return nil }
 
 func (inside) Lookup(firewall.Query, firewall.Policy) (firewall.Explanation, error) {
-	return firewall.Explanation{}, errors.New("a netstack asks no kernel")
+	return firewall.Explanation{}, errors.New("the netstack backend does not use the kernel")
 }
 
-// openFirewall returns what routes and filters for the backend. What an agent had applied
-// before that was turned off is taken back. A netstack leaves it alone, for it may
-// be there only because a TUN can't be made today.
+// openFirewall returns the firewall of the backend, or nil if it is turned off; then it
+// removes what an earlier agent applied. The netstack backend does not remove that: it may
+// have been chosen only because no TUN interface can be created at the moment.
 func (n *Node) openFirewall(plane *dataPlane, memory *state.Memory) (agent.Firewall, *kernel, error) {
 	switch {
 	case plane.backend.Netstack:
 		if memory.Policy().Table != "" {
-			n.log.Warn("an earlier agent with the TUN backend has left its rules in the kernel: they refuse what it routed, until wirespan down")
+			n.log.Warn("an earlier agent with the TUN backend left its rules in the kernel: until wirespan down they refuse the traffic that it routed")
 		}
 		return inside{plane, func() error { return n.removeRules(memory) }}, nil, nil
 	case n.config.Firewall.Enabled:
@@ -155,8 +157,8 @@ func (n *Node) openFirewall(plane *dataPlane, memory *state.Memory) (agent.Firew
 	return nil, nil, n.removeRules(memory)
 }
 
-// removeUnremembered takes back, as root, what an agent that kept nothing on disk
-// may have left: by what the configuration says, and a cluster id if one is known.
+// removeUnremembered removes, as root, what an agent with its state in memory may have
+// applied. It derives that from the configuration and, if known, the cluster id.
 func removeUnremembered(cfg *config.Config, clusterID string, log hclog.Logger) error {
 	if os.Geteuid() != 0 {
 		return nil
@@ -172,8 +174,8 @@ func removeUnremembered(cfg *config.Config, clusterID string, log hclog.Logger) 
 	return errors.Join(f.Remove(firewall.Compile(p)), f.Close())
 }
 
-// removeRules takes back what an agent that no longer runs has left in the
-// kernel. What can't be removed is not forgotten.
+// removeRules removes what an agent that no longer runs applied to the kernel. It forgets
+// the policy only if that succeeds.
 func (n *Node) removeRules(memory *state.Memory) error {
 	if memory.Policy().Table == "" {
 		return nil

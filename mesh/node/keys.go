@@ -6,8 +6,8 @@ import (
 	"github.com/wirespan/wirespan/mesh/state"
 )
 
-// GenerateKeys makes the identity files of a node in a directory of their own,
-// and returns what they hold. Files that exist are kept.
+// GenerateKeys creates the identity files of a node in dir and returns their keys. It
+// keeps files that exist.
 func GenerateKeys(dir string, log hclog.Logger) (state.Keys, error) {
 	st, err := state.Open(dir, log)
 	if err != nil {

@@ -5,24 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
 	"github.com/wirespan/wirespan/mesh/config"
 	"github.com/wirespan/wirespan/mesh/state"
+	"github.com/wirespan/wirespan/mesh/unixsocket"
 )
 
 // leaveTimeout bounds the deletion from one discovery service.
 const leaveTimeout = 15 * time.Second
 
-// Known reports whether this host has a node to speak of, without making one.
+// Known reports whether this host has the identity of a node. It creates nothing.
 func Known(c *config.Config) (bool, error) {
 	dir := c.IdentityDir
 	if dir == "" {
@@ -38,9 +36,9 @@ func Known(c *config.Config) (bool, error) {
 	return true, err
 }
 
-// Leave deletes the affiliate of a node whose agent does not run, and removes
-// the rules and sockets that it left. Its interface and addresses died with it.
-// Left is false if this host has never had a node.
+// Leave deletes the affiliate of a node whose agent does not run, and removes the rules
+// and sockets that the agent left. The interface and its addresses ended with the agent.
+// Left is false if this host has no identity of a node.
 func Leave(ctx context.Context, c Config) (left bool, err error) {
 	known, err := Known(c.Config)
 	if err != nil {
@@ -55,14 +53,16 @@ func Leave(ctx context.Context, c Config) (left bool, err error) {
 	}
 	defer func() { err = errors.Join(err, n.Close()) }()
 	if err := n.take(); err != nil {
-		return false, fmt.Errorf("no agent answers on the control socket, so this command leaves by itself: %w", err)
+		return false, fmt.Errorf("no agent answers on the control socket, so this command leaves the mesh itself: %w", err)
 	}
 	n.removeSockets()
 	err = n.leaveServices(ctx)
-	// Rules go last, and also if no service could be reached.
+	// Rules are removed last, and also if no service was reached.
 	return true, errors.Join(err, n.removeAllRules())
 }
 
+// removeAllRules removes the rules of the stored policy or, without one, those that the
+// configuration implies.
 func (n *Node) removeAllRules() error {
 	memory, err := state.OpenPolicy(n.state)
 	switch {
@@ -74,8 +74,8 @@ func (n *Node) removeAllRules() error {
 	return n.removeRules(memory)
 }
 
-// clusterID returns the configuration's or the state directory's; empty if
-// neither names one.
+// clusterID returns the cluster id of the state directory or of the configuration, or an
+// empty string.
 func (n *Node) clusterID() string {
 	if n.cluster != nil {
 		return n.cluster.ID
@@ -108,6 +108,7 @@ func (n *Node) leaveServices(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// deleteFrom deletes this node from one discovery service.
 func (n *Node) deleteFrom(ctx context.Context, s agent.Source, e *agent.Effective) error {
 	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
@@ -118,8 +119,8 @@ func (n *Node) deleteFrom(ctx context.Context, s agent.Source, e *agent.Effectiv
 	return r.Delete(ctx)
 }
 
-// serveBriefly runs the founder's own discovery server, whose snapshot holds
-// what is to be deleted.
+// serveBriefly runs the founder's embedded discovery server until stop is called. Its
+// snapshot holds the affiliate to delete.
 func (n *Node) serveBriefly(ctx context.Context) (stop func(), err error) {
 	if err := n.listen(ctx); err != nil {
 		return nil, err
@@ -138,24 +139,12 @@ func (n *Node) serveBriefly(ctx context.Context) (stop func(), err error) {
 	}, nil
 }
 
-// removeSockets removes what a killed agent has left behind.
+// removeSockets removes the socket files that a killed agent left.
 func (n *Node) removeSockets() {
 	if path, err := ControlSocket(n.config); err == nil {
-		removeStale(path)
+		_ = unixsocket.RemoveStale(path)
 	}
-	if path, err := uapiSocket(n.config, n.config.InterfaceName); err == nil {
-		removeStale(path)
-	}
-}
-
-// removeStale removes a socket on which no process answers.
-func removeStale(path string) {
-	conn, err := net.Dial("unix", path)
-	if err == nil {
-		_ = conn.Close()
-		return
-	}
-	if info, statErr := os.Lstat(path); statErr == nil && info.Mode().Type() == fs.ModeSocket && errors.Is(err, unix.ECONNREFUSED) {
-		_ = os.Remove(path)
+	if path, err := currentUser().uapiSocket(n.config, n.config.InterfaceName); err == nil {
+		_ = unixsocket.RemoveStale(path)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/wirespan/wirespan/firewall/nft"
 )
 
-// Lookup says where the kernel sends a packet, whatever was applied.
+// Lookup returns where the kernel sends a packet, according to its present state.
 func (k *kernel) Lookup(q firewall.Query, p firewall.Policy) (firewall.Explanation, error) {
 	ask := nft.Query{Numbers: p.Numbers, Destination: q.Destination}
 	if q.Source.IsValid() {
@@ -20,7 +20,7 @@ func (k *kernel) Lookup(q firewall.Query, p firewall.Policy) (firewall.Explanati
 	}
 	l := lookup{view: v, query: q, policy: p}
 	if plan := p.Explain(q); q.Source.IsValid() && plan.Path == firewall.PathRefused && v.Table {
-		l.Path = firewall.PathRefused // the tunnel's and the ingress chain's decisions can't be asked
+		l.Path = firewall.PathRefused // the kernel cannot be asked for the ingress chain's decision
 		l.because("nftables", "the rules that are to refuse it are in place")
 		return l.Explanation, nil
 	}
@@ -28,7 +28,7 @@ func (k *kernel) Lookup(q firewall.Query, p firewall.Policy) (firewall.Explanati
 	return l.Explanation, nil
 }
 
-// lookup tells a kernel's view in the terms of an explanation.
+// lookup builds an explanation from the kernel's answers.
 type lookup struct {
 	firewall.Explanation
 	view   nft.KernelView
@@ -36,11 +36,12 @@ type lookup struct {
 	policy firewall.Policy
 }
 
+// because adds a reason.
 func (l *lookup) because(where, format string, args ...any) {
 	l.Reasons = append(l.Reasons, firewall.Reason{Where: where, Text: fmt.Sprintf(format, args...)})
 }
 
-// route follows the packet as the kernel does.
+// route follows the packet through nftables, rules and routes.
 func (l *lookup) route() {
 	v, r := &l.view, l.view.Unmarked
 	set := firewall.RoutedSet(l.query.Destination.Is6())
@@ -65,7 +66,7 @@ func (l *lookup) route() {
 	l.leave(r)
 }
 
-// leave is for what leaves by a route.
+// leave adds what happens to a packet for which the kernel chooses the route r.
 func (l *lookup) leave(r nft.RouteView) {
 	owned := l.view.Routed || l.policy.Subnet.IsValid() && l.policy.Subnet.Contains(l.query.Destination)
 	table := fmt.Sprintf("table %d", r.Table)

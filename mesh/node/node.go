@@ -22,25 +22,26 @@ import (
 	"github.com/wirespan/wirespan/mesh/unixsocket"
 )
 
-// Config is what a node is made of. Only Config is required.
+// Config configures a node. Only Config is required.
 type Config struct {
-	Config  *config.Config                 // as loaded; it may leave the cluster to the state directory
-	Load    func() (*config.Config, error) // loads the configuration again; nil: there is nothing to reload
-	Files   []string                       // what Load reads, and a node without privileges must still be able to
-	Hangups <-chan os.Signal               // each one reloads, as SIGHUP does; nil: none
-	Token   *config.Token                  // of the cluster to join; nil: the one in the state directory, or a new one
-	// ShowToken shows a founder's join token to the user, and again whenever it
-	// changes. It reports false if it can't: the token then goes into a file.
+	Config  *config.Config                 // as loaded; if it names no cluster, that of Token or of the state directory is used
+	Load    func() (*config.Config, error) // loads the configuration again; nil: no reload
+	Files   []string                       // the files that Load reads; they stay readable when privileges are dropped
+	Hangups <-chan os.Signal               // each signal reloads, as SIGHUP does; nil: none
+	Token   *config.Token                  // of the cluster to join; nil: the cluster of the state directory, or a new one
+	// ShowToken shows a founder's join token to the user. It is called again whenever
+	// the token changes. If it returns false, the token is written to a file.
 	ShowToken func(token string) bool
 	Opened    func(*netstack.Netstack) // called with each new netstack; nil: not called
-	// Exclusive says that the process is this node's alone: it then drops
-	// privileges and tells the service manager (sd_notify(3)) how it fares.
+	// Exclusive is for a process that runs nothing but this node: the node drops the
+	// process's privileges and notifies the service manager (sd_notify(3)).
 	Exclusive bool
 	Machine   Machine // default: the real one
 	Version   string
 	Log       hclog.Logger // default: none
 }
 
+// logger returns Log or its default.
 func (c Config) logger() hclog.Logger {
 	if c.Log == nil {
 		return hclog.NewNullLogger()
@@ -48,7 +49,7 @@ func (c Config) logger() hclog.Logger {
 	return c.Log
 }
 
-// Node is a node that was opened. Use [Open].
+// Node is an open node. Use [Open].
 type Node struct {
 	cfg     Config
 	log     hclog.Logger
@@ -57,17 +58,17 @@ type Node struct {
 	keys    state.Keys
 	cluster *state.Cluster  // nil if the configuration names the cluster
 	server  *embeddedServer // nil unless this node is the cluster's founder
-	offered string          // the join token as last shown or written
+	offered string          // the last join token that was shown or written
 
 	agent   *agent.Agent
 	host    Host
-	kernel  *kernel         // nil: nothing of ours is in it
-	control *control.Server // nil: none
+	kernel  *kernel         // nil without routing in the kernel
+	control *control.Server // nil without a control socket
 }
 
-// Open takes the state directory, enters the cluster and opens what the node
-// listens on. Nothing is routed, and nothing goes out, before [Node.Run]. A node
-// that is not run must be closed.
+// Open locks the state directory, enters the cluster and opens the node's listeners. It
+// routes nothing and sends nothing; [Node.Run] does. A node that is not run must be
+// closed.
 func Open(ctx context.Context, c Config) (n *Node, err error) {
 	if n, err = locate(c); err != nil {
 		return nil, err
@@ -78,7 +79,7 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 	return n, nil
 }
 
-// locate finds the state directory, without taking it from an agent that may run.
+// locate opens the state directory without its lock, which a running agent may hold.
 func locate(c Config) (*Node, error) {
 	dir, err := StateDir(c.Config)
 	if err != nil {
@@ -89,7 +90,7 @@ func locate(c Config) (*Node, error) {
 	return n, err
 }
 
-// take takes the state directory, and reads the keys or makes them.
+// take locks the state directory, and reads the keys or creates them.
 func (n *Node) take() (err error) {
 	if err := n.state.Lock(); err != nil {
 		return err
@@ -98,6 +99,7 @@ func (n *Node) take() (err error) {
 	return err
 }
 
+// open opens all parts of the node.
 func (n *Node) open(ctx context.Context) error {
 	if err := n.take(); err != nil {
 		return err
@@ -144,7 +146,7 @@ func (n *Node) open(ctx context.Context) error {
 		OS: host.OperatingSystem(), Version: n.cfg.Version,
 		Observed: n.observed, LeaveOnStop: n.leaveOnStop, Log: n.log,
 	}
-	c.Hostname, _ = os.Hostname() // none: nothing to announce
+	c.Hostname, _ = os.Hostname() // without one, none is announced
 	if n.cfg.Load != nil {
 		c.Reload = n.reload
 	}
@@ -158,22 +160,21 @@ func (n *Node) open(ctx context.Context) error {
 	return n.openControl(plane)
 }
 
-// Close gives back what Open took. Run does it, too.
+// Close releases what Open opened. Run calls it.
 func (n *Node) Close() error {
 	var errs []error
 	if n.kernel != nil {
 		errs = append(errs, n.kernel.Close())
 	}
 	if n.server != nil {
-		_ = n.server.listener.Close() // it may be closed already, by Serve
+		_ = n.server.listener.Close() // Serve may have closed it
 	}
 	return errors.Join(append(errs, n.state.Close())...)
 }
 
-// Run runs the node until ctx is done or it has left the mesh, and closes it.
-// The agent ends first, since leaving the mesh still needs the embedded
-// discovery server; the control socket ends last, so that `wirespan down` sees
-// by it that everything has ended.
+// Run runs the node until ctx is done or it has left the mesh, and closes it. The agent
+// ends first: to leave the mesh it needs the embedded discovery server. The control
+// socket is closed last, which tells `wirespan down` that everything has ended.
 func (n *Node) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, n.Close()) }()
 	last, end := context.WithCancel(context.WithoutCancel(ctx))
@@ -220,8 +221,8 @@ func (n *Node) reloadOnHangup(ctx context.Context) {
 // Agent returns the loop, for status, resources, pings and reloads.
 func (n *Node) Agent() *agent.Agent { return n.agent }
 
-// enter finds the cluster: the configuration's, the token's, the one in the
-// state directory or, if found is set, a new one.
+// enter sets the node's cluster, unless the configuration names one: that of the token,
+// of the state directory or, if found is true, a new one.
 func (n *Node) enter(found bool) (err error) {
 	if !n.config.Standalone() {
 		if n.cfg.Token != nil {
@@ -244,13 +245,13 @@ func (n *Node) enter(found bool) (err error) {
 	return err
 }
 
-// ErrTwoClusters reports a join token beside a configuration that names a cluster.
+// ErrTwoClusters reports a join token for a configuration that already names a cluster.
 var ErrTwoClusters = errors.New("--join: the configuration already names a cluster (remove the token, or the identity from the configuration)")
 
 func (n *Node) founder() bool { return n.cluster != nil && n.cluster.Founder }
 
-// reload loads the configuration again. The agent's loop calls it, as it calls
-// observed and notify.
+// reload loads the configuration again. Like observed and notify it is called by the
+// agent's loop.
 func (n *Node) reload() (*agent.Effective, error) {
 	cfg, err := n.cfg.Load()
 	if err != nil {
@@ -268,8 +269,8 @@ func (n *Node) reload() (*agent.Effective, error) {
 	return e, nil
 }
 
-// leaveOnStop reports whether stopping is leaving: always where the identity
-// does not outlive the process, unless the configuration says otherwise.
+// leaveOnStop reports whether the node leaves the mesh when it stops. By default it does
+// if its state does not survive a reboot.
 func (n *Node) leaveOnStop(e *agent.Effective) bool {
 	if e.LeaveOnStop != nil {
 		return *e.LeaveOnStop
@@ -277,7 +278,7 @@ func (n *Node) leaveOnStop(e *agent.Effective) bool {
 	return n.state.Ephemeral()
 }
 
-// notify tells the service manager, and drops privileges once everything is open.
+// notify notifies the service manager. When the node is ready, it drops privileges first.
 func (n *Node) notify(state string) {
 	if state == daemon.SdNotifyReady {
 		if err := dropPrivileges(n.capabilities(), n.log); err != nil {
@@ -289,8 +290,8 @@ func (n *Node) notify(state string) {
 	}
 }
 
-// openControl opens the control socket. An agent that keeps nothing on disk
-// runs without one, too.
+// openControl opens the control socket. A node with its state in memory runs without
+// one if the default path cannot be opened.
 func (n *Node) openControl(plane *dataPlane) error {
 	if n.cfg.Machine.NoSockets {
 		return nil

@@ -12,10 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// capabilities are those that the running agent needs: CAP_NET_ADMIN (link,
-// addresses, socket marks), CAP_NET_BIND_SERVICE for a listen port below 1024,
-// and CAP_DAC_OVERRIDE where a root agent must go on reading or writing files
-// that are somebody else's.
+// capabilities returns those that the running agent needs: CAP_NET_ADMIN (link, addresses,
+// socket marks), CAP_NET_BIND_SERVICE for a listen port below 1024, and CAP_DAC_OVERRIDE
+// if root's agent has to read or write files of another user.
 func (n *Node) capabilities() []uintptr {
 	keep := []uintptr{unix.CAP_NET_ADMIN}
 	if n.config.ListenPort != 0 && n.config.ListenPort < 1024 {
@@ -27,8 +26,8 @@ func (n *Node) capabilities() []uintptr {
 	return keep
 }
 
-// foreign reports whether path or a directory above it belongs to another user
-// than root or this process, which may make it unreadable without capabilities.
+// foreign reports whether path or a directory above it belongs to a user other than root
+// and the user of this process. It may be inaccessible without capabilities then.
 func foreign(path string) bool {
 	path, err := filepath.Abs(path)
 	for err == nil && path != "/" {
@@ -41,8 +40,8 @@ func foreign(path string) bool {
 	return false
 }
 
-// dropPrivileges gives up every capability but those to keep, and forbids
-// gaining any back by exec. An agent without capabilities keeps none.
+// dropPrivileges drops every capability that is not in keep, and prevents that exec
+// regains one. It adds no capability.
 func dropPrivileges(keep []uintptr, log hclog.Logger) error {
 	if _, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); errno != 0 {
 		return fmt.Errorf("setting no_new_privs: %w", errno)
@@ -60,7 +59,7 @@ func dropPrivileges(keep []uintptr, log hclog.Logger) error {
 	if want == have {
 		return nil
 	}
-	// Of all threads: the Go runtime moves goroutines between them.
+	// For all threads, because the Go runtime moves goroutines between them.
 	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_CAPSET,
 		uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&want[0])), 0)
 	if errno != 0 {

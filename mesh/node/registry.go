@@ -9,15 +9,15 @@ import (
 	"github.com/wirespan/wirespan/mesh/agent"
 )
 
-// newRegistry makes the registry of a source. Its sockets carry the mark of
-// encrypted packets, so that they never end up in the tunnel.
+// newRegistry creates the registry of a source. Its sockets have the mark of encrypted
+// packets, so that their packets never enter the tunnel.
 func (n *Node) newRegistry(s agent.Source, e *agent.Effective, nodeID string) (agent.Registry, error) {
 	if n.cfg.Machine.NewRegistry != nil {
 		return n.cfg.Machine.NewRegistry(s, e, nodeID)
 	}
 	spec, ok := s.Spec.(service)
 	if !ok {
-		return nil, fmt.Errorf("source %s: %T is no kind of registry", s.Name, s.Spec)
+		return nil, fmt.Errorf("source %s: no registry is known for %T", s.Name, s.Spec)
 	}
 	return client.New(client.Config{
 		Name: s.Name, Endpoints: spec.Endpoints, Insecure: spec.Insecure, Pin: spec.Pin,

@@ -14,10 +14,10 @@ import (
 	"github.com/wirespan/wirespan/mesh/state"
 )
 
-// RestoreRules puts the rules that the agent last had back into the kernel, so
-// that what belongs into the tunnel is refused until the agent runs. It needs of
-// the state directory the policy and nothing else, and makes nothing in it but
-// the lock. Restored is false if there is nothing to restore.
+// RestoreRules applies the last policy of the agent to the kernel, so that traffic that
+// belongs in the tunnel is refused until the agent runs. It reads only the policy of the
+// state directory and creates nothing there but the lock. Restored is false if there is
+// nothing to restore.
 func RestoreRules(c *config.Config, log hclog.Logger) (restored bool, err error) {
 	dir, err := StateDir(c)
 	if err != nil {

@@ -7,25 +7,25 @@ import (
 	"github.com/wirespan/wirespan/mesh/agent"
 )
 
-// servedDevice is a device together with its wg(8) socket.
+// servedDevice is a device with its wg(8) socket.
 type servedDevice struct {
 	*device.Device
 	stop func()
 }
 
-// Close ends the socket, then the device.
+// Close closes the socket, then the device.
 func (d *servedDevice) Close() error {
 	d.stop()
 	return d.Device.Close()
 }
 
-// serveUAPI serves wg(8) beside the device. It is a convenience: a socket that
-// can't be made is only warned of.
+// serveUAPI serves the wg(8) socket of a device until stop is called. The node works
+// without it: if the socket cannot be opened, it logs a warning only.
 func serveUAPI(dev *device.Device, c *agent.Effective, p *dataPlane) (stop func()) {
 	if p.machine.NoSockets {
 		return func() {}
 	}
-	path, err := uapiSocket(c.Config, p.name)
+	path, err := currentUser().uapiSocket(c.Config, p.name)
 	if err != nil {
 		return func() {}
 	}
@@ -34,7 +34,7 @@ func serveUAPI(dev *device.Device, c *agent.Effective, p *dataPlane) (stop func(
 	go func() {
 		defer close(done)
 		if err := dev.ServeUAPI(ctx, path); err != nil {
-			p.log.Warn("wg(8) can't show this interface", "error", err)
+			p.log.Warn("wg(8) cannot show this interface", "error", err)
 		}
 	}()
 	return func() {

@@ -1,7 +1,7 @@
 // Package unixsocket opens listening unix sockets to which only their owner
 // can connect.
 //
-// Listen sets the mode before the socket gets its name, so there is no moment at
+// [Listen] sets the mode before the socket gets its name, so there is no moment at
 // which another user could connect, whatever the umask. A socket file that a
 // program left behind when it was killed is replaced; a file of any other kind,
 // and a socket on which a program answers, stay as they are.
@@ -47,7 +47,7 @@ func Listen(path string) (*net.UnixListener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), directoryMode); err != nil {
 		return nil, cause(err)
 	}
-	if err := removeStale(path); err != nil {
+	if err := RemoveStale(path); err != nil {
 		return nil, err
 	}
 	// The kernel gives the mode that the socket has before bind(2) to its file.
@@ -63,8 +63,10 @@ func Listen(path string) (*net.UnixListener, error) {
 	return l.(*net.UnixListener), nil
 }
 
-// removeStale removes the socket file at path if no program answers on it.
-func removeStale(path string) error {
+// RemoveStale removes the socket file at path if no program answers on it. It succeeds if
+// nothing is at path, and fails with [ErrInUse], [ErrNotSocket] or an error of the kernel
+// otherwise. No error contains the path.
+func RemoveStale(path string) error {
 	if info, err := os.Lstat(path); err == nil && info.Mode().Type() != os.ModeSocket {
 		return ErrNotSocket
 	}
