@@ -1,0 +1,82 @@
+package node
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/wirespan/wirespan/mesh/config"
+)
+
+// userWith returns a user whose environment has only the given variables.
+func userWith(id int, environment ...string) user {
+	return user{id, func(name string) string {
+		for _, v := range environment {
+			if k, value, _ := strings.Cut(v, "="); k == name {
+				return value
+			}
+		}
+		return ""
+	}}
+}
+
+func TestStateDir(t *testing.T) {
+	const systemd, xdg, home = "STATE_DIRECTORY=/systemd", "XDG_STATE_HOME=/xdg", "HOME=/home/u"
+	for name, test := range map[string]struct {
+		configured string
+		user       user
+		want       string
+	}{
+		"configured":      {"/c", userWith(0, systemd, xdg, home), "/c"},
+		"memory":          {config.StateMemory, userWith(1, systemd, xdg, home), config.StateMemory},
+		"systemd":         {"", userWith(0, systemd, xdg, home), "/systemd"},
+		"systemd, a user": {"", userWith(1, systemd, xdg, home), "/systemd"},
+		"root":            {"", userWith(0, xdg, home), "/var/lib/wirespan"},
+		"XDG":             {"", userWith(1, xdg, home), "/xdg/wirespan"},
+		"home":            {"", userWith(1, home), "/home/u/.local/state/wirespan"},
+		"no home":         {"", userWith(1), ""},
+	} {
+		c := &config.Config{}
+		c.StateDir = test.configured
+		got, err := test.user.stateDir(c)
+		if got != test.want || (err != nil) != (test.want == "") {
+			t.Errorf("%s: %q, %v; want %q", name, got, err, test.want)
+		}
+		if test.want == "" && !strings.Contains(err.Error(), "--state-dir") {
+			t.Errorf("%s: the error does not name the flag: %v", name, err)
+		}
+	}
+}
+
+func TestControlSocket(t *testing.T) {
+	const systemd, xdg, home = "RUNTIME_DIRECTORY=/run/a:/run/b", "XDG_RUNTIME_DIR=/run/user/1", "HOME=/home/u"
+	inMemory := filepath.Join(os.TempDir(), "wirespan-1")
+	for name, test := range map[string]struct {
+		configured, dir string
+		user            user
+		control, uapi   string
+	}{
+		"configured":         {"/c/s", "", userWith(1, systemd, xdg, home), "/c/s", "/c/wg0.sock"},
+		"configured by root": {"/c/s", "", userWith(0, systemd, xdg, home), "/c/s", "/var/run/wireguard/wg0.sock"},
+		"root":               {"", "", userWith(0, systemd, xdg, home), SystemSocket, "/var/run/wireguard/wg0.sock"},
+		"systemd":            {"", "", userWith(1, systemd, xdg, home), "/run/a/wirespan.sock", "/run/a/wg0.sock"},
+		"XDG":                {"", "", userWith(1, xdg, home), "/run/user/1/wirespan/wirespan.sock", "/run/user/1/wirespan/wg0.sock"},
+		"state directory":    {"", "/state", userWith(1, home), "/state/wirespan.sock", "/state/wg0.sock"},
+		"default state":      {"", "", userWith(1, home), "/home/u/.local/state/wirespan/wirespan.sock", "/home/u/.local/state/wirespan/wg0.sock"},
+		"memory":             {"", config.StateMemory, userWith(1), inMemory + "/wirespan.sock", inMemory + "/wg0.sock"},
+		"no home":            {"", "", userWith(1), "", ""},
+		"too long":           {"", "/" + strings.Repeat("x", 100), userWith(1), "", ""},
+	} {
+		c := &config.Config{}
+		c.ControlSocket, c.StateDir = test.configured, test.dir
+		got, err := test.user.controlSocket(c)
+		if got != test.control || (err != nil) != (test.control == "") {
+			t.Errorf("%s: control socket %q, %v; want %q", name, got, err, test.control)
+		}
+		got, err = test.user.uapiSocket(c, "wg0")
+		if (err != nil) != (test.uapi == "") || err == nil && got != test.uapi {
+			t.Errorf("%s: wg(8) socket %q, %v; want %q", name, got, err, test.uapi)
+		}
+	}
+}
