@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"sort"
@@ -153,29 +154,38 @@ func linkUp(l netlink.Link) bool {
 	return !physical(l) || at.RawFlags&unix.IFF_LOWER_UP != 0
 }
 
-// linkAddresses returns the addresses of all links by the link's index. It leaves out
-// addresses that a peer cannot use for long or at all: link scope, tentative or duplicate
-// addresses, and temporary ones (RFC 8981).
+// linkAddresses returns the usable addresses of all links by the link's index.
 func linkAddresses() (map[int][]netip.Prefix, error) {
 	list, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
 		return nil, fmt.Errorf("listing addresses: %w", err)
 	}
 	out := map[int][]netip.Prefix{}
-	for _, a := range list {
-		if a.Scope >= unix.RT_SCOPE_LINK || a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0 {
-			continue
+	for i := range list {
+		if p, ok := usable(&list[i]); ok {
+			out[list[i].LinkIndex] = append(out[list[i].LinkIndex], p)
 		}
-		addr, ok := netip.AddrFromSlice(a.IP)
-		if addr = addr.Unmap(); !ok || addr.Is6() && a.Flags&unix.IFA_F_TEMPORARY != 0 {
-			continue
-		}
-		bits, _ := a.Mask.Size()
-		out[a.LinkIndex] = append(out[a.LinkIndex], netip.PrefixFrom(addr, bits))
 	}
 	return out, nil
 }
 
+// usable returns an address that a peer can use. It reports false for link scope, for
+// tentative and duplicate addresses, and for temporary ones (RFC 8981).
+func usable(a *netlink.Addr) (netip.Prefix, bool) {
+	if a.Scope >= unix.RT_SCOPE_LINK || a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0 {
+		return netip.Prefix{}, false
+	}
+	addr, ok := netip.AddrFromSlice(a.IP)
+	addr = addr.Unmap()
+	// Of an IPv4 address the same bit says that it is a secondary one.
+	if !ok || addr.Is6() && a.Flags&unix.IFA_F_TEMPORARY != 0 {
+		return netip.Prefix{}, false
+	}
+	bits, _ := a.Mask.Size()
+	return netip.PrefixFrom(addr, bits), true
+}
+
+// defaultRouteLinks returns the indexes of links with a default route.
 func defaultRouteLinks() (map[int]bool, error) {
 	out := map[int]bool{}
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
@@ -217,18 +227,26 @@ func OperatingSystem() string {
 		if err != nil {
 			continue
 		}
-		defer f.Close()
-		vars := map[string]string{}
-		for sc := bufio.NewScanner(f); sc.Scan(); {
-			if k, v, ok := strings.Cut(sc.Text(), "="); ok {
-				vars[k] = strings.Trim(v, `"'`)
-			}
-		}
-		if name, version := vars["NAME"], vars["VERSION_ID"]; name != "" && version != "" {
-			return name + " (" + version + ")"
-		} else if name != "" {
+		name := osRelease(f)
+		_ = f.Close()
+		if name != "" {
 			return name
 		}
 	}
 	return "Linux"
+}
+
+// osRelease returns the name and version of an os-release(5) file. It returns the name
+// alone if there is no version, and an empty string if there is no name.
+func osRelease(r io.Reader) string {
+	vars := map[string]string{}
+	for lines := bufio.NewScanner(r); lines.Scan(); {
+		if k, v, ok := strings.Cut(lines.Text(), "="); ok {
+			vars[k] = strings.Trim(v, `"'`)
+		}
+	}
+	if name, version := vars["NAME"], vars["VERSION_ID"]; name == "" || version == "" {
+		return name
+	}
+	return vars["NAME"] + " (" + vars["VERSION_ID"] + ")"
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"reflect"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -84,7 +85,36 @@ func lookInside() error {
 	if mac, err := h.FirstMAC(); mac != nil || err != nil {
 		return fmt.Errorf("FirstMAC = %x, %w, although no link is physical", mac, err)
 	}
+	if err := seesGateways(h, uplink); err != nil {
+		return err
+	}
 	return signalsChange(h, uplink)
+}
+
+// seesGateways compares the gateways of default routes with those that it adds.
+func seesGateways(h *Host, link netlink.Link) error {
+	u, err := h.Underlay()
+	if err != nil {
+		return err
+	}
+	if !u.Default4 || u.Default6 || len(u.Gateways) != 0 {
+		return fmt.Errorf("with a default route without a gateway: %+v", u)
+	}
+	for _, gateway := range []string{"192.0.2.254", "2001:db8::fe"} {
+		r := &netlink.Route{LinkIndex: link.Attrs().Index, Gw: net.ParseIP(gateway), Priority: 10}
+		if err := netlink.RouteAdd(r); err != nil {
+			return fmt.Errorf("adding a default route by %s: %w", gateway, err)
+		}
+	}
+	if u, err = h.Underlay(); err != nil {
+		return err
+	}
+	slices.SortFunc(u.Gateways, netip.Addr.Compare)
+	want := []netip.Addr{netip.MustParseAddr("192.0.2.254"), netip.MustParseAddr("2001:db8::fe")}
+	if !u.Default4 || !u.Default6 || !slices.Equal(u.Gateways, want) {
+		return fmt.Errorf("underlay %+v, want gateways %v", u, want)
+	}
+	return nil
 }
 
 // signalsChange runs h in this thread's namespace until it signals a change.

@@ -51,6 +51,14 @@ func TestStateFiles(t *testing.T) {
 			if got, err := st.Read("a"); err != nil || string(got) != "three" {
 				t.Errorf("Read = %q, %v", got, err)
 			}
+			for range 2 { // the second time there is no file
+				if err := st.Remove("a"); err != nil {
+					t.Errorf("Remove = %v", err)
+				}
+			}
+			if _, err := st.Read("a"); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("Read of a removed file = %v", err)
+			}
 		})
 	}
 }
