@@ -7,7 +7,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestMain lets the test binary be other programs, by their names.
+// TestMain runs other programs if the test binary has their name.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){netstackProgram: netstackEnd, nonftProgram: withoutNftables})
 }

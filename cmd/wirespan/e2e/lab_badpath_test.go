@@ -11,19 +11,19 @@ import (
 	"time"
 )
 
-// badPath carries datagrams between two sides as bad networks do: it loses,
-// doubles, corrupts, delays and reorders them. It has one door for each side,
-// to which that side sends and from which it hears.
+// badPath is a bad network between two sides: it loses, duplicates, corrupts, delays and
+// reorders datagrams. Each side sends to a port of its own, and receives from that port
+// what the other side sent.
 type badPath struct {
 	doors [2]*net.UDPConn
-	sides [2]netip.AddrPort // where doors deliver to
-	open  atomic.Bool       // otherwise it is a black hole
+	sides [2]netip.AddrPort // the addresses of the two sides
+	open  atomic.Bool       // if not, all datagrams are lost
 	ended sync.WaitGroup
 
 	carried atomic.Uint64
 }
 
-// What happens to how many of 1,000 datagrams.
+// Faults, each with its number of datagrams in 1,000.
 const (
 	lostPermille      = 10
 	doubledPermille   = 10
@@ -33,13 +33,14 @@ const (
 
 const (
 	pathDelay   = 10 * time.Millisecond
-	pathReorder = 15 * time.Millisecond // more, at most, for those that others overtake
-	// Every pathSilence for pathSilent nothing passes at all.
+	pathReorder = 15 * time.Millisecond // maximum additional delay of datagrams that others overtake
+	// In every interval of pathSilence all datagrams are lost for the duration
+	// pathSilent.
 	pathSilence = time.Minute
 	pathSilent  = 2 * time.Second
 )
 
-// badPath makes a path through the host h.
+// badPath opens a path on the host h.
 func (h *labHost) badPath(at netip.Addr, left, right netip.AddrPort) *badPath {
 	h.Helper()
 	p := &badPath{sides: [2]netip.AddrPort{left, right}}
@@ -51,7 +52,7 @@ func (h *labHost) badPath(at netip.Addr, left, right netip.AddrPort) *badPath {
 		if err != nil {
 			h.Fatal(err)
 		}
-		_ = p.doors[i].SetReadBuffer(1 << 20) // as much as is allowed
+		_ = p.doors[i].SetReadBuffer(1 << 20) // the kernel limits it
 	}
 	for i := range p.doors {
 		line := &delayLine{wake: make(chan struct{}, 1)}
@@ -65,12 +66,12 @@ func (h *labHost) badPath(at netip.Addr, left, right netip.AddrPort) *badPath {
 	return p
 }
 
-// door is where side 0 or 1 finds the other.
+// door returns the address at which side 0 or 1 reaches the other side.
 func (p *badPath) door(side int) netip.AddrPort {
 	return p.doors[side].LocalAddr().(*net.UDPAddr).AddrPort()
 }
 
-// take reads what one side sends, and decides what becomes of it.
+// take reads what one side sends and applies the faults.
 func (p *badPath) take(side int, line *delayLine) {
 	defer line.close()
 	chance := rand.New(rand.NewChaCha8([32]byte{byte(side)}))
@@ -101,7 +102,7 @@ func (p *badPath) take(side int, line *delayLine) {
 	}
 }
 
-// deliver hands one side what is due.
+// deliver sends datagrams to one side when they are due.
 func (p *badPath) deliver(side int, line *delayLine) {
 	for {
 		b, ok := line.next()
@@ -109,13 +110,14 @@ func (p *badPath) deliver(side int, line *delayLine) {
 			return
 		}
 		if p.open.Load() {
-			_, _ = p.doors[side].WriteToUDPAddrPort(b, p.sides[side]) // loss is allowed
+			_, _ = p.doors[side].WriteToUDPAddrPort(b, p.sides[side]) // datagrams may be lost
 			p.carried.Add(1)
 		}
 	}
 }
 
-// delayLine returns datagrams when they are due; those due at once, in order.
+// delayLine returns datagrams when they are due. Those due at the same time stay in
+// order.
 type delayLine struct {
 	mu     sync.Mutex
 	queue  dueQueue
@@ -148,11 +150,11 @@ func (l *delayLine) close() {
 func (l *delayLine) stir() {
 	select {
 	case l.wake <- struct{}{}:
-	default: // it is awake
+	default: // a wake-up is pending
 	}
 }
 
-// next waits for the next datagram; none comes after close.
+// next waits for the next datagram. It reports false after close.
 func (l *delayLine) next() ([]byte, bool) {
 	for {
 		l.mu.Lock()

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sniffer keeps some of the packets that pass a link of a host, until it stops.
+// sniffer captures selected packets on a link of a host until it is stopped.
 type sniffer struct {
 	*labHost
 	fd       int
@@ -24,16 +24,16 @@ type sniffer struct {
 	packets []sniffed
 }
 
-// sniffed is an IP packet; one that is cut up later (TSO) is one.
+// sniffed is an IP packet. A packet that is segmented later (TSO) counts as one.
 type sniffed struct {
 	out      bool           // the host sent it
-	from, to netip.AddrPort // without ports, 0
+	from, to netip.AddrPort // port 0 if the protocol has no ports
 	protocol byte
-	length   int    // of all of it, with the IP header
-	payload  []byte // of IP, not all of it
+	length   int    // of the whole packet, with the IP header
+	payload  []byte // of the IP packet; it may be cut
 }
 
-// sniff begins at once: what is sent after it returns is not missed.
+// sniff starts a capture. It captures every packet that is sent after sniff returns.
 func (h *labHost) sniff(link string, keep func(*sniffed) bool) *sniffer {
 	h.Helper()
 	s := &sniffer{labHost: h, keep: keep, done: make(chan struct{})}
@@ -49,7 +49,8 @@ func (h *labHost) sniff(link string, keep func(*sniffed) bool) *sniffer {
 	return s
 }
 
-// packetSocket gets what passes a link, from the network header on.
+// packetSocket returns a socket that receives the packets of a link, from the network
+// header on.
 func packetSocket(link string) (int, error) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
@@ -107,7 +108,7 @@ func (s *sniffer) run() {
 	}
 }
 
-// seen are the packets so far for which is holds.
+// seen returns the captured packets for which is reports true.
 func (s *sniffer) seen(is func(*sniffed) bool) (out []sniffed) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -119,7 +120,7 @@ func (s *sniffer) seen(is func(*sniffed) bool) (out []sniffed) {
 	return out
 }
 
-// stop ends the capture, and returns all that has passed until now.
+// stop ends the capture and returns all captured packets.
 func (s *sniffer) stop() []sniffed {
 	s.Helper()
 	if !s.stopping.Swap(true) {
@@ -132,7 +133,7 @@ func (s *sniffer) stop() []sniffed {
 	return s.packets
 }
 
-// parsePacket reads an IP packet without options and extension headers.
+// parsePacket parses an IP packet. It does not interpret IPv6 extension headers.
 func parsePacket(b []byte) (p sniffed, ok bool) {
 	var from, to netip.Addr
 	switch {
@@ -164,7 +165,7 @@ func (p *sniffed) isPing() bool {
 		p.protocol == unix.IPPROTO_ICMPV6 && (p.payload[0] == 128 || p.payload[0] == 129))
 }
 
-// tooBig is the MTU that an ICMP error tells, or 0.
+// tooBig returns the MTU in an ICMP error about a packet that is too big, or 0.
 func (p *sniffed) tooBig() int {
 	switch {
 	case len(p.payload) < 8:
@@ -176,7 +177,7 @@ func (p *sniffed) tooBig() int {
 	return 0
 }
 
-// synMSS is the largest segment that a SYN or SYN-ACK asks for; 0 if it is neither.
+// synMSS returns the maximum segment size in a SYN or SYN-ACK, or 0 for another packet.
 func (p *sniffed) synMSS() int {
 	if p.protocol != unix.IPPROTO_TCP || len(p.payload) < 20 || p.payload[13]&2 == 0 {
 		return 0

@@ -15,18 +15,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// datagramHeader is the seed and the number that a datagram begins with, if it
-// is that long.
+// datagramHeader is the size of the seed and the number at the start of a datagram that
+// is long enough for both.
 const datagramHeader = 16
 
-// datagram is a function of seed, number and size: no part of one is another.
+// datagram returns the content of a datagram, which depends on seed, number and size. No
+// part of one occurs in another.
 func datagram(seed, number uint64, size int) []byte {
 	if size < datagramHeader {
 		seed, number = 0, 0
 	}
 	b := make([]byte, size)
 	key := flow{Seed: seed ^ number*0x9e3779b97f4a7c15 ^ uint64(size)<<48}
-	_, _ = key.source(useContent).Read(b) // never fails
+	_, _ = key.source(useContent).Read(b) // does not fail
 	if size >= datagramHeader {
 		binary.BigEndian.PutUint64(b, seed)
 		binary.BigEndian.PutUint64(b[8:], number)
@@ -34,7 +35,7 @@ func datagram(seed, number uint64, size int) []byte {
 	return b
 }
 
-// checkDatagram returns seed and number of a datagram that is as it was sent.
+// checkDatagram returns seed and number of a datagram, or an error if it was changed.
 func checkDatagram(b []byte) (seed, number uint64, err error) {
 	if len(b) >= datagramHeader {
 		seed, number = binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
@@ -45,25 +46,25 @@ func checkDatagram(b []byte) (seed, number uint64, err error) {
 	return seed, number, nil
 }
 
-// serveDatagrams returns what comes to where it came from, until the socket closes.
+// serveDatagrams sends each datagram back to its sender until the socket is closed.
 func serveDatagrams(conn net.PacketConn) {
 	for buf := make([]byte, 64<<10); ; {
 		n, from, err := conn.ReadFrom(buf)
 		if err != nil {
 			return
 		}
-		_, _ = conn.WriteTo(buf[:n], from) // loss is allowed
+		_, _ = conn.WriteTo(buf[:n], from) // datagrams may be lost
 	}
 }
 
-// echoes counts datagrams that go to a server and return.
+// echoes counts datagrams that are sent to a server and come back.
 type echoes struct {
 	sent     uint64
 	returned atomic.Uint64
 }
 
-// run sends datagrams of sizes until ctx ends, and checks what returns: nothing
-// corrupt, nothing twice, since WireGuard drops replays.
+// run sends datagrams until ctx ends and checks those that come back: none may be
+// corrupt, and none may come back twice, since WireGuard drops replays.
 func (e *echoes) run(ctx context.Context, conn net.Conn, f flow, size func() int) error {
 	done := make(chan error, 1)
 	go func() { done <- e.check(conn, f.Seed) }()
@@ -75,7 +76,7 @@ func (e *echoes) run(ctx context.Context, conn net.Conn, f flow, size func() int
 		default:
 		}
 		b := datagram(f.Seed, e.sent, max(datagramHeader, size()))
-		_, _ = conn.Write(b) // loss is allowed
+		_, _ = conn.Write(b) // datagrams may be lost
 		pace.spend(len(b))
 	}
 	_ = conn.SetReadDeadline(time.Now().Add(time.Second)) // for the last ones
@@ -84,14 +85,14 @@ func (e *echoes) run(ctx context.Context, conn net.Conn, f flow, size func() int
 
 // check reads until a deadline passes.
 func (e *echoes) check(conn net.Conn, own uint64) error {
-	seen := make([]uint64, 1<<16) // by number, plus one
+	seen := make([]uint64, 1<<16) // by the number's low bits: the number plus one
 	for buf := make([]byte, 64<<10); ; {
 		n, err := conn.Read(buf)
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed):
 			return nil
 		case err != nil:
-			continue // ICMP's
+			continue // an ICMP error
 		}
 		seed, number, err := checkDatagram(buf[:n])
 		slot := &seen[number%uint64(len(seen))]
@@ -108,9 +109,9 @@ func (e *echoes) check(conn net.Conn, own uint64) error {
 	}
 }
 
-// A burst is few enough datagrams, and bytes, that nothing on a quiet machine
-// drops them; on a busy one they are sent again. That is done from another port,
-// since upstream makes checksums of zero, which IPv6 forbids in UDP.
+// A burst has so few datagrams and bytes that an idle machine drops none of them. On a
+// busy machine the missing ones are sent again, from another port: upstream produces
+// checksums of zero, which IPv6 forbids in UDP.
 const (
 	burst        = 32
 	burstBytes   = 60_000
@@ -118,11 +119,11 @@ const (
 	burstRetries = 10
 )
 
-// dialUDP makes a socket with a port of its own.
+// dialUDP opens a socket with a port of its own.
 type dialUDP func() (*net.UDPConn, error)
 
-// returnAll sends one datagram of each size, in bursts, until all have returned
-// as they were sent.
+// returnAll sends one datagram of each size, in bursts, until all have come back
+// unchanged.
 func returnAll(dial dialUDP, sizes []int) error {
 	for len(sizes) > 0 {
 		count, total := 0, 0
@@ -145,7 +146,8 @@ func returnAll(dial dialUDP, sizes []int) error {
 	return nil
 }
 
-// returnBurst sends datagrams, and returns the sizes of those that don't return.
+// returnBurst sends one datagram of each size, and returns the sizes of those that do
+// not come back.
 func returnBurst(dial dialUDP, sizes []int) ([]int, error) {
 	conn, err := dial()
 	if err != nil {
@@ -160,7 +162,7 @@ func returnBurst(dial dialUDP, sizes []int) ([]int, error) {
 	return stillMissing(conn, sizes)
 }
 
-// stillMissing reads until all have returned or the burst's time is over.
+// stillMissing reads until all have come back or the time for the burst is over.
 func stillMissing(conn net.Conn, sizes []int) ([]int, error) {
 	left := make(map[int]bool, len(sizes))
 	for _, size := range sizes {
@@ -191,8 +193,8 @@ func stillMissing(conn net.Conn, sizes []int) ([]int, error) {
 	return missing, nil
 }
 
-// returnTrain sends count datagrams of one size, the last one shorter, by one
-// call: a super-packet, if the kernel and its interfaces make such. All must return.
+// returnTrain sends count datagrams of one size, the last one shorter, with one call: as
+// one super-packet, if the kernel and its interfaces support that. All must come back.
 func returnTrain(dial dialUDP, size, count int) error {
 	var train []byte
 	for i := range count - 1 {
@@ -213,7 +215,7 @@ func returnTrain(dial dialUDP, size, count int) error {
 	return fmt.Errorf("of %d datagrams of %d bytes sent at once, not all return", count, size)
 }
 
-// sendTrain returns how many datagrams of a train return.
+// sendTrain sends a train and returns how many of its datagrams come back.
 func sendTrain(conn *net.UDPConn, train []byte, size, count int) (int, error) {
 	if err := segment(conn, size); err != nil {
 		return 0, err
@@ -224,7 +226,8 @@ func sendTrain(conn *net.UDPConn, train []byte, size, count int) (int, error) {
 	return countBack(conn, count)
 }
 
-// countBack counts datagrams of a train until all are there or the time is over.
+// countBack counts the datagrams of a train that come back, until it has all or the time
+// is over.
 func countBack(conn net.Conn, count int) (int, error) {
 	if err := conn.SetReadDeadline(time.Now().Add(burstTime)); err != nil {
 		return 0, err
@@ -247,7 +250,7 @@ func countBack(conn net.Conn, count int) (int, error) {
 	return len(back), nil
 }
 
-// segment makes the kernel cut what is written into datagrams of a size.
+// segment makes the kernel split what is written into datagrams of the given size.
 func segment(conn *net.UDPConn, size int) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {

@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// labDiscovery is a discovery server of its own.
+// labDiscovery is a discovery server on a host that is not a node.
 type labDiscovery struct {
 	*labHost
 	flags []string
 	proc  *labProcess
 }
 
-// discovery makes a server with a snapshot; its metrics are at port 2122.
+// discovery prepares a discovery server with a snapshot. Its metrics are at port 2122.
 func (h *labHost) discovery() *labDiscovery {
 	return &labDiscovery{labHost: h, flags: []string{
 		"discovery", "serve", "--listen", h.address + ":3000", "--metrics-listen", h.address + ":2122",
@@ -37,7 +37,7 @@ func (s *labDiscovery) start() {
 	})
 }
 
-// newCluster returns the Talos documents of a new cluster at the server.
+// newCluster returns the Talos documents of a new cluster that uses the server.
 func (s *labDiscovery) newCluster() string {
 	s.Helper()
 	return s.mustExec(s.binary, "gen", "config", "--discovery-endpoint", s.url())

@@ -13,15 +13,16 @@ import (
 	"time"
 )
 
-// downloadSize is what every download transfers.
+// downloadSize is the size of each download.
 const downloadSize = 10 << 20
 
-// webServer serves downloadSize bytes on a port of the node's mesh address.
+// webServer is an HTTP server with downloadSize bytes at a mesh address.
 type webServer struct {
 	address string
 	sum     [sha256.Size]byte
 }
 
+// web starts a server at the node's mesh address.
 func (n *labNode) web() webServer {
 	n.Helper()
 	body := make([]byte, downloadSize)
@@ -50,10 +51,10 @@ func (n *labNode) web() webServer {
 	return webServer{l.Addr().String(), sha256.Sum256(body)}
 }
 
-// dialer opens connections to one address, from somewhere.
+// dialer opens a connection to an address.
 type dialer func(ctx context.Context, network, address string) (net.Conn, error)
 
-// fetch gets a page, over connections that dial makes.
+// fetch downloads a page over a connection of dial.
 func fetch(dial dialer, address string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -75,7 +76,7 @@ func fetch(dial dialer, address string) ([]byte, error) {
 	return body, err
 }
 
-// downloads gets all of the server's bytes and checks them.
+// downloads downloads all bytes of the server and checks them.
 func (n *labNode) downloads(from webServer, dial dialer) {
 	n.Helper()
 	started := time.Now()

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// echoPort is where repeats listens.
+// echoPort is the port of the echo server.
 const echoPort = 9001
 
-// repeats sends back what comes to the host over TCP.
+// repeats starts a TCP server on the host that sends back what it receives.
 func (h *labHost) repeats() {
 	h.Helper()
 	var l net.Listener
@@ -31,12 +31,12 @@ func (h *labHost) repeats() {
 				return
 			}
 			h.Cleanup(func() { _ = conn.Close() })
-			go func() { _, _ = io.Copy(conn, conn) }() // until the other side has enough
+			go func() { _, _ = io.Copy(conn, conn) }() // until the other side closes
 		}
 	}()
 }
 
-// dialsEcho connects to what repeats.
+// dialsEcho connects to the echo server at an address.
 func (h *labHost) dialsEcho(a netip.Addr) net.Conn {
 	h.Helper()
 	var conn net.Conn
@@ -50,10 +50,10 @@ func (h *labHost) dialsEcho(a netip.Addr) net.Conn {
 	return conn
 }
 
-// says sends a line, which has to come back in time.
+// says sends a line over a connection to the echo server and checks that it comes back.
 func (h *labHost) says(conn net.Conn, line string) {
 	h.Helper()
-	_ = conn.SetDeadline(time.Now().Add(40 * time.Second)) // TCP's own waits grow
+	_ = conn.SetDeadline(time.Now().Add(40 * time.Second)) // TCP's retransmission timeout grows
 	got := make([]byte, len(line))
 	if _, err := io.WriteString(conn, line); err != nil {
 		h.Errorf("%s to %s: %v", line, conn.RemoteAddr(), err)
@@ -62,7 +62,8 @@ func (h *labHost) says(conn net.Conn, line string) {
 	}
 }
 
-// refused tries to connect by TCP. The kernel says no at once, or it stays silent.
+// refused tries to connect to the echo server by TCP and returns the error. It fails the
+// test if the connection succeeds.
 func (h *labHost) refused(a netip.Addr) error {
 	h.Helper()
 	err := h.inside(func() error {

@@ -16,14 +16,16 @@ import (
 	"github.com/wirespan/wirespan/mesh/agent"
 )
 
-// within is how long the lab waits for what should be there at once.
+// within is how long the lab waits for something that takes no time on an idle machine.
 const within = 20 * time.Second
 
-// longWaits makes waits as long as in real life: a minute of outage, a minute
-// of idleness before memory is measured. Set WIRESPAN_NETNS_LONG=1.
+// longWaits makes scenarios wait as long as in real operation: for an outage of a
+// minute, and for a minute of idle time before memory is measured. Set
+// WIRESPAN_NETNS_LONG=1.
 var longWaits = os.Getenv("WIRESPAN_NETNS_LONG") != ""
 
-// eventually polls until check returns nil, and returns how long that took.
+// eventually polls until check returns nil, and returns how long that took. It fails the
+// test when the time is over.
 func eventually(t *testing.T, within time.Duration, check func() error) time.Duration {
 	t.Helper()
 	started := time.Now()
@@ -42,7 +44,7 @@ func eventually(t *testing.T, within time.Duration, check func() error) time.Dur
 	}
 }
 
-// sees is an error unless the peer is up for the node.
+// sees returns an error unless the node has the peer with state up.
 func (n *labNode) sees(name string) error {
 	p, err := n.peer(name)
 	if err == nil && p.State != mesh.PeerStateUp {
@@ -51,7 +53,7 @@ func (n *labNode) sees(name string) error {
 	return err
 }
 
-// lacks is an error while the node knows the peer.
+// lacks returns an error if the node has the peer.
 func (n *labNode) lacks(name string) error {
 	s, err := n.status()
 	if err != nil {
@@ -65,7 +67,8 @@ func (n *labNode) lacks(name string) error {
 	return nil
 }
 
-// allUp waits until every node sees all others up, and returns how long that took.
+// allUp waits until every node has all others with state up, and returns how long that
+// took.
 func (l *lab) allUp(nodes ...*labNode) time.Duration {
 	l.Helper()
 	return eventually(l.T, time.Minute, func() error {
@@ -83,14 +86,14 @@ func (l *lab) allUp(nodes ...*labNode) time.Duration {
 	})
 }
 
-// labRoute is what the scenarios read of a route.
+// labRoute holds the fields of a route that scenarios read.
 type labRoute struct {
 	Peer string         `json:"peer"`
 	Path mesh.Path      `json:"path"`
 	Up   mesh.PeerState `json:"state"`
 }
 
-// leads waits until the node knows that a network of a peer takes a path.
+// leads waits until the node's route to a network has the given peer and path.
 func (n *labNode) leads(network, peer string, path mesh.Path) {
 	n.Helper()
 	eventually(n.T, within, func() error {
@@ -102,7 +105,8 @@ func (n *labNode) leads(network, peer string, path mesh.Path) {
 	})
 }
 
-// explains asks where packets go. Plan and kernel have to agree.
+// explains checks the answer of wirespan explain for a target. The plan and the kernel
+// must agree.
 func (n *labNode) explains(target string, path firewall.Path, peer string, flags ...string) {
 	n.Helper()
 	out := n.mustCLI(append([]string{"explain", target, "-o", "json"}, flags...)...)
@@ -115,7 +119,7 @@ func (n *labNode) explains(target string, path firewall.Path, peer string, flags
 	}
 }
 
-// condition waits for a condition whose text has all of the words.
+// condition waits for a condition of a type whose subject and message contain all words.
 func (n *labNode) condition(typ mesh.ConditionType, words ...string) {
 	n.Helper()
 	eventually(n.T, within, func() error {
@@ -136,7 +140,7 @@ func (n *labNode) condition(typ mesh.ConditionType, words ...string) {
 	})
 }
 
-// calm waits until the node has no condition but those of the types.
+// calm waits until the node has no condition except those of the given types.
 func (n *labNode) calm(but ...mesh.ConditionType) {
 	n.Helper()
 	eventually(n.T, within, func() error {
@@ -157,21 +161,21 @@ func (n *labNode) calm(but ...mesh.ConditionType) {
 	})
 }
 
-// reaches pings an address, again until it answers.
+// reaches pings an address until it answers.
 func (h *labHost) reaches(a netip.Addr) {
 	h.Helper()
 	eventually(h.T, within, func() error { return h.ping(a) })
 }
 
-// ping sends two echo requests.
+// ping sends two echo requests and returns an error if none is answered.
 func (h *labHost) ping(a netip.Addr, flags ...string) error {
 	_, err := h.exec(append([]string{"ping", "-c", "2", "-i", "0.1", "-W", "2", a.String()}, flags...)...)
 	return err
 }
 
-// pings sends echo requests by the system's ping through the TUN of n. When
-// both sides of a pair initiate at once, a session may be deaf on one side, and
-// WireGuard replaces it only after 15 s of silence.
+// pings sends echo requests through the tunnel with ping(8). If both sides of a pair
+// initiate at once, one side may not be able to decrypt for a while: WireGuard replaces
+// the session only after 15 s without an answer.
 func (n *labNode) pings(to *labNode) {
 	n.Helper()
 	if _, err := n.exec("ping", "-6", "-c", "3", "-i", "0.2", "-w", "25", to.mustStatus().Node.Address.String()); err != nil {
@@ -181,7 +185,7 @@ func (n *labNode) pings(to *labNode) {
 	}
 }
 
-// describe logs what may explain that packets are lost.
+// describe logs the state of the node that may explain lost packets.
 func (n *labNode) describe() {
 	n.Helper()
 	for _, argv := range [][]string{
@@ -192,10 +196,11 @@ func (n *labNode) describe() {
 	}
 }
 
-// refuses checks that a command ends with exit code 1 and a reason.
+// refuses checks that a command ends with exit code 1 and a message that contains
+// reason.
 func (n *labNode) refuses(reason string, args ...string) {
 	n.Helper()
-	_ = os.Remove(filepath.Join(n.dir, n.name+"-refused.log")) // of the last one
+	_ = os.Remove(filepath.Join(n.dir, n.name+"-refused.log")) // of an earlier call
 	p := n.spawn(n.name+"-refused", append(n.as, n.argv(args...)...)...)
 	p.wait(n.T)
 	out := tail(p.log, 5)
@@ -206,7 +211,7 @@ func (n *labNode) refuses(reason string, args ...string) {
 	}
 }
 
-// failsToStart returns what a command says that ends with the exit code.
+// failsToStart checks that a command ends with the exit code, and returns its output.
 func (n *labNode) failsToStart(code int, args ...string) string {
 	n.Helper()
 	out, err := n.cli(args...)

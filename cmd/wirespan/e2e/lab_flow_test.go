@@ -12,30 +12,31 @@ import (
 	"time"
 )
 
-// stallLimit is for how long nothing may move in a stream that has more to say.
+// stallLimit is how long a stream that is not complete may make no progress.
 const stallLimit = 30 * time.Second
 
-// flow is a conversation: two streams of reproducible bytes, one each way, that
-// both ends know from these numbers. Whoever dials sends them first.
+// flow is a conversation over a connection: one stream of reproducible bytes in each
+// direction. Both ends compute the bytes from the numbers in flow. The dialling end
+// sends these numbers first.
 type flow struct {
 	Seed    uint64
-	Lengths [2]uint64 // bytes that the dialing and the accepting end send
-	Rate    uint64    // bytes per second each way; 0: as fast as it goes
+	Lengths [2]uint64 // in bytes, of the streams of the dialling and the accepting end
+	Rate    uint64    // bytes per second in each direction; 0: no limit
 }
 
-// The ends of a flow.
+// Ends of a flow.
 const (
 	dialing   = 0
 	accepting = 1
 )
 
-// The uses of a flow's randomness.
+// Uses of a flow's random source.
 const (
-	useContent = 2 * iota // and the one of the other end
+	useContent = 2 * iota // one source for each end
 	useShape
 )
 
-// source is random, the same at both ends for the same use.
+// source returns a random source, which is the same at both ends for the same use.
 func (f flow) source(use int) *rand.ChaCha8 {
 	var key [32]byte
 	binary.LittleEndian.PutUint64(key[:], f.Seed)
@@ -43,8 +44,8 @@ func (f flow) source(use int) *rand.ChaCha8 {
 	return rand.NewChaCha8(key)
 }
 
-// pieces says how a stream is cut into writes: in small ones, which cost the
-// most for each byte, as far as 64 KiB, and then in any.
+// pieces returns a function with the size of the next write: small writes, which cost
+// most per byte, for the first 64 KiB, and then writes of any size.
 func (f flow) pieces(end int) func(sent int) int {
 	shape := rand.New(f.source(end + useShape))
 	small := shape.IntN(2) == 0
@@ -53,7 +54,7 @@ func (f flow) pieces(end int) func(sent int) int {
 		case small && sent < 64<<10:
 			return 1 + shape.IntN(200)
 		case shape.IntN(2) == 0:
-			return 1300 + shape.IntN(160) // about a packet
+			return 1300 + shape.IntN(160) // about the size of a packet
 		}
 		return 1 + shape.IntN(64<<10)
 	}
@@ -66,7 +67,7 @@ func (f flow) send(conn net.Conn, end int) error {
 	length := int(f.Lengths[end])
 	for sent := 0; sent < length; {
 		b := buf[:min(length-sent, piece(sent))]
-		_, _ = content.Read(b) // never fails
+		_, _ = content.Read(b) // does not fail
 		if err := conn.SetWriteDeadline(time.Now().Add(stallLimit)); err != nil {
 			return err
 		}
@@ -79,7 +80,7 @@ func (f flow) send(conn net.Conn, end int) error {
 	return nil
 }
 
-// receive reads the stream of an end and compares it.
+// receive reads the stream of one end and compares it.
 func (f flow) receive(conn net.Conn, end int) error {
 	content := f.source(end + useContent)
 	buf, want := make([]byte, 64<<10), make([]byte, 64<<10)
@@ -89,7 +90,7 @@ func (f flow) receive(conn net.Conn, end int) error {
 			return err
 		}
 		n, err := conn.Read(buf)
-		_, _ = content.Read(want[:n]) // never fails
+		_, _ = content.Read(want[:n]) // does not fail
 		if !bytes.Equal(buf[:n], want[:n]) {
 			return fmt.Errorf("corrupt between bytes %d and %d of %d", got, got+n, length)
 		}
@@ -105,8 +106,8 @@ func (f flow) receive(conn net.Conn, end int) error {
 	}
 }
 
-// converse sends and receives at once, and closes the connection. The accepting
-// end does that last, and the other waits for it: then all has arrived.
+// converse sends and receives at once, and closes the connection. The accepting end
+// closes last, when everything has arrived, and the dialling end waits for that.
 func (f flow) converse(conn net.Conn, own, other int) error {
 	defer conn.Close()
 	sent := make(chan error, 1)
@@ -119,12 +120,12 @@ func (f flow) converse(conn net.Conn, own, other int) error {
 	}()
 	err := f.receive(conn, other)
 	if err != nil {
-		_ = conn.Close() // nothing more is worth sending
+		_ = conn.Close() // the other end would only wait
 	}
 	return errors.Join(err, <-sent)
 }
 
-// start is converse for who has dialed.
+// start is the dialling end of converse.
 func (f flow) start(conn net.Conn) error {
 	if err := binary.Write(conn, binary.BigEndian, f); err != nil {
 		return errors.Join(err, conn.Close())
@@ -135,7 +136,7 @@ func (f flow) start(conn net.Conn) error {
 	return nil
 }
 
-// answer is converse for who has accepted.
+// answer is the accepting end of converse.
 func answer(conn net.Conn) error {
 	var f flow
 	if err := conn.SetReadDeadline(time.Now().Add(stallLimit)); err != nil {
@@ -150,8 +151,8 @@ func answer(conn net.Conn) error {
 	return nil
 }
 
-// serveStreams answers all connections until the listener closes, and returns
-// what went wrong first.
+// serveStreams answers all connections until the listener is closed, and returns the
+// first error.
 func serveStreams(l net.Listener) error {
 	var open sync.WaitGroup
 	failed := make(chan error, 1)
@@ -164,7 +165,7 @@ func serveStreams(l net.Listener) error {
 			if err := answer(conn); err != nil {
 				select {
 				case failed <- err:
-				default: // another was first
+				default: // only the first error is returned
 				}
 				_ = l.Close()
 			}
@@ -179,7 +180,7 @@ func serveStreams(l net.Listener) error {
 	}
 }
 
-// pace holds a sender to a rate.
+// pace limits the rate of a sender.
 type pace struct {
 	rate float64
 	due  time.Time
@@ -187,7 +188,7 @@ type pace struct {
 
 func newPace(rate uint64) *pace { return &pace{rate: float64(rate)} }
 
-// spend waits until n bytes more are due; a few milliseconds make no difference.
+// spend waits until the sender may send n more bytes. It tolerates a few milliseconds.
 func (p *pace) spend(n int) {
 	if p.rate == 0 {
 		return

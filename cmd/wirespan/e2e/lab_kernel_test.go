@@ -17,8 +17,8 @@ import (
 
 var counts = regexp.MustCompile(`counter packets \d+ bytes \d+`)
 
-// kernel is what others could have changed on the host: rules, routes and
-// settings, without counts.
+// kernel returns the state of the host that other programs could change: nftables,
+// rules, routes and sysctls, without counters.
 func (h *labHost) kernel() string {
 	h.Helper()
 	var b strings.Builder
@@ -32,7 +32,7 @@ func (h *labHost) kernel() string {
 	var settings []string
 	err := h.inside(func() error {
 		for _, name := range []string{"ipv4/ip_forward", "ipv?/conf/*/forwarding", "ipv6/conf/*/force_forwarding", "ipv4/conf/*/rp_filter", "ipv4/conf/*/src_valid_mark"} {
-			paths, _ := filepath.Glob("/proc/sys/net/" + name) // the pattern is good
+			paths, _ := filepath.Glob("/proc/sys/net/" + name) // the pattern is valid
 			for _, path := range paths {
 				value, err := os.ReadFile(path)
 				if err != nil {
@@ -93,7 +93,7 @@ func (h *labHost) steadyKernel() string {
 	return h.kernel()
 }
 
-// difference lists the lines that two texts don't share.
+// difference returns the lines that only one of two texts has.
 func difference(before, after string) string {
 	count := map[string]int{}
 	for line := range strings.Lines(before) {
@@ -115,7 +115,7 @@ func difference(before, after string) string {
 	return strings.Join(out, "")
 }
 
-// untouched waits until the host's kernel is as it was.
+// untouched waits until the state of the host's kernel is as before.
 func (h *labHost) untouched(before string) {
 	h.Helper()
 	eventually(h.T, within, func() error {
@@ -126,7 +126,7 @@ func (h *labHost) untouched(before string) {
 	})
 }
 
-// routesTo is what the kernel says of a way, also why there is none.
+// routesTo returns the output of ip route get for an address, or the error.
 func (h *labHost) routesTo(a netip.Addr, how ...string) string {
 	h.Helper()
 	out, err := h.exec(append([]string{"ip", "route", "get", a.String()}, how...)...)
@@ -136,8 +136,8 @@ func (h *labHost) routesTo(a netip.Addr, how ...string) string {
 	return out
 }
 
-// closed checks that nothing goes to the mesh address of a node that runs, nor to
-// networks of a site.
+// closed checks that the host sends no packet to the mesh address of a running node or
+// to networks of a site.
 func (h *labHost) closed(ula netip.Addr, networks ...netip.Addr) {
 	h.Helper()
 	if err := h.refused(ula); !errors.Is(err, unix.EHOSTUNREACH) {
@@ -154,7 +154,7 @@ func (h *labHost) closed(ula netip.Addr, networks ...netip.Addr) {
 	}
 }
 
-// wipe removes what an agent has left in the kernel, as a reboot would.
+// wipe removes what an agent applied to the kernel, as a reboot would.
 func (n *labNode) wipe() {
 	n.Helper()
 	n.mustExec("sh", "-c", "nft flush ruleset; ip rule del pref 32500; ip -6 rule del pref 32500; ip route flush table 180; ip -6 route flush table 180; ip -6 route flush type unreachable")

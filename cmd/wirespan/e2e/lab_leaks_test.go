@@ -15,24 +15,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// leakMarker is in what the scenarios send: nothing that shows it may be seen on
-// the switch, whatever its addresses.
-const leakMarker = "an inner packet, for nobody's eyes but the mesh's"
+// leakMarker is part of each message that scenarios send through the tunnel. A packet on
+// the switch that contains it is a leak, whatever its addresses.
+const leakMarker = "an inner packet that only the mesh may see"
 
-// leakDetector reads every frame that nodes put on the switch, and keeps those
-// that hold what should be inside the tunnel:
+// leakDetector reads every frame that nodes send to the switch, and counts those that
+// should be inside the tunnel:
 //
-//   - packets for the cluster's /64, for a network of the mesh or for a node,
-//     unless they are WireGuard's between nodes;
+//   - packets to the cluster's /64, to a network of the mesh or to a node, unless they
+//     are WireGuard's between nodes, or ICMP errors about those;
 //   - packets from the /64 or from a network of the mesh;
-//   - anything with the marker, and what it can't read.
+//   - packets with the marker, and packets that it cannot parse.
 //
-// Neighbour discovery and reports of groups are the links' own. Discovery is on a
-// host that is no node, so that nothing else is to be let pass.
+// Neighbour discovery and multicast listener reports belong to the link and are no
+// leaks. Discovery is on a host that is not a node, so that nothing else has to be
+// exempt.
 type leakDetector struct {
 	*lab
 	fd       int
-	ports    map[int]string // of nodes: what comes in there is what the node sent
+	ports    map[int]string // node names by the index of the switch's interface
 	nodes    []netip.Addr   // on the switch
 	networks []netip.Prefix
 	stopped  chan struct{}
@@ -46,7 +47,7 @@ type leakDetector struct {
 	leaks     map[leak]int
 }
 
-// leak is one kind of packet in the clear.
+// leak identifies one kind of packet in the clear.
 type leak struct {
 	node     string
 	protocol byte
@@ -57,7 +58,8 @@ func (k leak) String() string {
 	return fmt.Sprintf("%s: protocol %d, %s → %s", k.node, k.protocol, k.from, k.to)
 }
 
-// detectLeaks begins at once. Networks are the mesh's, with the cluster's /64.
+// detectLeaks starts a detector. The networks are those of the mesh, including the
+// cluster's /64.
 func (l *lab) detectLeaks(networks []netip.Prefix, nodes ...*labNode) *leakDetector {
 	l.Helper()
 	d := &leakDetector{
@@ -90,7 +92,7 @@ func (l *lab) detectLeaks(networks []netip.Prefix, nodes ...*labNode) *leakDetec
 	return d
 }
 
-// address6 is the host's other address on the switch.
+// address6 returns the host's IPv6 address on the switch.
 func (h *labHost) address6() netip.Addr {
 	return netip.AddrFrom16([16]byte{0xfd, 0x90, 15: netip.MustParseAddr(h.address).As4()[3]})
 }
@@ -109,7 +111,7 @@ func (d *leakDetector) run() {
 	}
 }
 
-// stop fails the test if any frame was missed.
+// stop ends the detector. It fails the test if the detector missed a frame.
 func (d *leakDetector) stop() {
 	close(d.stopped)
 	<-d.done
@@ -120,7 +122,7 @@ func (d *leakDetector) stop() {
 	d.Logf("the leak detector has read %d frames of nodes, %d of them encrypted, %d errors about those", d.frames, d.encrypted, d.errors)
 }
 
-// drain reads all that the kernel has captured.
+// drain reads all frames that the kernel has captured.
 func (d *leakDetector) drain() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -142,7 +144,7 @@ func (d *leakDetector) drain() {
 	}
 }
 
-// read judges a frame without its Ethernet header.
+// read decides whether a frame without its Ethernet header is a leak.
 func (d *leakDetector) read(node string, ethertype uint16, b []byte) {
 	d.frames++
 	if ethertype == unix.ETH_P_ARP {
@@ -155,7 +157,7 @@ func (d *leakDetector) read(node string, ethertype uint16, b []byte) {
 	}
 	switch {
 	case !ok || ethertype != unix.ETH_P_IP && ethertype != unix.ETH_P_IPV6:
-		k.protocol = byte(ethertype) // unreadable, so it counts
+		k.protocol = byte(ethertype) // cannot be parsed, so it counts
 	case bytes.Contains(b, []byte(leakMarker)), inNetworks(k.to), inNetworks(k.from):
 	case !slices.Contains(d.nodes, k.to) || isNeighbourDiscovery(&p):
 		return
@@ -173,8 +175,8 @@ func isNeighbourDiscovery(p *sniffed) bool {
 	return p.protocol == unix.IPPROTO_ICMPV6 && len(p.payload) > 0 && 133 <= p.payload[0] && p.payload[0] <= 137
 }
 
-// isWireGuard reports whether a packet is of the tunnels' port and form; the
-// empty datagram opens a NAT.
+// isWireGuard reports whether a packet has the port and the form of WireGuard. An empty
+// datagram counts: it opens a NAT.
 func isWireGuard(p *sniffed) bool {
 	if p.protocol != unix.IPPROTO_UDP || p.from.Port() != wirePort || p.to.Port() != wirePort || len(p.payload) < 8 {
 		return false
@@ -215,7 +217,7 @@ func isErrorAboutWireGuard(p *sniffed) bool {
 	return ok && quoted.from.Addr() == p.to.Addr() && quoted.to.Addr() == p.from.Addr() && isWireGuard(&quoted)
 }
 
-// take returns what was seen in the clear since the last call.
+// take returns the leaks since the last call.
 func (d *leakDetector) take() map[leak]int {
 	d.drain()
 	d.mu.Lock()
@@ -225,7 +227,7 @@ func (d *leakDetector) take() map[leak]int {
 	return seen
 }
 
-// clean fails the test if anything has left in the clear.
+// clean fails the test if there was a leak since the last call of take or clean.
 func (d *leakDetector) clean(when string) {
 	d.Helper()
 	if seen := d.take(); len(seen) > 0 {

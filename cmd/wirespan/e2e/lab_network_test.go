@@ -16,14 +16,14 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-// lab is one scenario's network: hosts, each a network namespace, on a switch.
+// lab is the network of one scenario: hosts, each a network namespace, on a switch.
 //
 //	  a eth0        b eth0        c eth0
 //	10.90.0.1     10.90.0.2     10.90.0.3      fd90::1 …
 //	     |             |             |
 //	     +-------- br0 (switch) -----+         10.90.0.254, the default route
 //
-// All of it goes with the test, whatever its outcome.
+// Everything is removed when the test ends, whatever its outcome.
 type lab struct {
 	*testing.T
 	binary string
@@ -36,6 +36,7 @@ type lab struct {
 
 var labs atomic.Uint32
 
+// newLab makes an empty lab: the switch.
 func newLab(t *testing.T, binary string) *lab {
 	t.Helper()
 	number := labs.Add(1)
@@ -57,13 +58,14 @@ func newLab(t *testing.T, binary string) *lab {
 	return l
 }
 
-// labHost is a machine.
+// labHost is a host: a network namespace.
 type labHost struct {
 	*lab
 	name, ns string
-	address  string // IPv4 on the switch; empty if it is elsewhere
+	address  string // IPv4 address on the switch; empty if the host is not on it
 }
 
+// namespace adds a host without any link.
 func (l *lab) namespace(name string) *labHost {
 	l.Helper()
 	h := &labHost{lab: l, name: name, ns: l.prefix + name}
@@ -73,7 +75,7 @@ func (l *lab) namespace(name string) *labHost {
 	return h
 }
 
-// host makes a machine on the switch.
+// host adds a host on the switch.
 func (l *lab) host(name string) *labHost {
 	l.Helper()
 	h := l.namespace(name)
@@ -88,7 +90,7 @@ func (l *lab) host(name string) *labHost {
 	return h
 }
 
-// must runs a tool on this machine.
+// must runs a tool outside the namespaces and returns its output.
 func (l *lab) must(argv ...string) string {
 	l.Helper()
 	out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput()
@@ -98,13 +100,13 @@ func (l *lab) must(argv ...string) string {
 	return string(out)
 }
 
-// ip runs ip(8) in the host.
+// ip runs ip(8) for the host.
 func (h *labHost) ip(args string) {
 	h.Helper()
 	h.must(append([]string{"ip", "-n", h.ns}, strings.Fields(args)...)...)
 }
 
-// exec runs a tool in the host and returns both of its outputs.
+// exec runs a tool on the host and returns its standard output and error.
 func (h *labHost) exec(argv ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
@@ -117,7 +119,7 @@ func (h *labHost) exec(argv ...string) (string, error) {
 	return string(out), nil
 }
 
-// mustExec is exec of what has to succeed.
+// mustExec is exec for a tool that must succeed.
 func (h *labHost) mustExec(argv ...string) string {
 	h.Helper()
 	out, err := h.exec(argv...)
@@ -127,7 +129,7 @@ func (h *labHost) mustExec(argv ...string) string {
 	return out
 }
 
-// nft loads a ruleset into the host.
+// nft loads an nftables ruleset on the host.
 func (h *labHost) nft(rules string) {
 	h.Helper()
 	path := filepath.Join(h.dir, h.name+".nft")
@@ -137,7 +139,7 @@ func (h *labHost) nft(rules string) {
 	h.mustExec("nft", "-f", path)
 }
 
-// inside runs fn in the host's network; sockets that it opens stay there.
+// inside runs fn in the host's network namespace. Sockets that fn opens stay there.
 func (h *labHost) inside(fn func() error) error {
 	there, err := netns.GetFromName(h.ns)
 	if err != nil {
@@ -155,15 +157,15 @@ func (h *labHost) inside(fn func() error) error {
 	}
 	err = fn()
 	if back := netns.Set(here); back != nil {
-		return fmt.Errorf("leaving namespace %s: %w", h.ns, back) // with the thread locked, so that no other test gets it
+		return fmt.Errorf("leaving namespace %s: %w", h.ns, back) // the thread stays locked, so that no other test runs on it
 	}
-	// A thread must not end: programs that it has started would get their Pdeathsig.
+	// The thread must not end: a program that it started would get its Pdeathsig.
 	runtime.UnlockOSThread()
 	return err
 }
 
-// dial connects from the host. Addresses are literal, since a look-up would
-// leave the host's network.
+// dial connects from the host. The address must be a literal: a DNS look-up would leave
+// the host's network.
 func (h *labHost) dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
 	err = h.inside(func() (err error) {
 		d := net.Dialer{Timeout: 10 * time.Second}

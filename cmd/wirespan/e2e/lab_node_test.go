@@ -17,23 +17,23 @@ import (
 	"github.com/wirespan/wirespan/mesh/control"
 )
 
-// nobody is the uid and gid of agents without privileges.
+// nobody is the uid and the gid of agents without privileges.
 const nobody = 65534
 
-// labNode is an agent, running or not, and its files.
+// labNode is an agent on a host, running or not, with its files.
 type labNode struct {
 	*labHost
 	home  string
 	flags []string
-	as    []string // what starts the agent; empty: it runs as root
+	as    []string // command that runs the agent; empty: it runs as root
 	owner int
 	proc  *labProcess
 
 	control *control.Client
 }
 
-// node prepares an agent on the host, configured by YAML documents. Without
-// any it founds a cluster or joins one by token.
+// node prepares an agent on the host, configured by YAML documents. Without documents
+// the agent founds a cluster or joins one by token.
 func (h *labHost) node(documents string) *labNode {
 	h.Helper()
 	n := &labNode{labHost: h, home: filepath.Join(h.dir, h.name)}
@@ -44,18 +44,19 @@ func (h *labHost) node(documents string) *labNode {
 	n.control = control.NewClient(n.path("s"))
 	h.Cleanup(func() {
 		n.control.Close()
-		_ = os.Remove(filepath.Join(device.UAPIDirectory, n.link()+".sock")) // a killed agent leaves it
+		_ = os.Remove(filepath.Join(device.UAPIDirectory, n.link()+".sock")) // a killed agent does not remove it
 	})
 	n.flags = []string{
 		"--config", n.path("config.yaml"), "--state-dir", n.home, "--control-socket", n.path("s"),
-		// Distinct over all hosts, since wg(8) sockets share one directory.
+		// Unique over all hosts, since all wg(8) sockets are in one directory.
 		"--interface-name", fmt.Sprintf("w%d-%d%.2s", os.Getpid(), h.number, h.name),
 		"--nodename", h.name, "--hostname", h.name, "--no-clock-fix", "--leave-on-stop=false",
 	}
 	return n
 }
 
-// unprivileged makes the agent run without root, capabilities or a way to them.
+// unprivileged makes the agent run as nobody, without capabilities and without a way to
+// gain them.
 func (n *labNode) unprivileged() *labNode {
 	n.Helper()
 	n.owner = nobody
@@ -69,6 +70,7 @@ func (n *labNode) unprivileged() *labNode {
 	return n
 }
 
+// own gives a file to the agent's user.
 func (n *labNode) own(path string) {
 	n.Helper()
 	if err := os.Chown(path, n.owner, n.owner); err != nil {
@@ -76,6 +78,7 @@ func (n *labNode) own(path string) {
 	}
 }
 
+// path returns the path of a file in the agent's state directory.
 func (n *labNode) path(file string) string { return filepath.Join(n.home, file) }
 
 // configure writes the configuration file.
@@ -86,8 +89,10 @@ func (n *labNode) configure(documents string) {
 	}
 }
 
+// link returns the name of the agent's interface.
 func (n *labNode) link() string { return n.flags[7] }
 
+// argv returns a command line of wirespan with the agent's flags.
 func (n *labNode) argv(args ...string) []string {
 	return append(append([]string{n.binary}, args...), n.flags...)
 }
@@ -101,7 +106,8 @@ func (n *labNode) start(args ...string) {
 // up starts the agent.
 func (n *labNode) up() { n.Helper(); n.start("up") }
 
-// keep stores a join token where the agent may read it, and returns the flag's value.
+// keep stores a join token in a file that the agent can read, and returns the value for
+// --join.
 func (n *labNode) keep(token string) string {
 	n.Helper()
 	if err := os.WriteFile(n.path("token"), []byte(token), 0o600); err != nil {
@@ -129,7 +135,7 @@ func (n *labNode) found() (token string) {
 	return token
 }
 
-// restart kills the agent, so that it can save nothing, and starts it again.
+// restart kills the agent, so that it cannot store anything, and starts it again.
 func (n *labNode) restart() {
 	n.Helper()
 	n.proc.end(n.T, syscall.SIGKILL)
@@ -139,17 +145,20 @@ func (n *labNode) restart() {
 // cli runs a command of wirespan on the node's host.
 func (n *labNode) cli(args ...string) (string, error) { return n.exec(n.argv(args...)...) }
 
+// mustCLI is cli for a command that must succeed.
 func (n *labNode) mustCLI(args ...string) string {
 	n.Helper()
 	return n.mustExec(n.argv(args...)...)
 }
 
+// status asks the agent for its status.
 func (n *labNode) status() (*agent.Status, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	return n.control.Status(ctx)
 }
 
+// mustStatus is status for an agent that must answer.
 func (n *labNode) mustStatus() *agent.Status {
 	n.Helper()
 	s, err := n.status()
@@ -159,7 +168,7 @@ func (n *labNode) mustStatus() *agent.Status {
 	return s
 }
 
-// peer returns what the node thinks of another.
+// peer returns the node's view of a peer.
 func (n *labNode) peer(name string) (agent.PeerView, error) {
 	if err := n.proc.running(); err != nil {
 		return agent.PeerView{}, err
@@ -171,17 +180,18 @@ func (n *labNode) peer(name string) (agent.PeerView, error) {
 	return control.FindPeer(s, name)
 }
 
-// labSpec is what the scenarios read of a peer spec.
+// labSpec holds the fields of a peer spec that scenarios read.
 type labSpec struct {
 	Endpoints []netip.AddrPort `json:"endpoints"`
 }
 
-// labAffiliate is what they read of an affiliate.
+// labAffiliate holds the fields of an affiliate that scenarios read.
 type labAffiliate struct {
 	KubeSpan *labSpec `json:"kubespan"`
 }
 
-// resources lists what `wirespan get` shows; spec is decoded into T.
+// resources returns the resources that `wirespan get` shows, by id. Each spec is decoded
+// into T.
 func resources[T any](n *labNode, name string) (map[string]T, error) {
 	typ, err := agent.FindResourceType(name)
 	if err != nil {

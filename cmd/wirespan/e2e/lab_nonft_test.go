@@ -11,11 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// nonftProgram is the name by which the test binary is withoutNftables.
+// nonftProgram is the name under which the test binary runs withoutNftables.
 const nonftProgram = "without-nftables"
 
-// withoutNftables becomes the program that its arguments name, for which the
-// kernel is one without nftables: there are no sockets of that kind.
+// withoutNftables executes the program of its arguments with a seccomp filter under
+// which the kernel seems to have no nftables: it refuses netlink sockets for it.
 func withoutNftables() {
 	runtime.LockOSThread()
 	const (

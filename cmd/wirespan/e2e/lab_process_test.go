@@ -14,14 +14,14 @@ import (
 	"time"
 )
 
-// labProcess is a program that runs in a host.
+// labProcess is a program that runs on a host.
 type labProcess struct {
 	cmd    *exec.Cmd
-	log    string // its standard error
+	log    string // path of its output
 	exited chan struct{}
 }
 
-// spawn starts a program. The lab ends it, at the latest.
+// spawn starts a program on the host. The lab ends it when the test ends.
 func (h *labHost) spawn(name string, argv ...string) *labProcess {
 	h.Helper()
 	p := &labProcess{log: filepath.Join(h.dir, name+".log"), exited: make(chan struct{})}
@@ -35,13 +35,14 @@ func (h *labHost) spawn(name string, argv ...string) *labProcess {
 	}
 	p.cmd = exec.Command("ip", append([]string{"netns", "exec", h.ns}, argv...)...)
 	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = cleanEnvironment(), f, f
-	// ip(8) becomes the program by exec, so its pid and signals are the program's.
+	// ip(8) executes the program in its own process, so that pid and signals are the
+	// program's.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {
 		h.Fatalf("starting %s: %v", name, err)
 	}
 	go func() {
-		_ = p.cmd.Wait() // how it ended is in ProcessState
+		_ = p.cmd.Wait() // ProcessState has the result
 		close(p.exited)
 	}()
 	h.Cleanup(func() {
@@ -70,7 +71,7 @@ func (p *labProcess) wait(t *testing.T) {
 	}
 }
 
-// running is an error if the program has ended.
+// running returns an error if the program has ended.
 func (p *labProcess) running() error {
 	select {
 	case <-p.exited:
@@ -96,10 +97,10 @@ line:
 	return n
 }
 
-// resident is the memory of the agent's process, in KiB.
+// resident returns the resident memory of the process in KiB.
 func (p *labProcess) resident(t *testing.T) int { t.Helper(); return p.memory(t, "VmRSS") }
 
-// memory is a figure of the process's memory in KiB, by its name in proc(5).
+// memory returns a figure of the memory of the process in KiB, by its name in proc(5).
 func (p *labProcess) memory(t *testing.T, name string) int {
 	t.Helper()
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
@@ -114,7 +115,7 @@ func (p *labProcess) memory(t *testing.T, name string) int {
 	return kib
 }
 
-// descriptors counts the process's open files.
+// descriptors returns the number of the process's open files.
 func (p *labProcess) descriptors() (int, error) {
 	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid))
 	return len(list), err
@@ -133,7 +134,8 @@ const (
 	exitUsage   = 2
 )
 
-// cleanEnvironment leaves out what would change an agent's settings.
+// cleanEnvironment returns the environment without variables that would change an
+// agent's settings.
 func cleanEnvironment() []string {
 	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "WIRESPAN_") })
 }

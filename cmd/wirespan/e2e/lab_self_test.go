@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// packetOf returns an IP packet without valid checksums, which the detector ignores.
+// packetOf returns an IP packet. Its checksums are not valid; the detector ignores them.
 func packetOf(from, to string, protocol byte, payload []byte) []byte {
 	src, dst := netip.MustParseAddr(from), netip.MustParseAddr(to)
 	header := make([]byte, 20, 40+len(payload))

@@ -14,7 +14,7 @@ import (
 	"github.com/wirespan/wirespan/device"
 )
 
-// requireTools fails on what is missing, with the Debian package that has it.
+// requireTools fails the test if a tool is missing, and names its Debian package.
 func requireTools(t *testing.T) {
 	t.Helper()
 	for _, tool := range [][2]string{
@@ -33,11 +33,11 @@ func requireTools(t *testing.T) {
 	}
 }
 
-// ownName is how namespaces, directories and wg(8) sockets of this suite are
-// called; the number is the process that made them.
+// ownName matches the names of namespaces, directories and wg(8) sockets of this suite.
+// The number is the process that made them.
 var ownName = regexp.MustCompile(`^ws?(\d+)-`)
 
-// abandoned reports whether a name is of a run that ended without cleaning up.
+// abandoned reports whether a name belongs to a run that ended without cleaning up.
 func abandoned(name string) bool {
 	m := ownName.FindStringSubmatch(name)
 	if m == nil {
@@ -47,7 +47,7 @@ func abandoned(name string) bool {
 	return err != nil
 }
 
-// sweep removes what killed runs have left.
+// sweep removes what killed runs left.
 func sweep(t *testing.T) {
 	t.Helper()
 	list, err := exec.Command("ip", "netns", "list").Output()
@@ -60,7 +60,7 @@ func sweep(t *testing.T) {
 		}
 	}
 	for _, pattern := range []string{filepath.Join(os.TempDir(), "ws*-*"), filepath.Join(device.UAPIDirectory, "w*-*.sock")} {
-		paths, _ := filepath.Glob(pattern) // the pattern is good
+		paths, _ := filepath.Glob(pattern) // the pattern is valid
 		for _, path := range paths {
 			if abandoned(filepath.Base(path)) {
 				_ = os.RemoveAll(path)
@@ -69,7 +69,7 @@ func sweep(t *testing.T) {
 	}
 }
 
-// removeNamespace ends all processes in a namespace, then removes it.
+// removeNamespace kills all processes in a namespace and removes it.
 func removeNamespace(name string) {
 	pids, _ := exec.Command("ip", "netns", "pids", name).Output()
 	for field := range strings.FieldsSeq(string(pids)) {
@@ -80,7 +80,7 @@ func removeNamespace(name string) {
 	_ = exec.Command("ip", "netns", "del", name).Run()
 }
 
-// buildBinary builds wirespan as it is shipped.
+// buildBinary builds wirespan with the flags of a release and returns its path.
 func buildBinary(t *testing.T) string {
 	t.Helper()
 	dir := publicDir(t)
@@ -93,8 +93,8 @@ func buildBinary(t *testing.T) string {
 	return path
 }
 
-// publicDir is a short-named temporary directory that other users may enter:
-// agents without privileges run below it, and unix socket paths are limited.
+// publicDir makes a temporary directory that other users may enter, for agents without
+// privileges. Its name is short, since paths of unix sockets are limited.
 func publicDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", fmt.Sprintf("ws%d-", os.Getpid()))

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// site is a host that knows nothing of the mesh, in a network of its own. A host
-// on the switch is its gateway.
+// site is a host that is not in the mesh, in a network of its own. A host on the switch
+// is its gateway.
 //
 //	     gateway eth0 --- switch
 //	          |
@@ -23,7 +23,7 @@ type site struct {
 	v4, v6 netip.Addr
 }
 
-// site makes the network of a number behind the gateway.
+// site adds the network with the given number behind the gateway.
 func (h *labHost) site(number int) *site {
 	h.Helper()
 	s := &site{
@@ -43,7 +43,7 @@ func (h *labHost) site(number int) *site {
 	return s
 }
 
-// gateway is the gateway's address in the site, of the family of a.
+// gateway returns the gateway's address in the site, of the family of a.
 func (s *site) gateway(a netip.Addr) netip.Addr {
 	if a.Is4() {
 		return s.v4.Prev()
@@ -51,23 +51,24 @@ func (s *site) gateway(a netip.Addr) netip.Addr {
 	return s.v6.Prev()
 }
 
+// addresses returns the site's two addresses.
 func (s *site) addresses() []netip.Addr { return []netip.Addr{s.v4, s.v6} }
 
-// networks are the site's, as a list in YAML.
+// networks returns the site's networks as a YAML list.
 func (s *site) networks() string { return fmt.Sprintf("[10.61.%d.0/24, fd61:%[1]d::/64]", s.number) }
 
-// settings is a document with this agent's own settings.
+// settings returns a WirespanConfig document with the given lines.
 func settings(keys ...string) string {
 	return "apiVersion: v1alpha1\nkind: WirespanConfig\n" + strings.Join(keys, "\n") + "\n"
 }
 
-// leader makes the host an agent that leads to its site.
+// leader prepares an agent on the host that advertises the networks of its site.
 func (h *labHost) leader(s *site, keys ...string) *labNode {
 	h.Helper()
 	return h.node(settings(append(keys, "advertisedNetworks: "+s.networks())...))
 }
 
-// serve answers flows and datagrams on port 9000 of the host, from where it is.
+// serve answers flows and datagrams on port 9000 of the host.
 func (h *labHost) serve() {
 	h.Helper()
 	var streams net.Listener

@@ -16,19 +16,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// leakTraffic is what a host sends without a pause: datagrams, pings and SYNs to
-// addresses in turn. Refusals are fine, they only count.
+// leakTraffic sends datagrams, pings and SYNs from a host to several addresses in turn,
+// without a pause. Packets that the kernel refuses are only counted.
 type leakTraffic struct {
 	*labHost
 	to      []netip.Addr
-	burst   atomic.Int32 // how many at a time
+	burst   atomic.Int32 // packets per millisecond
 	sent    atomic.Uint64
 	refused atomic.Uint64
 	stopped chan struct{}
 	done    chan error
 }
 
-// sendsTo begins, and goes on until the test ends.
+// sendsTo starts traffic that goes on until the test ends.
 func (h *labHost) sendsTo(to ...netip.Addr) *leakTraffic {
 	h.Helper()
 	t := &leakTraffic{labHost: h, to: to, stopped: make(chan struct{}), done: make(chan error, 1)}
@@ -43,9 +43,9 @@ func (h *labHost) sendsTo(to ...netip.Addr) *leakTraffic {
 	return t
 }
 
-// leakSocket is how one kind of traffic is sent.
+// leakSocket describes one kind of traffic.
 type leakSocket struct {
-	typ, protocol int // IPPROTO_ICMP: that of the family
+	typ, protocol int // IPPROTO_ICMP stands for ICMPv6 too
 	message       []byte
 }
 
@@ -80,13 +80,13 @@ func (t *leakTraffic) run() error {
 	}
 }
 
-// leakRefusals are answers of a kernel that does not let a packet out.
+// leakRefusals lists the errors of a kernel that refuses to send a packet.
 var leakRefusals = map[unix.Errno]bool{
 	unix.EHOSTUNREACH: true, unix.ENETUNREACH: true, unix.EPERM: true, unix.EACCES: true, unix.EINVAL: true,
 	unix.ENETDOWN: true, unix.EADDRNOTAVAIL: true, unix.ENOBUFS: true, unix.ECONNREFUSED: true, unix.EAGAIN: true,
 }
 
-// send sends one message, from a socket of its own, so that no route is remembered.
+// send sends one message from a new socket, so that no route is cached.
 func (s leakSocket) send(to netip.Addr) error {
 	family, protocol, message := unix.AF_INET, s.protocol, bytes.Clone(s.message)
 	echo := protocol == unix.IPPROTO_ICMP
@@ -99,7 +99,7 @@ func (s leakSocket) send(to netip.Addr) error {
 		}
 	} else {
 		family, address = unix.AF_INET6, &unix.SockaddrInet6{Port: 9000, Addr: to.As16()}
-		if echo { // the kernel fills in the checksum
+		if echo { // the kernel computes the checksum
 			protocol, address, message[0] = unix.IPPROTO_ICMPV6, &unix.SockaddrInet6{Addr: to.As16()}, 128
 		}
 	}
@@ -117,7 +117,7 @@ func (s leakSocket) send(to netip.Addr) error {
 	return nil
 }
 
-// onesSum is the sum that the Internet checksum is the complement of.
+// onesSum returns the ones' complement sum, whose complement is the Internet checksum.
 func onesSum(b []byte) uint16 {
 	var sum uint32
 	for i, v := range b {
@@ -129,7 +129,7 @@ func onesSum(b []byte) uint16 {
 	return uint16(sum)
 }
 
-// goesOn waits until everything has been sent some times more.
+// goesOn waits until everything has been sent several times more.
 func (t *leakTraffic) goesOn(times int) {
 	t.Helper()
 	until := t.sent.Load() + uint64(times*len(t.to)*len(leakSockets))
@@ -141,8 +141,8 @@ func (t *leakTraffic) goesOn(times int) {
 	})
 }
 
-// sink takes datagrams with the marker on a host's port 9000, and notes where
-// they come from.
+// sink receives datagrams with the marker on port 9000 of a host, and counts them by
+// sender.
 type sink struct {
 	*labHost
 	conn *net.UDPConn
@@ -152,6 +152,7 @@ type sink struct {
 	from map[netip.Addr]int
 }
 
+// sinks opens a sink on the host.
 func (h *labHost) sinks() *sink {
 	h.Helper()
 	s := &sink{labHost: h, from: map[netip.Addr]int{}}
@@ -183,14 +184,14 @@ func (s *sink) run() {
 	}
 }
 
-// senders are all that have reached the sink.
+// senders returns the addresses whose datagrams reached the sink.
 func (s *sink) senders() []netip.Addr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.SortedFunc(maps.Keys(s.from), netip.Addr.Compare)
 }
 
-// getsMore waits until datagrams arrive.
+// getsMore waits until more datagrams arrive.
 func (s *sink) getsMore(why string) {
 	s.Helper()
 	before := s.got.Load()

@@ -23,22 +23,23 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// flowPort is where an end answers flows, by TCP and UDP.
+// flowPort is the port at which an end answers flows by TCP and UDP.
 const flowPort = 7000
 
-// netstackProgram is the name by which the test binary is netstackEnd.
+// netstackProgram is the name under which the test binary runs netstackEnd.
 const netstackProgram = "netstack-end"
 
-// tunnelEnd is one side of a tunnel with an address of each family in it.
+// tunnelEnd is one end of a tunnel without an agent. It has an inner address of each
+// family.
 type tunnelEnd struct {
 	*bareDevice
 	number   int
-	netstack bool // what runs it, if not wirespan's TUN
+	netstack bool // runs netstackEnd
 	upstream bool
 	proc     *labProcess
 }
 
-// tunnelEnd prepares an end on the host. Ends that talk have different numbers.
+// tunnelEnd prepares an end on the host. Ends that communicate have different numbers.
 func (h *labHost) tunnelEnd(number int) *tunnelEnd {
 	h.Helper()
 	return &tunnelEnd{bareDevice: h.bareDevice(fmt.Sprintf("10.91.0.%d", number)), number: number}
@@ -46,7 +47,7 @@ func (h *labHost) tunnelEnd(number int) *tunnelEnd {
 
 func (e *tunnelEnd) inner6() string { return fmt.Sprintf("fd91::%x", e.number) }
 
-// run starts a program that is to serve the interface in the foreground.
+// run starts a program that serves the interface in the foreground.
 func (e *tunnelEnd) run(argv ...string) {
 	e.Helper()
 	e.proc = e.spawn(e.link, argv...)
@@ -56,10 +57,10 @@ func (e *tunnelEnd) run(argv ...string) {
 	})
 }
 
-// runTUN is run of wirespan device.
+// runTUN runs wirespan device.
 func (e *tunnelEnd) runTUN() { e.Helper(); e.run(e.binary, "device", "--foreground", e.link) }
 
-// runNetstack is run of a netstack, which also answers flows.
+// runNetstack runs netstackEnd, which also answers flows.
 func (e *tunnelEnd) runNetstack() {
 	e.Helper()
 	program, err := exec.LookPath(netstackProgram)
@@ -70,7 +71,7 @@ func (e *tunnelEnd) runNetstack() {
 	e.run(program, e.link, e.inner, e.inner6())
 }
 
-// meet configures the end for a peer that is found at an address.
+// meet configures a peer and its endpoint.
 func (e *tunnelEnd) meet(peer *tunnelEnd, at netip.AddrPort) {
 	e.Helper()
 	path := filepath.Join(e.dir, e.link+".conf")
@@ -88,7 +89,7 @@ func (e *tunnelEnd) meet(peer *tunnelEnd, at netip.AddrPort) {
 	e.ip("link set " + e.link + " up")
 }
 
-// outer is where the end listens, in the network around the tunnel.
+// outer returns the address at which the end listens for encrypted packets.
 func (e *tunnelEnd) outer(v6 bool) netip.AddrPort {
 	if v6 {
 		return netip.AddrPortFrom(e.outer6(), 51820)
@@ -96,12 +97,12 @@ func (e *tunnelEnd) outer(v6 bool) netip.AddrPort {
 	return netip.AddrPortFrom(netip.MustParseAddr(e.address), 51820)
 }
 
-// outer6 is the host's IPv6 address on the switch.
+// outer6 returns the host's IPv6 address on the switch.
 func (h *labHost) outer6() netip.Addr {
 	return netip.MustParseAddr("fd90::" + strings.TrimPrefix(h.address, "10.90.0."))
 }
 
-// serve answers flows from this process; a netstack does so itself.
+// serve answers flows from this process. A netstack end answers them itself.
 func (e *tunnelEnd) serve() {
 	e.Helper()
 	if !e.netstack {
@@ -135,7 +136,7 @@ func (h *labHost) serveFlows() {
 	})
 }
 
-// at is the address of an end's flow port, in the tunnel.
+// at returns the inner address of an end's flow port.
 func (e *tunnelEnd) at(v6 bool) string {
 	if v6 {
 		return fmt.Sprintf("[%s]:%d", e.inner6(), flowPort)
@@ -143,15 +144,15 @@ func (e *tunnelEnd) at(v6 bool) string {
 	return fmt.Sprintf("%s:%d", e.inner, flowPort)
 }
 
-// netstackEnd is a program: a bare data plane without a TUN interface, which
-// answers flows. Its arguments are the name and the addresses.
+// netstackEnd is the main function of a program: a data plane without a TUN interface,
+// which answers flows. The arguments are the name and the inner addresses.
 func netstackEnd() {
 	err := runNetstackEnd(os.Args[1], os.Args[2:])
 	fmt.Fprintln(os.Stderr, err)
 	os.Exit(1)
 }
 
-// runNetstackEnd returns when something is wrong.
+// runNetstackEnd runs until there is an error.
 func runNetstackEnd(name string, addresses []string) error {
 	log := hclog.New(&hclog.LoggerOptions{Name: name, Level: hclog.Info})
 	defer memory.Tune(0, log).Close()
@@ -164,7 +165,7 @@ func runNetstackEnd(name string, addresses []string) error {
 		return err
 	}
 	var key [mesh.KeySize]byte
-	_, _ = rand.Read(key[:]) // until wg(8) says another; never fails
+	_, _ = rand.Read(key[:]) // wg(8) replaces it; Read does not fail
 	dev, err := device.Open(device.Config{TUN: stack, Bind: bind.New(log), PrivateKey: mesh.NewPrivateKey(key), Log: log})
 	if err != nil {
 		return err
