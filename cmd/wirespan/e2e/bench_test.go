@@ -12,7 +12,8 @@ import (
 	"github.com/wirespan/wirespan/bench"
 )
 
-// TestNetnsBench measures between members of a real mesh, over it and beside it.
+// TestNetnsBench runs wirespan bench between members of a mesh, through the tunnel and
+// beside it.
 func TestNetnsBench(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
@@ -80,7 +81,7 @@ func TestNetnsBench(t *testing.T) {
 	benchRefusals(t, a, c)
 }
 
-// benchRefusals: each says what is wrong.
+// benchRefusals checks that a bench command that cannot run says why.
 func benchRefusals(t *testing.T, a, c *labNode) {
 	t.Helper()
 	if out, err := c.cli("bench", "serve"); err == nil || !strings.Contains(out, "serve on the other node") {
@@ -90,6 +91,6 @@ func benchRefusals(t *testing.T, a, c *labNode) {
 		t.Errorf("measuring towards a node that serves nothing: %v: %s", err, out)
 	}
 	if out, err := a.cli("bench", "run", "nobody"); err == nil || !strings.Contains(out, "not in the mesh") {
-		t.Errorf("measuring towards nobody: %v: %s", err, out)
+		t.Errorf("measuring to an unknown node: %v: %s", err, out)
 	}
 }

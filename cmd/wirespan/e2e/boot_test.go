@@ -14,8 +14,8 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// booted is the node on another host, named as that is, where nothing of it is in
-// the kernel. The one that it was on is cut off.
+// booted moves the node to another host, whose kernel has no state of it, and names it
+// after that host. The former host is disconnected.
 func (n *labNode) booted(h *labHost) *labNode {
 	n.Helper()
 	n.ip("link set eth0 down")
@@ -26,7 +26,7 @@ func (n *labNode) booted(h *labHost) *labNode {
 	return &again
 }
 
-// restores puts the last rules back, and says nothing.
+// restores runs wirespan firewall restore, which must succeed without output.
 func (n *labNode) restores() {
 	n.Helper()
 	if out := n.mustCLI("firewall", "restore"); out != "" {
@@ -40,7 +40,8 @@ func (n *labNode) restores() {
 	}
 }
 
-// scenarioBoot: rules come before the agent, which takes them over without a gap.
+// scenarioBoot checks that the rules of the last run can be restored before the agent
+// starts, and that the agent takes them over without a gap.
 func scenarioBoot(l *lab) {
 	l.must("ip", "-n", l.prefix+"switch", "address", "add", "fd90::fe/64", "dev", "br0", "nodad")
 	b := l.host("b")
@@ -50,7 +51,7 @@ func scenarioBoot(l *lab) {
 	l.allUp(n, peer)
 	n.leads("10.61.2.0/24", "b", mesh.PathTunnel)
 	ula := peer.mustStatus().Node.Address
-	subnet, _ := ula.Prefix(64) // of an address that has as many bits
+	subnet, _ := ula.Prefix(64) // an IPv6 address has enough bits
 	n.refuses("another agent is using it", "firewall", "restore")
 	n.proc.end(l.T, syscall.SIGTERM)
 
@@ -90,8 +91,8 @@ func scenarioBoot(l *lab) {
 	n.untouched(before)
 }
 
-// scenarioBootDamaged: only what is wrong with the rules themselves keeps them from
-// being restored, and that is told.
+// scenarioBootDamaged checks that only damage of the stored rules themselves prevents
+// their restoration, and that it is reported.
 func scenarioBootDamaged(l *lab) {
 	n := l.host("a").node("")
 	n.found()
@@ -133,8 +134,8 @@ func scenarioBootDamaged(l *lab) {
 	}
 }
 
-// downFails: rules that can't be removed are not forgotten, and those that can be
-// go although the node can't leave.
+// downFails checks that rules that cannot be removed are not forgotten, and that rules
+// are removed even if the node cannot leave the discovery service.
 func (n *labNode) downFails() {
 	n.Helper()
 	n.restores()
@@ -143,7 +144,7 @@ func (n *labNode) downFails() {
 	n.as = nil
 	var taken net.Listener
 	err := n.inside(func() (err error) {
-		taken, err = net.Listen("tcp", ":51820") // the founder's
+		taken, err = net.Listen("tcp", ":51820") // the port of the founder's discovery server
 		return err
 	})
 	if err != nil {
@@ -156,6 +157,7 @@ func (n *labNode) downFails() {
 	}
 }
 
+// write writes a file of the node.
 func (n *labNode) write(path, content string) {
 	n.Helper()
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
@@ -163,7 +165,8 @@ func (n *labNode) write(path, content string) {
 	}
 }
 
-// TestUnits: systemd takes the units, and the one for the boot has what it needs.
+// TestUnits checks that systemd accepts the units, and that they allow what the agent
+// needs.
 func TestUnits(t *testing.T) {
 	dir := t.TempDir()
 	units, err := filepath.Glob("../../../deploy/*.service")
@@ -179,7 +182,8 @@ func TestUnits(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, filepath.Base(path)), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		// Else the kernel seems to have no IPv6, and nothing of it is routed or refused.
+		// Without AF_INET6 the agent cannot use IPv6, and routes and refuses nothing of
+		// it.
 		if _, families, _ := strings.Cut(text, "\nRestrictAddressFamilies="); !strings.Contains(strings.SplitN(families, "\n", 2)[0], "AF_INET6") {
 			t.Errorf("%s keeps IPv6 from the process", path)
 		}

@@ -8,7 +8,7 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// way is how pings look on the link.
+// way is how pings pass a link.
 type way string
 
 const (
@@ -16,7 +16,7 @@ const (
 	plaintext way = "plaintext"
 )
 
-// takes checks how requests to an address and their replies pass the host's link.
+// takes checks how echo requests to an address, and the replies, pass the host's link.
 func (h *labHost) takes(to netip.Addr, requests, replies way) {
 	h.Helper()
 	h.reaches(to)
@@ -31,12 +31,12 @@ func (h *labHost) takes(to netip.Addr, requests, replies way) {
 	}
 }
 
-// kubespan is a document with Talos' settings.
+// kubespan returns a KubeSpanConfig document with the given lines.
 func kubespan(keys ...string) string {
 	return "---\napiVersion: v1alpha1\nkind: KubeSpanConfig\nenabled: true\n" + strings.Join(keys, "\n") + "\n"
 }
 
-// bypassLab has three nodes that share a LAN, the switch, and a site behind b.
+// bypassLab has three nodes on the same LAN, the switch, and a site behind b.
 type bypassLab struct {
 	*lab
 	a, b, c    *labNode
@@ -45,8 +45,7 @@ type bypassLab struct {
 	announced  string
 }
 
-// scenarioBypass: what goes past the tunnel does so because it was configured, and
-// nothing else does.
+// scenarioBypass checks that traffic bypasses the tunnel only where that is configured.
 func scenarioBypass(l *lab) {
 	ha, hb, hc := l.host("a"), l.host("b"), l.host("c")
 	w := &bypassLab{lab: l, site: hb.site(2)}
@@ -86,7 +85,7 @@ func (w *bypassLab) reload() {
 	w.b.mustCLI("reload")
 }
 
-// blockUDP keeps a and b from having a tunnel.
+// blockUDP prevents a tunnel between a and b.
 func (w *bypassLab) blockUDP() {
 	w.Helper()
 	w.b.nft(`table inet block {
@@ -96,7 +95,8 @@ func (w *bypassLab) blockUDP() {
 `)
 }
 
-// downPeers: traffic need not wait for a peer that is not up.
+// downPeers checks that with allowDownPeerBypass traffic does not wait for a peer that
+// is not up.
 func (w *bypassLab) downPeers() {
 	w.Helper()
 	check := func(path mesh.Path, is way, explained firewall.Path) {
@@ -120,8 +120,8 @@ func (w *bypassLab) downPeers() {
 	check(mesh.PathTunnel, encrypted, firewall.PathTunnel)
 }
 
-// excluded: a keeps an address of b out of the tunnel, and b none of a. Replies to
-// what comes by the tunnel go back by it.
+// excluded checks exclusions: a excludes an address of b from the tunnel, b excludes
+// none of a. Replies to packets from the tunnel return through the tunnel.
 func (w *bypassLab) excluded() {
 	w.Helper()
 	w.set(kubespan("filters: {excludeAdvertisedNetworks: [10.90.0.2/32]}"), "")
@@ -133,7 +133,7 @@ func (w *bypassLab) excluded() {
 	w.a.condition(mesh.ConditionAsymmetricExclusion, "10.90.0.2/32", "b")
 }
 
-// siteNetworks: a and b, but not c, have the LAN as their site.
+// siteNetworks checks a LAN that is the site network of a and b, but not of c.
 func (w *bypassLab) siteNetworks() {
 	w.Helper()
 	w.set(settings("siteNetworks: [10.90.0.0/24]"), "siteNetworks: [10.90.0.0/24]\n")
@@ -147,7 +147,8 @@ func (w *bypassLab) siteNetworks() {
 	w.others(w.b6)
 }
 
-// onLink: peers are reached directly at the address that the tunnel uses.
+// onLink checks that peers are reached directly at the address that the tunnel uses as
+// endpoint.
 func (w *bypassLab) onLink() {
 	w.Helper()
 	w.set(settings("siteOnLink: true"), "siteOnLink: true\n")
@@ -167,7 +168,8 @@ func (w *bypassLab) onLink() {
 	w.others(other)
 }
 
-// others go through the tunnel whatever the site is.
+// others checks that traffic with other addresses goes through the tunnel whatever the
+// site networks are.
 func (w *bypassLab) others(address netip.Addr) {
 	w.Helper()
 	for _, to := range []netip.Addr{address, w.b.mustStatus().Node.Address, w.site.v4, w.site.v6} {

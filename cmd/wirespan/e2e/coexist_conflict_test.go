@@ -8,19 +8,19 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// conflict is something of others that is in the agent's way.
+// conflict is an object of another program that the agent would need itself.
 type conflict struct {
 	host, theirs string
 	condition    mesh.ConditionType
-	names, mends string // settings
+	names, mends string // settings that the report names, and that end the conflict
 
 	node   *labNode
 	before string
 }
 
-// scenarioCoexistConflicts: somebody else has what agents want. They tell which
-// setting avoids that, destroy nothing and send nothing, and go on as soon as they
-// may have another number.
+// scenarioCoexistConflicts checks agents whose numbers another program uses. They name
+// the setting that avoids the conflict, remove nothing and send nothing, and work as
+// soon as they are given other numbers.
 func scenarioCoexistConflicts(l *lab) {
 	hub := l.host("a")
 	s := hub.site(1)
@@ -62,7 +62,7 @@ func scenarioCoexistConflicts(l *lab) {
 	}
 }
 
-// shows checks what the node tells, and that it does nothing else.
+// shows checks that the node reports the conflict and does nothing else.
 func (c *conflict) shows(s *site) {
 	c.node.Helper()
 	c.node.condition(c.condition, c.names)
@@ -75,7 +75,7 @@ func (c *conflict) shows(s *site) {
 	}
 }
 
-// keepsOf checks that nothing is gone of what the kernel had before.
+// keepsOf checks that nothing is missing that the kernel had before.
 func (h *labHost) keepsOf(before string) {
 	h.Helper()
 	if lost := removed(before, h.kernel()); lost != "" {

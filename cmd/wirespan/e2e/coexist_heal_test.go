@@ -9,8 +9,8 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// scenarioCoexistHeal: whatever others remove or change of what the agent has set
-// up is put back when it happens, not at the next tick.
+// scenarioCoexistHeal checks that whatever another program removes or changes of the
+// agent's rules and routes is restored at once, not at the next regular check.
 func scenarioCoexistHeal(l *lab) {
 	ha, hb := l.host("a"), l.host("b")
 	s1, s2 := ha.site(1), hb.site(2)
@@ -66,7 +66,7 @@ func scenarioCoexistHeal(l *lab) {
 	a.untouched(before)
 }
 
-// heals waits until the kernel is as it was before some harm.
+// heals waits until the kernel is as before the harm.
 func (n *labNode) heals(harm, good string) {
 	n.Helper()
 	defer func() {

@@ -10,10 +10,10 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// othersRules are what container engines and kube-proxy put beside ours: a
-// service is at a virtual address or at a port of the node, and somebody's
-// networks are forwarded and hidden, and no others. Arguments are two servers
-// that services lead to, in the mesh, and one on this node.
+// othersRules are the rules of container engines and kube-proxy: a service at a virtual
+// address or at a port of the node, and networks that are forwarded and masqueraded, and
+// no others. The arguments are two servers of services in the mesh, and one on this
+// node.
 const othersRules = `table ip nat {
 	chain services {
 		ip daddr 10.96.0.10 tcp dport 80 meta mark set meta mark | 0x4000 dnat to %[1]s
@@ -50,9 +50,9 @@ table inet filter {
 }
 `
 
-// scenarioCoexist: on one node there are a bridge with a container, services, a
-// second uplink with marks and a table of its own, and strict reverse path
-// checks. All of that works, and so does the mesh.
+// scenarioCoexist checks a node that also has a bridge with a container, services, a
+// second uplink with marks and a table of its own, and strict reverse path filtering.
+// All of that works, and so does the mesh.
 //
 //	s1         p (container)        w 10.78.0.1
 //	 |          |                    |
@@ -103,8 +103,8 @@ func scenarioCoexist(l *lab) {
 	others(ha, p, w, x)
 }
 
-// others checks what has nothing to do with the mesh, and the services from
-// those hosts that use them.
+// others checks the functions that have nothing to do with the mesh, and the services
+// from the hosts that use them.
 func others(a, p, w, x *labHost, clients ...*labHost) {
 	a.Helper()
 	if err := a.ping(netip.MustParseAddr("10.78.0.1"), "-m", "4096"); err != nil {
@@ -127,7 +127,7 @@ func others(a, p, w, x *labHost, clients ...*labHost) {
 			a.Errorf("%s asks the service in the mesh, and comes as %v: %v", from.name, peer, err)
 		}
 	}
-	// What goes by the second uplink never carries what belongs into the tunnel.
+	// Nothing that belongs in the tunnel leaves by the second uplink.
 	leak := w.sniff("eth0", func(p *sniffed) bool { return strings.HasPrefix(p.to.Addr().String(), "10.61.") })
 	if err := a.ping(netip.MustParseAddr("10.61.2.2"), "-m", "4096"); err == nil {
 		a.Log("what is marked for the second uplink finds the tunnel all the same")
@@ -137,7 +137,7 @@ func others(a, p, w, x *labHost, clients ...*labHost) {
 	}
 }
 
-// container makes docker0 and a namespace that is attached to it.
+// container adds docker0 and a namespace that is attached to it.
 func (h *labHost) container() *labHost {
 	h.Helper()
 	p := h.namespace("p")
@@ -157,8 +157,8 @@ func (h *labHost) container() *labHost {
 	return p
 }
 
-// uplink makes a second way to the world, for what is marked 0x1000/0xf000 or
-// comes from its address.
+// uplink adds a second uplink, for packets with the mark 0x1000/0xf000 or with its
+// address as source.
 func (h *labHost) uplink() *labHost {
 	h.Helper()
 	w := h.namespace("w")
@@ -174,7 +174,7 @@ func (h *labHost) uplink() *labHost {
 	return w
 }
 
-// strict makes the host check where packets come from.
+// strict turns on strict reverse path filtering.
 func (h *labHost) strict() {
 	h.Helper()
 	for _, name := range []string{"all", "default", "eth0", "lan0", "docker0", "wan0"} {
@@ -182,7 +182,7 @@ func (h *labHost) strict() {
 	}
 }
 
-// set writes a setting below /proc/sys/net of the host.
+// set writes a sysctl below /proc/sys/net of the host.
 func (h *labHost) set(name, value string) {
 	h.Helper()
 	if err := h.inside(func() error { return os.WriteFile("/proc/sys/net/"+name, []byte(value), 0) }); err != nil {
@@ -190,8 +190,8 @@ func (h *labHost) set(name, value string) {
 	}
 }
 
-// removed lists what the kernel had and has no more, but for forwarding, which
-// is documented to change.
+// removed returns the lines that the kernel has no more, except for the forwarding
+// settings, which are documented to change.
 func removed(before, now string) string {
 	var out []string
 	for line := range strings.Lines(difference(before, now)) {

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// asks sends a request to the control socket, as root or as nobody, and returns
-// code and size of the answer.
+// asks sends a request to the control socket as the given user, and returns status code
+// and size of the answer.
 func (n *labNode) asks(user int, method, target string) (code, size int) {
 	n.Helper()
 	argv := []string{"curl", "-sS", "-o", "/dev/null", "-w", "%{http_code} %{size_download}", "-X", method, "--unix-socket", n.path("s"), "http://wirespan" + target}
@@ -25,13 +25,13 @@ func (n *labNode) asks(user int, method, target string) (code, size int) {
 	return code, size
 }
 
-// scenarioControlGarbage: what explain and accept can't use they refuse, in few
-// words; others may ask, and decide nothing.
+// scenarioControlGarbage checks that explain and accept refuse invalid input with a
+// short message, and that a user without rights can read but change nothing.
 func scenarioControlGarbage(l *lab) {
 	n := l.host("a").node("")
 	n.found()
 	eventually(l.T, within, func() error { _, err := n.status(); return err })
-	for path, mode := range map[string]os.FileMode{n.home: 0o711, n.path("s"): 0o666} { // as for a member of the group
+	for path, mode := range map[string]os.FileMode{n.home: 0o711, n.path("s"): 0o666} { // what a member of the group may do
 		if err := os.Chmod(path, mode); err != nil {
 			l.Fatal(err)
 		}

@@ -17,15 +17,15 @@ import (
 	"github.com/wirespan/wirespan/mesh/config"
 )
 
-// crowdSize is how many members of a cluster there are, none of which answers.
+// crowdSize is the number of members of the cluster, none of which answers.
 const crowdSize = 1000
 
-// crowdMegabytes is what an agent may use for them: 27 KB of each peer are the
-// device's queues and goroutines, 10 MB the program's text, the rest everything
-// else and garbage.
+// crowdMegabytes is the memory that an agent may use for them: 27 KB per peer for the
+// device's queues and goroutines, 10 MB for the program's text, and the rest for
+// everything else and garbage.
 const crowdMegabytes = 64
 
-// scenarioCrowd: an agent has room for 1,000 peers, all of them down.
+// scenarioCrowd checks the memory of an agent with 1,000 peers, all of them down.
 func scenarioCrowd(l *lab) {
 	id, secret := "crowd", mesh.NewSecret(random32())
 	members := crowd(l, id, secret)
@@ -62,8 +62,8 @@ func scenarioCrowd(l *lab) {
 	}
 }
 
-// settled is the median of the agent's memory over some seconds, in KiB: the
-// garbage of a pass over a thousand peers is there for a moment.
+// settled returns the median of the agent's memory over some seconds, in KiB: a pass
+// over a thousand peers leaves garbage for a moment.
 func (n *labNode) settled() int {
 	n.Helper()
 	var samples []int
@@ -75,7 +75,7 @@ func (n *labNode) settled() int {
 	return samples[len(samples)/2]
 }
 
-// crowd makes members as agents would publish themselves.
+// crowd returns members as agents would publish them.
 func crowd(l *lab, cluster string, secret mesh.Secret) (members []server.Affiliate) {
 	l.Helper()
 	for i := range crowdSize {
@@ -107,7 +107,7 @@ func crowd(l *lab, cluster string, secret mesh.Secret) (members []server.Affilia
 	return members
 }
 
-// crowdStore is what a discovery server knows, come what may.
+// crowdStore is the store of a discovery server with fixed content.
 type crowdStore []server.Affiliate
 
 func (crowdStore) Update(context.Context, server.Update, time.Time) error { return nil }
@@ -146,6 +146,7 @@ func (h *labHost) serveCrowd(members []server.Affiliate) {
 	})
 }
 
+// random32 returns random bytes.
 func random32() (b [32]byte) {
 	_, _ = rand.Read(b[:])
 	return b

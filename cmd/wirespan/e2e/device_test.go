@@ -40,9 +40,10 @@ func (h *labHost) bareDevice(inner string) *bareDevice {
 	return d
 }
 
+// socket returns the path of the daemon's wg(8) socket.
 func (d *bareDevice) socket() string { return filepath.Join(device.UAPIDirectory, d.link+".sock") }
 
-// start runs the daemon; from then on it answers.
+// start starts the daemon, which answers when start returns.
 func (d *bareDevice) start() {
 	d.Helper()
 	d.mustExec(d.binary, "device", d.link)
@@ -51,7 +52,7 @@ func (d *bareDevice) start() {
 	}
 }
 
-// pid of the daemon, which is alone in its namespace.
+// pid returns the pid of the daemon, which is the only process in its namespace.
 func (d *bareDevice) pid() (int, error) {
 	out, err := exec.Command("ip", "netns", "pids", d.ns).Output()
 	if err != nil {
@@ -71,7 +72,7 @@ func (d *bareDevice) kill(sig syscall.Signal) {
 	}
 }
 
-// ended waits until process and link are gone; the socket must be, too.
+// ended waits until process and link are gone, and checks that the socket is, too.
 func (d *bareDevice) ended() {
 	d.Helper()
 	d.dead()
@@ -94,7 +95,7 @@ func (d *bareDevice) dead() {
 	})
 }
 
-// configure does what an administrator does by hand.
+// configure sets the interface up as an administrator would by hand.
 func (d *bareDevice) configure(peer *bareDevice) {
 	d.Helper()
 	path := d.conf(peer, "")
@@ -103,7 +104,7 @@ func (d *bareDevice) configure(peer *bareDevice) {
 	d.ip("link set " + d.link + " up")
 }
 
-// conf writes a configuration for wg(8); more is for the interface.
+// conf writes a configuration for wg(8). The lines of more go to the interface section.
 func (d *bareDevice) conf(peer *bareDevice, more string) string {
 	d.Helper()
 	path := filepath.Join(d.dir, d.link+".conf")
@@ -125,7 +126,7 @@ func scenarioDevice(l *lab) {
 	transferTo(l, a, b)
 	transferTo(l, b, a)
 
-	// A second one is refused, and does no harm to the first.
+	// A second daemon is refused and does not affect the first one.
 	if out, err := a.exec(a.binary, "device", a.link); err == nil || !strings.Contains(out, "wirespan: ") {
 		l.Errorf("a second device: %v, %q", err, out)
 	}
@@ -140,7 +141,7 @@ func scenarioDevice(l *lab) {
 		l.Error(err)
 	}
 	a.ended()
-	// What a kill leaves behind is in nobody's way.
+	// What a killed daemon leaves does not prevent a new one.
 	a.start()
 	a.kill(syscall.SIGKILL)
 	a.dead()
@@ -149,7 +150,8 @@ func scenarioDevice(l *lab) {
 	a.ended()
 }
 
-// A daemon's parent returns when the daemon answers.
+// scenarioDeviceReady checks that the parent of a daemon returns when the daemon
+// answers.
 func scenarioDeviceReady(l *lab) {
 	d := l.host("a").bareDevice("")
 	for range 20 {
@@ -168,7 +170,8 @@ func scenarioDeviceReady(l *lab) {
 	d.ended()
 }
 
-// The interface and the socket may be another program's.
+// scenarioDeviceDescriptors checks that the interface and the socket may be opened by
+// another program.
 func scenarioDeviceDescriptors(l *lab) {
 	d := l.host("a").bareDevice("")
 	link, err := d.openLink()
@@ -209,7 +212,7 @@ func scenarioDeviceDescriptors(l *lab) {
 	d.ended()
 }
 
-// openLink makes the TUN interface itself.
+// openLink creates the TUN interface in this process.
 func (d *bareDevice) openLink() (*os.File, error) {
 	fd := -1
 	err := d.inside(func() (err error) {
@@ -279,7 +282,7 @@ func transferTo(l *lab, from, to *bareDevice) {
 		}
 		defer conn.Close()
 		_ = conn.SetDeadline(time.Now().Add(time.Minute))
-		_, _ = io.Copy(sum, conn) // the sum tells
+		_, _ = io.Copy(sum, conn) // the checksum shows an error
 	}()
 	conn, err := from.dial(ctx, "tcp", listener.Addr().String())
 	if err != nil {
@@ -287,7 +290,7 @@ func transferTo(l *lab, from, to *bareDevice) {
 	}
 	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	data := make([]byte, size)
-	_, _ = rand.Read(data) // never fails
+	_, _ = rand.Read(data) // does not fail
 	if _, err := conn.Write(data); err != nil {
 		l.Error(err)
 	}

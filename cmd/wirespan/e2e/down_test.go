@@ -8,8 +8,8 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// scenarioDown: whatever a node has made of its host's kernel, down takes it back,
-// and nothing else does. Settings that others made are as before.
+// scenarioDown checks that wirespan down, and nothing else, removes whatever a node has
+// applied to its host's kernel. Settings of other programs are as before.
 func scenarioDown(l *lab) {
 	b, h := l.host("b"), l.host("a")
 	peer := b.leader(b.site(2))
@@ -58,8 +58,8 @@ func scenarioDown(l *lab) {
 	n.turnedOff(token, peer, own, before)
 }
 
-// crowd sets up what others may have: settings that are not the kernel's own, a
-// table of nftables, rules and routes.
+// crowd applies settings of other programs: sysctls that differ from the defaults, an
+// nftables table, rules and routes.
 func (h *labHost) crowd() {
 	h.Helper()
 	h.nft("table inet others { chain forward { type filter hook forward priority 0; ip saddr 192.0.2.1 drop; }; }\n")
@@ -93,24 +93,25 @@ func (n *labNode) joined(token string, peer *labNode) {
 	n.calm()
 }
 
+// stops ends the agent by a signal.
 func (n *labNode) stops(signal syscall.Signal) {
 	n.Helper()
 	n.proc.end(n.T, signal)
 }
 
-// keepsItsRules checks that of what was in the kernel only that is missing which
-// goes with the interface.
+// keepsItsRules checks that only those rules and routes are missing that end with the
+// interface.
 func (n *labNode) keepsItsRules(running string) {
 	n.Helper()
 	for line := range strings.Lines(difference(running, n.kernel())) {
 		if !strings.Contains(line, n.link()) {
-			n.Errorf("with the agent went: %s", line)
+			n.Errorf("ended with the agent: %s", line)
 		}
 	}
 }
 
-// turnedOff: an agent without routing takes back what one with it has left, and so
-// does down in place of one with a netstack.
+// turnedOff checks that an agent without routing removes what an earlier one with
+// routing left, and that down does so after an agent with a netstack.
 func (n *labNode) turnedOff(token string, peer *labNode, own, before string) {
 	n.Helper()
 	n.configure(settings(own))

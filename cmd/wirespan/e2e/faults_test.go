@@ -13,11 +13,11 @@ import (
 	"github.com/wirespan/wirespan/mesh/agent"
 )
 
-// restartLimit is within what time after a crash the peers are up again.
+// restartLimit is the time after a crash within which the peers are up again.
 const restartLimit = 10 * time.Second
 
-// scenarioKill: an agent that is killed comes back as the same node, be it a
-// member or the founder with its discovery server.
+// scenarioKill checks that a killed agent comes back as the same node, as a member and
+// as the founder with its discovery server.
 func scenarioKill(l *lab) {
 	a, b, c := l.host("a").node(""), l.host("b").node(""), l.host("c").node("")
 	token := a.found()
@@ -40,8 +40,8 @@ func scenarioKill(l *lab) {
 	}
 }
 
-// scenarioDiscoveryOutage: without the discovery server the mesh goes on, and
-// who came meanwhile joins when the server is back.
+// scenarioDiscoveryOutage checks that the mesh works without the discovery server, and
+// that a node that was started meanwhile joins when the server is back.
 func scenarioDiscoveryOutage(l *lab) {
 	server := l.host("d").discovery()
 	server.start()
@@ -81,8 +81,8 @@ func scenarioDiscoveryOutage(l *lab) {
 	}
 }
 
-// scenarioDiscoverySnapshot: a restarted server knows nodes that do not tell it
-// again, since they have stopped.
+// scenarioDiscoverySnapshot checks that a restarted server still has nodes that do not
+// publish themselves again, because they have stopped.
 func scenarioDiscoverySnapshot(l *lab) {
 	server := l.host("d").discovery()
 	server.start()
@@ -113,7 +113,7 @@ func scenarioDiscoverySnapshot(l *lab) {
 	})
 }
 
-// announcing is a node that announces these endpoints and no others.
+// announcing returns a configuration that announces the given endpoints and no others.
 func announcing(endpoints ...string) string {
 	return `apiVersion: v1alpha1
 kind: KubeSpanConfig
@@ -126,19 +126,19 @@ kind: KubeSpanEndpointsConfig
 extraAnnouncedEndpoints: [` + strings.Join(endpoints, ", ") + "]\n"
 }
 
-// transition is a peer's state as it was first seen.
+// transition is a peer's state at its first observation.
 type transition struct {
 	state mesh.PeerState
 	at    time.Time
 }
 
-// clockSlew is by how much the wall clock, which states are told in, may differ
-// from the monotonic one, which they follow.
+// clockSlew is by how much the wall clock, in which states are reported, may differ from
+// the monotonic clock, by which they change.
 const clockSlew = 100 * time.Millisecond
 
-// scenarioEndpointCycling: A announces a dead endpoint before a live one, B and C
-// only dead ones. So B and C find A after the endpoint timeout, and each other
-// never.
+// scenarioEndpointCycling checks the choice of endpoints: a announces a dead endpoint
+// before a live one, b and c announce only dead ones. So b and c find a after the
+// endpoint timeout, and never each other.
 func scenarioEndpointCycling(l *lab) {
 	const live = "10.90.0.1:51820"
 	a := l.host("a").node(announcing("10.90.0.99:51820", live))
@@ -206,5 +206,5 @@ func scenarioIdle(l *lab) {
 	}
 }
 
-// idleMegabytes is what an idle agent may use.
+// idleMegabytes is the memory that an idle agent may use.
 const idleMegabytes = 25

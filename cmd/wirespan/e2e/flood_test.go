@@ -16,25 +16,25 @@ const (
 	floodSize = 1200      // bytes of a datagram
 )
 
-// scenarioFlood: 500 Mb/s to a peer that is down cost no memory, and the traffic
-// with other peers goes on.
+// scenarioFlood checks that 500 Mb/s to a peer that is down use no memory, and that
+// traffic with other peers continues.
 func scenarioFlood(l *lab) {
 	a, live := l.host("a").tunnelEnd(1), l.host("b").tunnelEnd(2)
 	live.runTUN()
 	live.meet(a, a.outer(false))
 	live.serve()
-	closed := l.host("c").tunnelEnd(3) // ICMP tells
+	closed := l.host("c").tunnelEnd(3) // its host answers with ICMP errors
 	absent := l.host("d").tunnelEnd(4)
 	absent.ip("link set eth0 down")
-	gone := l.host("e").tunnelEnd(5) // its session stays for minutes
+	gone := l.host("e").tunnelEnd(5) // its session remains for minutes
 	gone.runTUN()
 	gone.meet(a, a.outer(false))
 
 	for _, victim := range []struct {
 		name string
 		*tunnelEnd
-		rounds int // of a long run
-	}{{"nobody is there", absent, 20}, {"nothing listens", closed, 7}, {"it has just died", gone, 7}} {
+		rounds int // with longWaits
+	}{{"no such host", absent, 20}, {"nothing listens", closed, 7}, {"it has just died", gone, 7}} {
 		a.runTUN()
 		a.meet(live, live.outer(false))
 		a.mustExec("wg", "set", a.link, "peer", victim.public, "allowed-ips", victim.inner+"/32", "endpoint", victim.outer(false).String())
@@ -57,7 +57,7 @@ func scenarioFlood(l *lab) {
 	}
 }
 
-// talkBeside has streams with a live peer during a flood of a second's worth.
+// talkBeside has streams with a live peer during a flood of one second.
 func (e *tunnelEnd) talkBeside(victim string, live *tunnelEnd) {
 	e.Helper()
 	f := e.flood(victim)
@@ -67,9 +67,10 @@ func (e *tunnelEnd) talkBeside(victim string, live *tunnelEnd) {
 	f.stop()
 }
 
-// compareFlood logs how fast a TCP stream to a live peer is beside floods to a
-// dead one, and beside the same flood past the tunnel, which costs the machine
-// what the sender does. Short turns, since the machine is never the same for long.
+// compareFlood logs the throughput of a TCP stream to a live peer during floods to a
+// dead peer, and during the same flood beside the tunnel, which shows the cost of the
+// sender. The measurements alternate in short turns, since the speed of a machine
+// varies.
 func (e *tunnelEnd) compareFlood(victim string, live *tunnelEnd, rounds int) {
 	e.Helper()
 	const beside = "10.99.0.2"
@@ -102,7 +103,7 @@ func (e *tunnelEnd) compareFlood(victim string, live *tunnelEnd, rounds int) {
 		float64(sent)*floodSize*8/1e6/took.Seconds(), took.Round(time.Second), rates[2]/rates[0], rates[0], rates[2]/rates[1])
 }
 
-// throughput of a TCP stream of 3 s, in bits per second.
+// throughput returns the rate of a TCP stream of 3 s, in bits per second.
 func (e *tunnelEnd) throughput(to string) float64 {
 	e.Helper()
 	var report struct {
@@ -119,7 +120,7 @@ func (e *tunnelEnd) throughput(to string) float64 {
 	return report.End.Received.Rate
 }
 
-// flood is a stream of datagrams that nobody answers.
+// flood is a stream of datagrams without answers.
 type flood struct {
 	cancel  context.CancelFunc
 	ended   chan struct{}
@@ -127,7 +128,7 @@ type flood struct {
 	count   atomic.Int64
 }
 
-// flood starts one; to nowhere, if there is no target.
+// flood starts a flood to the target. If that is empty, it sends nothing.
 func (h *labHost) flood(target string) *flood {
 	h.Helper()
 	ctx, cancel := context.WithCancel(h.Context())
@@ -148,7 +149,7 @@ func (h *labHost) flood(target string) *flood {
 	return f
 }
 
-// run sends what is due, every millisecond.
+// run sends the datagrams that are due, every millisecond.
 func (f *flood) run(ctx context.Context, conn *ipv4.PacketConn) {
 	batch := make([]ipv4.Message, 128)
 	for i := range batch {
@@ -159,14 +160,14 @@ func (f *flood) run(ctx context.Context, conn *ipv4.PacketConn) {
 	for ctx.Err() == nil {
 		<-tick.C
 		due := int64(time.Since(f.started).Seconds()*floodRate/floodSize) - f.count.Load()
-		n, _ := conn.WriteBatch(batch[:min(max(due, 1), int64(len(batch)))], 0) // ICMP's errors are its due
+		n, _ := conn.WriteBatch(batch[:min(max(due, 1), int64(len(batch)))], 0) // ICMP errors are expected
 		f.count.Add(int64(n))
 	}
 }
 
 func (f *flood) sent() int64 { return f.count.Load() }
 
-// stop ends it and says what it did.
+// stop ends the flood and returns what it sent.
 func (f *flood) stop() (sent int64, took time.Duration) {
 	f.cancel()
 	<-f.ended

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// scenarioConflicts: what must not start says why, and ends.
+// scenarioConflicts checks that an agent that must not start says why and ends.
 func scenarioConflicts(l *lab) {
 	h := l.host("a")
 	a := h.node("")
@@ -49,8 +49,8 @@ func scenarioConflicts(l *lab) {
 	}
 }
 
-// scenarioWrongSecret: a node with the right cluster id and another secret can't
-// be read. That is said once, not at every tick.
+// scenarioWrongSecret checks a node with the right cluster id and another secret. Its
+// data cannot be decrypted, which is reported once and not at every tick.
 func scenarioWrongSecret(l *lab) {
 	server := l.host("d").discovery()
 	server.start()
@@ -71,7 +71,7 @@ func scenarioWrongSecret(l *lab) {
 		}
 		return nil
 	})
-	for range 3 { // each publishes c's data anew, and makes a look at everything again
+	for range 3 { // each restart publishes c's data again, and each reload makes a check everything
 		c.restart()
 		eventually(l.T, 15*time.Second, func() error {
 			s, err := c.status()
@@ -99,9 +99,11 @@ func scenarioWrongSecret(l *lab) {
 	l.allUp(a, b)
 }
 
+// garbageMessages is the number of messages to each port.
 const garbageMessages = 10_000
 
-// scenarioGarbage: 10,000 random messages to each port, twice, and all goes on.
+// scenarioGarbage sends 10,000 random messages to each port, twice, and checks that
+// everything continues to work.
 func scenarioGarbage(l *lab) {
 	a, b := l.host("a").node(""), l.host("b").node("")
 	token := a.found()
@@ -132,14 +134,14 @@ func scenarioGarbage(l *lab) {
 		return err
 	})
 	c := l.host("c").node("")
-	c.join(token) // the discovery server still takes newcomers
+	c.join(token) // the discovery server still accepts new nodes
 	l.allUp(a, b, c)
 	if code := a.proc.exitCode(l.T, syscall.SIGTERM); code != 0 {
 		l.Errorf("a ended with %d", code)
 	}
 }
 
-// hears makes n hear garbage on all of its ports, some of it from another host.
+// hears sends garbage to all ports of n, some of it from another host.
 func (n *labNode) hears(from *labNode) {
 	n.Helper()
 	noise := garbage{rand.New(rand.NewChaCha8([32]byte{1}))}
@@ -150,7 +152,7 @@ func (n *labNode) hears(from *labNode) {
 	}
 	defer udp.Close()
 	for range garbageMessages {
-		_, _ = udp.Write(noise.message()) // a refusal shows in what is checked later
+		_, _ = udp.Write(noise.message()) // the checks below show the result
 	}
 	for name, dial := range map[string]func() (net.Conn, error){
 		"control socket": func() (net.Conn, error) { return net.Dial("unix", n.path("s")) },
@@ -164,7 +166,7 @@ func (n *labNode) hears(from *labNode) {
 			}
 			conn, err := dial()
 			if err != nil {
-				continue // it may turn away those that come too fast
+				continue // it may refuse connections above a rate
 			}
 			sent += noise.pour(conn)
 		}
@@ -172,10 +174,10 @@ func (n *labNode) hears(from *labNode) {
 	}
 }
 
-// garbage makes random messages.
+// garbage generates random messages.
 type garbage struct{ *rand.Rand }
 
-// message is random, but in half of the cases begins as WireGuard's do.
+// message returns a random message. Every second one begins like a message of WireGuard.
 func (g garbage) message() []byte {
 	p := make([]byte, 4+g.IntN(1400))
 	for i := range p {
@@ -187,7 +189,7 @@ func (g garbage) message() []byte {
 	return p
 }
 
-// pour sends up to 50 messages, as long as the other side listens.
+// pour sends up to 50 messages until the other side closes the connection.
 func (g garbage) pour(conn net.Conn) (sent int) {
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
@@ -200,7 +202,7 @@ func (g garbage) pour(conn net.Conn) (sent int) {
 	return sent
 }
 
-// dialTLS connects as a discovery client would, trusting whoever answers.
+// dialTLS connects as a discovery client would, but accepts any certificate.
 func (h *labHost) dialTLS(ctx context.Context, address string) (net.Conn, error) {
 	raw, err := h.dial(ctx, "tcp", address)
 	if err != nil {

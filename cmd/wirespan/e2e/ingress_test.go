@@ -44,10 +44,10 @@ ingress:
 `
 )
 
-// scenarioIngress: the rules for what comes from the mesh hold on a TUN and on a
-// netstack alike. Whether a connection may come in shows by its being refused,
-// since nothing listens, or not being answered at all. That all cases of the
-// table have the same outcome on both is tested in firewall and netstack.
+// scenarioIngress checks that the ingress rules have the same effect on a TUN and on a
+// netstack. As nothing listens, an allowed connection is refused, and a forbidden one is
+// not answered. Packages firewall and netstack test that all cases of the table have the
+// same outcome on both.
 func scenarioIngress(l *lab) {
 	f, o := l.host("f").node(""), l.host("o").node("")
 	t, n := l.host("t").node(ingressFriends), l.host("n").node(ingressFriends).unprivileged()
@@ -67,7 +67,7 @@ func scenarioIngress(l *lab) {
 		if out, err := o.cli("ping", "-n", "1", server.name); err == nil {
 			l.Errorf("%s answers a ping that no rule accepts:\n%s", server.name, out)
 		}
-		// What the server itself begins goes on, replies included.
+		// Connections that the server opens itself continue, with their replies.
 		server.mustCLI("ping", "-n", "3", "-i", "100ms", "o")
 		server.wantIngress(at, 8080, "f", firewall.PathLocal, "web")
 		server.wantIngress(at, 8080, "o", firewall.PathRefused, "")
@@ -87,11 +87,11 @@ func scenarioIngress(l *lab) {
 	}
 	t.configure(ingressNobody)
 	t.mustCLI("reload")
-	talk() // established before
+	talk() // the connection was established before
 	f.isIgnored(t.mustStatus().Node.Address, 8080)
 }
 
-// knock opens a connection by the mesh and tells how that ended.
+// knock opens a connection through the mesh and returns how that ended.
 func (n *labNode) knock(at netip.Addr, port uint16) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
@@ -102,7 +102,7 @@ func (n *labNode) knock(at netip.Addr, port uint16) error {
 	return err
 }
 
-// isRefused fails unless at refuses a connection, to which it has to have come.
+// isRefused checks that the connection is refused: then the packet has arrived.
 func (n *labNode) isRefused(at netip.Addr, port uint16) {
 	n.Helper()
 	eventually(n.T, 25*time.Second, func() error {
@@ -113,7 +113,7 @@ func (n *labNode) isRefused(at netip.Addr, port uint16) {
 	})
 }
 
-// isIgnored fails if at answers in any way.
+// isIgnored checks that there is no answer.
 func (n *labNode) isIgnored(at netip.Addr, port uint16) {
 	n.Helper()
 	var timeout net.Error
@@ -122,7 +122,7 @@ func (n *labNode) isIgnored(at netip.Addr, port uint16) {
 	}
 }
 
-// wantIngress asks the node itself.
+// wantIngress checks what wirespan explain says about a packet from the mesh.
 func (n *labNode) wantIngress(at netip.Addr, port uint16, from string, path firewall.Path, rule string) {
 	n.Helper()
 	out := n.mustCLI("explain", netip.AddrPortFrom(at, port).String(), "--from", from, "-o", "json")
@@ -135,8 +135,8 @@ func (n *labNode) wantIngress(at netip.Addr, port uint16, from string, path fire
 	}
 }
 
-// converses opens a connection to a listener on the other node, and returns a
-// function that has a line echoed over it.
+// converses opens a connection to a listener on the other node. It returns a function
+// that sends a line over it and checks the echo.
 func (n *labNode) converses(to *labNode) func() {
 	n.Helper()
 	at := netip.AddrPortFrom(to.mustStatus().Node.Address, 8080).String()
@@ -159,7 +159,7 @@ func (n *labNode) converses(to *labNode) func() {
 		n.Fatal(err)
 	}
 	<-accepted
-	_ = listener.Close() // the port is refused again
+	_ = listener.Close() // from here on the port refuses connections
 	n.Cleanup(func() { _ = conn.Close(); <-ended })
 	lines := bufio.NewReader(conn)
 	talk := func() {

@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// interopCase is how a tunnel between wirespan and upstream is set up.
+// interopCase describes a tunnel between wirespan and upstream.
 type interopCase struct {
 	outer6   bool
 	mtu      int // of the tunnel
@@ -20,11 +20,11 @@ type interopCase struct {
 	offloads offloads
 }
 
-// offloads says where the kernel's are switched off.
+// offloads describes where the kernel's offloads are turned off.
 type offloads struct {
 	name            string
 	wireOff, tunOff bool
-	forwarding      bool // UDP GRO for who has not asked
+	forwarding      bool // UDP GRO for sockets that have not asked for it
 }
 
 var offloadVariants = []offloads{
@@ -43,8 +43,8 @@ func (c interopCase) String() string {
 	return fmt.Sprintf("over %s MTU %d of %d offloads %s", outer, c.mtu, c.underlay, c.offloads.name)
 }
 
-// interopCases are all combinations with these MTUs of the tunnel and the
-// underlay, or half of them, each variant with each MTU.
+// interopCases returns all combinations with the given MTUs of the tunnel and the
+// underlay, or half of them, with each variant at each MTU.
 func interopCases(mtus ...[2]int) (cases []interopCase) {
 	for o, outer6 := range []bool{false, true} {
 		for m, mtu := range mtus {
@@ -58,8 +58,8 @@ func interopCases(mtus ...[2]int) (cases []interopCase) {
 	return cases
 }
 
-// scenarioInterop: wirespan's TUN data plane and upstream's program carry
-// everything that either of them sends, as it was sent.
+// scenarioInterop checks that wirespan's TUN data plane and upstream's program carry
+// everything unchanged that either of them sends.
 func scenarioInterop(l *lab) {
 	ours, upstream := l.wired("a", "b")
 	ours.runTUN()
@@ -67,7 +67,7 @@ func scenarioInterop(l *lab) {
 	l.interop(ours, upstream, interopCases([2]int{1280, 1500}, [2]int{1420, 1500}, [2]int{8920, 9000}, [2]int{1420, 1400}, [2]int{1420, 1280}))
 }
 
-// scenarioInteropNetstack is scenarioInterop of the netstack.
+// scenarioInteropNetstack is scenarioInterop with the netstack.
 func scenarioInteropNetstack(l *lab) {
 	upstream, ours := l.wired("a", "b")
 	upstream.runUpstream()
@@ -82,9 +82,10 @@ func (l *lab) interop(from, to *tunnelEnd, cases []interopCase) {
 		c.prepare(from)
 		c.prepare(to)
 		if i == 0 || cases[i-1].outer6 != c.outer6 {
-			to.meet(from, from.outer(c.outer6)) // in this order: what is still on its way is in nobody's session
+			to.meet(from, from.outer(c.outer6)) // in this order, so that packets in flight belong to no session
 			from.meet(to, to.outer(c.outer6))
-			// One after another until one is answered: a first handshake can be crossed.
+			// One request after another until one is answered: crossed initiations can
+			// delay the first handshake.
 			from.mustExec("ping", "-c", "1", "-w", "25", to.inner)
 		}
 		if i == 0 {
@@ -97,7 +98,7 @@ func (l *lab) interop(from, to *tunnelEnd, cases []interopCase) {
 	}
 }
 
-// runUpstream is run of wireguard-go, built from the module that wirespan uses.
+// runUpstream runs wireguard-go, built from the module that wirespan uses.
 func (e *tunnelEnd) runUpstream() {
 	e.Helper()
 	program := filepath.Join(e.dir, "wireguard-go")
@@ -110,7 +111,7 @@ func (e *tunnelEnd) runUpstream() {
 	e.run(program, "-f", e.link)
 }
 
-// wired makes two hosts with a wire between them and an end on each.
+// wired adds two hosts with a wire between them, and prepares an end on each.
 //
 //	a eth0 -------- eth0 b
 //	10.90.0.1       10.90.0.2, fd90::1 …
@@ -129,7 +130,7 @@ func (l *lab) wired(left, right string) (a, b *tunnelEnd) {
 	return ends[0], ends[1]
 }
 
-// prepare sets MTUs and offloads of an end.
+// prepare sets the MTUs and the offloads of an end.
 func (c interopCase) prepare(e *tunnelEnd) {
 	e.Helper()
 	e.ip(fmt.Sprintf("link set eth0 mtu %d", c.underlay))
@@ -141,13 +142,13 @@ func (c interopCase) prepare(e *tunnelEnd) {
 	}
 }
 
-// switchable are the offloads that cases switch.
+// switchable lists the offloads that cases turn on and off.
 var switchable = []string{
 	"tx-checksum-ip-generic", "tx-tcp-segmentation", "tx-tcp6-segmentation", "tx-udp-segmentation",
 	"tx-generic-segmentation", "rx-gro",
 }
 
-// features switches those that the link has and that can be switched.
+// features turns those offloads on or off that the link has and that can be changed.
 func (h *labHost) features(link string, on bool, names ...string) {
 	h.Helper()
 	state := "off"
@@ -166,13 +167,13 @@ func (h *labHost) features(link string, on bool, names ...string) {
 	}
 }
 
-// run makes the ends talk.
+// run sends streams and datagrams between the ends.
 func (c interopCase) run(from, to *tunnelEnd) error {
 	var err error
 	for _, v6 := range []bool{false, true} {
 		err = errors.Join(err, c.streams(from, to, v6))
 		for _, pair := range [][2]*tunnelEnd{{from, to}, {to, from}} {
-			// A netstack answers only. Echoes show both directions as well.
+			// A netstack only answers. Echoes test both directions, too.
 			if !pair[0].netstack && !(pair[0].upstream && c.upstreamStalls()) {
 				err = errors.Join(err, c.datagrams(pair[0], pair[1], v6))
 			}
@@ -181,10 +182,10 @@ func (c interopCase) run(from, to *tunnelEnd) error {
 	return errors.Join(err, c.outerIs(from), c.outerIs(to), from.proc.running(), to.proc.running())
 }
 
-// upstreamStalls reports whether upstream loses whatever it sends several
-// packets of at once: they are larger than the route takes, so the kernel
-// refuses them together ("sendmmsg: message too long"), and it does not try
-// them one by one. It reads several at once from a TUN interface with offloads.
+// upstreamStalls reports whether upstream loses all packets that it sends several of at
+// once. They are larger than the route allows, so the kernel refuses them together
+// ("sendmmsg: message too long"), and upstream does not send them one by one. It reads
+// several at once from a TUN interface with offloads.
 func (c interopCase) upstreamStalls() bool {
 	overhead := 60
 	if c.outer6 {
@@ -193,10 +194,10 @@ func (c interopCase) upstreamStalls() bool {
 	return c.mtu+overhead > c.underlay && !c.offloads.tunOff
 }
 
-// interopBytes go through a TCP connection in one direction.
+// interopBytes is the length of a TCP stream in one direction.
 const interopBytes = 3 << 20
 
-// streams sends streams in each direction, and in both at once.
+// streams sends a stream in each direction, and then in both at once.
 func (c interopCase) streams(from, to *tunnelEnd, v6 bool) error {
 	for seed, lengths := range [][2]uint64{{interopBytes, 0}, {0, interopBytes}, {interopBytes / 4, interopBytes / 4}} {
 		if c.upstreamStalls() && (from.upstream && lengths[dialing] > 0 || to.upstream && lengths[accepting] > 0) {
@@ -213,7 +214,7 @@ func (c interopCase) streams(from, to *tunnelEnd, v6 bool) error {
 	return nil
 }
 
-// datagrams sends every interesting size, and several of one size at once.
+// datagrams sends datagrams of all sizes near a limit, and several of one size at once.
 func (c interopCase) datagrams(from, to *tunnelEnd, v6 bool) error {
 	dial := func() (*net.UDPConn, error) {
 		conn, err := from.dial(from.Context(), "udp", to.at(v6))
@@ -222,7 +223,7 @@ func (c interopCase) datagrams(from, to *tunnelEnd, v6 bool) error {
 		}
 		return conn.(*net.UDPConn), nil
 	}
-	largest := c.mtu - 28 // in one packet
+	largest := c.mtu - 28 // that fits in one packet
 	if v6 {
 		largest = c.mtu - 48
 	}
@@ -247,7 +248,8 @@ func (c interopCase) datagrams(from, to *tunnelEnd, v6 bool) error {
 	return nil
 }
 
-// outerIs is an error unless the end's peer is found in the case's family.
+// outerIs returns an error unless the endpoint of the end's peer has the family of the
+// case.
 func (c interopCase) outerIs(e *tunnelEnd) error {
 	out, err := e.exec("wg", "show", e.link, "endpoints")
 	if err != nil {

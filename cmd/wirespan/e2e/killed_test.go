@@ -10,9 +10,9 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// scenarioKilled: without its agent a node refuses what belongs into the tunnel,
-// and nothing of it is on the wire. Connections outlive the agent, if it is back
-// in time.
+// scenarioKilled checks that without its agent a node refuses traffic that belongs in
+// the tunnel, and that none of it is on the wire. Connections survive if the agent is
+// back in time.
 func scenarioKilled(l *lab) {
 	b, c := l.host("b"), l.host("a")
 	s := b.site(2)
@@ -26,7 +26,7 @@ func scenarioKilled(l *lab) {
 	l.allUp(n, peer)
 	n.leads("10.61.2.0/24", "b", mesh.PathTunnel)
 	ula := peer.mustStatus().Node.Address
-	subnet, _ := ula.Prefix(64) // of an address that has as many bits
+	subnet, _ := ula.Prefix(64) // an IPv6 address has enough bits
 	detector := l.detectLeaks([]netip.Prefix{subnet, netip.MustParsePrefix("10.61.2.0/24"), netip.MustParsePrefix("fd61:2::/64")}, n)
 	conns := []net.Conn{n.dialsEcho(ula), n.dialsEcho(s.v4), n.dialsEcho(s.v6)}
 	for _, conn := range conns {
@@ -35,7 +35,7 @@ func scenarioKilled(l *lab) {
 	for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
 		n.proc.end(l.T, signal)
 		n.closed(ula, s.addresses()...)
-		for _, conn := range conns { // what is on its way when the agent ends
+		for _, conn := range conns { // data that is in flight without the agent
 			_, _ = io.WriteString(conn, "while it is away;")
 		}
 		detector.clean("after " + signal.String())

@@ -7,14 +7,14 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// leakLab is two gateways with a site each, a node whose networks change, and a
-// discovery server that is no node:
+// leakLab has two gateways with a site each, a node whose networks change, and a
+// discovery server that is not a node:
 //
 //	s1 --- a ---+--- c (10.61.5.0/24 …)
 //	         switch
 //	s2 --- b ---+--- d
 //
-// All of them have default routes, IPv6 too: without one, nothing could leak.
+// All nodes have default routes for IPv4 and IPv6: without one, nothing could leak.
 type leakLab struct {
 	*lab
 	documents string
@@ -51,13 +51,14 @@ func newLeakLab(l *lab) *leakLab {
 	return w
 }
 
-// settings is a configuration; kubespan is added to that document.
+// settings returns a configuration; the lines of kubespan are added to the
+// KubeSpanConfig document.
 func (w *leakLab) settings(kubespan string, keys ...string) string {
 	return strings.Replace(w.documents, "enabled: true\n", "enabled: true\n"+kubespan, 1) + settings(keys...)
 }
 
-// leakNetworks are c's, in several forms: 10.61.5.0/24 is always among them, so
-// that nothing for it may ever leave in the clear.
+// leakNetworks returns c's networks in one of several forms. All forms contain
+// 10.61.5.0/24, so that no packet to it may ever leave in the clear.
 func leakNetworks(form int) string {
 	return "advertisedNetworks: [" + []string{
 		"10.61.5.0/24, fd61:5::/64, 10.61.9.0/24",
@@ -75,7 +76,7 @@ func (w *leakLab) begin() {
 	}
 	w.allUp(nodes...)
 	w.ula = w.b.mustStatus().Node.Address
-	w.subnet, _ = w.ula.Prefix(64) // of an address that has as many bits
+	w.subnet, _ = w.ula.Prefix(64) // an IPv6 address has enough bits
 	networks := []netip.Prefix{w.subnet}
 	for _, n := range []string{"10.61.1.0/24", "fd61:1::/64", "10.61.2.0/24", "fd61:2::/64", "10.61.5.0/24", "fd61:5::/64"} {
 		networks = append(networks, netip.MustParsePrefix(n))
@@ -85,7 +86,8 @@ func (w *leakLab) begin() {
 	w.detector = w.detectLeaks(networks, nodes...)
 	w.sinks = []*sink{w.s2.sinks(), w.s1.sinks()}
 	distant := []netip.Addr{netip.MustParseAddr("10.61.5.1"), netip.MustParseAddr("fd61:5::1"), w.c.mustStatus().Node.Address, w.ula}
-	// Not c's: it takes back the address of a link that is down, which then is nobody's.
+	// Not c's: c withdraws the address of a link that is down, which then belongs to no
+	// peer.
 	links := []netip.Addr{netip.MustParseAddr(w.b.address), netip.MustParseAddr("fd90::2")}
 	w.traffic = []*leakTraffic{
 		w.a.sendsTo(append(append(links, distant...), w.s2.addresses()...)...),
@@ -103,7 +105,8 @@ func (w *leakLab) meshed(why string) {
 	}
 }
 
-// tight lets traffic go on for a while; nothing of it may leave in the clear.
+// tight lets the traffic continue for a while, and checks that none of it leaves in the
+// clear.
 func (w *leakLab) tight(when string) {
 	w.Helper()
 	for _, t := range w.traffic {

@@ -15,9 +15,9 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// scenarioLeak: whatever happens to peers, the agent, its interface and its
-// configuration, no packet that belongs into the tunnel is seen on the switch.
-// The same detector sees them when the rules are taken away by hand.
+// scenarioLeak checks that no packet that belongs in the tunnel is seen on the switch,
+// whatever happens to peers, the agent, its interface and its configuration. The same
+// detector sees such packets when the rules are removed by hand.
 func scenarioLeak(l *lab) {
 	w := newLeakLab(l)
 	w.begin()
@@ -31,7 +31,7 @@ func scenarioLeak(l *lab) {
 	w.unguarded()
 }
 
-// peersGo: a link that is down, and an agent that has stopped.
+// peersGo takes down the link of a peer, and stops the agent of another.
 func (w *leakLab) peersGo() {
 	w.Helper()
 	w.c.ip("link set eth0 down")
@@ -49,8 +49,8 @@ func (w *leakLab) peersGo() {
 	w.tight("with b back")
 }
 
-// agentGoes: it is killed, and comes back while discovery is unreachable, when
-// it knows no peer but has to hold what it held.
+// agentGoes kills the agent. The agent also restarts while discovery is unreachable:
+// then it knows no peer but has to keep its last rules.
 func (w *leakLab) agentGoes() {
 	w.Helper()
 	w.a.proc.end(w.T, syscall.SIGKILL)
@@ -76,8 +76,8 @@ func (w *leakLab) agentGoes() {
 	w.tight("with discovery back")
 }
 
-// forgetful: the discovery server has lost its state with its life, and tells
-// nothing of b until that has come back, which is made to take long.
+// forgetful restarts the discovery server without its state. The server does not know b
+// until b publishes itself again, which is delayed.
 func (w *leakLab) forgetful() {
 	w.Helper()
 	if err := os.Remove(filepath.Join(w.dir, "discovery.snapshot")); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -101,8 +101,8 @@ func (w *leakLab) forgetful() {
 	}
 }
 
-// leakForms are the configurations of a that follow each other: each of them
-// makes another table, or other rules.
+// leakForms returns configurations of a. Each of them gives another table or other
+// rules.
 func (w *leakLab) leakForms() []string {
 	own := "advertisedNetworks: " + w.s1.networks()
 	return []string{
@@ -115,8 +115,8 @@ func (w *leakLab) leakForms() []string {
 	}
 }
 
-// changes are a hundred, some of them of c's networks. A reload is taken only
-// when the last one is applied.
+// changes makes a hundred changes of the configuration, some of them of c's networks. A
+// reload is accepted only when the last one has been applied.
 func (w *leakLab) changes() {
 	w.Helper()
 	const all = 100
@@ -149,7 +149,7 @@ func (w *leakLab) changes() {
 	w.tight("after a hundred changes")
 }
 
-// interfaceGoes: somebody deletes it.
+// interfaceGoes deletes a's interface.
 func (w *leakLab) interfaceGoes() {
 	w.Helper()
 	w.a.ip("link delete " + w.a.link())
@@ -157,8 +157,8 @@ func (w *leakLab) interfaceGoes() {
 	w.tight("after a's interface was deleted")
 }
 
-// flushed: nothing can hold between the moment in which somebody empties
-// nftables and the repair, but what routes refuse.
+// flushed empties nftables. Until the agent has repaired that, only routes can refuse
+// packets.
 func (w *leakLab) flushed() {
 	w.Helper()
 	worst := 0
@@ -179,7 +179,7 @@ func (w *leakLab) flushed() {
 	w.tight("after nftables were emptied")
 }
 
-// unguarded is what the detector sees without the rules.
+// unguarded checks that the detector sees leaks when the rules are removed.
 func (w *leakLab) unguarded() {
 	w.Helper()
 	if code := w.a.proc.exitCode(w.T, syscall.SIGTERM); code != 0 {

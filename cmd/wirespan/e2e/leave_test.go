@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// scenarioLeave: leaving deletes the node everywhere, stopping does not.
+// scenarioLeave checks that leaving deletes the node at all others, and that stopping
+// does not.
 func scenarioLeave(l *lab) {
 	a, b, c, d := l.host("a").node(""), l.host("b").node(""), l.host("c").node(""), l.host("d").node("")
 	token := a.found()
@@ -32,7 +33,7 @@ func scenarioLeave(l *lab) {
 	}
 	b.hasNoLink()
 	d.join(token)
-	eventually(l.T, 15*time.Second, func() error { // d can know b from the server only
+	eventually(l.T, 15*time.Second, func() error { // d can learn of b from the server only
 		found, err := resources[labAffiliate](d, "affiliates")
 		if err == nil && found[id].KubeSpan == nil {
 			err = fmt.Errorf("d has not learned of b, which has stopped but not left")
@@ -49,7 +50,7 @@ func scenarioLeave(l *lab) {
 	if code := a.proc.exitCode(l.T, syscall.SIGTERM); code != 0 {
 		l.Errorf("on SIGTERM, the founder ended with %d", code)
 	}
-	a.mustCLI("down") // runs its own discovery server for a moment
+	a.mustCLI("down") // it runs its own discovery server for that
 	a.up()
 	eventually(l.T, 20*time.Second, func() error { return d.sees("a") })
 }
@@ -65,7 +66,7 @@ func (n *labNode) hasNoLink() {
 	}
 }
 
-// scenarioReload: nodes move to another cluster, live.
+// scenarioReload moves running nodes to another cluster.
 func scenarioReload(l *lab) {
 	server := l.host("d").discovery()
 	server.start()

@@ -11,12 +11,12 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// wirePort is where agents of the lab listen.
+// wirePort is the port at which agents of the lab listen.
 const wirePort = 51820
 
-// scenarioTunnelInTunnel: a peer announces networks that hold its own endpoints.
-// All for it goes through the tunnel but the tunnel itself. An endpoint inside
-// the cluster's network is refused.
+// scenarioTunnelInTunnel checks a peer that announces networks which contain its own
+// endpoints. All traffic to them goes through the tunnel, except the encrypted packets.
+// An endpoint inside the network of the cluster is refused.
 func scenarioTunnelInTunnel(l *lab) {
 	a := l.host("a").node("")
 	b := l.host("b").node(settings("advertisedNetworks: [10.90.0.0/24, fd90::/64]"))
@@ -60,8 +60,8 @@ func scenarioTunnelInTunnel(l *lab) {
 	a.onceEncrypted(b, own)
 }
 
-// onceEncrypted pings an address of a peer by packets of a size that no others
-// have. Each must pass the link once, encrypted once, from host to host.
+// onceEncrypted pings an address of a peer with packets of a size that no others have.
+// Each must pass the link once, encrypted once, from host to host.
 func (n *labNode) onceEncrypted(peer *labNode, to netip.Addr) {
 	n.Helper()
 	const count, size = 10, 1000
@@ -96,7 +96,7 @@ func (n *labNode) onceEncrypted(peer *labNode, to netip.Addr) {
 	}
 }
 
-// owns reports whether an address is the host's on the switch.
+// owns reports whether an address is one of the host's on the switch.
 func (h *labHost) owns(a netip.Addr) bool {
 	own := netip.MustParseAddr(h.address)
 	return a == own || a == netip.MustParseAddr(fmt.Sprintf("fd90::%x", own.As4()[3]))

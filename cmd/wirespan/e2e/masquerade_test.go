@@ -12,9 +12,9 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// scenarioSitesMasquerade: a host without any route out of its network is reached
-// from the mesh, since it sees its gateway's own address there. The gateway
-// stops hiding the mesh on reload.
+// scenarioSitesMasquerade checks that a host without any route out of its network is
+// reached from the mesh, because it sees its gateway's address as the source. A reload
+// turns that off.
 func scenarioSitesMasquerade(l *lab) {
 	ha, hb := l.host("a"), l.host("b")
 	printer, s := ha.site(1), hb.site(2)
@@ -32,7 +32,7 @@ func scenarioSitesMasquerade(l *lab) {
 		for _, from := range []*labHost{s.labHost, b.labHost} {
 			from.reaches(at)
 			if peer, err := from.comesAs(name); err != nil || peer != printer.gateway(at) {
-				l.Errorf("%s comes to %s as %v, want the gateway's %s: %v", from.name, at, peer, printer.gateway(at), err)
+				l.Errorf("%s reaches %s as %v, want the gateway's %s: %v", from.name, at, peer, printer.gateway(at), err)
 			}
 		}
 	}
@@ -57,8 +57,8 @@ func scenarioSitesMasquerade(l *lab) {
 	a.untouched(before)
 }
 
-// names serves, on a port of an address of the host, the addresses from which
-// clients come. It returns where.
+// names starts a server on a host, which sends each client the address that it comes
+// from. It returns the server's address.
 func (h *labHost) names(at netip.Addr) netip.AddrPort {
 	h.Helper()
 	var listener net.Listener
@@ -77,7 +77,7 @@ func (h *labHost) names(at netip.Addr) netip.AddrPort {
 			if err != nil {
 				return
 			}
-			_, _ = io.WriteString(conn, conn.RemoteAddr().String()) // the client reports what it misses
+			_, _ = io.WriteString(conn, conn.RemoteAddr().String()) // the client reports an error
 			_ = conn.Close()
 		}
 	}()
@@ -88,7 +88,7 @@ func (h *labHost) names(at netip.Addr) netip.AddrPort {
 	return netip.MustParseAddrPort(listener.Addr().String())
 }
 
-// comesAs asks a server of names what the host's address is for it.
+// comesAs returns the host's address as a server of names sees it.
 func (h *labHost) comesAs(server netip.AddrPort) (netip.Addr, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()

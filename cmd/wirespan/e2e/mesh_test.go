@@ -11,10 +11,10 @@ import (
 	"github.com/wirespan/wirespan/mesh/agent"
 )
 
-// upLimit is within what time after the last start all peers are up.
+// upLimit is the time after the last start within which all peers are up.
 const upLimit = 15 * time.Second
 
-// scenarioMesh: a founder and two nodes that join by its token, all with TUN.
+// scenarioMesh checks a founder and two nodes that join with its token, all with TUN.
 func scenarioMesh(l *lab) {
 	a, b, c := l.host("a").node(""), l.host("b").node(""), l.host("c").node("")
 	token := a.found()
@@ -40,7 +40,7 @@ func scenarioMesh(l *lab) {
 	before := counters(a)
 	b.downloads(a.web(), b.dial)
 	a.downloads(b.web(), a.dial)
-	eventually(l.T, 35*time.Second, func() error { // the tick that reads the counters
+	eventually(l.T, 35*time.Second, func() error { // the agent reads the counters at its next tick
 		now := counters(a)[b.key()]
 		if was := before[b.key()]; now.ReceiveBytes < was.ReceiveBytes+downloadSize || now.TransmitBytes < was.TransmitBytes+downloadSize {
 			return fmt.Errorf("rx %d→%d, tx %d→%d after a download each way", was.ReceiveBytes, now.ReceiveBytes, was.TransmitBytes, now.TransmitBytes)
@@ -52,6 +52,7 @@ func scenarioMesh(l *lab) {
 	checkWG(a, b, c)
 }
 
+// key returns the node's public key.
 func (n *labNode) key() string { n.Helper(); return n.mustStatus().Node.PublicKey.String() }
 
 func counters(n *labNode) map[string]agent.PeerStatusSpec {
@@ -63,7 +64,7 @@ func counters(n *labNode) map[string]agent.PeerStatusSpec {
 	return statuses
 }
 
-// checkTables compares the tables of n with what Talos users know.
+// checkTables checks the tables of n, which Talos users know.
 func checkTables(n *labNode, peers ...*labNode) {
 	n.Helper()
 	for resource, columns := range map[string]string{
@@ -85,7 +86,7 @@ func checkTables(n *labNode, peers ...*labNode) {
 	}
 }
 
-// checkYAML compares the form of a resource with KubeSpan's.
+// checkYAML checks that a resource has KubeSpan's form.
 func checkYAML(n, peer *labNode) {
 	n.Helper()
 	var doc struct {
@@ -114,7 +115,7 @@ func checkYAML(n, peer *labNode) {
 	}
 }
 
-// checkWG looks at n through wg(8).
+// checkWG checks what wg(8) shows of n.
 func checkWG(n *labNode, peers ...*labNode) {
 	n.Helper()
 	handshakes := n.mustExec("wg", "show", n.link(), "latest-handshakes")
@@ -128,8 +129,8 @@ func checkWG(n *labNode, peers ...*labNode) {
 	}
 }
 
-// scenarioStandaloneDiscovery: all nodes configured by the same Talos documents,
-// with a discovery server of its own.
+// scenarioStandaloneDiscovery checks nodes that are all configured by the same Talos
+// documents, with a separate discovery server.
 func scenarioStandaloneDiscovery(l *lab) {
 	server := l.host("d").discovery()
 	server.start()
@@ -155,7 +156,8 @@ func scenarioStandaloneDiscovery(l *lab) {
 	}
 }
 
-// scenarioMixedBackends: a with TUN, b with a netstack and no privilege at all.
+// scenarioMixedBackends checks a with TUN, and b with a netstack and without any
+// privilege.
 func scenarioMixedBackends(l *lab) {
 	a, b := l.host("a").node(""), l.host("b").node("").unprivileged()
 	b.flags = append(b.flags, "--backend", "netstack")

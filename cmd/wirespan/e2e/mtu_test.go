@@ -11,15 +11,15 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// fixedMTU is a mesh whose tunnel has an MTU that suits an underlay of 1500.
+// fixedMTU configures a tunnel with the MTU for an underlay of 1500.
 const fixedMTU = `apiVersion: v1alpha1
 kind: KubeSpanConfig
 enabled: true
 mtu: 1420
 `
 
-// scenarioUnderlayMTU: where the tunnel's packets don't fit, everything passes
-// nevertheless, and the agents say what is wrong until it is mended.
+// scenarioUnderlayMTU checks a tunnel whose packets do not fit the underlay: everything
+// arrives nevertheless, and the agents report the condition until it is corrected.
 func scenarioUnderlayMTU(l *lab) {
 	a, b := l.host("a").node(fixedMTU), l.host("b").node(fixedMTU)
 	b.join(a.found())
@@ -30,22 +30,22 @@ func scenarioUnderlayMTU(l *lab) {
 	for i, mtu := range []int{1400, 1280, 1500} {
 		for _, n := range []*labNode{a, b} {
 			n.ip(fmt.Sprintf("link set eth0 mtu %d", mtu))
-			n.ip(fmt.Sprintf("address add 10.94.0.%d/32 dev lo", i)) // a change that makes them forget
+			n.ip(fmt.Sprintf("address add 10.94.0.%d/32 dev lo", i)) // a change of addresses makes the agents forget
 		}
 		a.tellsMTU(b, mtu < 1500)
 		b.tellsMTU(a, mtu < 1500)
 	}
 }
 
-// tellsMTU waits until the agent tells, or no longer tells, that the tunnel's
-// packets to a peer don't fit the way there. It finds out by sending, and
-// forgets when routes or addresses change.
+// tellsMTU waits until the agent reports, or no longer reports, that the tunnel's
+// packets to a peer do not fit the path. The agent detects that when it sends, and
+// forgets it when routes or addresses change.
 func (n *labNode) tellsMTU(peer *labNode, want bool) {
 	n.Helper()
 	to := netip.AddrPortFrom(peer.mustStatus().Node.Address, flowPort).String()
 	eventually(n.T, 30*time.Second, func() error {
 		n.stream(to, n.proc, peer.proc)
-		n.mustCLI("reload") // and so look at everything
+		n.mustCLI("reload") // makes the agent check everything
 		s, err := n.status()
 		if err != nil {
 			return err
@@ -61,11 +61,11 @@ func (n *labNode) tellsMTU(peer *labNode, want bool) {
 	})
 }
 
-// streamBytes is what a stream sends each way.
+// streamBytes is the length of a stream in each direction.
 const streamBytes = 4 << 20
 
-// stream sends through a TCP connection, both ways; the data planes on the way
-// must go on.
+// stream sends data through a TCP connection in both directions. The data planes on the
+// path must keep running.
 func (h *labHost) stream(to string, planes ...*labProcess) {
 	h.Helper()
 	conn, err := h.dial(h.Context(), "tcp", to)
@@ -80,8 +80,8 @@ func (h *labHost) stream(to string, planes ...*labProcess) {
 	}
 }
 
-// scenarioNarrowPath: what is too large for a link in the middle of the way, which
-// a router's ICMP message tells, gets there nevertheless.
+// scenarioNarrowPath checks that packets arrive although they are too large for a link
+// in the middle of the path, which a router's ICMP message reports.
 //
 //	a ---- r ---- c
 //	  1500   1280
@@ -107,7 +107,7 @@ func scenarioNarrowPath(l *lab) {
 	}
 }
 
-// behind makes a host in a network of its own, 192.168.8.0/24, with an MTU.
+// behind adds a host in a network of its own, 192.168.8.0/24, with the given MTU.
 func (l *lab) behind(router *labHost, name string, mtu int) *labHost {
 	l.Helper()
 	h := l.namespace(name)

@@ -8,9 +8,8 @@ import (
 	"time"
 )
 
-// behindNAT makes a host in a network of its own, 192.168.7.0/24, whose router
-// is the given host on the switch. The router rewrites source ports and lets
-// nothing in that did not begin inside.
+// behindNAT adds a host in a network of its own, 192.168.7.0/24. Its router, a host on
+// the switch, rewrites source ports and admits only replies.
 func (l *lab) behindNAT(name string, router *labHost) *labHost {
 	l.Helper()
 	h := l.namespace(name)
@@ -51,8 +50,8 @@ enabled: true
 harvestExtraEndpoints: true
 `
 
-// scenarioHarvest: A sits behind a NAT that rewrites ports; B, which A can reach,
-// tells C at which address A really is.
+// scenarioHarvest checks harvested endpoints: a is behind a NAT that rewrites ports; b,
+// which a can reach, publishes the address at which it sees a, and c finds a there.
 func scenarioHarvest(l *lab) {
 	b, c := l.host("b").node(harvesting), l.host("c").node(harvesting)
 	router := l.host("r")
@@ -63,7 +62,7 @@ func scenarioHarvest(l *lab) {
 	l.Logf("all up %s after the last start", l.allUp(a, b, c).Round(time.Millisecond))
 
 	var observed netip.AddrPort
-	eventually(l.T, 45*time.Second, func() error { // B harvests at its next tick
+	eventually(l.T, 45*time.Second, func() error { // b harvests at its next tick
 		view, err := b.peer("a")
 		if err != nil {
 			return err
@@ -99,8 +98,8 @@ func scenarioHarvest(l *lab) {
 	c.pings(a)
 }
 
-// scenarioUDPBlocked: a node without a tunnel to the discovery server's host
-// still reaches the server, since that traffic never takes the tunnel.
+// scenarioUDPBlocked checks that a node without a tunnel to the discovery server's host
+// still reaches the server, since that traffic never uses the tunnel.
 func scenarioUDPBlocked(l *lab) {
 	a, b, c := l.host("a").node(""), l.host("b").node(""), l.host("c").node("")
 	token := a.found()

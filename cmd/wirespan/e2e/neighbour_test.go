@@ -13,8 +13,8 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// neighbour is a host on the switch that is not in the mesh. It may pretend to
-// have any address.
+// neighbour is a host on the switch that is not in the mesh. It can use any source
+// address.
 type neighbour struct {
 	*labHost
 	sent int
@@ -46,24 +46,25 @@ func (n *neighbour) sends(from, to netip.Addr) {
 
 var packetCount = regexp.MustCompile(`counter packets (\d+)`)
 
-// dropsAtTheDoor waits until so many packets were dropped as not the link's.
-func (n *labNode) dropsAtTheDoor(want int) {
+// dropsSpoofed waits until the chain preraw has dropped the given number of packets,
+// which came by a link but have a mesh address.
+func (n *labNode) dropsSpoofed(want int) {
 	n.Helper()
 	eventually(n.T, within, func() error {
 		out, err := n.exec("nft", "list", "chain", "inet", "wirespan", "preraw")
 		got := 0
 		for _, m := range packetCount.FindAllStringSubmatch(out, -1) {
-			count, _ := strconv.Atoi(m[1]) // digits
+			count, _ := strconv.Atoi(m[1]) // the pattern matches digits only
 			got += count
 		}
 		if err == nil && got < want {
-			err = fmt.Errorf("%s has dropped %d packets at the door, of %d", n.name, got, want)
+			err = fmt.Errorf("%s has dropped %d packets in chain preraw, want %d", n.name, got, want)
 		}
 		return err
 	})
 }
 
-// tells sends from a mesh node to another, whose sink gets it.
+// tells sends datagrams from a mesh node to another until its sink receives them.
 func (n *labNode) tells(to *labNode, s *sink) {
 	n.Helper()
 	from := n.mustStatus().Node.Address
@@ -84,9 +85,9 @@ func (n *labNode) tells(to *labNode, s *sink) {
 	})
 }
 
-// scenarioNeighbour: a host on the link that is not in the mesh gets nothing in, be
-// it with its own address or with one of the mesh's. The same packets reach a
-// node without rules.
+// scenarioNeighbour checks that no packet gets in from a host on the link that is not in
+// the mesh, neither with the host's own address nor with one of the mesh. The same
+// packets reach a node without rules.
 func scenarioNeighbour(l *lab) {
 	hosts := []*labHost{l.host("a"), l.host("b"), l.host("c")}
 	s1, s2 := hosts[0].site(1), hosts[1].site(2)
@@ -100,17 +101,17 @@ func scenarioNeighbour(l *lab) {
 	b.leads("10.61.1.0/24", "a", mesh.PathTunnel)
 	atA, atB, atC, atS2 := a.sinks(), b.sinks(), c.sinks(), s2.sinks()
 	ulaA, ulaB, ulaC := a.mustStatus().Node.Address, b.mustStatus().Node.Address, c.mustStatus().Node.Address
-	subnet, _ := ulaA.Prefix(64) // of an address that has as many bits
+	subnet, _ := ulaA.Prefix(64) // an IPv6 address has enough bits
 	own, linkA := netip.MustParseAddr("fd90::4"), netip.MustParseAddr("fd90::1")
-	nobodys := ulaA.Next()
+	unused := ulaA.Next()
 	n.ip("-6 route add " + subnet.String() + " via fd90::1")
 	n.ip("-6 route add " + ulaC.String() + " via fd90::3")
-	n.poses(nobodys)
+	n.poses(unused)
 
 	n.sends(own, ulaC)
-	n.sends(nobodys, netip.MustParseAddr("fd90::3"))
+	n.sends(unused, netip.MustParseAddr("fd90::3"))
 	eventually(l.T, within, func() error {
-		if got := atC.senders(); !slices.Contains(got, own) || !slices.Contains(got, nobodys) {
+		if got := atC.senders(); !slices.Contains(got, own) || !slices.Contains(got, unused) {
 			return fmt.Errorf("c, which has no rules, got packets from %v only", got)
 		}
 		return nil
@@ -118,16 +119,16 @@ func scenarioNeighbour(l *lab) {
 
 	n.sent = 0
 	n.sends(own, ulaA)
-	n.sends(nobodys, linkA)
-	n.sends(nobodys, ulaA)
-	a.dropsAtTheDoor(n.sent)
+	n.sends(unused, linkA)
+	n.sends(unused, ulaA)
+	a.dropsSpoofed(n.sent)
 	a.forwardsAll()
 	n.sends(own, ulaB)
-	n.sends(nobodys, ulaB)
-	n.poses(ulaB) // a peer's
+	n.sends(unused, ulaB)
+	n.poses(ulaB) // the address of a peer
 	n.sends(ulaB, linkA)
 	n.sends(ulaB, ulaA)
-	a.dropsAtTheDoor(n.sent)
+	a.dropsSpoofed(n.sent)
 	n.ip("address del " + ulaB.String() + "/128 dev eth0")
 	if got := append(atA.senders(), atB.senders()...); len(got) > 0 {
 		l.Errorf("the neighbour got in as %v", got)
@@ -149,9 +150,9 @@ func (h *labHost) forwardsAll() {
 	}
 }
 
-// spoofsSites: an address of a site says nothing to a node, on a link, but what
-// it answers goes to the site by the tunnel. Links that no site is behind don't
-// get into it, unless the host is a router for them.
+// spoofsSites checks packets on a link with the source address of a site. Replies to
+// them go to the site through the tunnel. Packets from a link without a site do not
+// enter the tunnel, unless the host is a router for that link.
 func (n *neighbour) spoofsSites(a *labNode, s1, s2 *site, atA, atS2 *sink) {
 	n.Helper()
 	detector := n.detectLeaks([]netip.Prefix{netip.MustParsePrefix("10.61.2.0/24"), netip.MustParsePrefix("fd61:2::/64")}, a)
@@ -171,7 +172,7 @@ func (n *neighbour) spoofsSites(a *labNode, s1, s2 *site, atA, atS2 *sink) {
 			return nil
 		})
 		eventually(n.T, within, func() error {
-			_, _ = n.exec("ping", "-c", "1", "-W", "0.1", "-I", spoofed.String(), link.String()) // no answer, ever
+			_, _ = n.exec("ping", "-c", "1", "-W", "0.1", "-I", spoofed.String(), link.String()) // there is never an answer
 			if len(replies.seen(func(p *sniffed) bool { return p.to.Addr() == spoofed })) == 0 {
 				return fmt.Errorf("a's replies to %s do not reach the site", spoofed)
 			}
@@ -185,7 +186,7 @@ func (n *neighbour) spoofsSites(a *labNode, s1, s2 *site, atA, atS2 *sink) {
 	n.poses(inside)
 	n.sends(inside, s2.v4)
 	n.sends(netip.MustParseAddr(n.address), s2.v4)
-	n.sends(inside, netip.MustParseAddr(a.address)) // after them, and arrives
+	n.sends(inside, netip.MustParseAddr(a.address)) // this one is sent after them, and arrives
 	eventually(n.T, within, func() error {
 		if !slices.Contains(atA.senders(), inside) {
 			return fmt.Errorf("a got nothing from %s", inside)

@@ -11,15 +11,15 @@ import (
 	wireguard "golang.zx2c4.com/wireguard/device"
 )
 
-// A round of noise is a batch of large datagrams, which come to lie in as many
-// buffers, and batches of handshake messages, which take buffers away.
+// A round of noise is a batch of large datagrams, which occupy as many buffers, and
+// batches of handshake messages, which keep buffers occupied.
 const (
 	noiseRounds     = 100
 	noiseHandshakes = 30
 )
 
-// scenarioNoise: what strangers send, large datagrams among many messages of
-// handshakes, some made for this very device, costs little memory.
+// scenarioNoise checks that packets from strangers use little memory: large datagrams
+// among many handshake messages, some of them valid for this device.
 func scenarioNoise(l *lab) {
 	a, live := l.host("a").tunnelEnd(1), l.host("b").tunnelEnd(2)
 	a.runTUN()
@@ -65,7 +65,7 @@ func (h *labHost) makesNoise(to *tunnelEnd) {
 		{wireguard.MessageResponseType, wireguard.MessageResponseSize, false},
 		{wireguard.MessageCookieReplyType, wireguard.MessageCookieReplySize, false},
 	})
-	for range noiseRounds { // what the device does not take shows later
+	for range noiseRounds { // the check of the memory follows
 		_, _ = conn.WriteBatch(large, 0)
 		for range noiseHandshakes {
 			_, _ = conn.WriteBatch(handshakes, 0)
@@ -73,14 +73,14 @@ func (h *labHost) makesNoise(to *tunnelEnd) {
 	}
 }
 
-// noiseKind is a kind of random messages.
+// noiseKind describes a kind of random messages.
 type noiseKind struct {
 	typ   uint32
 	size  int
-	valid bool // by the first MAC, for which one must know the device's key
+	valid bool // with a valid first MAC, which takes the device's public key
 }
 
-// noise makes a batch of messages.
+// noise returns a batch of messages.
 func noise(h *labHost, to *tunnelEnd, kinds []noiseKind) (batch []ipv4.Message) {
 	h.Helper()
 	key, err := base64.StdEncoding.DecodeString(to.public)

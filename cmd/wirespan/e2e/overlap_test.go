@@ -11,9 +11,9 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// scenarioOverlap: peers announce what others have, or what nobody may have unasked.
-// One has what it may, the conflict names both, and a peer becomes the way to the
-// world only where it is trusted with that.
+// scenarioOverlap checks peers that announce networks of others, or networks that need
+// permission. One peer keeps the network, the conflict names both, and a peer becomes
+// the exit to the Internet only if it is allowed to.
 //
 //	s1           s3             internet 203.0.113.9
 //	 |            |                   |
@@ -52,7 +52,7 @@ func scenarioOverlap(l *lab) {
 	s1.reaches(s3.v4)
 	s1.reaches(s3.v6)
 	a.explains("10.61.3.2", firewall.PathTunnel, "c")
-	a.proc.end(l.T, syscall.SIGKILL) // what it needs to come back must not need the exit
+	a.proc.end(l.T, syscall.SIGKILL) // to come back it must not need the exit
 	a.up()
 	l.allUp(a, b, c, d)
 	a.exits(b, internet, s1)
@@ -64,8 +64,8 @@ func scenarioOverlap(l *lab) {
 	a.untouched(before)
 }
 
-// exits checks that this node, and a site behind it, reach the Internet through
-// the peer, and that nothing for it leaves otherwise.
+// exits checks that this node, and a site behind it, reach the Internet through the peer
+// and by no other path.
 func (n *labNode) exits(by *labNode, internet *labHost, s *site) {
 	n.Helper()
 	to := netip.MustParseAddr(internet.address)
@@ -92,7 +92,7 @@ func (n *labNode) exits(by *labNode, internet *labHost, s *site) {
 	}
 }
 
-// internet is a host that only this one reaches.
+// internet adds a host that only this host reaches.
 func (h *labHost) internet() *labHost {
 	h.Helper()
 	w := h.namespace("w")

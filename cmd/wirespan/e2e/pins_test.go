@@ -11,8 +11,8 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// scenarioPins: a node that comes back with another key is quarantined by the others,
-// over restarts, until it is accepted.
+// scenarioPins checks that the others quarantine a node that comes back with another
+// key, also over restarts, until it is accepted.
 func scenarioPins(l *lab) {
 	server := l.host("d").discovery()
 	server.start()
@@ -36,7 +36,7 @@ func scenarioPins(l *lab) {
 		l.Fatal(err)
 	}
 	b.up()
-	eventually(l.T, within, func() error { return b.lacksNone() })
+	eventually(l.T, within, func() error { return b.discoveryConnected() })
 	if is := b.mustStatus().Node; is.ID != was.ID || is.PublicKey == was.PublicKey {
 		l.Fatalf("b came back as %+v, was %+v", is, was)
 	}
@@ -58,7 +58,7 @@ func scenarioPins(l *lab) {
 	if err := a.lacks("b"); err == nil {
 		l.Error("a was told to accept b, and has said so, but lacks it")
 	}
-	c.holdsBack("b", was.ID) // each decides for itself
+	c.holdsBack("b", was.ID) // each node decides for itself
 	c.mustCLI("accept", was.ID)
 	l.allUp(a, b, c)
 	a.calm()
@@ -68,7 +68,7 @@ func scenarioPins(l *lab) {
 	a.restart()
 	l.allUp(a, b, c)
 
-	b.proc.end(l.T, syscall.SIGTERM) // the first key is now the wrong one
+	b.proc.end(l.T, syscall.SIGTERM) // now the first key is the wrong one
 	if err := os.Rename(b.path("former.yaml"), b.path("kubespan-identity.yaml")); err != nil {
 		l.Fatal(err)
 	}
@@ -77,8 +77,9 @@ func scenarioPins(l *lab) {
 	l.takesNoName(documents, a, c)
 }
 
-// lacksNone waits for no condition and no peer but that discovery has answered.
-func (n *labNode) lacksNone() error {
+// discoveryConnected returns an error unless the node is connected to its discovery
+// service.
+func (n *labNode) discoveryConnected() error {
 	s, err := n.status()
 	if err == nil && (len(s.Discovery) != 1 || !s.Discovery[0].Connected) {
 		err = fmt.Errorf("discovery of %s: %+v", n.name, s.Discovery)
@@ -86,7 +87,7 @@ func (n *labNode) lacksNone() error {
 	return err
 }
 
-// holdsBack waits until the node has another one as no peer, and says why.
+// holdsBack waits until the node has quarantined another one and reports why.
 func (n *labNode) holdsBack(name, id string) {
 	n.Helper()
 	n.condition(mesh.ConditionIdentityChanged, name, id, "wirespan accept "+id)
@@ -96,13 +97,14 @@ func (n *labNode) holdsBack(name, id string) {
 	}
 }
 
-// takesNoName: a second node of a name goes by its id, over restarts too.
+// takesNoName checks that a second node of the same name is known by its id, also over
+// restarts.
 func (l *lab) takesNoName(documents string, a, c *labNode) {
 	l.Helper()
 	e := l.host("e").node(documents)
 	e.flags = append(slices.Clone(e.flags), "--nodename", "c")
 	e.up()
-	eventually(l.T, within, func() error { return e.lacksNone() })
+	eventually(l.T, within, func() error { return e.discoveryConnected() })
 	id := e.mustStatus().Node.ID
 	first := c.mustStatus().Node.PublicKey
 	for range 2 {

@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// scenarioRefused: what lacks privileges or nftables says so, or does without, and
-// has changed nothing.
+// scenarioRefused checks that an agent without privileges or without nftables says so or
+// works without them, and that it has changed nothing.
 func scenarioRefused(l *lab) {
 	a, b, c := l.host("a").node(""), l.host("b").node("").unprivileged(), l.host("c").node("")
 	hosts := []*labNode{b, c}
@@ -32,7 +32,7 @@ func scenarioRefused(l *lab) {
 		}
 	}
 
-	b.join(token) // auto
+	b.join(token) // with the backend auto
 	l.allUp(a, b)
 	if s := b.mustStatus(); s.Backend != "netstack" || !strings.Contains(s.BackendReason, "CAP_NET_ADMIN") {
 		l.Errorf("without privileges the backend is %s: %s", s.Backend, s.BackendReason)
@@ -54,8 +54,8 @@ func scenarioRefused(l *lab) {
 	c.mustCLI("down")
 }
 
-// badSettings are mistakes, each with words that tell of it. The line is the
-// last one's.
+// badSettings lists mistakes, each with words of the error about it. The error names the
+// last line.
 var badSettings = [][2]string{
 	{"advertisedNetworks: [10.0.0.0/8, 10.1.0.0/16]", "10.1.0.0/16 is inside 10.0.0.0/8"},
 	{"advertisedNetworks: [10.1.0.0/16, 10.1.0.0/16]", "duplicate network 10.1.0.0/16"},
@@ -85,14 +85,14 @@ var badSettings = [][2]string{
 	{"ingress: {rules: [{name: a, portSelector: {protocol: tcp, ports: [1]}, ingress: [{subnet: 10.1.0.0/16, except: 10.2.0.0/16}]}]}", "10.2.0.0/16"},
 }
 
-// scenarioBadInput: mistakes are told with file and line, and change nothing of what
-// is in the kernel.
+// scenarioBadInput checks that mistakes in a configuration are reported with file and
+// line, and change nothing in the kernel.
 func scenarioBadInput(l *lab) {
 	h := l.host("a")
 	good := settings("advertisedNetworks: [10.61.1.0/24]", "ingress: {defaultAction: block, rules: [{name: web, portSelector: {protocol: tcp, ports: [80]}, ingress: [{subnet: '::/0'}]}]}")
 	n := h.node(good)
 	n.found()
-	eventually(l.T, within, func() error { // the interface comes after the table
+	eventually(l.T, within, func() error { // the interface is added after the table
 		if out := n.kernel(); !strings.Contains(out, "default dev "+n.link()) {
 			return fmt.Errorf("no route leads into the tunnel:\n%s", out)
 		}
@@ -111,7 +111,7 @@ func scenarioBadInput(l *lab) {
 			}
 		}
 	}
-	n.configure(good) // both read it
+	n.configure(good) // both agents read it
 	for _, flag := range []string{"--advertised-networks=10.0.0.0/8,10.1.0.0/16", "--firewall-mask=0", "--site-on-link=maybe", "--firewall-table=no,name"} {
 		second.failsToStart(exitUsage, "up", flag)
 	}

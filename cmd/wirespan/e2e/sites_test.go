@@ -14,8 +14,8 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// What follows from a tunnel's MTU of 1420: the largest segments there, with
-// room for timestamps, and the packets that such make.
+// Sizes that follow from a tunnel MTU of 1420: the largest TCP segments, with room for
+// timestamps, and the packets that these give.
 const (
 	tunnelMTU   = 1420
 	clampedMSS4 = tunnelMTU - 52
@@ -23,9 +23,9 @@ const (
 	fullPacket  = tunnelMTU - 12
 )
 
-// scenarioSites: hosts that know nothing of the mesh, behind three gateways, reach
-// each other with all that networks are used for. Then the gateways leave, and
-// their kernels are as before.
+// scenarioSites checks that hosts behind three gateways, which are not in the mesh,
+// reach each other with all kinds of traffic. When the gateways have left, their kernels
+// are as before.
 func scenarioSites(l *lab) {
 	var sites []*site
 	var nodes []*labNode
@@ -68,7 +68,7 @@ func scenarioSites(l *lab) {
 	nodes[0].explains("10.61.2.2:80", firewall.PathTunnel, "b")
 	nodes[0].explains("fd61:3::2", firewall.PathTunnel, "c", "--from", "b")
 	nodes[0].explains("10.61.1.2", firewall.PathBypass, "", "--from", "10.61.2.2")
-	for i, n := range slices.Backward(nodes) { // the founder, which serves discovery, last
+	for i, n := range slices.Backward(nodes) { // the founder last: it serves discovery
 		n.calm()
 		n.mustCLI("down")
 		n.proc.wait(l.T)
@@ -76,7 +76,8 @@ func scenarioSites(l *lab) {
 	}
 }
 
-// repliesTo checks that hosts of a site reply to a mesh address. They can't begin.
+// repliesTo checks that hosts of a site reply to a mesh address. They cannot open a
+// connection to it.
 func (s *site) repliesTo(n *labNode) {
 	s.Helper()
 	own := n.mustStatus().Node.Address
@@ -86,15 +87,16 @@ func (s *site) repliesTo(n *labNode) {
 	}
 }
 
-// segmented makes a site see packets as they would be on an Ethernet.
+// segmented turns offloads off, so that captures in the site show packets as on an
+// Ethernet.
 func segmented(s *site, gateway *labHost) {
 	s.Helper()
 	gateway.mustExec("ethtool", "-K", "lan0", "tso", "off", "gso", "off", "gro", "off")
 	s.mustExec("ethtool", "-K", "eth0", "tso", "off", "gso", "off", "gro", "off")
 }
 
-// streams pings another site and talks to it over TCP, before a smaller MTU than
-// that of the link is known.
+// streams pings another site and sends streams to it, before a smaller MTU than that of
+// the link is known.
 func (s *site) streams(to *site) {
 	s.Helper()
 	for _, a := range to.addresses() {
@@ -103,7 +105,8 @@ func (s *site) streams(to *site) {
 	}
 }
 
-// datagrams go between two sites, also such as are larger than the tunnel takes.
+// datagrams sends datagrams between two sites, including some that are larger than the
+// tunnel allows.
 func (s *site) datagrams(to *site) {
 	s.Helper()
 	for i, a := range to.addresses() {
@@ -117,7 +120,7 @@ func (s *site) datagrams(to *site) {
 	}
 }
 
-// stream sends bytes both ways over TCP, and looks at how large segments may be.
+// stream sends bytes in both directions over TCP and checks the size of segments.
 func (s *site) stream(to *site, a netip.Addr) {
 	s.Helper()
 	isFlow := func(p *sniffed) bool {
@@ -161,8 +164,8 @@ func (s *site) stream(to *site, a netip.Addr) {
 	}
 }
 
-// learnsMTU sends datagrams that must not be fragmented and are larger than the
-// tunnel takes: the gateway has to say so.
+// learnsMTU sends datagrams that must not be fragmented and do not fit the tunnel, and
+// checks that the gateway reports the MTU.
 func (s *site) learnsMTU(to netip.Addr) {
 	s.Helper()
 	errs := s.sniff("eth0", func(p *sniffed) bool { return p.tooBig() != 0 })
@@ -181,7 +184,7 @@ func (s *site) learnsMTU(to netip.Addr) {
 		s.Fatal(err)
 	}
 	eventually(s.T, within, func() error {
-		_, _ = conn.Write(datagram(1, 1, 1440)) // fails once the MTU is known
+		_, _ = conn.Write(datagram(1, 1, 1440)) // fails when the MTU is known
 		mtu, err := onSocket(conn, func(fd int) (int, error) { return unix.GetsockoptInt(fd, level, current) })
 		if err == nil && mtu != tunnelMTU {
 			err = fmt.Errorf("%s believes that %d bytes reach %s", s.name, mtu, to)
@@ -195,7 +198,7 @@ func (s *site) learnsMTU(to netip.Addr) {
 	}
 }
 
-// onSocket does something to a socket.
+// onSocket calls do with the socket of a connection.
 func onSocket(conn *net.UDPConn, do func(fd int) (int, error)) (value int, err error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -209,7 +212,7 @@ func onSocket(conn *net.UDPConn, do func(fd int) (int, error)) (value int, err e
 	return value, err
 }
 
-// dialUDP makes a socket of the host with a port of its own.
+// dialUDP opens a connected socket on the host, with a port of its own.
 func (h *labHost) dialUDP(to netip.AddrPort) (conn *net.UDPConn, err error) {
 	err = h.inside(func() (err error) {
 		conn, err = net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))

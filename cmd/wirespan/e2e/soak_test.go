@@ -15,19 +15,19 @@ import (
 )
 
 const (
-	// dataPlaneMegabytes is what a data plane may use at any time.
+	// dataPlaneMegabytes is the memory that a data plane may use at any time.
 	dataPlaneMegabytes = 64
-	// netstackMegabytes is what one may use that holds TCP's buffers, too, and
-	// in the soak the code of all tests.
+	// netstackMegabytes is the same for a netstack: it also holds TCP's buffers and, in
+	// the soak, the code of all tests.
 	netstackMegabytes = 128
 )
 
-// soakStreams is how many TCP connections each tunnel has at any time.
+// soakStreams is the number of concurrent TCP connections per tunnel.
 const soakStreams = 4
 
-// TestSoak runs two tunnels, TUN to TUN and TUN to netstack, over bad paths
-// for WIRESPAN_SOAK (a duration) at WIRESPAN_SOAK_RATE megabits per second (40)
-// in all: checked TCP streams and datagrams, both ways, in both families, while
+// TestSoak runs two tunnels, TUN to TUN and TUN to netstack, over bad paths for
+// WIRESPAN_SOAK (a duration) at WIRESPAN_SOAK_RATE megabits per second (40) in total. It
+// sends checked TCP streams and datagrams in both directions and both families, while
 // the paths change from one family to the other.
 func TestSoak(t *testing.T) {
 	wanted := os.Getenv("WIRESPAN_SOAK")
@@ -65,13 +65,13 @@ type soak struct {
 	tunnels  []*soakTunnel
 }
 
-// soakTunnel is a tunnel and the two paths that it can take, by family.
+// soakTunnel is a tunnel and the two paths that it can use, by family.
 type soakTunnel struct {
 	name        string
 	left, right *tunnelEnd
 	paths       [2]*badPath
 
-	streams   atomic.Int64 // that ended well
+	streams   atomic.Int64 // that ended without an error
 	datagrams [2]echoes
 }
 
@@ -95,8 +95,8 @@ func (l *lab) soakTunnel(name string, wire *labHost, left, right *tunnelEnd, net
 	return t
 }
 
-// take makes the tunnel use one path. The other is closed first: what is on its
-// way there would make both ends return to it, and nothing tells them better.
+// take makes the tunnel use one path. It closes the other path first: datagrams that are
+// in flight there would make both ends return to it.
 func (t *soakTunnel) take(path int) {
 	t.left.Helper()
 	t.paths[1-path].open.Store(false)
@@ -107,7 +107,7 @@ func (t *soakTunnel) take(path int) {
 	}
 }
 
-// run starts all flows, and watches.
+// run starts all flows and watches them.
 func (s *soak) run() {
 	ctx, cancel := context.WithTimeout(s.Context(), s.duration)
 	defer cancel()
@@ -120,7 +120,7 @@ func (s *soak) run() {
 			flows.Go(func() { s.echo(ctx, t, i) })
 		}
 	}
-	go func() { // the last streams may end in peace
+	go func() { // the last streams are completed
 		flows.Wait()
 		cancel()
 	}()
@@ -139,7 +139,7 @@ func (s *soak) run() {
 	}
 }
 
-// talk has one stream after another.
+// talk runs one stream after another.
 func (s *soak) talk(ctx context.Context, t *soakTunnel, v6 bool) {
 	for ctx.Err() == nil && !s.Failed() {
 		f := flow{Seed: rand.Uint64(), Lengths: [2]uint64{s.length(), s.length()}, Rate: s.share}
@@ -155,7 +155,8 @@ func (s *soak) talk(ctx context.Context, t *soakTunnel, v6 bool) {
 	}
 }
 
-// length of a stream is anything, often no more than about a packet's.
+// length returns the length of a stream. It can be any, and is often at most about a
+// packet.
 func (s *soak) length() uint64 {
 	if rand.IntN(4) == 0 {
 		return rand.Uint64N(3000)
@@ -163,8 +164,8 @@ func (s *soak) length() uint64 {
 	return rand.Uint64N(s.share * 10)
 }
 
-// soakSize is a datagram's size: often the same several times in a row, which is
-// then sent as one, and sometimes more than a packet holds.
+// soakSize returns the size of a datagram. It is often the same several times in a row,
+// so that these are sent as one, and sometimes larger than a packet.
 func soakSize() int {
 	switch rand.IntN(16) {
 	case 0:
@@ -175,7 +176,7 @@ func soakSize() int {
 	return rand.IntN(1400)
 }
 
-// echo sends datagrams all the time.
+// echo sends datagrams until ctx ends.
 func (s *soak) echo(ctx context.Context, t *soakTunnel, i int) {
 	conn, err := t.left.dial(ctx, "udp", t.right.at(i == 1))
 	if err == nil {
@@ -186,8 +187,7 @@ func (s *soak) echo(ctx context.Context, t *soakTunnel, i int) {
 	}
 }
 
-// watch looks at the processes and changes paths until ctx ends or something
-// is wrong.
+// watch checks the processes and changes paths until ctx ends or a check fails.
 func (s *soak) watch(ctx context.Context) {
 	look, minute := time.NewTicker(5*time.Second), time.NewTicker(time.Minute)
 	defer look.Stop()
@@ -218,7 +218,7 @@ func (s *soak) ends() (all []*tunnelEnd) {
 	return all
 }
 
-// check fails when a process has died or grown.
+// check fails the test if a process has ended or uses too much memory.
 func (s *soak) check() {
 	for _, e := range s.ends() {
 		limit := dataPlaneMegabytes
@@ -233,7 +233,7 @@ func (s *soak) check() {
 	}
 }
 
-// report logs how things are.
+// report logs the figures of the run.
 func (s *soak) report() {
 	var line strings.Builder
 	for _, t := range s.tunnels {

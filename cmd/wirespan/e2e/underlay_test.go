@@ -5,7 +5,8 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// scenarioUnderlayIPv6: no host has IPv4 on the switch, nor any default route.
+// scenarioUnderlayIPv6 checks an underlay where no host has IPv4 on the switch, nor any
+// default route.
 func scenarioUnderlayIPv6(l *lab) {
 	ha, hb := l.host("a"), l.host("b")
 	for _, h := range []*labHost{ha, hb} {
@@ -14,7 +15,8 @@ func scenarioUnderlayIPv6(l *lab) {
 	underlay(l, ha, hb)
 }
 
-// scenarioUnderlayIPv4: no host has IPv6 on the switch, nor any default route.
+// scenarioUnderlayIPv4 checks an underlay where no host has IPv6 on the switch, nor any
+// default route.
 func scenarioUnderlayIPv4(l *lab) {
 	ha, hb := l.host("a"), l.host("b")
 	for _, h := range []*labHost{ha, hb} {
@@ -24,8 +26,8 @@ func scenarioUnderlayIPv4(l *lab) {
 	underlay(l, ha, hb)
 }
 
-// underlay checks that two sites reach each other over both families, whatever
-// their gateways have between them.
+// underlay checks that two sites reach each other over both families, whatever the
+// family between their gateways.
 func underlay(l *lab, ha, hb *labHost) {
 	l.Helper()
 	s1, s2 := ha.site(1), hb.site(2)
