@@ -164,7 +164,7 @@ func (n *Node) offer(links []mesh.Link) {
 		n.log.Warn("writing the join token", "error", err)
 		return
 	}
-	n.log.Info("to add another host to this mesh, run wirespan up --join @FILE there, with this file", "file", n.state.Path(JoinTokenFile))
+	n.log.Info("to add another box to this mesh, run wirespan up --join @FILE there, with this file", "file", n.state.Path(JoinTokenFile))
 }
 
 // Token returns the join token of the cluster that this node has founded or joined. An

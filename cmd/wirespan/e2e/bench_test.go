@@ -32,19 +32,7 @@ func TestNetnsBench(t *testing.T) {
 
 	server := b.spawn("serve", b.argv("bench", "serve", "--underlay")...)
 	defer server.end(t, syscall.SIGTERM)
-	eventually(t, 10*time.Second, func() error {
-		conn, err := stranger.dial(t.Context(), "tcp", b.address+":51830")
-		if err != nil {
-			return err
-		}
-		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
-		_, _ = io.WriteString(conn, `{"protocol":"wirespan.load/1","echo":true}`+"\n")
-		if n, err := conn.Read(make([]byte, 1)); n > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("a stranger beside the mesh was served: %d bytes, %v", n, err)
-		}
-		return nil
-	})
+	stranger.isNotServed(b)
 
 	run := func(from *labNode, args ...string) *bench.Report {
 		t.Helper()
@@ -79,6 +67,25 @@ func TestNetnsBench(t *testing.T) {
 		t.Errorf("from a netstack: %v", v)
 	}
 	benchRefusals(t, a, c)
+}
+
+// isNotServed checks that the bench server of a node does not serve this host, which is
+// not in the mesh.
+func (h *labHost) isNotServed(by *labNode) {
+	h.Helper()
+	eventually(h.T, 10*time.Second, func() error {
+		conn, err := h.dial(h.Context(), "tcp", by.address+":51830")
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		_, _ = io.WriteString(conn, `{"protocol":"wirespan.load/1","echo":true}`+"\n")
+		if n, err := conn.Read(make([]byte, 1)); n > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+			h.Errorf("a stranger beside the mesh was served: %d bytes, %v", n, err)
+		}
+		return nil
+	})
 }
 
 // benchRefusals checks that a bench command that cannot run says why.

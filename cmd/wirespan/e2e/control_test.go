@@ -73,6 +73,16 @@ func scenarioControlGarbage(l *lab) {
 			l.Errorf("%s %.60s as %d: code %d, want %d, %d bytes", c.method, c.target, c.user, code, c.code, size)
 		}
 	}
+	n.asksNonsense()
+	if err := n.proc.running(); err != nil {
+		l.Error(err)
+	}
+	n.mustCLI("explain", "a")
+}
+
+// asksNonsense sends requests with random arguments, which must all be refused or answered.
+func (n *labNode) asksNonsense() {
+	n.Helper()
 	noise := garbage{rand.New(rand.NewChaCha8([32]byte{7}))}
 	for i := range 50 {
 		value := url.QueryEscape(string(noise.message()[:1+noise.IntN(3)]))
@@ -81,11 +91,7 @@ func scenarioControlGarbage(l *lab) {
 			target = "/v1/explain?to=" + value
 		}
 		if code, size := n.asks(nobody, "GET", target); code < 200 || code >= 500 || size > 10_000 {
-			l.Errorf("%q: code %d, %d bytes", target, code, size)
+			n.Errorf("%q: code %d, %d bytes", target, code, size)
 		}
 	}
-	if err := n.proc.running(); err != nil {
-		l.Error(err)
-	}
-	n.mustCLI("explain", "a")
 }

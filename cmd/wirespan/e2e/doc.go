@@ -3,7 +3,7 @@
 //
 // The files lab_*.go are the lab: networks, nodes, processes, traffic and captures. All
 // other files contain scenarios and are named after their subject. A scenario is a
-// function of a [lab], listed in TestNetns:
+// function of a [lab], listed in scenarios (e2e_test.go):
 //
 //	// scenarioGreeting checks that a node that joins reaches the founder.
 //	func scenarioGreeting(l *lab) {

@@ -12,6 +12,60 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){netstackProgram: netstackEnd, nonftProgram: withoutNftables})
 }
 
+// scenarios lists the subtests of TestNetns. They run in this order, in parallel.
+var scenarios = []struct {
+	name string
+	run  func(*lab)
+}{
+	{"DiscoveryOutage", scenarioDiscoveryOutage},
+	{"EndpointCycling", scenarioEndpointCycling},
+	{"Mesh", scenarioMesh},
+	{"StandaloneDiscovery", scenarioStandaloneDiscovery},
+	{"MixedBackends", scenarioMixedBackends},
+	{"Kill", scenarioKill},
+	{"DiscoverySnapshot", scenarioDiscoverySnapshot},
+	{"Harvest", scenarioHarvest},
+	{"UDPBlocked", scenarioUDPBlocked},
+	{"Conflicts", scenarioConflicts},
+	{"WrongSecret", scenarioWrongSecret},
+	{"Garbage", scenarioGarbage},
+	{"Leave", scenarioLeave},
+	{"Reload", scenarioReload},
+	{"Idle", scenarioIdle},
+	{"Device", scenarioDevice},
+	{"DeviceReady", scenarioDeviceReady},
+	{"DeviceDescriptors", scenarioDeviceDescriptors},
+	{"DeviceQuick", scenarioDeviceQuick},
+	{"Interop", scenarioInterop},
+	{"InteropNetstack", scenarioInteropNetstack},
+	{"UnderlayMTU", scenarioUnderlayMTU},
+	{"NarrowPath", scenarioNarrowPath},
+	{"Flood", scenarioFlood},
+	{"Noise", scenarioNoise},
+	{"Crowd", scenarioCrowd},
+	{"Ingress", scenarioIngress},
+	{"Leak", scenarioLeak},
+	{"Sites", scenarioSites},
+	{"SitesMasquerade", scenarioSitesMasquerade},
+	{"TunnelInTunnel", scenarioTunnelInTunnel},
+	{"Coexist", scenarioCoexist},
+	{"CoexistHeal", scenarioCoexistHeal},
+	{"CoexistConflicts", scenarioCoexistConflicts},
+	{"UnderlayIPv6", scenarioUnderlayIPv6},
+	{"UnderlayIPv4", scenarioUnderlayIPv4},
+	{"Overlap", scenarioOverlap},
+	{"Bypass", scenarioBypass},
+	{"Neighbour", scenarioNeighbour},
+	{"Killed", scenarioKilled},
+	{"Boot", scenarioBoot},
+	{"BootDamaged", scenarioBootDamaged},
+	{"Down", scenarioDown},
+	{"Refused", scenarioRefused},
+	{"BadInput", scenarioBadInput},
+	{"Pins", scenarioPins},
+	{"ControlGarbage", scenarioControlGarbage},
+}
+
 // TestNetns runs the real binary on real packets, in network namespaces of its
 // own. Run one scenario with -run TestNetns/Harvest.
 func TestNetns(t *testing.T) {
@@ -24,58 +78,7 @@ func TestNetns(t *testing.T) {
 	requireTools(t)
 	sweep(t)
 	binary := buildBinary(t)
-	for _, scenario := range []struct {
-		name string
-		run  func(*lab)
-	}{
-		{"DiscoveryOutage", scenarioDiscoveryOutage},
-		{"EndpointCycling", scenarioEndpointCycling},
-		{"Mesh", scenarioMesh},
-		{"StandaloneDiscovery", scenarioStandaloneDiscovery},
-		{"MixedBackends", scenarioMixedBackends},
-		{"Kill", scenarioKill},
-		{"DiscoverySnapshot", scenarioDiscoverySnapshot},
-		{"Harvest", scenarioHarvest},
-		{"UDPBlocked", scenarioUDPBlocked},
-		{"Conflicts", scenarioConflicts},
-		{"WrongSecret", scenarioWrongSecret},
-		{"Garbage", scenarioGarbage},
-		{"Leave", scenarioLeave},
-		{"Reload", scenarioReload},
-		{"Idle", scenarioIdle},
-		{"Device", scenarioDevice},
-		{"DeviceReady", scenarioDeviceReady},
-		{"DeviceDescriptors", scenarioDeviceDescriptors},
-		{"DeviceQuick", scenarioDeviceQuick},
-		{"Interop", scenarioInterop},
-		{"InteropNetstack", scenarioInteropNetstack},
-		{"UnderlayMTU", scenarioUnderlayMTU},
-		{"NarrowPath", scenarioNarrowPath},
-		{"Flood", scenarioFlood},
-		{"Noise", scenarioNoise},
-		{"Crowd", scenarioCrowd},
-		{"Ingress", scenarioIngress},
-		{"Leak", scenarioLeak},
-		{"Sites", scenarioSites},
-		{"SitesMasquerade", scenarioSitesMasquerade},
-		{"TunnelInTunnel", scenarioTunnelInTunnel},
-		{"Coexist", scenarioCoexist},
-		{"CoexistHeal", scenarioCoexistHeal},
-		{"CoexistConflicts", scenarioCoexistConflicts},
-		{"UnderlayIPv6", scenarioUnderlayIPv6},
-		{"UnderlayIPv4", scenarioUnderlayIPv4},
-		{"Overlap", scenarioOverlap},
-		{"Bypass", scenarioBypass},
-		{"Neighbour", scenarioNeighbour},
-		{"Killed", scenarioKilled},
-		{"Boot", scenarioBoot},
-		{"BootDamaged", scenarioBootDamaged},
-		{"Down", scenarioDown},
-		{"Refused", scenarioRefused},
-		{"BadInput", scenarioBadInput},
-		{"Pins", scenarioPins},
-		{"ControlGarbage", scenarioControlGarbage},
-	} {
+	for _, scenario := range scenarios {
 		t.Run(scenario.name, func(t *testing.T) {
 			t.Parallel()
 			scenario.run(newLab(t, binary))

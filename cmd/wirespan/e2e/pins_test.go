@@ -31,11 +31,7 @@ func scenarioPins(l *lab) {
 	detector := l.detectLeaks([]netip.Prefix{netip.MustParsePrefix("10.61.2.0/24"), netip.MustParsePrefix("fd61:2::/64")}, a)
 	traffic, at := a.sendsTo(s.addresses()...), s.sinks()
 	at.getsMore("all up")
-	b.proc.end(l.T, syscall.SIGTERM)
-	if err := os.Rename(b.path("kubespan-identity.yaml"), b.path("former.yaml")); err != nil {
-		l.Fatal(err)
-	}
-	b.up()
+	b.changesKey("kubespan-identity.yaml", "former.yaml")
 	eventually(l.T, within, func() error { return b.discoveryConnected() })
 	if is := b.mustStatus().Node; is.ID != was.ID || is.PublicKey == was.PublicKey {
 		l.Fatalf("b came back as %+v, was %+v", is, was)
@@ -68,13 +64,19 @@ func scenarioPins(l *lab) {
 	a.restart()
 	l.allUp(a, b, c)
 
-	b.proc.end(l.T, syscall.SIGTERM) // now the first key is the wrong one
-	if err := os.Rename(b.path("former.yaml"), b.path("kubespan-identity.yaml")); err != nil {
-		l.Fatal(err)
-	}
-	b.up()
+	b.changesKey("former.yaml", "kubespan-identity.yaml") // now the first key is the wrong one
 	a.holdsBack("b", was.ID)
 	l.takesNoName(documents, a, c)
+}
+
+// changesKey renames a file of the stopped agent, and starts it again.
+func (n *labNode) changesKey(from, to string) {
+	n.Helper()
+	n.proc.end(n.T, syscall.SIGTERM)
+	if err := os.Rename(n.path(from), n.path(to)); err != nil {
+		n.Fatal(err)
+	}
+	n.up()
 }
 
 // discoveryConnected returns an error unless the node is connected to its discovery
