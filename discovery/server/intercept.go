@@ -51,7 +51,7 @@ func (i *interceptor) around(ctx context.Context, c call, handle func() error) e
 	i.metrics.handled(c, status.Code(err), took)
 	if err != nil && i.log.IsDebug() {
 		i.log.Debug("request ended with an error", "method", c.method, "cluster", c.cluster,
-			"address", i.cfg.clientAddr(ctx), "took", took, "error", err)
+			"address", i.cfg.clientAddr(ctx), "took", took.String(), "error", err)
 	}
 	return err
 }

@@ -46,7 +46,7 @@ func (l *boundedListener) Accept() (net.Conn, error) {
 		if c := l.admit(conn); c != nil {
 			return c, nil
 		}
-		l.log.Debug("connection refused, too many are open", "address", conn.RemoteAddr())
+		l.log.Debug("connection refused, too many are open", "address", conn.RemoteAddr().String())
 		_ = conn.Close()
 	}
 }

@@ -124,7 +124,7 @@ func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 	if err := s.load(time.Now()); err != nil {
 		return errors.Join(err, lis.Close())
 	}
-	s.log.Info("discovery server started", "address", lis.Addr(), "tls", s.cfg.TLS != nil)
+	s.log.Info("discovery server started", "address", lis.Addr().String(), "tls", s.cfg.TLS != nil)
 
 	bounded := newBoundedListener(lis, s.log)
 	g, ctx := errgroup.WithContext(ctx)

@@ -83,9 +83,9 @@ type PeerStatusSpec struct {
 	State              mesh.PeerState `json:"state"`
 	ReceiveBytes       uint64         `json:"receiveBytes"`
 	TransmitBytes      uint64         `json:"transmitBytes"`
-	LastHandshakeTime  time.Time      `json:"lastHandshakeTime"`
+	LastHandshakeTime  time.Time      `json:"lastHandshakeTime,omitzero"`
 	LastUsedEndpoint   netip.AddrPort `json:"lastUsedEndpoint"`
-	LastEndpointChange time.Time      `json:"lastEndpointChange"`
+	LastEndpointChange time.Time      `json:"lastEndpointChange,omitzero"`
 }
 
 type endpointSpec struct {

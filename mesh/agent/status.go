@@ -13,15 +13,15 @@ import (
 // Status is the whole agent at a glance, as `wirespan status` shows it.
 type Status struct {
 	Version       string            `json:"version"`
-	Started       time.Time         `json:"started"`
-	Updated       time.Time         `json:"updated"`
+	Started       time.Time         `json:"started,omitzero"`
+	Updated       time.Time         `json:"updated,omitzero"`
 	Node          NodeStatus        `json:"node"`
 	Cluster       string            `json:"cluster"` // first 8 characters of the id
 	Enabled       bool              `json:"enabled"`
 	Backend       string            `json:"backend"`
 	BackendReason string            `json:"backendReason,omitempty"`
 	Discovery     []DiscoveryStatus `json:"discovery"`
-	Peers         []PeerView        `json:"peers"`
+	Peers         []PeerView        `json:"peers"` // sorted by name
 	Conditions    []ConditionView   `json:"conditions"`
 	Ready         bool              `json:"ready"`
 	NotReady      string            `json:"notReady,omitempty"` // why not
@@ -46,7 +46,7 @@ type DiscoveryStatus struct {
 	Name       string    `json:"name"`
 	Server     string    `json:"server"`
 	Connected  bool      `json:"connected"`
-	Since      time.Time `json:"since"`
+	Since      time.Time `json:"since,omitzero"`
 	Affiliates int       `json:"affiliates"`
 	Error      string    `json:"error,omitempty"`
 }
@@ -58,10 +58,11 @@ type PeerView struct {
 	Address       netip.Addr     `json:"address"`
 	AllowedIPs    []netip.Prefix `json:"allowedIPs"`
 	State         mesh.PeerState `json:"state"`
+	Reason        string         `json:"reason,omitempty"` // why it is not up
 	Endpoint      netip.AddrPort `json:"endpoint"`
 	ReceiveBytes  uint64         `json:"receiveBytes"`
 	TransmitBytes uint64         `json:"transmitBytes"`
-	LastHandshake time.Time      `json:"lastHandshakeTime"`
+	LastHandshake time.Time      `json:"lastHandshakeTime,omitzero"`
 }
 
 // Name returns the label or, where there is none, the public key.
@@ -149,11 +150,29 @@ func peerViews(p mesh.Plan) []PeerView {
 	for _, s := range p.Statuses {
 		spec := specs[s.PublicKey]
 		out = append(out, PeerView{
-			s.PublicKey, s.Label, spec.Address, spec.AllowedIPs, s.State, s.Endpoint,
+			s.PublicKey, s.Label, spec.Address, spec.AllowedIPs, s.State, notUp(s, len(spec.Endpoints)), s.Endpoint,
 			s.ReceiveBytes, s.TransmitBytes, s.LastHandshakeTime,
 		})
 	}
+	slices.SortStableFunc(out, func(a, b PeerView) int { return cmp.Compare(a.Name(), b.Name()) })
 	return out
+}
+
+// notUp says why a peer is not up; empty if it is.
+func notUp(s mesh.PeerStatus, endpoints int) string {
+	from := "its endpoint"
+	if endpoints > 1 {
+		from = fmt.Sprintf("any of its %d endpoints", endpoints)
+	}
+	switch {
+	case s.State == mesh.PeerStateUp:
+		return ""
+	case endpoints == 0 && !s.Endpoint.IsValid():
+		return "it announces no endpoint: it has to connect to this node"
+	case s.LastHandshakeTime.IsZero():
+		return "no answer yet from " + from
+	}
+	return "no answer any more from " + from
 }
 
 // notReady says why a node can't do its job yet; empty if it can. An outage of

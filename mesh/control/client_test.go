@@ -35,7 +35,7 @@ func TestClient(t *testing.T) {
 	if _, err := FindPeer(s, "node-3"); err == nil || !strings.Contains(err.Error(), "known are: node-2") {
 		t.Errorf("an unknown peer: %v", err)
 	}
-	if rtt, err := cl.Ping(ctx, p.Address); err != nil || rtt <= 0 {
+	if rtt, err := cl.Ping(ctx, p.Address, time.Second); err != nil || rtt <= 0 {
 		t.Errorf("Ping = %v, %v", rtt, err)
 	}
 	if err := cl.Health(ctx, "ready"); err != nil {

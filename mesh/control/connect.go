@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	pingTimeout = 5 * time.Second
-	dialTimeout = 10 * time.Second
+	pingTimeout    = 5 * time.Second // unless the request has another
+	maxPingTimeout = time.Minute
+	dialTimeout    = 10 * time.Second
 )
 
 // connect joins the client to a TCP address on the mesh (HTTP CONNECT, RFC 9110
@@ -91,19 +92,31 @@ type PingReply struct {
 	RTT time.Duration `json:"rtt"` // ns
 }
 
+// ping takes the parameters address and timeout.
 func (c *Server) ping(w http.ResponseWriter, r *http.Request) {
-	addr, err := netip.ParseAddr(r.URL.Query().Get("address"))
+	values := r.URL.Query()
+	addr, err := netip.ParseAddr(values.Get("address"))
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
+		http.Error(w, fmt.Sprintf("parameter address: %q is not an IP address", values.Get("address")), http.StatusBadRequest)
 		return
+	}
+	timeout := pingTimeout
+	if text := values.Get("timeout"); text != "" {
+		if timeout, err = time.ParseDuration(text); err != nil || timeout <= 0 || timeout > maxPingTimeout {
+			http.Error(w, fmt.Sprintf("parameter timeout: %q is not a duration up to %s", text, maxPingTimeout), http.StatusBadRequest)
+			return
+		}
 	}
 	if err := c.cfg.Agent.Status().Reaches(addr); err != nil {
 		http.Error(w, err.Error(), http.StatusBadGateway)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), pingTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), timeout)
 	defer cancel()
 	rtt, err := c.cfg.Agent.Ping(ctx, addr)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("no reply within %s", timeout)
+	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusGatewayTimeout)
 		return

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"fmt"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -15,7 +16,7 @@ func (c *Server) explain(w http.ResponseWriter, r *http.Request) {
 	var err error
 	values := r.URL.Query()
 	if q.To, err = netip.ParseAddr(values.Get("to")); err != nil {
-		http.Error(w, "parameter to: "+err.Error(), http.StatusBadRequest)
+		http.Error(w, fmt.Sprintf("parameter to: %q is not an IP address", values.Get("to")), http.StatusBadRequest)
 		return
 	}
 	if port := values.Get("port"); port != "" {

@@ -16,14 +16,14 @@ const (
 	maxPerUser     = 16 // of one of them
 )
 
-// controlListener bounds the connections and learns whose they are, by
+// listener bounds the connections and learns whose they are, by
 // SO_PEERCRED (unix(7)).
 type listener struct {
 	*net.UnixListener
 	slots slots
 }
 
-// controlConn is a connection of a known user. It keeps the half-close of unix
+// connection is a connection of a known user. It keeps the half-close of unix
 // sockets, which CONNECT needs.
 type connection struct {
 	*net.UnixConn
@@ -63,7 +63,7 @@ func (c *connection) Close() error {
 	return c.UnixConn.Close()
 }
 
-// controlSlots counts connections.
+// slots counts connections.
 type slots struct {
 	mu     sync.Mutex
 	all    int

@@ -43,7 +43,7 @@ type Config struct {
 	Log  hclog.Logger
 }
 
-// Control is the control socket: HTTP and JSON on a unix socket. The peer's
+// Server is the control socket: HTTP and JSON on a unix socket. The peer's
 // credentials decide: root and the agent's own uid may do everything, others
 // whom the socket's mode admits may read, and never secrets.
 type Server struct {
@@ -52,7 +52,7 @@ type Server struct {
 	tunnels  sync.WaitGroup // of connect, which the server does not wait for
 }
 
-// controlClient is who sent a request.
+// caller is who sent a request.
 type caller struct {
 	owner    bool            // root or the agent's own uid
 	stopping <-chan struct{} // closed when the socket's end has come
@@ -60,7 +60,7 @@ type caller struct {
 
 type contextKey struct{}
 
-// callerOf is the client of a request; the zero one may do nothing.
+// callerOf returns who sent a request; the zero caller may do nothing.
 func callerOf(r *http.Request) caller {
 	c, _ := r.Context().Value(contextKey{}).(caller)
 	return c
@@ -92,7 +92,7 @@ func (c *Server) Run(ctx context.Context) error {
 	if srv.Shutdown(grace) != nil {
 		_ = srv.Close()
 	}
-	<-serving
+	_ = <-serving // that the server was closed
 	c.tunnels.Wait()
 	return nil
 }
@@ -193,8 +193,8 @@ func (c *Server) resources(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.look(r.Context())
-	typ, id, store := found.Name, q.Get("id"), c.cfg.Agent.Resources()
-	list, changed := store.List(typ, id, secrets)
+	show := selection{found.Name, q.Get("id"), secrets}
+	list, changed := show.of(c.cfg.Agent)
 	if q.Get("watch") == "" {
 		if list == nil {
 			list = []agent.Resource{}
@@ -214,7 +214,7 @@ func (c *Server) resources(w http.ResponseWriter, r *http.Request) {
 				return
 			}
 			old = list
-			list, changed = store.List(typ, id, secrets)
+			list, changed = show.of(c.cfg.Agent)
 		}
 	})
 }

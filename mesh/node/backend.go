@@ -65,7 +65,7 @@ func (p *dataPlane) open(self mesh.Identity, c *agent.Effective, mtu int) (agent
 	if err != nil {
 		return nil, err
 	}
-	p.log.Info("data plane open", "backend", p.backend, "reason", p.backend.Reason, "port", dev.ListenPort(), "mtu", mtu)
+	p.log.Info("data plane open", "backend", p.backend.String(), "reason", p.backend.Reason, "port", dev.ListenPort(), "mtu", mtu)
 	return &servedDevice{dev, serveUAPI(dev, c, p)}, nil
 }
 

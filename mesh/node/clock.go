@@ -16,9 +16,9 @@ func (n *Node) openClock() (*state.Clock, error) {
 	}
 	if behind := clock.Behind(time.Now()); behind > 0 && os.Geteuid() == 0 && !n.config.NoClockFix {
 		if err := clock.Fix(); err != nil {
-			n.log.Warn("the clock is behind this node's last run", "by", behind, "error", err)
+			n.log.Warn("the clock is behind this node's last run", "by", behind.String(), "error", err)
 		} else {
-			n.log.Warn("the clock was behind this node's last run and has been set forward", "by", behind)
+			n.log.Warn("the clock was behind this node's last run and has been set forward", "by", behind.String())
 		}
 	}
 	return clock, nil
