@@ -16,6 +16,7 @@ import (
 	"github.com/siderolabs/discovery-api/api/v1alpha1/server/pb"
 	"google.golang.org/grpc"
 	grpcbackoff "google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
@@ -145,7 +146,22 @@ func (c *Client) deleteAt(ctx context.Context, endpoint string) error {
 // text. That text is untrusted and is cut to one printable line.
 func rpcError(doing string, err error) error {
 	s := status.Convert(err)
-	return fmt.Errorf("%s: %s: %s", doing, s.Code(), clean(s.Message()))
+	if s.Code() == codes.DeadlineExceeded {
+		return fmt.Errorf("%s: %s: no answer in time", doing, s.Code())
+	}
+	return fmt.Errorf("%s: %s: %s", doing, s.Code(), clean(reason(s.Message())))
+}
+
+// reason returns why a connection failed, without what gRPC and the dialer put
+// around it.
+func reason(message string) string {
+	if _, inner, ok := strings.Cut(message, `desc = "transport: `); ok {
+		message = strings.TrimPrefix(strings.TrimSuffix(inner, `"`), "Error while dialing: ")
+	}
+	if _, inner, ok := strings.Cut(message, ": connect: "); ok {
+		message = inner
+	}
+	return message
 }
 
 func clean(s string) string {

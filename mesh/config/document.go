@@ -150,7 +150,7 @@ func (l *loader) foreign(o *object, kind text) {
 	ours := []string{
 		kindKubeSpan, kindKubeSpanEndpoints, kindDiscoveryService, kindDiscoveryIdentity, kindDefaultAction, kindRule, kindWirespan,
 	}
-	if name := nearMiss(kind.value, ours...); name != "" {
+	if name := NearMiss(kind.value, ours...); name != "" {
 		l.add(kind.at, "%.100q %q: not registered; did you mean %q?", kind.value, apiVersion, name)
 		return
 	}

@@ -59,7 +59,7 @@ func (l *loader) section(o *object, key string) *object {
 		return s
 	}
 	for _, other := range o.keys {
-		if name := nearMiss(other, key); name != "" {
+		if name := NearMiss(other, key); name != "" {
 			l.add(o.fields[other].at, "unknown keys found during decoding: %s%s (line %d; did you mean %q?)",
 				o.path, clip(other), o.fields[other].at.line, name)
 		}

@@ -2,10 +2,10 @@ package config
 
 import "strings"
 
-// nearMiss returns the name of which s is probably a misspelling: one that differs
+// NearMiss returns the name of which s is probably a misspelling: one that differs
 // in case only, or by at most two edits. It returns "" if s is one of the names or
 // none is near.
-func nearMiss(s string, names ...string) string {
+func NearMiss(s string, names ...string) string {
 	best, bestDistance := "", 3
 	for _, name := range names {
 		if s == name {

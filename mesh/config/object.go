@@ -259,7 +259,7 @@ func (o *object) finish() {
 			first = o.fields[key].at
 		}
 		hint := ""
-		if name := nearMiss(key, known...); name != "" {
+		if name := NearMiss(key, known...); name != "" {
 			hint = fmt.Sprintf("; did you mean %q?", name)
 		}
 		unknown = append(unknown, fmt.Sprintf("%s%s (line %d%s)", o.path, clip(key), o.fields[key].at.line, hint))

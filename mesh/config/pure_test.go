@@ -58,8 +58,8 @@ func TestNearMiss(t *testing.T) {
 		{"mca", ""},
 		{"tun", ""},
 	} {
-		if got := nearMiss(tt.in, "mac", "KubeSpanConfig", "WirespanConfig"); got != tt.want {
-			t.Errorf("nearMiss(%q) = %q, want %q", tt.in, got, tt.want)
+		if got := NearMiss(tt.in, "mac", "KubeSpanConfig", "WirespanConfig"); got != tt.want {
+			t.Errorf("NearMiss(%q) = %q, want %q", tt.in, got, tt.want)
 		}
 	}
 }
