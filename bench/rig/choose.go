@@ -39,6 +39,16 @@ func catalog(c *Config) ([]subject, error) {
 	return all, nil
 }
 
+// SubjectNames returns the names of the subjects that there are with these drivers.
+func SubjectNames(drivers []string) []string {
+	all, _ := catalog(&Config{Drivers: drivers}) // none if a driver is wrong, which a benchmark will tell
+	var names []string
+	for _, s := range all {
+		names = append(names, s.name)
+	}
+	return names
+}
+
 func find(all []subject, name string) *subject {
 	for i := range all {
 		if all[i].name == name {

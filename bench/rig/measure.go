@@ -79,6 +79,20 @@ func allIDs(o *bench.Options) []string {
 	return append(ids, fixedIDs...)
 }
 
+// MetricNames returns the metrics and groups of metrics that can be selected.
+func MetricNames() []string {
+	o := DefaultOptions()
+	var names []string
+	for _, id := range allIDs(&o) {
+		for i, r := range id + "." {
+			if r == '.' && !slices.Contains(names, id[:i]) {
+				names = append(names, id[:i])
+			}
+		}
+	}
+	return names
+}
+
 // ids returns the ids of the metrics that m measures.
 func (m measure) ids() []string {
 	switch m.Kind {

@@ -7,7 +7,7 @@ import (
 )
 
 func (c *cli) accept() *cobra.Command {
-	return &cobra.Command{
+	return c.asks(&cobra.Command{
 		Use:   "accept NODE",
 		Short: "Accept the changed key or address of a known node",
 		Long: "Accept the changed key or address of a known node.\n\n" +
@@ -16,7 +16,9 @@ func (c *cli) accept() *cobra.Command {
 			"IdentityChanged: another host may pose as it. Once you know that it was really set up\n" +
 			"anew, accept it. NODE is its node id or its nodename.",
 		Example: "  wirespan get conflicts\n  wirespan accept box2",
-		Args:    arguments(cobra.ExactArgs(1)),
+		Args:    arguments(1, 1),
+
+		ValidArgsFunction: c.offerChanged(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cl, err := c.client()
 			if err != nil {
@@ -28,5 +30,5 @@ func (c *cli) accept() *cobra.Command {
 			_, err = fmt.Fprintf(c.out, "%s is accepted as it is now\n", args[0])
 			return err
 		},
-	}
+	})
 }

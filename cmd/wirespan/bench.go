@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/wirespan/wirespan/bench"
 	"github.com/wirespan/wirespan/bench/rig"
@@ -43,16 +42,18 @@ func (f *benchFlags) addTo(cmd *cobra.Command) {
 	fs.DurationVar(&o.Duration, "duration", o.Duration, "of one measurement")
 	fs.BoolVar(&f.quick, "quick", false, "one short repetition, to see that everything works; its figures say little")
 	fs.StringVar(&f.html, "html", "", "write a page with charts to this file, too")
+	_ = cmd.MarkFlagFilename("html")
 	outputFlag(cmd, &f.output)
 }
 
 // addLoad adds the flags of what is measured.
-func (f *benchFlags) addLoad(fs *pflag.FlagSet) {
-	o := &f.Options
+func (f *benchFlags) addLoad(cmd *cobra.Command) {
+	fs, o := cmd.Flags(), &f.Options
 	fs.Var((*intList)(&o.Streams), "streams", "TCP streams")
 	fs.Var((*intList)(&o.Payloads), "payload", "bytes of UDP payload for packets per second; 0: what fits the MTU")
 	fs.StringVar(&o.Congestion, "congestion", o.Congestion, "TCP congestion control of the load (default cubic, where allowed)")
 	fs.Var((*nameList)(&o.Metrics), "metrics", "only these metrics or groups of them, such as tcp.up,rtt (default all)")
+	_ = cmd.RegisterFlagCompletionFunc("metrics", offerList(rig.MetricNames))
 }
 
 // intList is a flag of numbers, separated by commas.
@@ -122,11 +123,7 @@ func (c *cli) finish(f *benchFlags, r *bench.Report, err error) error {
 // progress shows what runs: on a terminal in one line that changes, elsewhere
 // one line for each subject's run.
 func progress(w io.Writer) func(rig.Progress) {
-	terminal := false
-	if f, ok := w.(*os.File); ok {
-		info, err := f.Stat()
-		terminal = err == nil && info.Mode()&os.ModeCharDevice != 0
-	}
+	terminal := isTerminal(w)
 	return func(p rig.Progress) {
 		line := fmt.Sprintf("run %d of %d  %-22s", p.Run, p.Runs, p.Subject)
 		switch {
@@ -155,7 +152,7 @@ func (c *cli) benchCrypto() *cobra.Command {
 		Long: "Measure ChaCha20-Poly1305, by packet size, on one core and on all, with the name\n" +
 			"of the code that this processor runs.",
 		Example: "  wirespan bench crypto",
-		Args:    arguments(cobra.NoArgs),
+		Args:    arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f.prepare(cmd)
 			r, err := rig.Crypto(cmd.Context(), f.Config, progress(c.err))
@@ -175,7 +172,7 @@ func (c *cli) benchChild() *cobra.Command {
 	return &cobra.Command{
 		Use:    "child ROLE",
 		Hidden: true,
-		Args:   arguments(cobra.ExactArgs(1)),
+		Args:   arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return rig.Child(context.WithoutCancel(cmd.Context()), args[0])
 		},

@@ -21,7 +21,7 @@ func (c *cli) benchCompare() *cobra.Command {
 			"With --fail-below, an improvement under it whose interval excludes 1, or a figure\n" +
 			"that is no longer there, makes the exit code 1.",
 		Example: "  wirespan bench compare old.json new.json --fail-below 0.95",
-		Args:    arguments(cobra.ExactArgs(2)),
+		Args:    arguments(2, 2),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if failBelow < 0 || failBelow > 1 {
 				return usageError{fmt.Errorf("--fail-below %v: use a ratio from 0 (never fail) to 1", failBelow)}
@@ -47,6 +47,7 @@ func (c *cli) benchCompare() *cobra.Command {
 			return nil
 		},
 	}
+	cmd.ValidArgsFunction = offerFiles
 	cmd.Flags().Float64Var(&failBelow, "fail-below", 0, "exit 1 if a figure has become worse than this ratio, such as 0.95")
 	return cmd
 }

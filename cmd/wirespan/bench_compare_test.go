@@ -44,7 +44,7 @@ func TestBenchCompare(t *testing.T) {
 		{[]string{empty, before}, "no figure in common", "nothing to compare", nil},
 		{[]string{before, filepath.Join(dir, "none.json")}, "", "none.json", nil},
 		{[]string{before, slower, "--fail-below", "95"}, "", "--fail-below 95", &usage},
-		{[]string{before}, "", "accepts 2 arg", &usage},
+		{[]string{before}, "", "AFTER.json is missing", &usage},
 	} {
 		var out bytes.Buffer
 		cmd := (&cli{stdio: stdio{out: &out}}).benchCompare()

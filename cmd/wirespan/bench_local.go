@@ -21,9 +21,9 @@ func (c *cli) benchLocal() *cobra.Command {
 			"wireguard-go-netstack (upstream's), wirespan-tun, wirespan-netstack, nebula,\n" +
 			"tailscaled, and those of --driver.",
 		Example: "  wirespan bench local\n" +
-			"  wirespan bench local --subjects raw,wireguard-go,wirespan-tun --runs 5 --html report.html\n" +
+			"  wirespan bench local --subjects raw,kernel,wirespan-tun --html report.html\n" +
 			"  wirespan bench local --unprivileged -o json > report.json",
-		Args: arguments(cobra.NoArgs),
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f.prepare(cmd)
 			self, err := os.Executable()
@@ -37,7 +37,7 @@ func (c *cli) benchLocal() *cobra.Command {
 	}
 	f.addTo(cmd)
 	fs, o := cmd.Flags(), &f.Options
-	f.addLoad(fs)
+	f.addLoad(cmd)
 	fs.Var((*nameList)(&f.Subjects), "subjects", "what to measure, in this order (default all)")
 	fs.StringVar(&f.Base, "base", "", "the subject that ratios refer to (default wireguard-go, if it is there)")
 	fs.StringVar(&f.WireGuardGo, "wireguard-go", "", "upstream's program (default wireguard-go on PATH)")
@@ -48,5 +48,9 @@ func (c *cli) benchLocal() *cobra.Command {
 	fs.DurationVar(&o.RTT, "rtt", 0, "round-trip time to add, where the kernel has netem")
 	fs.Float64Var(&o.Loss, "loss", 0, "fraction of packets to lose, where the kernel has netem")
 	fs.IntVar(&o.GOMAXPROCS, "gomaxprocs", 0, "cores that a subject in Go may use (default all)")
+	_, _ = cmd.MarkFlagFilename("wireguard-go"), cmd.MarkFlagFilename("driver")
+	subjects := offerList(func() []string { return rig.SubjectNames(f.Drivers) })
+	_ = cmd.RegisterFlagCompletionFunc("subjects", subjects)
+	_ = cmd.RegisterFlagCompletionFunc("base", subjects)
 	return cmd
 }

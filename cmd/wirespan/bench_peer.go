@@ -32,7 +32,7 @@ func (c *cli) benchServe() *cobra.Command {
 			"the mesh can connect. With --underlay, also beside the mesh, to addresses that\n" +
 			"WireGuard sees its peers at. Needs a TUN data plane, and ends by itself.",
 		Example: "  wirespan bench serve",
-		Args:    arguments(cobra.NoArgs),
+		Args:    arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if limit <= 0 {
 				return usageError{errors.New("--time must be positive")}
@@ -45,7 +45,7 @@ func (c *cli) benchServe() *cobra.Command {
 	cmd.Flags().Uint16Var(&port, "port", benchPort, "TCP and UDP port")
 	cmd.Flags().BoolVar(&underlay, "underlay", false, "let peers connect beside the mesh, too")
 	cmd.Flags().DurationVar(&limit, "time", time.Hour, "end after this time")
-	return cmd
+	return c.asks(cmd)
 }
 
 func (c *cli) serveBench(ctx context.Context, port uint16, underlay bool) error {
@@ -104,12 +104,12 @@ func (c *cli) benchRun() *cobra.Command {
 	var underlay bool
 	cmd := &cobra.Command{
 		Use:   "run PEER",
-		Short: "Measure between this node and a peer that runs wirespan bench serve",
+		Short: "Measure to a peer that runs wirespan bench serve",
 		Long: "Measure over the mesh to a peer on which wirespan bench serve runs and, with\n" +
 			"--underlay, beside the mesh, too. PEER is a nodename, a public key, or any address\n" +
 			"that belongs to the peer. From a netstack data plane only TCP is measured.",
 		Example: "  wirespan bench run node-2 --underlay",
-		Args:    arguments(cobra.ExactArgs(1)),
+		Args:    arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.prepare(cmd)
 			targets, err := c.benchTargets(cmd.Context(), args[0], port, underlay)
@@ -121,10 +121,11 @@ func (c *cli) benchRun() *cobra.Command {
 		},
 	}
 	f.addTo(cmd)
-	f.addLoad(cmd.Flags())
+	f.addLoad(cmd)
 	cmd.Flags().Uint16Var(&port, "port", benchPort, "of the peer's wirespan bench serve")
 	cmd.Flags().BoolVar(&underlay, "underlay", false, "measure beside the mesh, too")
-	return cmd
+	cmd.ValidArgsFunction = c.offerPeers()
+	return c.asks(cmd)
 }
 
 // benchTargets are the ways to a peer.

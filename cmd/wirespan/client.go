@@ -3,15 +3,29 @@ package main
 import (
 	"os"
 
+	"github.com/spf13/cobra"
+
+	"github.com/wirespan/wirespan/mesh/config"
 	"github.com/wirespan/wirespan/mesh/control"
 	"github.com/wirespan/wirespan/mesh/node"
 )
 
-// client returns a client of the agent: this user's own, or else the system's.
+// asks gives a command that asks the running agent what it needs to find it.
+func (c *cli) asks(cmd *cobra.Command) *cobra.Command { return c.takes(cmd, "controlSocket") }
+
+// client returns a client of the agent: this user's own, or else the system's. Of
+// the agent's configuration it needs the socket, and passes over all mistakes.
 func (c *cli) client() (*control.Client, error) {
-	cfg, err := c.loadForClient()
+	cfg, err := c.loadSettings("controlSocket", "stateDir")
 	if err != nil {
 		return nil, err
+	}
+	if cfg.ControlSocket == "" {
+		socket, stateDir := config.Locations(c.readable())
+		cfg.ControlSocket = socket
+		if cfg.StateDir == "" {
+			cfg.StateDir = stateDir
+		}
 	}
 	path, err := node.ControlSocket(cfg)
 	if _, missing := os.Stat(path); cfg.ControlSocket == "" && (err != nil || missing != nil) {

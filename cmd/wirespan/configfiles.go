@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/wirespan/wirespan/mesh/config"
@@ -28,27 +27,32 @@ const (
 // the command line.
 type cli struct {
 	stdio
-	files   []string
-	flags   *pflag.FlagSet
-	stdin   []byte                 // of -c -, read once so that a reload finds it again
-	modes   map[string]fs.FileMode // of the files that were read
-	exposed []string               // files with secrets that others may read
+	files    []string
+	settings map[string]config.Setting // all, by key
+	flags    *pflag.FlagSet            // of all settings; a command has those that it takes
+	stdin    []byte                    // of -c -, read once so that a reload finds it again
+	modes    map[string]fs.FileMode    // of the files that were read
+	exposed  []string                  // files with secrets that others may read
 }
 
-// addFlags makes every setting a flag of every command.
-func (c *cli) addFlags(root *cobra.Command) {
-	c.flags = root.PersistentFlags()
-	c.flags.StringArrayVarP(&c.files, "config", "c", nil,
-		"configuration `FILE`, directory of *.yaml, or - for standard input; repeatable (default "+defaultConfig+" if it is there)")
+func newCLI(std stdio) *cli {
+	c := &cli{stdio: std, settings: map[string]config.Setting{}, flags: pflag.NewFlagSet("settings", pflag.ContinueOnError)}
 	for _, s := range config.Settings() {
-		addSetting(root, s)
+		c.settings[s.Key] = s
+		c.flags.AddFlag(newSettingFlag(s))
 	}
+	return c
 }
 
-// overrides are the settings from environment and flags, in rising precedence.
-// A variable that is empty counts as not set.
-func (c *cli) overrides() (env, flags []config.Override) {
+// overrides returns the settings from environment and flags, in rising precedence:
+// those with one of the keys, or all. A variable that is empty counts as not set. A
+// mistake in a flag is a usage error.
+func (c *cli) overrides(keys ...string) ([]config.Override, error) {
+	var env, flags []config.Override
 	for _, s := range config.Settings() {
+		if len(keys) > 0 && !slices.Contains(keys, s.Key) {
+			continue
+		}
 		if v := os.Getenv(s.Env()); v != "" {
 			env = append(env, config.Override{Origin: s.Env(), Key: s.Key, Value: v})
 		}
@@ -56,30 +60,25 @@ func (c *cli) overrides() (env, flags []config.Override) {
 			flags = append(flags, config.Override{Origin: "--" + s.Flag(), Key: s.Key, Value: f.Value.String()})
 		}
 	}
-	return env, flags
-}
-
-// checkedOverrides are overrides without a mistake in a flag, which is a usage error.
-func (c *cli) checkedOverrides() (env, flags []config.Override, err error) {
-	env, flags = c.overrides()
 	if _, err := config.Load(nil, config.Options{Overrides: flags, ClusterProvided: true}); err != nil {
-		return nil, nil, usageError{err}
+		return nil, usageError{err}
 	}
-	return env, flags, nil
+	return slices.Concat(env, flags), nil
 }
 
-// loadWithoutFiles reads environment and flags.
-func (c *cli) loadWithoutFiles() (*config.Config, error) {
-	env, flags, err := c.checkedOverrides()
+// loadSettings reads the settings with these keys, or all, from environment and
+// flags, and no file.
+func (c *cli) loadSettings(keys ...string) (*config.Config, error) {
+	overrides, err := c.overrides(keys...)
 	if err != nil {
 		return nil, err
 	}
-	return config.Load(nil, config.Options{Overrides: slices.Concat(env, flags), ClusterProvided: true})
+	return config.Load(nil, config.Options{Overrides: overrides, ClusterProvided: true})
 }
 
-// load reads files, environment and flags. A mistake in a flag is a usage error.
-func (c *cli) load(clusterProvided bool) (*config.Config, error) {
-	env, flags, err := c.checkedOverrides()
+// load reads files, environment and flags.
+func (c *cli) load() (*config.Config, error) {
+	overrides, err := c.overrides()
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +86,7 @@ func (c *cli) load(clusterProvided bool) (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg, err := config.Load(files, config.Options{Overrides: slices.Concat(env, flags), ClusterProvided: clusterProvided})
+	cfg, err := config.Load(files, config.Options{Overrides: overrides, ClusterProvided: true})
 	if err == nil && cfg.HasIdentity {
 		err = c.checkModes()
 	}
@@ -108,16 +107,6 @@ func (c *cli) checkModes() error {
 		}
 	}
 	return nil
-}
-
-// loadForClient is load for commands that only need to find the agent: a
-// default file that this user may not read is passed over.
-func (c *cli) loadForClient() (*config.Config, error) {
-	cfg, err := c.load(true)
-	if errors.Is(err, fs.ErrPermission) && len(c.sources()) == 0 {
-		return c.loadWithoutFiles()
-	}
-	return cfg, err
 }
 
 // sources are the files that the user named.
@@ -164,6 +153,24 @@ func (c *cli) readFiles() ([]config.File, error) {
 		files = append(files, more...)
 	}
 	return files, nil
+}
+
+// readable returns what can be read of the files, for commands that only look for
+// the agent. It takes standard input only if a flag names it.
+func (c *cli) readable() (files []config.File) {
+	named := c.sources()
+	if named == nil {
+		named = []string{defaultConfig}
+	}
+	for _, name := range named {
+		if name == "-" && len(c.files) == 0 {
+			continue
+		}
+		if more, err := c.readSource(name); err == nil {
+			files = append(files, more...)
+		}
+	}
+	return files
 }
 
 func (c *cli) readSource(name string) ([]config.File, error) {

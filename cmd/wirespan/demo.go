@@ -17,6 +17,7 @@ import (
 	"github.com/wirespan/wirespan/device/netstack"
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
+	"github.com/wirespan/wirespan/mesh/node"
 )
 
 const (
@@ -34,7 +35,7 @@ func (c *cli) demo() *cobra.Command {
 			"and two nodes that join, each a process of its own with a netstack data plane.\n" +
 			"Shows the peers coming up and sends an HTTP request across. Leaves nothing behind.",
 		Example: "  wirespan demo",
-		Args:    arguments(cobra.NoArgs),
+		Args:    arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := untilSignal(cmd.Context())
 			defer stop()
@@ -58,17 +59,22 @@ func (c *cli) demoNode() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:    "node",
 		Hidden: true,
-		Args:   arguments(cobra.NoArgs),
+		Args:   arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			token, err := c.joinToken(join, cmd.Flags().Changed("join"))
 			if err != nil {
 				return err
 			}
-			return c.runAgent(cmd.Context(), token, c.greet)
+			return c.runAgent(cmd.Context(), token, func(nc *node.Config) {
+				nc.Opened, nc.ShowToken = c.greet, func(token string) bool {
+					_, err := fmt.Fprintln(c.out, token)
+					return err == nil
+				}
+			})
 		},
 	}
 	cmd.Flags().StringVar(&join, "join", "", "join token")
-	return cmd
+	return c.configures(cmd)
 }
 
 // greet serves HTTP on the netstack for as long as that lives.
@@ -106,7 +112,7 @@ func runDemo(ctx context.Context, out io.Writer) (err error) {
 	fmt.Fprintln(out, "Starting three nodes on 127.0.0.1, without privileges:")
 	token := ""
 	for i, name := range demoNames {
-		if err := m.start(ctx, name, token); err != nil {
+		if err := m.start(name, token); err != nil {
 			return err
 		}
 		if i == 0 {
@@ -153,7 +159,7 @@ func (m *demoMesh) watchUntilUp(ctx context.Context, started time.Time) error {
 		if states != shown {
 			shown = states
 			fmt.Fprintf(m.out, "after %s\n", time.Since(started).Round(10*time.Millisecond))
-			if err := table(m.out, peerRows(s.Peers, time.Now())); err != nil {
+			if err := peerTable(s.Peers, time.Now(), width(m.out)).write(m.out); err != nil {
 				return false, err
 			}
 		}

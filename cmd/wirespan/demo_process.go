@@ -4,16 +4,14 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
 	"time"
 
+	"github.com/wirespan/wirespan/device/bind"
 	"github.com/wirespan/wirespan/mesh/control"
-	"github.com/wirespan/wirespan/mesh/node"
 )
 
 // demoProcess is one node of it.
@@ -22,16 +20,17 @@ type demoProcess struct {
 	cmd    *exec.Cmd
 	log    bytes.Buffer
 	client *control.Client
+	token  chan string // what it shows to join by, if it is the founder
 	exited chan struct{}
 }
 
 // start runs one node: a founder without a token, otherwise one that joins.
-func (m *demoMesh) start(ctx context.Context, name, token string) error {
+func (m *demoMesh) start(name, token string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	port, err := freeUDPPort()
+	port, err := bind.FreePort()
 	if err != nil {
 		return err
 	}
@@ -44,7 +43,7 @@ func (m *demoMesh) start(ctx context.Context, name, token string) error {
 		return err
 	}
 	socket := filepath.Join(dir, "s")
-	p := &demoProcess{name: name, client: control.NewClient(socket), exited: make(chan struct{})}
+	p := &demoProcess{name: name, client: control.NewClient(socket), token: make(chan string, 1), exited: make(chan struct{})}
 	args := []string{
 		"demo", "node", "-c", cfg, "--nodename", name, "--hostname", name, "--backend", "netstack",
 		"--state-dir", dir, "--control-socket", socket, "--listen-port", fmt.Sprint(port),
@@ -55,6 +54,7 @@ func (m *demoMesh) start(ctx context.Context, name, token string) error {
 	}
 	p.cmd = exec.Command(self, args...)
 	p.cmd.Stdin, p.cmd.Stderr = bytes.NewBufferString(token), &p.log
+	p.cmd.Stdout = &firstLine{to: p.token}
 	p.cmd.Env = demoEnvironment()
 	// Ctrl-C is for the demo itself, and a demo that is killed takes its nodes along.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -72,6 +72,23 @@ func (m *demoMesh) start(ctx context.Context, name, token string) error {
 	}
 	fmt.Fprintf(m.out, "  %-6s UDP %d, %s\n", name, port, role)
 	return nil
+}
+
+// firstLine is an output of which the first line matters.
+type firstLine struct {
+	to  chan string // takes one
+	buf []byte
+}
+
+func (f *firstLine) Write(b []byte) (int, error) {
+	if f.to != nil {
+		f.buf = append(f.buf, b...)
+		if line, _, complete := bytes.Cut(f.buf, []byte("\n")); complete {
+			f.to <- string(line)
+			f.to = nil
+		}
+	}
+	return len(b), nil
 }
 
 // demoConfig announces the loopback address, which a real node never does.
@@ -98,37 +115,16 @@ func demoEnvironment() []string {
 	return out
 }
 
-// freeUDPPort finds a port below the range from which the kernel hands out its
-// own, so that nobody is given it before the node opens it.
-func freeUDPPort() (int, error) {
-	const first, ports, tries = 20000, 12000, 50
-	var err error
-	for range tries {
-		port := first + rand.IntN(ports)
-		var c *net.UDPConn
-		if c, err = net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}); err == nil {
-			return port, c.Close()
-		}
-	}
-	return 0, err
-}
-
 // token waits for the founder's join token.
 func (m *demoMesh) token(ctx context.Context) (string, error) {
 	founder := m.nodes[0]
-	path := filepath.Join(m.dir, founder.name, node.JoinTokenFile)
-	for {
-		data, err := os.ReadFile(path)
-		if err == nil {
-			return string(data), nil
-		}
-		select {
-		case <-founder.exited:
-			return "", m.explain(fmt.Errorf("%s ended", founder.name))
-		case <-time.After(20 * time.Millisecond):
-		case <-ctx.Done():
-			return "", m.explain(ctx.Err())
-		}
+	select {
+	case token := <-founder.token:
+		return token, nil
+	case <-founder.exited:
+		return "", m.explain(fmt.Errorf("%s ended", founder.name))
+	case <-ctx.Done():
+		return "", m.explain(context.Cause(ctx))
 	}
 }
 

@@ -42,17 +42,12 @@ func (c *cli) device() *cobra.Command {
 			"WG_QUICK_USERSPACE_IMPLEMENTATION=wirespan-device wg-quick up wg0",
 		Example: "  wirespan device wg0\n" +
 			"  LOG_LEVEL=verbose wirespan device --foreground wg0",
-		Args: arguments(func(cmd *cobra.Command, args []string) error {
-			if err := cobra.ExactArgs(1)(cmd, args); err != nil {
-				return err
-			}
-			if name := args[0]; name == "" || len(name) >= unix.IFNAMSIZ || strings.ContainsAny(name, "/ \t\n") {
-				return fmt.Errorf("%.100q is not the name of an interface", name)
-			}
-			return nil
-		}),
+		Args: arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := c.loadWithoutFiles()
+			if name := args[0]; name == "" || len(name) >= unix.IFNAMSIZ || strings.ContainsAny(name, "/ \t\n") {
+				return usageError{fmt.Errorf("%.100q is not the name of an interface", name)}
+			}
+			cfg, err := c.loadSettings("memoryBudget")
 			if err != nil {
 				return err
 			}
@@ -63,7 +58,7 @@ func (c *cli) device() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVarP(&foreground, "foreground", "f", false, "stay in the foreground ("+standalone.EnvForeground+"=1)")
-	return cmd
+	return c.takes(cmd, "memoryBudget")
 }
 
 // runDevice runs an interface until a signal comes or the interface ends.

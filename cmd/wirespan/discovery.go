@@ -28,10 +28,11 @@ func (c *cli) discoveryServe() *cobra.Command {
 			"It sees only encrypted data. Without a certificate it speaks cleartext HTTP/2:\n" +
 			"nodes reach it by an http:// endpoint, or put a TLS proxy in front.",
 		Example: "  wirespan discovery serve --listen :3000\n" +
-			"  wirespan discovery serve --listen :443 --certificate-path tls.crt --key-path tls.key --snapshot-path /var/lib/discovery/state",
-		Args: arguments(cobra.NoArgs),
+			"  wirespan discovery serve --listen :443 --certificate-path tls.crt \\\n" +
+			"      --key-path tls.key --snapshot-path /var/lib/discovery/state",
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := c.load(true)
+			cfg, err := c.loadSettings("logging.level", "logging.json")
 			if err != nil {
 				return err
 			}
@@ -57,5 +58,8 @@ func (c *cli) discoveryServe() *cobra.Command {
 	flags.StringVar(&f.Server.OnlyCluster, "only-cluster", "", "serve this cluster id only")
 	flags.BoolVar(&f.Server.TrustXRealIP, "trust-x-real-ip", false, "take the client's address from X-Real-IP; only behind a proxy that sets it")
 	flags.BoolVar(&f.Server.TrustXForwardedFor, "trust-first-x-forwarded-for", false, "take the client's address from X-Forwarded-For; only behind a proxy that sets it")
-	return cmd
+	for _, name := range []string{"certificate-path", "key-path", "snapshot-path"} {
+		_ = cmd.MarkFlagFilename(name)
+	}
+	return c.takes(cmd, "logging.level", "logging.json")
 }

@@ -13,7 +13,7 @@ import (
 )
 
 func (c *cli) down() *cobra.Command {
-	return &cobra.Command{
+	return c.configures(&cobra.Command{
 		Use:   "down",
 		Short: "Leave the mesh: stop the agent and withdraw this node",
 		Long: "Leave the mesh: this node is deleted from the discovery service, the agent stops\n" +
@@ -21,7 +21,7 @@ func (c *cli) down() *cobra.Command {
 			"Keys, node id and the cluster stay in the state directory, so that wirespan up\n" +
 			"brings the same node back.",
 		Example: "  wirespan down",
-		Args:    arguments(cobra.NoArgs),
+		Args:    arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cl, err := c.client()
 			if err != nil {
@@ -40,7 +40,7 @@ func (c *cli) down() *cobra.Command {
 			}
 			return err
 		},
-	}
+	})
 }
 
 // leaveWithoutAgent leaves for a node whose agent does not run.
@@ -59,29 +59,4 @@ func (c *cli) leaveWithoutAgent(ctx context.Context) error {
 	}
 	_, err = fmt.Fprintln(c.out, text)
 	return err
-}
-
-func (c *cli) reload() *cobra.Command {
-	return &cobra.Command{
-		Use:     "reload",
-		Short:   "Read the configuration again and apply it",
-		Long:    "Read the configuration again and apply it, as SIGHUP does. A configuration with\nan error changes nothing. Settings that need a restart are named.",
-		Example: "  wirespan reload",
-		Args:    arguments(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			cl, err := c.client()
-			if err != nil {
-				return err
-			}
-			restart, err := cl.Reload(cmd.Context())
-			if err != nil {
-				return err
-			}
-			for _, name := range restart {
-				fmt.Fprintf(c.out, "%s applies after a restart of the agent\n", name)
-			}
-			_, err = fmt.Fprintln(c.out, "reloaded")
-			return err
-		},
-	}
 }

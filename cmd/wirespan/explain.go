@@ -28,7 +28,7 @@ func (c *cli) explain() *cobra.Command {
 		Example: "  wirespan explain 10.2.0.7\n" +
 			"  wirespan explain 10.2.0.7:53/udp -o json\n" +
 			"  wirespan explain [fd51:465f:4361:b102::1]:22 --from box2",
-		Args: arguments(cobra.ExactArgs(1)),
+		Args: arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t, err := parseTarget(args[0])
 			if err != nil {
@@ -57,9 +57,13 @@ func (c *cli) explain() *cobra.Command {
 			return nil
 		},
 	}
+	cmd.ValidArgsFunction = c.offerPeers()
 	cmd.Flags().StringVar(&from, "from", "", "the peer, or its address, that the packet comes from by the mesh")
+	_ = cmd.RegisterFlagCompletionFunc("from", func(cmd *cobra.Command, _ []string, given string) ([]string, cobra.ShellCompDirective) {
+		return c.offerPeers()(cmd, nil, given)
+	})
 	outputFlag(cmd, &output)
-	return cmd
+	return c.asks(cmd)
 }
 
 // target is what explain is asked about.

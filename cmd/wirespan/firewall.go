@@ -20,19 +20,19 @@ func (c *cli) firewall() *cobra.Command {
 }
 
 func (c *cli) restore() *cobra.Command {
-	return &cobra.Command{
+	return c.configures(&cobra.Command{
 		Use:   "restore",
 		Short: "Refuse what belongs into the tunnel until the agent runs",
 		Long: "Put the rules that the agent last had back into the kernel: what belongs into the\n" +
 			"tunnel is refused until the agent is there. It is for the boot, before the network\n" +
 			"is up (deploy/wirespan-firewall.service). wirespan down removes the rules.",
 		Example: "  wirespan firewall restore",
-		Args:    arguments(cobra.NoArgs),
+		Args:    arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, mistake := c.load(true)
+			cfg, mistake := c.load()
 			if mistake != nil { // it must not open the host: rules are restored, then it is told
 				var err error
-				if cfg, err = c.loadWithoutFiles(); err != nil {
+				if cfg, err = c.loadSettings(); err != nil {
 					return mistake
 				}
 			}
@@ -53,5 +53,5 @@ func (c *cli) restore() *cobra.Command {
 			}
 			return err
 		},
-	}
+	})
 }

@@ -1,7 +1,11 @@
 package main
 
 import (
+	"errors"
+	"math"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -39,8 +43,8 @@ func (f *settingFlag) Type() string {
 	return "string"
 }
 
-// addSetting makes a flag of a setting.
-func addSetting(root *cobra.Command, s config.Setting) {
+// newSettingFlag makes a flag of a setting.
+func newSettingFlag(s config.Setting) *pflag.Flag {
 	help := s.Help
 	if len(s.Values) > 0 {
 		help += " One of: " + strings.Join(s.Values, ", ") + "."
@@ -52,8 +56,61 @@ func addSetting(root *cobra.Command, s config.Setting) {
 	if s.Kind == config.KindBool {
 		f.NoOptDefVal = "true"
 	}
-	root.PersistentFlags().AddFlag(f)
-	if len(s.Values) > 0 {
-		_ = root.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions(s.Values, cobra.ShellCompDirectiveNoFileComp))
-	}
+	return f
 }
+
+// configures gives the flags of every setting, and of files, to a command that
+// runs or configures an agent.
+func (c *cli) configures(cmd *cobra.Command) *cobra.Command {
+	c.takesAll(cmd)
+	cmd.Flags().StringArrayVarP(&c.files, "config", "c", nil,
+		"configuration `FILE`, directory of *.yaml, or - for standard input; repeatable (default "+defaultConfig+" if it is there)")
+	_ = cmd.MarkFlagFilename("config")
+	return cmd
+}
+
+// takesAll gives a command the flags of every setting.
+func (c *cli) takesAll(cmd *cobra.Command) *cobra.Command {
+	var keys []string
+	for _, s := range config.Settings() {
+		keys = append(keys, s.Key)
+	}
+	return c.takes(cmd, keys...)
+}
+
+// takes gives a command the flags of some settings.
+func (c *cli) takes(cmd *cobra.Command, keys ...string) *cobra.Command {
+	for _, key := range keys {
+		s := c.settings[key]
+		cmd.Flags().AddFlag(c.flags.Lookup(s.Flag()))
+		switch {
+		case len(s.Values) > 0: // an error says that another command has registered it
+			_ = cmd.RegisterFlagCompletionFunc(s.Flag(), cobra.FixedCompletions(s.Values, cobra.ShellCompDirectiveNoFileComp))
+		case strings.HasSuffix(key, "Dir"):
+			_ = cmd.MarkFlagDirname(s.Flag())
+		case strings.HasSuffix(key, "Socket"):
+			_ = cmd.MarkFlagFilename(s.Flag())
+		}
+	}
+	return cmd
+}
+
+// seconds is a flag of a duration: 1.5, 1.5s or 200ms.
+type seconds time.Duration
+
+func (s *seconds) Set(text string) error {
+	if n, err := strconv.ParseFloat(text, 64); err == nil && math.Abs(n) < 1e9 {
+		*s = seconds(n * float64(time.Second))
+		return nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return errors.New("not a duration") // flagError says it
+	}
+	*s = seconds(d)
+	return nil
+}
+
+func (s *seconds) String() string { return time.Duration(*s).String() }
+
+func (*seconds) Type() string { return "duration" }

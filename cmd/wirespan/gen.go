@@ -33,8 +33,9 @@ func (c *cli) genConfig() *cobra.Command {
 			"--discovery-endpoint the Talos documents of a new cluster at that discovery\n" +
 			"service come first; they hold its secret, so keep the file to yourself.",
 		Example: "  wirespan gen config > wirespan.yaml\n" +
-			"  (umask 077; wirespan gen config --discovery-endpoint https://discovery.example.org/ > cluster.yaml)",
-		Args: arguments(cobra.NoArgs),
+			"  (umask 077; wirespan gen config \\\n" +
+			"      --discovery-endpoint https://discovery.example.org/ > cluster.yaml)",
+		Args: arguments(0, 0),
 		RunE: func(*cobra.Command, []string) error {
 			if endpoint != "" {
 				docs, err := newCluster(endpoint)
@@ -68,13 +69,13 @@ func newCluster(endpoint string) ([]byte, error) {
 }
 
 func (c *cli) genToken() *cobra.Command {
-	return &cobra.Command{
+	return c.configures(&cobra.Command{
 		Use:   "token",
 		Short: "Print a join token for this node's cluster",
 		Long: "Print a join token for the cluster that this node has founded or joined. Whoever\n" +
 			"has it can join: it holds the cluster's secret.",
 		Example: "  wirespan gen token | ssh box2 wirespan up --join -",
-		Args:    arguments(cobra.NoArgs),
+		Args:    arguments(0, 0),
 		RunE: func(*cobra.Command, []string) error {
 			nc, err := c.nodeConfig()
 			if err != nil {
@@ -87,7 +88,7 @@ func (c *cli) genToken() *cobra.Command {
 			_, err = fmt.Fprintln(c.out, text)
 			return err
 		},
-	}
+	})
 }
 
 func (c *cli) genKey() *cobra.Command {
@@ -99,7 +100,7 @@ func (c *cli) genKey() *cobra.Command {
 			"kubespan-identity.yaml. With --output-dir that file and node-identity.yaml are\n" +
 			"written there, to be used as --identity-dir (a mounted Secret, say).",
 		Example: "  wirespan gen key\n  wirespan gen key --output-dir ./node-2",
-		Args:    arguments(cobra.NoArgs),
+		Args:    arguments(0, 0),
 		RunE: func(*cobra.Command, []string) error {
 			if dir == "" {
 				private := mesh.NewPrivateKey(random32())
@@ -115,6 +116,7 @@ func (c *cli) genKey() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&dir, "output-dir", "", "write both identity files into this directory; existing ones are kept")
+	_ = cmd.MarkFlagDirname("output-dir")
 	return cmd
 }
 

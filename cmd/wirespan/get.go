@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -14,24 +15,35 @@ import (
 	"github.com/wirespan/wirespan/mesh/control"
 )
 
-// column is a table column: its title and the spec's key. Keys of nested
-// objects are joined by dots.
-type column struct{ title, key string }
+// column is a table column: its title, the spec's key, and the width that a watch
+// gives it before it has seen values.
+type column struct {
+	title, key string
+	width      int
+}
 
 // columns of each resource type, after ID and VERSION.
 var columns = map[string][]column{
-	"kubespanidentities":   {{"ADDRESS", "address"}, {"PUBLICKEY", "publicKey"}},
-	"kubespanpeerspecs":    {{"LABEL", "label"}, {"ENDPOINTS", "endpoints"}},
-	"kubespanpeerstatuses": {{"LABEL", "label"}, {"ENDPOINT", "endpoint"}, {"STATE", "state"}, {"RX", "receiveBytes"}, {"TX", "transmitBytes"}},
-	"kubespanendpoints":    {{"ENDPOINT", "endpoint"}, {"AFFILIATE ID", "affiliateID"}},
-	"kubespanconfigs":      {{"ENABLED", "enabled"}, {"FORCE ROUTING", "forceRouting"}, {"HARVEST", "harvestExtraEndpoints"}, {"MTU", "mtu"}},
-	"identities":           {{"NODE ID", "nodeId"}},
-	"affiliates":           {{"HOSTNAME", "hostname"}, {"MACHINE TYPE", "machineType"}, {"ADDRESSES", "addresses"}},
-	"members":              {{"HOSTNAME", "hostname"}, {"MACHINE TYPE", "machineType"}, {"OS", "operatingSystem"}, {"ADDRESSES", "addresses"}},
-	"routes":               {{"PEER", "peer"}, {"STATE", "state"}, {"PATH", "path"}},
-	"conflicts":            {{"MESSAGE", "message"}},
-	"rules":                {{"RULE", "rule"}},
+	"kubespanidentities":   {{"ADDRESS", "address", 43}, {"PUBLICKEY", "publicKey", 44}},
+	"kubespanpeerspecs":    {{"LABEL", "label", 16}, {"ENDPOINTS", "endpoints", 0}},
+	"kubespanpeerstatuses": {{"LABEL", "label", 16}, {"ENDPOINT", "endpoint", 21}, {"STATE", "state", 7}, {"RX", "receiveBytes", 12}, {"TX", "transmitBytes", 12}},
+	"kubespanendpoints":    {{"ENDPOINT", "endpoint", 21}, {"AFFILIATE ID", "affiliateID", 44}},
+	"kubespanconfigs":      {{"ENABLED", "enabled", 7}, {"FORCE ROUTING", "forceRouting", 13}, {"HARVEST", "harvestExtraEndpoints", 7}, {"MTU", "mtu", 5}},
+	"identities":           {{"NODE ID", "nodeId", 44}},
+	"affiliates":           {{"HOSTNAME", "hostname", 16}, {"MACHINE TYPE", "machineType", 12}, {"ADDRESSES", "addresses", 0}},
+	"members":              {{"HOSTNAME", "hostname", 16}, {"MACHINE TYPE", "machineType", 12}, {"OS", "operatingSystem", 24}, {"ADDRESSES", "addresses", 0}},
+	"routes":               {{"PEER", "peer", 16}, {"STATE", "state", 7}, {"PATH", "path", 8}},
+	"conflicts":            {{"MESSAGE", "message", 0}},
+	"rules":                {{"RULE", "rule", 0}},
 }
+
+// idWidths are the widths of ID in a watch, if it is not that of a name.
+var idWidths = map[string]int{
+	"kubespanpeerspecs": 44, "kubespanpeerstatuses": 44, "kubespanendpoints": 44, "affiliates": 44,
+	"routes": 24, "conflicts": 32, "rules": 24,
+}
+
+const nameWidth = 16
 
 func (c *cli) get() *cobra.Command {
 	var output string
@@ -39,17 +51,17 @@ func (c *cli) get() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get RESOURCE [ID]",
 		Short: "Show resources of the running agent",
-		Long:  "Show resources of the running agent. Resources:\n\n" + resourceHelp(),
+		Long: "Show resources of the running agent: all of a type, or the one with an ID. The\n" +
+			"nodename, the public key or an address of a node finds what is about that node.\n" +
+			"Resources:\n\n" + resourceHelp(),
 		Example: "  wirespan get kubespanpeerstatuses\n" +
 			"  wirespan get peerspecs -o yaml\n" +
+			"  wirespan get peerstatus node-2\n" +
 			"  wirespan get members -w",
-		Args: arguments(cobra.RangeArgs(1, 2)),
-		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			if len(args) > 0 {
-				return nil, cobra.ShellCompDirectiveNoFileComp
-			}
-			return resourceNames(), cobra.ShellCompDirectiveNoFileComp
-		},
+		Args: arguments(1, 2),
+
+		ValidArgsFunction: c.offerResources,
+
 		RunE: func(cmd *cobra.Command, args []string) error {
 			typ, err := agent.FindResourceType(args[0])
 			if err != nil {
@@ -67,7 +79,7 @@ func (c *cli) get() *cobra.Command {
 			if watch {
 				ctx, stop := untilSignal(cmd.Context())
 				defer stop()
-				return quietCancel(cl.WatchResources(ctx, query, g.event()))
+				return g.watch(ctx, cl, query)
 			}
 			return g.list(cmd.Context(), cl, query)
 		},
@@ -75,7 +87,7 @@ func (c *cli) get() *cobra.Command {
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "go on and show every change")
 	cmd.Flags().BoolVar(&secrets, "show-secrets", false, "show private keys and the cluster secret")
 	outputFlag(cmd, &output)
-	return cmd
+	return c.asks(cmd)
 }
 
 // getter shows resources of one type in one format.
@@ -99,7 +111,7 @@ func (g getter) list(ctx context.Context, cl *control.Client, query control.Reso
 		for _, r := range list {
 			rows = append(rows, g.row(r))
 		}
-		return table(g.out, rows)
+		return table{rows: rows, gap: 3}.write(g.out)
 	case outputJSON:
 		return writeData(g.out, g.output, list)
 	default:
@@ -120,20 +132,37 @@ func (g getter) documents(list []agent.Resource) error {
 	return nil
 }
 
-// event returns a function that shows one event of a watch.
-func (g getter) event() func(agent.Event) (bool, error) {
-	if g.output == outputTable {
-		_ = table(g.out, [][]string{append([]string{"EVENT"}, g.header()...)})
+// watch shows what there is and then every change. A table's columns are as wide
+// as what there is at first, and as usual values are: they do not move later.
+func (g getter) watch(ctx context.Context, cl *control.Client, query control.ResourceQuery) error {
+	header := append([]string{"EVENT"}, g.header()...)
+	least := []int{len(agent.EventCreated), cmp.Or(idWidths[g.typ.Plural], nameWidth), len("VERSION")}
+	for _, col := range columns[g.typ.Plural] {
+		least = append(least, col.width)
 	}
-	return func(e agent.Event) (bool, error) {
+	if g.output == outputTable {
+		list, err := cl.Resources(ctx, query)
+		if err != nil {
+			return quietCancel(err)
+		}
+		rows := [][]string{header}
+		for _, r := range list {
+			rows = append(rows, append([]string{""}, g.row(r)...))
+		}
+		least = widths(rows, least...)
+		if err := writeRow(g.out, header, least, 3); err != nil {
+			return err
+		}
+	}
+	return quietCancel(cl.WatchResources(ctx, query, func(e agent.Event) (bool, error) {
 		if g.output == outputTable {
-			return true, table(g.out, [][]string{append([]string{string(e.Type)}, g.row(e.Resource)...)})
+			return true, writeRow(g.out, append([]string{string(e.Type)}, g.row(e.Resource)...), least, 3)
 		}
 		if g.output == outputYAML {
 			fmt.Fprintln(g.out, "---")
 		}
 		return true, writeData(g.out, g.output, e)
-	}
+	}))
 }
 
 func (g getter) header() []string {
@@ -163,18 +192,16 @@ func cell(v json.RawMessage) string {
 	return string(v)
 }
 
-func resourceNames() []string {
-	var names []string
-	for _, t := range agent.ResourceTypes {
-		names = append(names, t.Plural)
-	}
-	return names
-}
-
 func resourceHelp() string {
 	var b strings.Builder
 	for _, t := range agent.ResourceTypes {
-		fmt.Fprintf(&b, "  %-22s (%s)\n", t.Plural, strings.Join(t.Aliases, ", "))
+		for i, line := range wrap(strings.Join(t.Aliases, ", "), helpWidth-24) {
+			name := t.Plural
+			if i > 0 {
+				name = ""
+			}
+			fmt.Fprintf(&b, "  %-21s %s\n", name, line)
+		}
 	}
 	return b.String()
 }

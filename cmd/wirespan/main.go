@@ -66,14 +66,14 @@ func run(ctx context.Context, args []string, std stdio) int {
 }
 
 func newRoot(std stdio) *cobra.Command {
-	c := &cli{stdio: std}
+	c := newCLI(std)
 	root := group(&cobra.Command{
 		Use:   "wirespan",
 		Short: "A userspace WireGuard mesh, compatible with Talos KubeSpan",
 		Long: "Wirespan joins hosts into one WireGuard network: one static binary, no kernel\n" +
 			"module. It speaks KubeSpan's protocols, so that a Talos cluster and ordinary\n" +
 			"boxes can share one mesh.",
-		Example: "  wirespan up                      # found a mesh; prints the command for the next box\n" +
+		Example: "  wirespan up                      # found a mesh; shows how the next joins\n" +
 			"  wirespan up --join wirespan1.…   # join it\n" +
 			"  wirespan status",
 		SilenceErrors: true,
@@ -82,8 +82,11 @@ func newRoot(std stdio) *cobra.Command {
 	root.SetIn(std.in)
 	root.SetOut(std.out)
 	root.SetErr(std.err)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	c.addFlags(root)
+	root.SetFlagErrorFunc(flagError)
+	root.SetHelpFunc(printHelp)
+	root.SetUsageFunc(usage)
+	root.SetHelpCommand(help(root))
+	c.versionFlag(root)
 	root.AddCommand(
 		c.up(), c.down(), c.reload(), c.status(), c.get(), c.explain(), c.accept(), c.ping(), c.wait(),
 		c.firewall(),
@@ -93,32 +96,10 @@ func newRoot(std stdio) *cobra.Command {
 	if completion, _, err := root.Find([]string{"completion"}); err == nil {
 		group(completion).Example = "  source <(wirespan completion bash)"
 		for _, shell := range completion.Commands() {
-			shell.Args = arguments(cobra.NoArgs)
+			shell.Args = arguments(0, 0)
 			shell.Example = "  wirespan completion " + shell.Name()
 		}
 	}
+	offerNoFiles(root)
 	return root
-}
-
-// group makes a command that only holds others: without arguments it shows its
-// help, with an unknown one it is a usage error.
-func group(cmd *cobra.Command) *cobra.Command {
-	cmd.Args = func(_ *cobra.Command, args []string) error {
-		if len(args) > 0 {
-			return usageError{fmt.Errorf("unknown command %q", args[0])}
-		}
-		return nil
-	}
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-	return cmd
-}
-
-// arguments turns cobra's complaints about arguments into usage errors.
-func arguments(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return usageError{err}
-		}
-		return nil
-	}
 }

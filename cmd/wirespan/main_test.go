@@ -35,7 +35,7 @@ func TestEveryCommandHasHelp(t *testing.T) {
 		if cmd.Short == "" || strings.HasSuffix(cmd.Short, ".") {
 			t.Errorf("%s: Short = %q, want a sentence without its full stop", path, cmd.Short)
 		}
-		for line := range strings.Lines(cmd.Example) {
+		for line := range strings.Lines(strings.ReplaceAll(cmd.Example, "\\\n", "")) {
 			if !strings.HasPrefix(line, "  ") || !strings.Contains(line, "wirespan ") {
 				t.Errorf("%s: example %q", path, line)
 			}
@@ -48,9 +48,14 @@ func TestEveryCommandHasHelp(t *testing.T) {
 		if code := run(context.Background(), args, stdio{nil, &out, &out}); code != 0 {
 			t.Errorf("%s --help = %d", path, code)
 		}
-		for _, want := range []string{"Usage:\n  " + path, "Examples:\n", "--control-socket", "--state-dir"} {
+		for _, want := range []string{"Usage:\n  " + path, "Examples:\n", "--help"} {
 			if !strings.Contains(out.String(), want) {
 				t.Errorf("%s --help lacks %q:\n%s", path, want, out.String())
+			}
+		}
+		for line := range strings.Lines(out.String()) {
+			if runes(strings.TrimSuffix(line, "\n")) > helpWidth {
+				t.Errorf("%s --help has a line of more than %d columns: %q", path, helpWidth, line)
 			}
 		}
 	}
@@ -60,9 +65,9 @@ func TestEveryCommandHasHelp(t *testing.T) {
 func TestUsageErrors(t *testing.T) {
 	for _, cmd := range commands(newRoot(stdio{})) {
 		path := strings.Fields(cmd.CommandPath())[1:]
-		for _, wrong := range [][]string{{"--no-such-flag"}, {"a", "b", "c", "--listen-port", "many"}, {"--logging-level"}} {
-			if cmd.Name() == "validate" && wrong[0] == "a" {
-				wrong = wrong[2:] // any number of files is fine
+		for _, wrong := range [][]string{{"--no-such-flag"}, {"a", "b", "c"}, {"--listen-port", "many"}, {"--logging-level"}} {
+			if (cmd.Name() == "validate" || cmd.Name() == "help") && wrong[0] == "a" {
+				continue // any number of files is fine
 			}
 			var out, errs bytes.Buffer
 			args := append(slices.Clone(path), wrong...)
@@ -86,7 +91,7 @@ func TestEveryEnumerationCompletes(t *testing.T) {
 		if len(s.Values) == 0 {
 			continue
 		}
-		if got, want := complete("status", "--"+s.Flag(), ""), strings.Join(s.Values, "\n")+"\n:4\n"; got != want {
+		if got, want := complete("up", "--"+s.Flag(), ""), strings.Join(s.Values, "\n")+"\n:4\n"; got != want {
 			t.Errorf("--%s completes to %q, want %q", s.Flag(), got, want)
 		}
 	}
@@ -113,14 +118,13 @@ func TestSettingFlags(t *testing.T) {
 	t.Setenv("WIRESPAN_CONFIG", "/dev/null")
 	load := func(args ...string) *config.Config {
 		t.Helper()
-		c := &cli{}
-		root := &cobra.Command{RunE: func(*cobra.Command, []string) error { return nil }}
-		c.addFlags(root)
+		c := newCLI(stdio{})
+		root := c.configures(&cobra.Command{RunE: func(*cobra.Command, []string) error { return nil }})
 		root.SetArgs(args)
 		if err := root.Execute(); err != nil {
 			t.Fatal(err)
 		}
-		cfg, err := c.load(true)
+		cfg, err := c.load()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -152,32 +156,124 @@ func TestNotUp(t *testing.T) {
 	}
 }
 
-func TestStatusTable(t *testing.T) {
-	now := time.Now()
-	s := &agent.Status{
-		Cluster: "abcdefgh", Enabled: true, Backend: "tun", BackendReason: "because",
+// testStatus is a status with what is hard to fit.
+func testStatus(now time.Time) *agent.Status {
+	return &agent.Status{
+		Cluster: "abcdefgh", Enabled: true, Ready: true, Backend: "tun", BackendReason: "because",
 		Node:       agent.NodeStatus{Nodename: "self", Address: netip.MustParseAddr("fd00::1"), ListenPort: 51820, MTU: 1420, Interface: "wirespan0"},
-		Discovery:  []agent.DiscoveryStatus{{Name: "one", Server: "d.example:443", Error: "no route", Since: now.Add(-time.Minute)}},
+		Discovery:  []agent.DiscoveryStatus{{Name: "one", Server: "d.example:443", Error: "no route to any of the addresses that it has", Since: now.Add(-time.Minute)}},
 		Conditions: []agent.ConditionView{{Type: "DuplicateAddress", Subject: "b", Message: "b has our address."}},
 		Peers: []agent.PeerView{
-			{Label: "b", Address: netip.MustParseAddr("fd00::2"), State: mesh.PeerStateUp, Endpoint: netip.MustParseAddrPort("192.0.2.2:51820"), ReceiveBytes: 1536, TransmitBytes: 7, LastHandshake: now.Add(-5 * time.Second)},
-			{PublicKey: mesh.Key{1}, Address: netip.MustParseAddr("fd00::3")},
+			{Label: "a-name-that-is-rather-long-for-a-node", Address: netip.MustParseAddr("fd00::2"), State: mesh.PeerStateUp, Endpoint: netip.MustParseAddrPort("[2001:db8:1111:2222:3333:4444:5555:6666]:51820"), ReceiveBytes: 1 << 40, TransmitBytes: 1000 << 30, LastHandshake: now.Add(-5 * time.Second)},
+			{Label: "b", Address: netip.MustParseAddr("fd00::3"), State: mesh.PeerStateDown, Reason: "no answer yet from its endpoint", Endpoint: netip.MustParseAddrPort("192.0.2.2:51820"), ReceiveBytes: 1536, TransmitBytes: 7, LastHandshake: now.Add(-3 * time.Hour)},
+			{PublicKey: mesh.Key{1}},
 		},
 	}
-	const want = `Node:         self
+}
+
+func TestStatusTable(t *testing.T) {
+	const narrow = `State:        up, 1 of 3 peers up
+Problem:      DuplicateAddress: b has our address.
+Node:         self
 Address:      fd00::1
 Cluster:      abcdefgh…
 Data plane:   tun wirespan0, UDP port 51820, MTU 1420 (because)
-Discovery:    one d.example:443, not connected for 1m0s: no route
-Problem: DuplicateAddress: b has our address.
+Discovery:    one d.example:443, not connected for 1m: no route to any of the
+              addresses that it has
 
-PEER                                           STATE     ADDRESS   ENDPOINT          HANDSHAKE   RX        TX
-b                                              up        fd00::2   192.0.2.2:51820   5s ago      1.5 KiB   7 B
-AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=   unknown   fd00::3   -                 never       0 B       0 B
+PEER              STATE    HANDSHAKE  RX       TX          ENDPOINT
+a-name-t…-a-node  up       5s ago     1.0 TiB  1000.0 GiB  [2001:db8:…666]:51820
+  fd00::2
+b                 down     3h ago     1.5 KiB  7 B         192.0.2.2:51820
+  fd00::3
+  no answer yet from its endpoint
+AQAAAAAA…AAAAAA=  unknown  never      0 B      0 B         -
+  -
 `
+	now := time.Now()
 	var out bytes.Buffer
-	if err := showStatus(&out, outputTable, s); err != nil || out.String() != want {
-		t.Errorf("%v\n%s\nwant\n%s", err, out.String(), want)
+	if err := writeStatus(&out, testStatus(now), now, minWidth); err != nil || out.String() != narrow {
+		t.Errorf("%v\n%s\nwant\n%s", err, out.String(), narrow)
+	}
+	for line := range strings.Lines(out.String()) {
+		if runes(strings.TrimSuffix(line, "\n")) > minWidth {
+			t.Errorf("%q has more than %d columns", line, minWidth)
+		}
+	}
+	out.Reset()
+	if err := writeStatus(&out, testStatus(now), now, 250); err != nil {
+		t.Error(err)
+	}
+	for _, want := range []string{"ENDPOINT  ", "   [2001:db8:1111:2222:3333:4444:5555:6666]:51820   fd00::2", "fd00::3   no answer yet from its endpoint\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("a wide status lacks %q:\n%s", want, out.String())
+		}
+	}
+}
+
+func TestStateLine(t *testing.T) {
+	for want, s := range map[string]agent.Status{
+		"up":                              {Ready: true, Enabled: true},
+		"discovery only":                  {Ready: true},
+		"not ready: why":                  {NotReady: "why"},
+		"not ready: why, 0 of 1 peers up": {NotReady: "why", Peers: make([]agent.PeerView, 1)},
+	} {
+		if got := stateLine(&s); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+func TestFrame(t *testing.T) {
+	for _, test := range []struct {
+		lines int
+		want  string
+	}{
+		{24, "\x1b[Ha\x1b[K\nb\x1b[K\nc\x1b[K\n\x1b[J"},
+		{4, "\x1b[Ha\x1b[K\nb\x1b[K\nc\x1b[K\n\x1b[J"},
+		{3, "\x1b[Ha\x1b[K\n… 2 more lines\x1b[K\n\x1b[J"},
+		{0, "\x1b[Ha\x1b[K\nb\x1b[K\nc\x1b[K\n\x1b[J"}, // unknown
+	} {
+		if got := frame("a\nb\nc\n", test.lines); got != test.want {
+			t.Errorf("%d lines: %q, want %q", test.lines, got, test.want)
+		}
+	}
+}
+
+func TestWrap(t *testing.T) {
+	if got := wrap("one two three fourfivesix", 8); !slices.Equal(got, []string{"one two", "three", "fourfive", "six"}) {
+		t.Errorf("%q", got)
+	}
+	if got := wrap("", 8); !slices.Equal(got, []string{""}) {
+		t.Errorf("%q", got)
+	}
+	if got := shorten("abcdefghij", 6); got != "abc…ij" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestAgo(t *testing.T) {
+	now := time.Now()
+	for past, want := range map[time.Duration]string{
+		-time.Second: "0s", 59 * time.Second: "59s", 90 * time.Second: "1m", 3 * time.Hour: "3h", 50 * time.Hour: "2d",
+	} {
+		if got := ago(now, now.Add(-past)); got != want {
+			t.Errorf("%s: %q, want %q", past, got, want)
+		}
+	}
+}
+
+func TestSeconds(t *testing.T) {
+	for text, want := range map[string]time.Duration{"0.2": 200 * time.Millisecond, "3": 3 * time.Second, "1m": time.Minute, "-1s": -time.Second} {
+		var s seconds
+		if err := s.Set(text); err != nil || time.Duration(s) != want {
+			t.Errorf("%s: %s, %v", text, time.Duration(s), err)
+		}
+	}
+	for _, text := range []string{"", "x", "1d", "nan", "inf", "1e300"} {
+		if err := new(seconds).Set(text); err == nil {
+			t.Errorf("%q was taken", text)
+		}
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
@@ -68,19 +67,4 @@ func blockStyle(n *yaml.Node) {
 	for _, child := range n.Content {
 		blockStyle(child)
 	}
-}
-
-// table writes aligned columns.
-func table(w io.Writer, rows [][]string) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	for _, row := range rows {
-		for i, cell := range row {
-			if i > 0 {
-				_, _ = io.WriteString(tw, "\t")
-			}
-			_, _ = io.WriteString(tw, cell)
-		}
-		_, _ = io.WriteString(tw, "\n")
-	}
-	return tw.Flush()
 }

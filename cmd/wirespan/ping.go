@@ -13,19 +13,23 @@ import (
 )
 
 func (c *cli) ping() *cobra.Command {
-	var count int
-	var interval time.Duration
+	p := pinging{interval: seconds(time.Second), timeout: seconds(5 * time.Second)}
 	cmd := &cobra.Command{
 		Use:   "ping PEER",
 		Short: "Send echo requests to a peer through the tunnel",
 		Long: "Send ICMPv6 echo requests to a peer's mesh address through the tunnel, by the\n" +
 			"agent itself: it works with every data plane and needs no privilege of the host.\n" +
 			"PEER is a nodename, a public key, or any address that belongs to the peer.",
-		Example: "  wirespan ping node-2\n  wirespan ping -n 1 fd3b:5c11:f7c2:4b02:5054:ff:fe12:3456",
-		Args:    arguments(cobra.ExactArgs(1)),
+		Example: "  wirespan ping node-2\n  wirespan ping -c 1 fd3b:5c11:f7c2:4b02:5054:ff:fe12:3456",
+		Args:    arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if count < 0 || interval < 10*time.Millisecond {
-				return usageError{errors.New("--count must not be negative and --interval at least 10ms")}
+			switch {
+			case p.count < 0:
+				return usageError{errors.New("--count must not be negative")}
+			case p.interval < seconds(10*time.Millisecond):
+				return usageError{errors.New("--interval must be at least 10ms")}
+			case p.timeout <= 0 || p.timeout > seconds(time.Minute):
+				return usageError{errors.New("--timeout must be above 0 and at most 1m")}
 			}
 			cl, err := c.client()
 			if err != nil {
@@ -41,27 +45,29 @@ func (c *cli) ping() *cobra.Command {
 			}
 			ctx, stop := untilSignal(cmd.Context())
 			defer stop()
-			return c.pingPeer(ctx, cl, peer, pinging{count, interval})
+			return c.pingPeer(ctx, cl, peer, p)
 		},
 	}
-	cmd.Flags().IntVarP(&count, "count", "n", 4, "how many to send; 0: until interrupted")
-	cmd.Flags().DurationVarP(&interval, "interval", "i", time.Second, "time between two")
-	return cmd
+	cmd.ValidArgsFunction = c.offerPeers()
+	cmd.Flags().IntVarP(&p.count, "count", "c", 4, "how many to send; 0: until interrupted")
+	cmd.Flags().VarP(&p.interval, "interval", "i", "time between two, such as 0.2 (seconds) or 200ms")
+	cmd.Flags().VarP(&p.timeout, "timeout", "W", "how long to wait for each reply")
+	return c.asks(cmd)
 }
 
 type pinging struct {
-	count    int
-	interval time.Duration
+	count             int
+	interval, timeout seconds
 }
 
 func (c *cli) pingPeer(ctx context.Context, cl *control.Client, peer agent.PeerView, p pinging) error {
 	fmt.Fprintf(c.out, "PING %s (%s)\n", peer.Name(), peer.Address)
 	sent, received := 0, 0
 	for ; p.count == 0 || sent < p.count; sent++ {
-		if sent > 0 && !sleep(ctx, p.interval) {
+		if sent > 0 && !sleep(ctx, time.Duration(p.interval)) {
 			break
 		}
-		rtt, err := cl.Ping(ctx, peer.Address)
+		rtt, err := cl.Ping(ctx, peer.Address, time.Duration(p.timeout))
 		if ctx.Err() != nil {
 			break
 		}

@@ -113,6 +113,10 @@ func sendSignal(ts *testscript.TestScript, neg bool, args []string) {
 	for _, cmd := range ts.BackgroundCmds() {
 		if slices.Contains(cmd.Args, args[1]) {
 			sent = cmd.Process.Signal(unix.SignalNum(args[0])) == nil || sent
+			if args[0] == "SIGSTOP" { // a script that fails waits for its commands
+				stopped := cmd.Process
+				ts.Defer(func() { _ = stopped.Signal(unix.SIGCONT) })
+			}
 		}
 	}
 	if !sent {

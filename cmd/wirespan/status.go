@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
 	"github.com/wirespan/wirespan/mesh/control"
 	"github.com/wirespan/wirespan/mesh/node"
@@ -22,10 +24,14 @@ func (c *cli) status() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show this node and its peers",
+		Long: "Show this node and its peers, and why what is not up is not. It fits the\n" +
+			"terminal, and 80 columns in a pipe: long names and endpoints are shortened there.\n" +
+			"With --watch it is drawn again in place on a terminal, and appended elsewhere.\n" +
+			"Scripts use -o json.",
 		Example: "  wirespan status\n" +
 			"  wirespan status --watch\n" +
 			"  wirespan status --check ready && echo usable",
-		Args: arguments(cobra.NoArgs),
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if check != "" && check != "live" && check != "ready" {
 				return usageError{fmt.Errorf("--check %q: use live or ready", check)}
@@ -40,25 +46,20 @@ func (c *cli) status() *cobra.Command {
 			if watch {
 				ctx, stop := untilSignal(cmd.Context())
 				defer stop()
-				return quietCancel(cl.WatchStatus(ctx, func(s *agent.Status) (bool, error) {
-					if output == outputYAML || output == outputTable {
-						fmt.Fprintln(c.out, "---")
-					}
-					return true, showStatus(c.out, output, s)
-				}))
+				return quietCancel(cl.WatchStatus(ctx, func(s *agent.Status) (bool, error) { return true, c.redraw(output, s) }))
 			}
 			s, err := cl.Status(cmd.Context())
 			if err != nil {
 				return err
 			}
-			return showStatus(c.out, output, s)
+			return c.showStatus(output, s)
 		},
 	}
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "go on and show every change")
 	cmd.Flags().StringVar(&check, "check", "", "only set the exit code: live (the agent works) or ready (the node can use the mesh)")
 	_ = cmd.RegisterFlagCompletionFunc("check", cobra.FixedCompletions([]string{"live", "ready"}, cobra.ShellCompDirectiveNoFileComp))
 	outputFlag(cmd, &output)
-	return cmd
+	return c.asks(cmd)
 }
 
 func checkHealth(ctx context.Context, cl *control.Client, what string) error {
@@ -76,32 +77,92 @@ func quietCancel(err error) error {
 	return err
 }
 
-func showStatus(w io.Writer, output string, s *agent.Status) error {
+func (c *cli) showStatus(output string, s *agent.Status) error {
 	if output != outputTable {
-		return writeData(w, output, s)
+		return writeData(c.out, output, s)
 	}
-	now := time.Now()
-	rows := [][]string{
-		{"Node:", cmp.Or(s.Node.Nodename, s.Node.Hostname, s.Node.ID)},
-		{"Address:", s.Node.Address.String()},
-		{"Cluster:", s.Cluster + "…"},
-		{"Data plane:", dataPlaneLine(s)},
+	return writeStatus(c.out, s, time.Now(), width(c.out))
+}
+
+// redraw shows one of several statuses: in place of the one before on a terminal,
+// and below it elsewhere.
+func (c *cli) redraw(output string, s *agent.Status) error {
+	if output != outputTable || !isTerminal(c.out) {
+		if output != outputJSON {
+			fmt.Fprintln(c.out, "---")
+		}
+		return c.showStatus(output, s)
 	}
-	for _, d := range s.Discovery {
-		rows = append(rows, []string{"Discovery:", discoveryLine(d, now)})
-	}
-	if err := table(w, rows); err != nil {
+	var text strings.Builder
+	columns, lines := size(c.out)
+	if err := writeStatus(&text, s, time.Now(), columns); err != nil {
 		return err
 	}
+	_, err := io.WriteString(c.out, frame(text.String(), lines))
+	return err
+}
+
+// labelWidth is the width of the labels above the peers.
+const labelWidth = 14
+
+// writeStatus writes a status in so many columns.
+func writeStatus(w io.Writer, s *agent.Status, now time.Time, columns int) error {
+	columns = max(columns, minWidth)
+	field := func(label, text string) {
+		for i, line := range wrap(text, columns-labelWidth) {
+			if i > 0 {
+				label = ""
+			}
+			fmt.Fprintf(w, "%-*s%s\n", labelWidth, label, line)
+		}
+	}
+	field("State:", stateLine(s))
 	for _, c := range s.Conditions {
-		fmt.Fprintf(w, "Problem: %s: %s\n", c.Type, c.Message)
+		field("Problem:", fmt.Sprintf("%s: %s", c.Type, c.Message))
+	}
+	field("Node:", cmp.Or(s.Node.Nodename, s.Node.Hostname, s.Node.ID))
+	field("Address:", addressText(s.Node.Address))
+	field("Cluster:", s.Cluster+"…")
+	field("Data plane:", dataPlaneLine(s))
+	for _, d := range s.Discovery {
+		field("Discovery:", discoveryLine(d, now))
 	}
 	if len(s.Peers) == 0 {
 		_, err := fmt.Fprintln(w, "No peers yet.")
 		return err
 	}
 	fmt.Fprintln(w)
-	return table(w, peerRows(s.Peers, now))
+	return peerTable(s.Peers, now, columns).write(w)
+}
+
+// stateLine says how the node fares.
+func stateLine(s *agent.Status) string {
+	var parts []string
+	switch {
+	case !s.Ready:
+		parts = append(parts, "not ready: "+s.NotReady)
+	case !s.Enabled:
+		parts = append(parts, "discovery only")
+	default:
+		parts = append(parts, "up")
+	}
+	if len(s.Peers) > 0 {
+		up := 0
+		for _, p := range s.Peers {
+			if p.State == mesh.PeerStateUp {
+				up++
+			}
+		}
+		parts = append(parts, fmt.Sprintf("%d of %d peers up", up, len(s.Peers)))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func addressText(a netip.Addr) string {
+	if !a.IsValid() {
+		return "-"
+	}
+	return a.String()
 }
 
 func dataPlaneLine(s *agent.Status) string {
@@ -130,8 +191,11 @@ func discoveryLine(d agent.DiscoveryStatus, now time.Time) string {
 	return line
 }
 
-func peerRows(peers []agent.PeerView, now time.Time) [][]string {
-	rows := [][]string{{"PEER", "STATE", "ADDRESS", "ENDPOINT", "HANDSHAKE", "RX", "TX"}}
+// peerTable returns a table of so many columns: one line for each peer, with all
+// there is, if that fits. Otherwise the address and the reason are below, and long
+// names and endpoints are shortened.
+func peerTable(peers []agent.PeerView, now time.Time, columns int) table {
+	all := table{rows: [][]string{{"PEER", "STATE", "HANDSHAKE", "RX", "TX", "ENDPOINT", "ADDRESS", "REASON"}}, gap: 3}
 	for _, p := range peers {
 		handshake, endpoint := "never", "-"
 		if !p.LastHandshake.IsZero() {
@@ -140,16 +204,58 @@ func peerRows(peers []agent.PeerView, now time.Time) [][]string {
 		if p.Endpoint.IsValid() {
 			endpoint = p.Endpoint.String()
 		}
-		rows = append(rows, []string{
-			p.Name(), p.State.String(), p.Address.String(), endpoint, handshake,
-			bytesText(p.ReceiveBytes), bytesText(p.TransmitBytes),
+		all.rows = append(all.rows, []string{
+			p.Name(), p.State.String(), handshake, bytesText(p.ReceiveBytes), bytesText(p.TransmitBytes),
+			endpoint, addressText(p.Address), p.Reason,
 		})
 	}
-	return rows
+	if sum(widths(all.rows))+7*all.gap <= columns {
+		return all
+	}
+	const endpointColumn, cells = 5, 6
+	t := table{below: map[int][]string{}, gap: 2}
+	for i, row := range all.rows {
+		t.rows = append(t.rows, row[:cells])
+		if i > 0 {
+			t.below[i] = []string{"  " + row[cells]}
+			if reason := row[cells+1]; reason != "" {
+				for _, line := range wrap(reason, columns-4) {
+					t.below[i] = append(t.below[i], "  "+line)
+				}
+			}
+		}
+	}
+	const leastName, leastEndpoint = 12, 21 // an IPv4 endpoint is whole
+	w := widths(t.rows)
+	excess := sum(w) + (cells-1)*t.gap - columns
+	endpoint := max(w[endpointColumn]-max(0, excess), min(w[endpointColumn], leastEndpoint))
+	excess -= w[endpointColumn] - endpoint
+	name := max(w[0]-max(0, excess), min(w[0], leastName))
+	for _, row := range t.rows {
+		row[0], row[endpointColumn] = shorten(row[0], name), shorten(row[endpointColumn], endpoint)
+	}
+	return t
 }
 
+func sum(numbers []int) (total int) {
+	for _, n := range numbers {
+		total += n
+	}
+	return total
+}
+
+// ago returns how long something is past, in its largest unit.
 func ago(now, then time.Time) string {
-	return max(0, now.Sub(then)).Round(time.Second).String()
+	d := max(0, now.Sub(then)).Round(time.Second)
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", d/time.Second)
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", d/time.Minute)
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", d/time.Hour)
+	}
+	return fmt.Sprintf("%dd", d/(24*time.Hour))
 }
 
 // bytesText shows a count of bytes in binary units.

@@ -11,10 +11,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/wirespan/wirespan/device/memory"
-	"github.com/wirespan/wirespan/device/netstack"
 	"github.com/wirespan/wirespan/mesh/config"
 	"github.com/wirespan/wirespan/mesh/node"
 )
@@ -32,21 +30,22 @@ func (c *cli) up() *cobra.Command {
 		Example: "  wirespan up\n" +
 			"  wirespan up --join @token\n" +
 			"  wirespan up -c talos-machine.yaml -c wirespan.yaml",
-		Args: arguments(cobra.NoArgs),
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			token, err := c.joinToken(join, cmd.Flags().Changed("join"))
 			if err != nil {
 				return err
 			}
-			return c.runAgent(cmd.Context(), token, nil)
+			return c.runAgent(cmd.Context(), token, func(*node.Config) {})
 		},
 	}
 	cmd.Flags().StringVar(&join, "join", "", "join the cluster of this token: the token, @FILE, or - for standard input ("+envJoin+")")
-	return cmd
+	return c.configures(cmd)
 }
 
-// runAgent runs a node until ctx is done or the node has left.
-func (c *cli) runAgent(ctx context.Context, token *config.Token, opened func(*netstack.Netstack)) error {
+// runAgent runs a node, as complete makes it, until ctx is done or the node has
+// left.
+func (c *cli) runAgent(ctx context.Context, token *config.Token, complete func(*node.Config)) error {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP) // from the start: by default it kills
 	defer signal.Stop(hangups)
@@ -55,8 +54,9 @@ func (c *cli) runAgent(ctx context.Context, token *config.Token, opened func(*ne
 	if err != nil {
 		return err
 	}
-	nc.Load, nc.Files, nc.Hangups, nc.Token = func() (*config.Config, error) { return c.load(true) }, c.sources(), hangups, token
-	nc.ShowToken, nc.Opened, nc.Exclusive = c.showToken, opened, true
+	nc.Load, nc.Files, nc.Hangups, nc.Token = c.load, c.sources(), hangups, token
+	nc.ShowToken, nc.Exclusive = c.showToken, true
+	complete(&nc)
 	defer memory.Tune(nc.Config.MemoryBudget, nc.Log).Close()
 	ctx, stop := untilSignal(ctx)
 	defer stop()
@@ -72,7 +72,7 @@ func (c *cli) runAgent(ctx context.Context, token *config.Token, opened func(*ne
 
 // nodeConfig reads the configuration.
 func (c *cli) nodeConfig() (node.Config, error) {
-	cfg, err := c.load(true)
+	cfg, err := c.load()
 	if err != nil {
 		return node.Config{}, err
 	}
@@ -85,11 +85,10 @@ func (c *cli) nodeConfig() (node.Config, error) {
 
 // showToken shows a join token on a terminal, if there is one.
 func (c *cli) showToken(token string) bool {
-	f, ok := c.out.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	if !isTerminal(c.out) {
 		return false
 	}
-	fmt.Fprintf(f, "To add another box to this mesh, run there:\n\n    wirespan up --join %s\n\n", token)
+	fmt.Fprintf(c.out, "To add another box to this mesh, run there:\n\n    wirespan up --join %s\n\n", token)
 	return true
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/spf13/cobra"
 
@@ -10,16 +11,17 @@ import (
 )
 
 func (c *cli) validate() *cobra.Command {
-	return &cobra.Command{
+	return c.takesAll(&cobra.Command{
 		Use:   "validate FILE...",
 		Short: "Check configuration files",
-		Long:  "Check configuration files, together, as wirespan up -c would load them.\nFILE may be a directory, or - for standard input.",
+		Long: "Check configuration files, together and with the given settings, as wirespan up\n" +
+			"would load them. FILE may be a directory, or - for standard input.",
 		Example: "  wirespan validate /etc/wirespan/config.yaml\n" +
 			"  wirespan gen config | wirespan validate -",
-		Args: arguments(cobra.MinimumNArgs(1)),
+		Args: arguments(1, math.MaxInt),
 		RunE: func(_ *cobra.Command, args []string) error {
 			c.files = args
-			cfg, err := c.load(true)
+			cfg, err := c.load()
 			if err != nil {
 				return err
 			}
@@ -32,7 +34,9 @@ func (c *cli) validate() *cobra.Command {
 			_, err = fmt.Fprintf(c.out, "valid: %s\n", summary(cfg))
 			return err
 		},
-	}
+
+		ValidArgsFunction: offerFiles,
+	})
 }
 
 func summary(cfg *config.Config) string {

@@ -16,7 +16,7 @@ import (
 )
 
 func (c *cli) wait() *cobra.Command {
-	var timeout time.Duration
+	timeout := seconds(time.Minute)
 	cmd := &cobra.Command{
 		Use:   "wait PEER|all",
 		Short: "Wait until a peer, or all known peers, are up",
@@ -24,7 +24,7 @@ func (c *cli) wait() *cobra.Command {
 			"PEER is a nodename, a public key, or any address that belongs to the peer;\n" +
 			"it need not be known yet. Exits with 1 when the time is over.",
 		Example: "  wirespan wait node-2 --timeout 30s\n  wirespan wait all",
-		Args:    arguments(cobra.ExactArgs(1)),
+		Args:    arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if timeout < 0 {
 				return usageError{errors.New("--timeout must not be negative")}
@@ -32,12 +32,12 @@ func (c *cli) wait() *cobra.Command {
 			ctx, cancel := untilSignal(cmd.Context())
 			defer cancel()
 			if timeout > 0 {
-				ctx, cancel = context.WithTimeout(ctx, timeout)
+				ctx, cancel = context.WithTimeout(ctx, time.Duration(timeout))
 				defer cancel()
 			}
 			missing, err := c.waitFor(ctx, args[0])
 			if errors.Is(err, context.DeadlineExceeded) {
-				return fmt.Errorf("waited %s: %s", timeout, missing)
+				return fmt.Errorf("waited %s: %s", &timeout, missing)
 			}
 			if errors.Is(err, context.Canceled) {
 				return silentError{err}
@@ -45,8 +45,9 @@ func (c *cli) wait() *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().DurationVar(&timeout, "timeout", time.Minute, "give up after this time; 0: never")
-	return cmd
+	cmd.ValidArgsFunction = c.offerPeers("all")
+	cmd.Flags().Var(&timeout, "timeout", "give up after this time, such as 30 (seconds) or 2m; 0: never")
+	return c.asks(cmd)
 }
 
 // waitFor follows the status until all that is wanted is up. The agent may come
@@ -57,12 +58,15 @@ func (c *cli) waitFor(ctx context.Context, want string) (missing string, err err
 		if err != nil {
 			return "", err
 		}
-		up := false
+		up, answered := false, false
 		err = cl.WatchStatus(ctx, func(s *agent.Status) (bool, error) {
 			missing = notUp(s, want)
-			up = missing == ""
+			up, answered = missing == "", true
 			return !up, nil
 		})
+		if !answered {
+			missing = err.Error()
+		}
 		var answer *control.Refusal
 		switch {
 		case up || ctx.Err() != nil:

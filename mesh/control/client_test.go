@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -91,21 +92,36 @@ func TestClientOfAStoppedAgent(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = l.Close() })
 	want := "the agent (pid " + strconv.Itoa(os.Getpid()) + ") does not answer"
-	for name, call := range map[string]func(*Client) error{
-		"call":  func(c *Client) error { return c.call(t.Context(), request{path: "/v1/status"}, nil) },
-		"watch": func(c *Client) error { return c.WatchStatus(t.Context(), nil) },
+	for name, call := range map[string]func(context.Context, *Client) error{
+		"call":  func(ctx context.Context, c *Client) error { return c.call(ctx, request{path: "/v1/status"}, nil) },
+		"watch": func(ctx context.Context, c *Client) error { return c.WatchStatus(ctx, nil) },
+		"leave": func(ctx context.Context, c *Client) error { return c.Leave(ctx) },
+		"ping": func(ctx context.Context, c *Client) error {
+			_, err := c.Ping(ctx, netip.IPv6Loopback(), time.Hour)
+			return err
+		},
+		"connect": func(ctx context.Context, c *Client) error {
+			_, err := c.Connect(ctx, "[::1]:80")
+			return err
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := NewClient(path)
 			defer c.Close()
 			c.timeout = 10 * time.Millisecond
-			if err := call(c); err == nil || !strings.Contains(err.Error(), want) {
+			if err := call(t.Context(), c); err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("error %v, want %q", err, want)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+			defer cancel()
+			c.timeout = time.Hour
+			if err := call(ctx, c); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), want) {
+				t.Errorf("error %v at the caller's deadline, want %q", err, want)
 			}
 		})
 	}
-	t.Run("caller's deadline", func(t *testing.T) {
+	t.Run("cancelled", func(t *testing.T) {
 		t.Parallel()
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -113,4 +129,37 @@ func TestClientOfAStoppedAgent(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 	})
+}
+
+// A watch that has begun notices it, too.
+func TestWatchOfAStoppedAgent(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release := make(chan struct{})
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/status" {
+			_, _ = w.Write([]byte("{}\n"))
+			_ = http.NewResponseController(w).Flush()
+		}
+		<-release
+	})}
+	ended := make(chan error, 1)
+	go func() { ended <- srv.Serve(l) }()
+	t.Cleanup(func() {
+		close(release)
+		_ = srv.Close()
+		<-ended
+	})
+	c := NewClient(path)
+	defer c.Close()
+	c.timeout = time.Second
+	seen := 0
+	err = c.WatchStatus(t.Context(), func(*agent.Status) (bool, error) { seen++; return true, nil })
+	if err == nil || !strings.Contains(err.Error(), "does not answer") || seen != 1 {
+		t.Errorf("saw %d, error %v", seen, err)
+	}
 }

@@ -61,14 +61,14 @@ func scenarioIngress(l *lab) {
 		at := server.mustStatus().Node.Address
 		f.isRefused(at, 8080)
 		f.isRefused(at, 8081)
-		f.mustCLI("ping", "-n", "3", "-i", "100ms", server.name)
+		f.mustCLI("ping", "-c", "3", "-i", "100ms", server.name)
 		o.isIgnored(at, 8080)
 		f.isIgnored(at, 22)
-		if out, err := o.cli("ping", "-n", "1", server.name); err == nil {
+		if out, err := o.cli("ping", "-c", "1", server.name); err == nil {
 			l.Errorf("%s answers a ping that no rule accepts:\n%s", server.name, out)
 		}
 		// Connections that the server opens itself continue, with their replies.
-		server.mustCLI("ping", "-n", "3", "-i", "100ms", "o")
+		server.mustCLI("ping", "-c", "3", "-i", "100ms", "o")
 		server.wantIngress(at, 8080, "f", firewall.PathLocal, "web")
 		server.wantIngress(at, 8080, "o", firewall.PathRefused, "")
 	}

@@ -92,9 +92,15 @@ func (n *labNode) configure(documents string) {
 // link returns the name of the agent's interface.
 func (n *labNode) link() string { return n.flags[7] }
 
-// argv returns a command line of wirespan with the agent's flags.
+// argv returns a command line of wirespan for this node. A command that asks the agent
+// takes only its socket.
 func (n *labNode) argv(args ...string) []string {
-	return append(append([]string{n.binary}, args...), n.flags...)
+	flags := []string{"--control-socket", n.path("s")}
+	switch args[0] {
+	case "up", "down", "gen", "firewall", "demo":
+		flags = n.flags
+	}
+	return append(append([]string{n.binary}, args...), flags...)
 }
 
 // start starts the agent with a subcommand.

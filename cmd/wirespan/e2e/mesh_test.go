@@ -33,7 +33,7 @@ func scenarioMesh(l *lab) {
 	a.pings(b)
 	b.pings(c)
 	c.pings(a)
-	out := a.mustCLI("ping", "-n", "2", "-i", "100ms", "b")
+	out := a.mustCLI("ping", "-c", "2", "-i", "100ms", "b")
 	if !strings.Contains(out, "2 sent, 2 received") {
 		l.Errorf("wirespan ping: %s", out)
 	}
@@ -169,7 +169,7 @@ func scenarioMixedBackends(l *lab) {
 		l.Fatalf("backends: %s", backends)
 	}
 	a.pings(b)
-	if out := b.mustCLI("ping", "-n", "2", "-i", "100ms", "a"); !strings.Contains(out, "2 sent, 2 received") {
+	if out := b.mustCLI("ping", "-c", "2", "-i", "100ms", "a"); !strings.Contains(out, "2 sent, 2 received") {
 		l.Errorf("wirespan ping: %s", out)
 	}
 	body, err := fetch(a.dial, "["+b.mustStatus().Node.Address.String()+"]:80")
