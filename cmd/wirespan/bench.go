@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -49,50 +47,12 @@ func (f *benchFlags) addTo(cmd *cobra.Command) {
 // addLoad adds the flags of what is measured.
 func (f *benchFlags) addLoad(cmd *cobra.Command) {
 	fs, o := cmd.Flags(), &f.Options
-	fs.Var((*intList)(&o.Streams), "streams", "TCP streams")
-	fs.Var((*intList)(&o.Payloads), "payload", "bytes of UDP payload for packets per second; 0: what fits the MTU")
+	fs.IntSliceVar(&o.Streams, "streams", o.Streams, "TCP streams")
+	fs.IntSliceVar(&o.Payloads, "payload", o.Payloads, "bytes of UDP payload for packets per second; 0: what fits the MTU")
 	fs.StringVar(&o.Congestion, "congestion", o.Congestion, "TCP congestion control of the load (default cubic, where allowed)")
-	fs.Var((*nameList)(&o.Metrics), "metrics", "only these metrics or groups of them, such as tcp.up,rtt (default all)")
+	fs.StringSliceVar(&o.Metrics, "metrics", nil, "only these metrics or groups of them, such as tcp.up,rtt (default all)")
 	_ = cmd.RegisterFlagCompletionFunc("metrics", offerList(rig.MetricNames))
 }
-
-// intList is a flag of numbers, separated by commas.
-type intList []int
-
-func (l *intList) Set(s string) error {
-	var out intList
-	for _, field := range strings.Split(s, ",") {
-		n, err := strconv.Atoi(field)
-		if err != nil {
-			return fmt.Errorf("%q is not a number", field)
-		}
-		out = append(out, n)
-	}
-	*l = out
-	return nil
-}
-
-func (l *intList) String() string {
-	fields := make([]string, len(*l))
-	for i, n := range *l {
-		fields[i] = strconv.Itoa(n)
-	}
-	return strings.Join(fields, ",")
-}
-
-func (*intList) Type() string { return "list" }
-
-// nameList is a flag of words, separated by commas.
-type nameList []string
-
-func (l *nameList) Set(s string) error {
-	*l = strings.Split(s, ",")
-	return nil
-}
-
-func (l *nameList) String() string { return strings.Join(*l, ",") }
-
-func (*nameList) Type() string { return "list" }
 
 // prepare completes the configuration once flags are parsed.
 func (f *benchFlags) prepare(cmd *cobra.Command) {

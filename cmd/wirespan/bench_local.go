@@ -38,7 +38,7 @@ func (c *cli) benchLocal() *cobra.Command {
 	f.addTo(cmd)
 	fs, o := cmd.Flags(), &f.Options
 	f.addLoad(cmd)
-	fs.Var((*nameList)(&f.Subjects), "subjects", "what to measure, in this order (default all)")
+	fs.StringSliceVar(&f.Subjects, "subjects", nil, "what to measure, in this order (default all)")
 	fs.StringVar(&f.Base, "base", "", "the subject that ratios refer to (default wireguard-go, if it is there)")
 	fs.StringVar(&f.WireGuardGo, "wireguard-go", "", "upstream's program (default wireguard-go on PATH)")
 	fs.StringArrayVar(&f.Drivers, "driver", nil, "a file that describes a further subject")

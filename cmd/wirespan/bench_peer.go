@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,7 +69,7 @@ func (c *cli) serveBench(ctx context.Context, port uint16, underlay bool) error 
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(c.err, "serving measurements on %s; on the other node: wirespan bench run %s\n", at, peerNameOf(s.Node))
+	fmt.Fprintf(c.err, "serving measurements on %s; on the other node: wirespan bench run %s\n", at, cmp.Or(s.Node.Nodename, s.Node.Address.String()))
 	server := &load.Server{
 		TCP: l, UDP: p, Limits: load.DefaultLimits(),
 		Log: hclog.New(&hclog.LoggerOptions{Name: "bench", Output: c.err}),
@@ -78,13 +79,6 @@ func (c *cli) serveBench(ctx context.Context, port uint16, underlay bool) error 
 		},
 	}
 	return server.Serve(ctx)
-}
-
-func peerNameOf(n agent.NodeStatus) string {
-	if n.Nodename != "" {
-		return n.Nodename
-	}
-	return n.Address.String()
 }
 
 // admits reports whether an address is a peer's: in the mesh, which WireGuard

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 
@@ -25,16 +26,12 @@ func (c *cli) writeReport(r *bench.Report, format, page string) error {
 }
 
 func writePage(r *bench.Report, name string) error {
-	file, err := os.Create(name)
-	if err != nil {
+	var b bytes.Buffer
+	if err := bench.WriteHTML(&b, r); err != nil {
 		return fmt.Errorf("HTML report: %w", err)
 	}
-	err = bench.WriteHTML(file, r)
-	if closing := file.Close(); err == nil {
-		err = closing
-	}
-	if err != nil {
-		return fmt.Errorf("HTML report %s: %w", name, err)
+	if err := os.WriteFile(name, b.Bytes(), 0o666); err != nil {
+		return fmt.Errorf("HTML report: %w", err)
 	}
 	return nil
 }

@@ -1,12 +1,7 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"net/netip"
-	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -30,7 +25,7 @@ func (c *cli) explain() *cobra.Command {
 			"  wirespan explain [fd51:465f:4361:b102::1]:22 --from box2",
 		Args: arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			t, err := parseTarget(args[0])
+			t, err := control.ParseTarget(args[0])
 			if err != nil {
 				return usageError{err}
 			}
@@ -38,7 +33,7 @@ func (c *cli) explain() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			query, err := t.query(cmd.Context(), cl, from)
+			query, err := t.Query(cmd.Context(), cl, from)
 			if err != nil {
 				return err
 			}
@@ -47,7 +42,7 @@ func (c *cli) explain() *cobra.Command {
 				return err
 			}
 			if output == outputTable {
-				c.printExplanation(e, t)
+				c.printExplanation(e, args[0])
 			} else if err := writeData(c.out, output, e); err != nil {
 				return err
 			}
@@ -66,76 +61,8 @@ func (c *cli) explain() *cobra.Command {
 	return c.asks(cmd)
 }
 
-// target is what explain is asked about.
-type target struct {
-	text     string
-	host     string // an address or a peer's name
-	port     uint16 // 0: none
-	protocol firewall.Protocol
-}
-
-// parseTarget reads ADDRESS[:PORT[/PROTO]]; an IPv6 address with a port is in brackets.
-func parseTarget(s string) (target, error) {
-	t := target{text: s}
-	rest, proto, hasProto := strings.Cut(s, "/")
-	if hasProto {
-		switch t.protocol = firewall.Protocol(proto); t.protocol {
-		case firewall.ProtocolTCP, firewall.ProtocolUDP, firewall.ProtocolICMP, firewall.ProtocolICMPv6:
-		default:
-			return t, fmt.Errorf("%q: the protocol is none of tcp, udp, icmp and icmpv6", s)
-		}
-	}
-	if _, err := netip.ParseAddr(rest); err == nil {
-		t.host = rest
-		return t, nil
-	}
-	host, port, hasPort := rest, "", false
-	if i := strings.LastIndexByte(rest, ':'); i > strings.LastIndexByte(rest, ']') {
-		host, port, hasPort = rest[:i], rest[i+1:], true
-	}
-	if inner, ok := strings.CutPrefix(host, "["); ok {
-		host = strings.TrimSuffix(inner, "]")
-	} else if strings.Contains(host, ":") {
-		return t, fmt.Errorf("%q: not an address (an IPv6 address with a port is in brackets)", s)
-	}
-	t.host = host
-	if hasPort {
-		n, err := strconv.ParseUint(port, 10, 16)
-		if err != nil || n == 0 {
-			return t, fmt.Errorf("%q: %q is not a port", s, port)
-		}
-		t.port = uint16(n)
-		if !hasProto {
-			t.protocol = firewall.ProtocolTCP
-		}
-	}
-	if t.host == "" {
-		return t, errors.New("an address or a peer's name is missing")
-	}
-	return t, nil
-}
-
-// query asks the agent; a name is looked up among the peers.
-func (t target) query(ctx context.Context, cl *control.Client, from string) (q agent.ExplainQuery, err error) {
-	addr, err := netip.ParseAddr(t.host)
-	if err != nil {
-		s, err := cl.Status(ctx)
-		if err != nil {
-			return q, err
-		}
-		if t.host == s.Node.Nodename {
-			addr = s.Node.Address
-		} else if peer, err := control.FindPeer(s, t.host); err != nil {
-			return q, err
-		} else {
-			addr = peer.Address
-		}
-	}
-	return agent.ExplainQuery{To: addr, Port: t.port, Protocol: t.protocol, From: from}, nil
-}
-
-func (c *cli) printExplanation(e agent.Explanation, t target) {
-	fmt.Fprintf(c.out, "%s: %s\n", t.text, sentence(e))
+func (c *cli) printExplanation(e agent.Explanation, target string) {
+	fmt.Fprintf(c.out, "%s: %s\n", target, sentence(e))
 	fmt.Fprintln(c.out, "\nBy the plan:")
 	c.printReasons(e.Plan)
 	if e.Kernel != nil {

@@ -2,10 +2,7 @@ package main
 
 import (
 	"crypto/rand"
-	"encoding/base64"
 	"fmt"
-	"net/url"
-	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -38,9 +35,9 @@ func (c *cli) genConfig() *cobra.Command {
 		Args: arguments(0, 0),
 		RunE: func(*cobra.Command, []string) error {
 			if endpoint != "" {
-				docs, err := newCluster(endpoint)
+				docs, err := config.NewCluster(endpoint, random32(), mesh.NewSecret(random32()))
 				if err != nil {
-					return usageError{err}
+					return usageError{fmt.Errorf("--discovery-endpoint %w", err)}
 				}
 				if _, err := fmt.Fprintf(c.out, "%s---\n", docs); err != nil {
 					return err
@@ -52,20 +49,6 @@ func (c *cli) genConfig() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&endpoint, "discovery-endpoint", "", "make a new cluster that meets at this discovery service (URL)")
 	return cmd
-}
-
-func newCluster(endpoint string) ([]byte, error) {
-	u, err := url.Parse(endpoint)
-	if err != nil || u.Host == "" || !slices.Contains([]string{"http", "https", "grpc"}, u.Scheme) {
-		return nil, fmt.Errorf("--discovery-endpoint %q: not a URL such as https://discovery.example.org/", endpoint)
-	}
-	id, secret := random32(), random32()
-	docs := config.EncodeCluster(base64.StdEncoding.EncodeToString(id[:]), mesh.NewSecret(secret),
-		[]config.Service{{Name: "default", Endpoint: u.Host, Insecure: u.Scheme == "http"}})
-	if _, err := config.Load([]config.File{{Name: "--discovery-endpoint", Data: docs}}, config.Options{}); err != nil {
-		return nil, err
-	}
-	return docs, nil
 }
 
 func (c *cli) genToken() *cobra.Command {

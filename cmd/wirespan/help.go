@@ -79,7 +79,7 @@ func unknownFlag(cmd *cobra.Command, e *pflag.NotExistError) error {
 // wrongValue says what a flag's value should be.
 func wrongValue(e *pflag.InvalidValueError) string {
 	kind := map[string]string{
-		"bool": "true or false", "int": "a whole number", "uint16": "a number from 0 to 65535", "float64": "a number",
+		"bool": "true or false", "int": "a whole number", "uint16": "a number from 0 to 65535", "float64": "a number", "intSlice": "a list of whole numbers such as 1,4",
 		"duration": "a duration such as 1m30s or 200ms",
 	}[e.GetFlag().Value.Type()]
 	if kind == "" {

@@ -142,20 +142,6 @@ func TestSettingFlags(t *testing.T) {
 	}
 }
 
-func TestNotUp(t *testing.T) {
-	s := &agent.Status{Peers: []agent.PeerView{{Label: "a", State: mesh.PeerStateUp}, {Label: "b", State: mesh.PeerStateDown}}}
-	for want, text := range map[string]string{
-		"a": "", "b": "b is down", "all": "b is down", "c": `peer "c": not in the mesh; known are: a, b`,
-	} {
-		if got := notUp(s, want); got != text {
-			t.Errorf("notUp(%q) = %q, want %q", want, got, text)
-		}
-	}
-	if got := notUp(&agent.Status{}, "all"); got != "no peers are known" {
-		t.Errorf("notUp without peers = %q", got)
-	}
-}
-
 // testStatus is a status with what is hard to fit.
 func testStatus(now time.Time) *agent.Status {
 	return &agent.Status{

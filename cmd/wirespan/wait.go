@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
 	"github.com/wirespan/wirespan/mesh/control"
 )
@@ -60,7 +58,7 @@ func (c *cli) waitFor(ctx context.Context, want string) (missing string, err err
 		}
 		up, answered := false, false
 		err = cl.WatchStatus(ctx, func(s *agent.Status) (bool, error) {
-			missing = notUp(s, want)
+			missing = control.NotUp(s, want)
 			up, answered = missing == "", true
 			return !up, nil
 		})
@@ -82,25 +80,3 @@ func (c *cli) waitFor(ctx context.Context, want string) (missing string, err err
 }
 
 const waitRetry = 200 * time.Millisecond
-
-// notUp says who is not up; empty if all that was asked for is.
-func notUp(s *agent.Status, want string) string {
-	peers := s.Peers
-	if want != "all" {
-		p, err := control.FindPeer(s, want)
-		if err != nil {
-			return err.Error()
-		}
-		peers = []agent.PeerView{p}
-	}
-	if len(peers) == 0 {
-		return "no peers are known"
-	}
-	var waiting []string
-	for _, p := range peers {
-		if p.State != mesh.PeerStateUp {
-			waiting = append(waiting, fmt.Sprintf("%s is %s", p.Name(), p.State))
-		}
-	}
-	return strings.Join(waiting, ", ")
-}

@@ -2,7 +2,10 @@ package config
 
 import (
 	"bytes"
+	"encoding/base64"
 	"fmt"
+	"net/url"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -30,6 +33,19 @@ type serviceDocument struct {
 type kubeSpanDocument struct {
 	meta    `yaml:",inline"`
 	Enabled bool `yaml:"enabled"`
+}
+
+// NewCluster returns the documents of a new cluster that meets at a discovery
+// service. ID and secret must be random.
+func NewCluster(endpoint string, id [32]byte, secret mesh.Secret) ([]byte, error) {
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Host == "" || !slices.Contains([]string{"http", "https", "grpc"}, u.Scheme) {
+		return nil, fmt.Errorf("%q: not a URL such as https://discovery.example.org/", endpoint)
+	}
+	docs := EncodeCluster(base64.StdEncoding.EncodeToString(id[:]), secret,
+		[]Service{{Name: "default", Endpoint: u.Host, Insecure: u.Scheme == "http"}})
+	_, err = Load([]File{{Name: endpoint, Data: docs}}, Options{})
+	return docs, err
 }
 
 // EncodeCluster returns the documents with which another host, or Talos, joins a

@@ -63,3 +63,19 @@ func TestTemplate(t *testing.T) {
 		}
 	}
 }
+
+func TestNewCluster(t *testing.T) {
+	docs, err := config.NewCluster("https://discovery.example.org/", [32]byte{1}, mesh.NewSecret([32]byte{2}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Load([]config.File{{Name: "new.yaml", Data: docs}}, config.Options{})
+	if err != nil || !c.HasIdentity || len(c.Services) != 1 || c.Services[0].Endpoint != "discovery.example.org:443" {
+		t.Errorf("%+v, %v", c, err)
+	}
+	for _, wrong := range []string{"", "discovery.example.org", "ftp://discovery.example.org", "https://"} {
+		if _, err := config.NewCluster(wrong, [32]byte{1}, mesh.NewSecret([32]byte{2})); err == nil {
+			t.Errorf("%q was taken", wrong)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
 )
 
@@ -49,4 +50,26 @@ func someNames(peers []agent.PeerView) string {
 		names = append(names, name)
 	}
 	return cmp.Or(strings.Join(names, ", "), "none")
+}
+
+// NotUp says which of the wanted peers, or of "all", are not up; empty if all are.
+func NotUp(s *agent.Status, want string) string {
+	peers := s.Peers
+	if want != "all" {
+		p, err := FindPeer(s, want)
+		if err != nil {
+			return err.Error()
+		}
+		peers = []agent.PeerView{p}
+	}
+	if len(peers) == 0 {
+		return "no peers are known"
+	}
+	var waiting []string
+	for _, p := range peers {
+		if p.State != mesh.PeerStateUp {
+			waiting = append(waiting, fmt.Sprintf("%s is %s", p.Name(), p.State))
+		}
+	}
+	return strings.Join(waiting, ", ")
 }

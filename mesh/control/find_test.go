@@ -39,3 +39,17 @@ func TestFindPeer(t *testing.T) {
 		}
 	}
 }
+
+func TestNotUp(t *testing.T) {
+	s := &agent.Status{Peers: []agent.PeerView{{Label: "a", State: mesh.PeerStateUp}, {Label: "b", State: mesh.PeerStateDown}}}
+	for want, text := range map[string]string{
+		"a": "", "b": "b is down", "all": "b is down", "c": `peer "c": not in the mesh; known are: a, b`,
+	} {
+		if got := NotUp(s, want); got != text {
+			t.Errorf("NotUp(%q) = %q, want %q", want, got, text)
+		}
+	}
+	if got := NotUp(&agent.Status{}, "all"); got != "no peers are known" {
+		t.Errorf("notUp without peers = %q", got)
+	}
+}

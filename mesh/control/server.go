@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -92,7 +93,9 @@ func (c *Server) Run(ctx context.Context) error {
 	if srv.Shutdown(grace) != nil {
 		_ = srv.Close()
 	}
-	_ = <-serving // that the server was closed
+	if err := <-serving; !errors.Is(err, http.ErrServerClosed) {
+		c.cfg.Log.Debug("control socket", "error", err)
+	}
 	c.tunnels.Wait()
 	return nil
 }

@@ -19,7 +19,6 @@ func (h *labHost) discovery() *labDiscovery {
 	return &labDiscovery{labHost: h, flags: []string{
 		"discovery", "serve", "--listen", h.address + ":3000", "--metrics-listen", h.address + ":2122",
 		"--snapshot-path", filepath.Join(h.dir, "discovery.snapshot"),
-		"--config", "/dev/null",
 	}}
 }
 

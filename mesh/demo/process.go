@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"bytes"
@@ -14,8 +14,8 @@ import (
 	"github.com/wirespan/wirespan/mesh/control"
 )
 
-// demoProcess is one node of it.
-type demoProcess struct {
+// process is one node of the demo.
+type process struct {
 	name   string
 	cmd    *exec.Cmd
 	log    bytes.Buffer
@@ -25,11 +25,7 @@ type demoProcess struct {
 }
 
 // start runs one node: a founder without a token, otherwise one that joins.
-func (m *demoMesh) start(name, token string) error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
+func (m *running) start(name, token string) error {
 	port, err := bind.FreePort()
 	if err != nil {
 		return err
@@ -39,23 +35,23 @@ func (m *demoMesh) start(name, token string) error {
 		return err
 	}
 	cfg := filepath.Join(dir, "config.yaml")
-	if err := os.WriteFile(cfg, []byte(fmt.Sprintf(demoConfig, port)), 0o600); err != nil {
+	if err := os.WriteFile(cfg, []byte(fmt.Sprintf(configuration, port)), 0o600); err != nil {
 		return err
 	}
 	socket := filepath.Join(dir, "s")
-	p := &demoProcess{name: name, client: control.NewClient(socket), token: make(chan string, 1), exited: make(chan struct{})}
+	p := &process{name: name, client: control.NewClient(socket), token: make(chan string, 1), exited: make(chan struct{})}
 	args := []string{
-		"demo", "node", "-c", cfg, "--nodename", name, "--hostname", name, "--backend", "netstack",
+		"-c", cfg, "--nodename", name, "--hostname", name, "--backend", "netstack",
 		"--state-dir", dir, "--control-socket", socket, "--listen-port", fmt.Sprint(port),
 		"--discovery-listen", "127.0.0.1:0",
 	}
 	if token != "" {
 		args = append(args, "--join", "-")
 	}
-	p.cmd = exec.Command(self, args...)
+	p.cmd = exec.Command(m.Node[0], append(m.Node[1:len(m.Node):len(m.Node)], args...)...)
 	p.cmd.Stdin, p.cmd.Stderr = bytes.NewBufferString(token), &p.log
 	p.cmd.Stdout = &firstLine{to: p.token}
-	p.cmd.Env = demoEnvironment()
+	p.cmd.Env = environment()
 	// Ctrl-C is for the demo itself, and a demo that is killed takes its nodes along.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {
@@ -70,7 +66,7 @@ func (m *demoMesh) start(name, token string) error {
 	if token == "" {
 		role = "founds the mesh and runs the discovery server"
 	}
-	fmt.Fprintf(m.out, "  %-6s UDP %d, %s\n", name, port, role)
+	fmt.Fprintf(m.Out, "  %-6s UDP %d, %s\n", name, port, role)
 	return nil
 }
 
@@ -91,8 +87,8 @@ func (f *firstLine) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// demoConfig announces the loopback address, which a real node never does.
-const demoConfig = `apiVersion: v1alpha1
+// configuration announces the loopback address, which a real node never does.
+const configuration = `apiVersion: v1alpha1
 kind: KubeSpanConfig
 enabled: true
 filters:
@@ -104,8 +100,8 @@ extraAnnouncedEndpoints:
     - 127.0.0.1:%d
 `
 
-// demoEnvironment leaves out what would change the nodes' settings.
-func demoEnvironment() []string {
+// environment leaves out what would change the nodes' settings.
+func environment() []string {
 	var out []string
 	for _, v := range os.Environ() {
 		if len(v) < 9 || v[:9] != "WIRESPAN_" {
@@ -116,7 +112,7 @@ func demoEnvironment() []string {
 }
 
 // token waits for the founder's join token.
-func (m *demoMesh) token(ctx context.Context) (string, error) {
+func (m *running) token(ctx context.Context) (string, error) {
 	founder := m.nodes[0]
 	select {
 	case token := <-founder.token:
@@ -129,7 +125,7 @@ func (m *demoMesh) token(ctx context.Context) (string, error) {
 }
 
 // waitForSocket waits until a node answers.
-func (m *demoMesh) waitForSocket(ctx context.Context, p *demoProcess) error {
+func (m *running) waitForSocket(ctx context.Context, p *process) error {
 	for {
 		_, err := p.client.Status(ctx)
 		if err == nil {
@@ -146,16 +142,16 @@ func (m *demoMesh) waitForSocket(ctx context.Context, p *demoProcess) error {
 }
 
 // explain adds the nodes' logs to an error.
-func (m *demoMesh) explain(err error) error {
+func (m *running) explain(err error) error {
 	m.stop()
 	for _, p := range m.nodes {
-		fmt.Fprintf(m.out, "\n--- log of %s ---\n%s", p.name, p.log.String())
+		fmt.Fprintf(m.Out, "\n--- log of %s ---\n%s", p.name, p.log.String())
 	}
 	return err
 }
 
 // stop ends all nodes; when it returns they have ended.
-func (m *demoMesh) stop() {
+func (m *running) stop() {
 	for _, p := range m.nodes {
 		_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	}

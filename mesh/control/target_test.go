@@ -1,4 +1,4 @@
-package main
+package control
 
 import (
 	"testing"
@@ -7,7 +7,7 @@ import (
 )
 
 func TestParseTarget(t *testing.T) {
-	for s, want := range map[string]target{
+	for s, want := range map[string]Target{
 		"10.1.2.3":          {host: "10.1.2.3"},
 		"10.1.2.3:80":       {host: "10.1.2.3", port: 80, protocol: firewall.ProtocolTCP},
 		"10.1.2.3:53/udp":   {host: "10.1.2.3", port: 53, protocol: firewall.ProtocolUDP},
@@ -19,13 +19,12 @@ func TestParseTarget(t *testing.T) {
 		"box2":              {host: "box2"},
 		"box2:22":           {host: "box2", port: 22, protocol: firewall.ProtocolTCP},
 	} {
-		want.text = s
-		if got, err := parseTarget(s); err != nil || got != want {
+		if got, err := ParseTarget(s); err != nil || got != want {
 			t.Errorf("%s: %+v, %v; want %+v", s, got, err, want)
 		}
 	}
 	for _, s := range []string{"", ":80", "10.1.2.3:0", "10.1.2.3:70000", "10.1.2.3:http", "10.1.2.3:80/sctp", "10.1.2.3/24", "box2:", "fd00:0:0:0:0:0:0:0:1"} {
-		if got, err := parseTarget(s); err == nil {
+		if got, err := ParseTarget(s); err == nil {
 			t.Errorf("%q was taken as %+v", s, got)
 		}
 	}
