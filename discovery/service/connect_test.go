@@ -1,11 +1,15 @@
 package service
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/mesh"
@@ -160,4 +164,20 @@ func TestDelete(t *testing.T) {
 		c.Publish(local("h"))
 		wantUpdates(t, f, "self data:h")
 	})
+}
+
+// What gRPC and the dialer put around a reason is left out.
+func TestRPCError(t *testing.T) {
+	for want, err := range map[string]error{
+		"hello: Unavailable: connection refused": status.Error(codes.Unavailable,
+			`connection error: desc = "transport: Error while dialing: dial tcp 127.0.0.1:9: connect: connection refused"`),
+		"hello: Unavailable: authentication handshake failed: EOF": status.Error(codes.Unavailable,
+			`connection error: desc = "transport: authentication handshake failed: EOF"`),
+		"hello: DeadlineExceeded: no answer in time": status.FromContextError(context.DeadlineExceeded).Err(),
+		"hello: InvalidArgument: a server's text":    status.Error(codes.InvalidArgument, "a server's text"),
+	} {
+		if got := rpcError("hello", err); got.Error() != want {
+			t.Errorf("%v, want %q", got, want)
+		}
+	}
 }

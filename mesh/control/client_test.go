@@ -152,7 +152,9 @@ func TestWatchOfAStoppedAgent(t *testing.T) {
 	t.Cleanup(func() {
 		close(release)
 		_ = srv.Close()
-		<-ended
+		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
 	})
 	c := NewClient(path)
 	defer c.Close()
