@@ -11,7 +11,7 @@
 //
 // Limits: 64 connections, of which users other than the owner may have 48 and
 // each of them 16; requests of 4 KiB. The agent may be stopped or slow: each
-// call of a Client ends within seconds.
+// call of a Client ends within seconds, and each watch within twice that.
 //
 // Ownership: Run owns all goroutines of the server and returns when the last
 // request and the last tunnel have ended; it then removes the socket.

@@ -20,9 +20,9 @@ import (
 
 const (
 	snapshotFile = "discovery.snapshot"
-	// JoinTokenFile is the file in the state directory in which a founder stores its
+	// joinTokenFile is the file in the state directory in which a founder stores its
 	// join token.
-	JoinTokenFile = "join-token"
+	joinTokenFile = "join-token"
 )
 
 // embeddedServer is the discovery server of a founder. It serves only its own cluster,
@@ -160,11 +160,11 @@ func (n *Node) offer(links []mesh.Link) {
 		n.log.Warn("the join token is not shown: standard output is not a terminal, and with the state in memory there is no file for it")
 		return
 	}
-	if err := n.state.Replace(JoinTokenFile, []byte(text+"\n")); err != nil {
+	if err := n.state.Replace(joinTokenFile, []byte(text+"\n")); err != nil {
 		n.log.Warn("writing the join token", "error", err)
 		return
 	}
-	n.log.Info("to add another box to this mesh, run wirespan up --join @FILE there, with this file", "file", n.state.Path(JoinTokenFile))
+	n.log.Info("to add another box to this mesh, run wirespan up --join @FILE there, with this file", "file", n.state.Path(joinTokenFile))
 }
 
 // Token returns the join token of the cluster that this node has founded or joined. An

@@ -117,7 +117,7 @@ func TestJoinTokenFile(t *testing.T) {
 	if err := stop(); err != nil {
 		t.Error(err)
 	}
-	path := filepath.Join(dir, JoinTokenFile)
+	path := filepath.Join(dir, joinTokenFile)
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
