@@ -32,6 +32,7 @@ var allowedImports = map[string]string{
 	"mesh/node": "mesh mesh/agent mesh/config mesh/control mesh/host mesh/state mesh/unixsocket " +
 		"discovery discovery/server discovery/service device device/bind device/netstack device/tun firewall firewall/nft",
 	"mesh/node/nodetest": "mesh mesh/agent mesh/config mesh/node discovery discovery/codec device device/netstack device/offload",
+	"mesh/demo":          "mesh mesh/agent mesh/control device/bind device/netstack",
 	"discovery":          "mesh",
 	"discovery/codec":    "mesh discovery",
 	"discovery/service":  "mesh discovery discovery/codec",
@@ -50,7 +51,7 @@ var allowedImports = map[string]string{
 	"bench":              "",
 	"bench/rig":          "mesh bench bench/rig/load device device/bind device/memory device/netstack device/tun",
 	"bench/rig/load":     "",
-	"cmd/wirespan": "mesh mesh/agent mesh/config mesh/control mesh/node bench bench/rig bench/rig/load " +
+	"cmd/wirespan": "mesh mesh/agent mesh/config mesh/control mesh/demo mesh/node bench bench/rig bench/rig/load " +
 		"device device/memory device/netstack device/standalone firewall",
 	"cmd/wirespan/e2e":  "",
 	"testdata/firewall": "firewall",
@@ -172,14 +173,12 @@ func TestPackageDocs(t *testing.T) {
 var commandForbidden = []string{"net/http", "golang.org/x/sys/unix", "os/exec"}
 
 // TestCommandsStayThin keeps sockets, processes and system calls out of package
-// main, but for the demo, which starts its nodes as processes.
+// main.
 func TestCommandsStayThin(t *testing.T) {
 	p := loadTree(t, "..")["cmd/wirespan"]
 	for _, imported := range commandForbidden {
 		for _, file := range p.imports[imported] {
-			if !strings.HasPrefix(path.Base(file), "demo") {
-				t.Errorf("%s imports %s: move what needs it to a package that others can use", file, imported)
-			}
+			t.Errorf("%s imports %s: move what needs it to a package that others can use", file, imported)
 		}
 	}
 }

@@ -11,10 +11,10 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"github.com/wirespan/wirespan/device"
 	"github.com/wirespan/wirespan/device/standalone"
+	"github.com/wirespan/wirespan/mesh"
 )
 
 // commandLine returns the arguments of the command line. Called by one of these
@@ -44,7 +44,7 @@ func (c *cli) device() *cobra.Command {
 			"  LOG_LEVEL=verbose wirespan device --foreground wg0",
 		Args: arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if name := args[0]; name == "" || len(name) >= unix.IFNAMSIZ || strings.ContainsAny(name, "/ \t\n") {
+			if name := args[0]; name == "" || len(name) > mesh.MaxInterfaceName || strings.ContainsAny(name, "/ \t\n") {
 				return usageError{fmt.Errorf("%.100q is not the name of an interface", name)}
 			}
 			cfg, err := c.loadSettings("memoryBudget")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 
 	"github.com/spf13/cobra"
 
@@ -32,7 +31,7 @@ func (c *cli) down() *cobra.Command {
 			switch {
 			case errors.Is(err, control.ErrNoAgent):
 				return c.leaveWithoutAgent(cmd.Context())
-			case err == nil, errors.As(err, &answer) && answer.Code == http.StatusBadGateway:
+			case err == nil, errors.As(err, &answer) && answer.Code == control.LeaveIncomplete:
 				if err != nil { // the agent ends all the same
 					err = fmt.Errorf("the agent stops, but %w", err)
 				}

@@ -236,9 +236,13 @@ type ReloadReply struct {
 	Restart []string `json:"restart"` // changed settings that wait for a restart
 }
 
+// LeaveIncomplete is the code of the [Refusal] of a Leave after which the agent ends
+// all the same: a discovery service still has this node's entry.
+const LeaveIncomplete = http.StatusBadGateway
+
 func (c *Server) leave(w http.ResponseWriter, r *http.Request) {
 	if err := c.cfg.Agent.Leave(context.WithoutCancel(r.Context())); err != nil {
-		http.Error(w, err.Error(), http.StatusBadGateway)
+		http.Error(w, err.Error(), LeaveIncomplete)
 		return
 	}
 	_, _ = fmt.Fprintln(w, "ok")
