@@ -86,7 +86,9 @@ func TestRegistryContract(t *testing.T) {
 			go func() { done <- c.Run(ctx) }()
 			t.Cleanup(func() {
 				cancel()
-				<-done
+				if err := <-done; err != nil {
+					t.Errorf("Run = %v", err)
+				}
 			})
 		}
 		self := mesh.Affiliate{NodeID: mesh.NodeIDFromBytes([32]byte{200}), Hostname: "self"}
