@@ -102,8 +102,9 @@ func scenarioWrongSecret(l *lab) {
 // garbageMessages is the number of messages to each port.
 const garbageMessages = 10_000
 
-// scenarioGarbage sends 10,000 random messages to each port, twice, and checks that
-// everything continues to work.
+// scenarioGarbage sends 10,000 random messages to each port, three times, and checks
+// that everything continues to work. Until the collector's budget is reached, memory
+// grows with what was allocated; beyond that it must not.
 func scenarioGarbage(l *lab) {
 	a, b := l.host("a").node(""), l.host("b").node("")
 	token := a.found()
@@ -118,9 +119,11 @@ func scenarioGarbage(l *lab) {
 	once := a.proc.resident(l.T)
 	a.hears(b)
 	twice := a.proc.resident(l.T)
-	l.Logf("a uses %d KiB, then %d KiB, at first %d KiB", once, twice, before)
-	if once > before+40<<10 || twice > once+10<<10 {
-		l.Errorf("garbage made a use %d KiB, then %d KiB, at first %d KiB", once, twice, before)
+	a.hears(b)
+	thrice := a.proc.resident(l.T)
+	l.Logf("a uses %d KiB at first, then %d, %d and %d KiB", before, once, twice, thrice)
+	if max(once, twice) > before+40<<10 || thrice > twice+10<<10 {
+		l.Errorf("garbage made a use %d, %d and %d KiB, at first %d KiB", once, twice, thrice, before)
 	}
 
 	l.allUp(a, b)
