@@ -2,6 +2,7 @@ package agent
 
 import (
 	"cmp"
+	"net/netip"
 
 	"github.com/wirespan/wirespan/mesh"
 )
@@ -20,9 +21,9 @@ func (a *Agent) logChanges(plan mesh.Plan) {
 		case !known:
 			a.log.Info("peer added", "peer", name, "publicKey", s.PublicKey)
 		case old.State != s.State:
-			a.log.Info("peer state changed", "peer", name, "from", old.State, "to", s.State, "endpoint", s.Endpoint)
+			a.log.Info("peer state changed", "peer", name, "from", old.State, "to", s.State, "endpoint", shown(s.Endpoint))
 		case old.LastUsedEndpoint != s.LastUsedEndpoint:
-			a.log.Debug("peer endpoint changed", "peer", name, "endpoint", s.LastUsedEndpoint)
+			a.log.Debug("peer endpoint changed", "peer", name, "endpoint", shown(s.LastUsedEndpoint))
 		}
 	}
 	for _, s := range a.previous.Statuses {
@@ -31,6 +32,14 @@ func (a *Agent) logChanges(plan mesh.Plan) {
 		}
 	}
 	a.logConditions(plan.Conditions)
+}
+
+// shown returns an endpoint as the log shows it.
+func shown(e netip.AddrPort) string {
+	if !e.IsValid() {
+		return "none"
+	}
+	return e.String()
 }
 
 // logConditions logs a condition once when it appears and once when it clears. A
