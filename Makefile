@@ -13,7 +13,8 @@ LDFLAGS := -s -w -funcalign=8
 # TLS, HTTP, YAML) it costs 1 MB and gains nothing that anyone could notice.
 INLINED := runtime/... internal/... sync/... syscall net net/netip time bytes encoding/binary \
 	crypto/internal/fips140/edwards25519/... golang.org/x/crypto/... golang.org/x/sys/... \
-	golang.zx2c4.com/... gvisor.dev/... github.com/google/btree github.com/wirespan/...
+	golang.zx2c4.com/... gvisor.dev/... github.com/google/btree \
+	$(addprefix github.com/wirespan/wirespan/,device/... mesh discovery discovery/codec firewall firewall/netlink bench/rig/load)
 GCFLAGS := -gcflags=all=-l $(INLINED:%=-gcflags=%=)
 
 export CGO_ENABLED = 0

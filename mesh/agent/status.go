@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/wirespan/wirespan/mesh"
@@ -154,7 +155,7 @@ func peerViews(p mesh.Plan) []PeerView {
 			s.ReceiveBytes, s.TransmitBytes, s.LastHandshakeTime,
 		})
 	}
-	slices.SortStableFunc(out, func(a, b PeerView) int { return cmp.Compare(a.Name(), b.Name()) })
+	sort.SliceStable(out, func(i, j int) bool { return out[i].Name() < out[j].Name() })
 	return out
 }
 
