@@ -53,7 +53,7 @@ func (c *cli) explain() *cobra.Command {
 		},
 	}
 	cmd.ValidArgsFunction = c.offerPeers()
-	cmd.Flags().StringVar(&from, "from", "", "the peer, or its address, that the packet comes from by the mesh")
+	cmd.Flags().StringVar(&from, "from", "", "the peer, or its address, that sends the packet through the mesh")
 	_ = cmd.RegisterFlagCompletionFunc("from", func(cmd *cobra.Command, _ []string, given string) ([]string, cobra.ShellCompDirective) {
 		return c.offerPeers()(cmd, nil, given)
 	})

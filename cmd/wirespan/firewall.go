@@ -12,7 +12,7 @@ import (
 func (c *cli) firewall() *cobra.Command {
 	cmd := group(&cobra.Command{
 		Use:     "firewall",
-		Short:   "What routes and filters for the mesh, apart from the agent",
+		Short:   "Routing and filter rules while no agent runs",
 		Example: "  wirespan firewall restore",
 	})
 	cmd.AddCommand(c.restore())

@@ -220,9 +220,15 @@ func TestFrame(t *testing.T) {
 		{3, "\x1b[Ha\x1b[K\n… 2 more lines\x1b[K\n\x1b[J"},
 		{0, "\x1b[Ha\x1b[K\nb\x1b[K\nc\x1b[K\n\x1b[J"}, // unknown
 	} {
-		if got := frame("a\nb\nc\n", test.lines); got != test.want {
+		if got := frame("a\nb\nc\n", 80, test.lines); got != test.want {
 			t.Errorf("%d lines: %q, want %q", test.lines, got, test.want)
 		}
+	}
+}
+
+func TestFrameCutsLongLines(t *testing.T) {
+	if got := frame("abcdef\nabcd\n", 4, 24); got != "\x1b[Habc…\x1b[K\nabcd\x1b[K\n\x1b[J" {
+		t.Errorf("%q", got)
 	}
 }
 

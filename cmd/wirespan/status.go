@@ -24,9 +24,10 @@ func (c *cli) status() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show this node and its peers",
-		Long: "Show this node and its peers, and why what is not up is not. It fits the\n" +
-			"terminal, and 80 columns in a pipe: long names and endpoints are shortened there.\n" +
-			"With --watch it is drawn again in place on a terminal, and appended elsewhere.\n" +
+		Long: "Show this node and its peers, and the reason for each that is not up. The output\n" +
+			"takes the width of the terminal, but at least 80 columns, and 80 in a pipe: long\n" +
+			"names and endpoints are shortened. With --watch it is drawn again in place on a\n" +
+			"terminal, and appended elsewhere.\n" +
 			"Scripts use -o json.",
 		Example: "  wirespan status\n" +
 			"  wirespan status --watch\n" +
@@ -98,7 +99,7 @@ func (c *cli) redraw(output string, s *agent.Status) error {
 	if err := writeStatus(&text, s, time.Now(), columns); err != nil {
 		return err
 	}
-	_, err := io.WriteString(c.out, frame(text.String(), lines))
+	_, err := io.WriteString(c.out, frame(text.String(), columns, lines))
 	return err
 }
 

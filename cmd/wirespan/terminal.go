@@ -32,10 +32,15 @@ func size(w any) (columns, lines int) {
 	return columns, lines
 }
 
-// frame returns the text that redraws a terminal of so many lines in place. What
-// does not fit is counted.
-func frame(text string, lines int) string {
+// frame returns the text that redraws a terminal in place. Lines that do not fit are
+// counted, and each is cut at the last column: one that wrapped would take two.
+func frame(text string, columns, lines int) string {
 	all := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+	for i, line := range all {
+		if columns > 0 && runes(line) > columns {
+			all[i] = string([]rune(line)[:columns-1]) + "…"
+		}
+	}
 	if lines > 1 && len(all) >= lines { // the last line is the cursor's
 		hidden := len(all) - (lines - 2)
 		all = append(all[:lines-2], fmt.Sprintf("… %d more lines", hidden))

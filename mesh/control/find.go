@@ -29,7 +29,7 @@ func FindPeer(s *agent.Status, want string) (agent.PeerView, error) {
 	case len(found) > 1:
 		return agent.PeerView{}, fmt.Errorf("peer %q: %d peers have this name, give an address", want, len(found))
 	case isAddr && addr == s.Node.Address || strings.EqualFold(want, s.Node.Nodename) || want == s.Node.PublicKey.String():
-		return agent.PeerView{}, fmt.Errorf("peer %q: is this node itself", want)
+		return agent.PeerView{}, fmt.Errorf("%q is this node itself, not a peer", want)
 	}
 	return agent.PeerView{}, fmt.Errorf("peer %q: not in the mesh; known are: %s", want, someNames(s.Peers))
 }

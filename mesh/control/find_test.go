@@ -30,8 +30,8 @@ func TestFindPeer(t *testing.T) {
 	}
 	for want, text := range map[string]string{
 		"twin":     "2 peers have this name",
-		"self":     "is this node itself",
-		"fd00::99": "is this node itself",
+		"self":     "is this node itself, not a peer",
+		"fd00::99": "is this node itself, not a peer",
 		"10.9.0.1": "known are: one, two, twin, " + mesh.Key{5}.String(),
 	} {
 		if p, err := FindPeer(s, want); err == nil || !strings.Contains(err.Error(), text) {
