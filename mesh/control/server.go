@@ -67,6 +67,9 @@ func callerOf(r *http.Request) caller {
 	return c
 }
 
+// Close closes the socket of a server that does not run.
+func (c *Server) Close() error { return c.listener.Close() }
+
 // Run serves until ctx is done and removes the socket. It returns when every
 // request and tunnel has ended.
 func (c *Server) Run(ctx context.Context) error {

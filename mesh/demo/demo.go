@@ -100,7 +100,7 @@ On real boxes it takes two commands:
 `
 
 // watchUntilUp shows the peers of the last node whenever a state changes, until
-// every node sees all others up.
+// it sees all others up.
 func (m *running) watchUntilUp(ctx context.Context, started time.Time) error {
 	last := m.nodes[len(m.nodes)-1]
 	if err := m.waitForSocket(ctx, last); err != nil {
@@ -143,6 +143,7 @@ func (m *running) request(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	if deadline, ok := ctx.Deadline(); ok {
 		_ = conn.SetDeadline(deadline)
 	}

@@ -79,9 +79,9 @@ func (p *dataPlane) plane(self mesh.Identity, mtu int) (device.Interface, error)
 		return nil, err
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	stack.SetIngress(p.ingress)
 	p.stack = stack
+	p.mu.Unlock()
 	if ours, ok := stack.(*netstack.Netstack); ok && p.opened != nil {
 		p.opened(ours)
 	}

@@ -40,7 +40,9 @@ func effective(c *config.Config, cluster *state.Cluster, own service) (*agent.Ef
 	if cluster == nil {
 		return nil, errors.New("no cluster: the configuration names none, and this node has neither founded nor joined one")
 	}
-	c.ClusterID, c.ClusterSecret = cluster.ID, cluster.Secret
+	joined := *c // the caller's stays as it was loaded
+	joined.ClusterID, joined.ClusterSecret = cluster.ID, cluster.Secret
+	e.Config = &joined
 	if cluster.Founder {
 		add("embedded", own)
 	} else {

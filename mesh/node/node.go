@@ -160,11 +160,21 @@ func (n *Node) open(ctx context.Context) error {
 	return n.openControl(plane)
 }
 
-// Close releases what Open opened. Run calls it.
+// Close releases what Open opened. Run does so, too; another Close after it does
+// nothing.
 func (n *Node) Close() error {
+	if n.control != nil {
+		_ = n.control.Close() // Run may have closed it
+	}
+	return n.release()
+}
+
+// release gives back all but the control socket.
+func (n *Node) release() error {
 	var errs []error
-	if n.kernel != nil {
-		errs = append(errs, n.kernel.Close())
+	if k := n.kernel; k != nil {
+		n.kernel = nil
+		errs = append(errs, k.Close())
 	}
 	if n.server != nil {
 		_ = n.server.listener.Close() // Serve may have closed it
@@ -175,8 +185,7 @@ func (n *Node) Close() error {
 // Run runs the node until ctx is done or it has left the mesh, and closes it. The agent
 // ends first: to leave the mesh it needs the embedded discovery server. The control
 // socket is closed last, which tells `wirespan down` that everything has ended.
-func (n *Node) Run(ctx context.Context) (err error) {
-	defer func() { err = errors.Join(err, n.Close()) }()
+func (n *Node) Run(ctx context.Context) error {
 	last, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	socket, last := errgroup.WithContext(last)
@@ -193,15 +202,15 @@ func (n *Node) Run(ctx context.Context) (err error) {
 		socket.Go(func() error { return n.control.Run(last) })
 	}
 	g.Go(func() error { return n.host.Run(outer) })
-	if n.kernel != nil {
-		g.Go(func() error { return n.kernel.Run(outer) })
+	if k := n.kernel; k != nil {
+		g.Go(func() error { return k.Run(outer) })
 	}
 	g.Go(func() error { n.reloadOnHangup(outer); return nil })
 	g.Go(func() error {
 		defer stop()
 		return n.agent.Run(inner)
 	})
-	err = g.Wait()
+	err := errors.Join(g.Wait(), n.release())
 	end()
 	return errors.Join(err, socket.Wait())
 }

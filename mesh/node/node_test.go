@@ -100,6 +100,25 @@ func TestFounder(t *testing.T) {
 	}
 }
 
+// A node that is closed without having run gives everything back, and only once.
+func TestClose(t *testing.T) {
+	c := Config{Config: testConfig(t, t.TempDir())}
+	for range 2 {
+		n, err := Open(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if err := n.Close(); err != nil {
+				t.Errorf("Close = %v", err)
+			}
+		}
+	}
+	if c.Config.ClusterID != "" || !c.Config.ClusterSecret.IsZero() {
+		t.Error("the cluster was written into the caller's configuration")
+	}
+}
+
 // A token that cannot be shown goes to a file that only the user can read.
 func TestJoinTokenFile(t *testing.T) {
 	dir := t.TempDir()

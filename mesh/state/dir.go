@@ -79,7 +79,9 @@ func (s *Dir) Close() error {
 	if s.lock == nil {
 		return nil
 	}
-	return s.lock.Close()
+	lock := s.lock
+	s.lock = nil
+	return lock.Close()
 }
 
 // Root returns the directory's path, or "memory".

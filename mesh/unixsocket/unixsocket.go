@@ -63,9 +63,10 @@ func Listen(path string) (*net.UnixListener, error) {
 	return l.(*net.UnixListener), nil
 }
 
-// RemoveStale removes the socket file at path if no program answers on it. It succeeds if
-// nothing is at path, and fails with [ErrInUse], [ErrNotSocket] or an error of the kernel
-// otherwise. No error contains the path.
+// RemoveStale removes the socket file at path if the kernel says that no program listens
+// on it. It fails with [ErrInUse] or [ErrNotSocket], or if it cannot remove the file. If
+// nothing is there, or it cannot tell, it does nothing: a later bind(2) then says why. No
+// error contains the path.
 func RemoveStale(path string) error {
 	if info, err := os.Lstat(path); err == nil && info.Mode().Type() != os.ModeSocket {
 		return ErrNotSocket
