@@ -94,26 +94,29 @@ func impurities(t *testing.T, name string, src any) (problems []string) {
 }
 
 func TestPurityIsNoticed(t *testing.T) {
-	for src, want := range map[string]int{
-		`package p; import "net/netip"; var _ netip.Addr`:                          0,
-		`package p; import "time"; func f(t time.Time) bool { return t.After(t) }`: 0,
-		`package p; import "os"`:                                 1,
-		`package p; import "net"`:                                1,
-		`package p; import "net/http"`:                           1,
-		`package p; import "log/slog"`:                           1,
-		`package p; import "io/fs"`:                              1,
-		`package p; import "sync/atomic"`:                        1,
-		`package p; import "golang.org/x/sys/unix"`:              1,
-		`package p; import "github.com/hashicorp/go-hclog"`:      1,
-		`package p; import "google.golang.org/grpc/codes"`:       1,
-		`package p; import "google.golang.org/protobuf/proto"`:   0,
-		`package p; import "time"; var x = time.Now()`:           1,
-		`package p; import "time"; var now = time.Now`:           1,
-		`package p; import clock "time"; var c = clock.After(1)`: 1,
-		`package p; func f() { go f() }`:                         1,
+	for _, test := range []struct {
+		src  string
+		want int
+	}{
+		{`package p; import "net/netip"; var _ netip.Addr`, 0},
+		{`package p; import "time"; func f(t time.Time) bool { return t.After(t) }`, 0},
+		{`package p; import "os"`, 1},
+		{`package p; import "net"`, 1},
+		{`package p; import "net/http"`, 1},
+		{`package p; import "log/slog"`, 1},
+		{`package p; import "io/fs"`, 1},
+		{`package p; import "sync/atomic"`, 1},
+		{`package p; import "golang.org/x/sys/unix"`, 1},
+		{`package p; import "github.com/hashicorp/go-hclog"`, 1},
+		{`package p; import "google.golang.org/grpc/codes"`, 1},
+		{`package p; import "google.golang.org/protobuf/proto"`, 0},
+		{`package p; import "time"; var x = time.Now()`, 1},
+		{`package p; import "time"; var now = time.Now`, 1},
+		{`package p; import clock "time"; var c = clock.After(1)`, 1},
+		{`package p; func f() { go f() }`, 1},
 	} {
-		if got := impurities(t, "src.go", src); len(got) != want {
-			t.Errorf("%s: found %q, want %d", src, got, want)
+		if got := impurities(t, "src.go", test.src); len(got) != test.want {
+			t.Errorf("%s: found %q, want %d", test.src, got, test.want)
 		}
 	}
 }
