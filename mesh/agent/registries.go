@@ -42,7 +42,7 @@ type runningRegistry struct {
 type registryIdentity struct {
 	Source    Source
 	ClusterID string
-	Secret    [mesh.KeySize]byte
+	Secret    mesh.Secret
 }
 
 // syncRegistries starts and stops registries until those that run are those that
@@ -51,7 +51,7 @@ func (a *Agent) syncRegistries() []mesh.Condition {
 	var failed []mesh.Condition
 	wanted := map[string]registryIdentity{}
 	for _, s := range a.config.Sources {
-		wanted[s.Name] = registryIdentity{s, a.config.ClusterID, a.config.ClusterSecret.Reveal()}
+		wanted[s.Name] = registryIdentity{s, a.config.ClusterID, a.config.ClusterSecret}
 	}
 	forgotten := a.retire(wanted)
 	for _, name := range slices.Sorted(maps.Keys(wanted)) {

@@ -94,7 +94,8 @@ func (q ResourceQuery) request() request {
 
 // Resources lists resources, sorted by id.
 func (c *Client) Resources(ctx context.Context, q ResourceQuery) (list []agent.Resource, err error) {
-	return list, c.call(ctx, q.request(), &list)
+	err = c.call(ctx, q.request(), &list)
+	return list, err
 }
 
 // WatchResources is WatchStatus for resources: first those there are, as
@@ -150,11 +151,12 @@ func (c *Client) Explain(ctx context.Context, q agent.ExplainQuery) (e agent.Exp
 	if q.From != "" {
 		values.Set("from", q.From)
 	}
-	return e, c.call(ctx, request{path: "/v1/explain", query: values}, &e)
+	err = c.call(ctx, request{path: "/v1/explain", query: values}, &e)
+	return e, err
 }
 
 // Ended waits until the agent has ended: its socket then goes. It gives up after
-// a time in which every agent ends.
+// endTimeout.
 func (c *Client) Ended(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, endTimeout, fmt.Errorf("the agent (pid %d) has not ended after %s", c.pid.Load(), endTimeout))
 	defer cancel()
