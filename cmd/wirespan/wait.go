@@ -67,7 +67,9 @@ func (c *cli) waitFor(ctx context.Context, want string) (missing string, err err
 		}
 		var answer *control.Refusal
 		switch {
-		case up || ctx.Err() != nil:
+		case up: // also if the time ends at that moment
+			return "", nil
+		case ctx.Err() != nil:
 			return missing, ctx.Err()
 		case errors.As(err, &answer), errors.Is(err, fs.ErrPermission):
 			return missing, err

@@ -42,13 +42,16 @@ func (f *Firewall) Apply(p firewall.Policy) ([]string, error) {
 	return f.Warnings, nil
 }
 
-// Remove takes the policy out.
+// Remove takes the policy out, or returns Err.
 func (f *Firewall) Remove() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.Removals++
+	if f.Err != nil {
+		return f.Err
+	}
 	f.Policy = nil
-	return f.Err
+	return nil
 }
 
 // Lookup answers by the policy in place.
