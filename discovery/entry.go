@@ -26,6 +26,12 @@ type Problem struct {
 	Reason      string
 }
 
+// Known is what is known of a member before its new data is opened.
+type Known struct {
+	Sequence uint64 // of its newest record; zero: it has never signed
+	Verified bool   // the signature of this very data has been verified before
+}
+
 // Opened is the result of opening one [RawAffiliate].
 type Opened struct {
 	Affiliate  mesh.Affiliate // usable only if it has a NodeID

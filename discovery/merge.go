@@ -23,6 +23,10 @@ type Named struct {
 //
 // Talos' rules differ in two points: one service overwrites the others there, and an
 // empty operating system is kept.
+//
+// A signed affiliate is never mixed: of two, the newer one is used as it is, and of a
+// signed and an unsigned one the signed. Only the endpoints of equally new ones are
+// joined, since those that other members observed come without a signature.
 func Merge(sets ...Named) []mesh.Affiliate {
 	sets = slices.Clone(sets)
 	sort.SliceStable(sets, func(i, j int) bool { return sets[i].Name < sets[j].Name })
@@ -39,6 +43,15 @@ func Merge(sets ...Named) []mesh.Affiliate {
 
 // merge returns a with the values of b added. It changes neither.
 func merge(a, b mesh.Affiliate) mesh.Affiliate {
+	switch {
+	case a.Record.Newer(b.Record):
+		return a
+	case b.Record.Newer(a.Record):
+		return b
+	case a.Record.Signed():
+		a.Endpoints = union(a.Endpoints, b.Endpoints)
+		return a
+	}
 	a.NodeID = b.NodeID
 	a.Addresses = union(a.Addresses, b.Addresses)
 	a.Hostname = cmp.Or(b.Hostname, a.Hostname)

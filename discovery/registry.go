@@ -9,7 +9,7 @@ import (
 
 // Local is the data that a registry publishes for this node.
 type Local struct {
-	Affiliate mesh.Affiliate  // this node, with its endpoints
+	Affiliate mesh.Affiliate  // this node, with its endpoints; signed if it has a record
 	Others    []mesh.Endpoint // where this node reaches other members
 }
 
@@ -17,6 +17,7 @@ type Local struct {
 // be modified.
 type Snapshot struct {
 	Affiliates []mesh.Affiliate // the other members, sorted by node id
+	Self       mesh.Affiliate   // this node as the source has it; without a NodeID if it has nothing that is signed
 	PublicAddr netip.Addr       // of this host, as the source sees it; zero if unknown
 	Connected  bool             // the source answers and Affiliates is complete
 	Server     string           // address of the source, for display

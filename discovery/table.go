@@ -19,24 +19,27 @@ import (
 // [MaxAffiliates] entries.
 type Table struct {
 	self    string
-	open    func(RawAffiliate) Opened
+	open    func(RawAffiliate, Known) Opened
 	grace   time.Duration
 	entries map[string]*entry
 	changed bool // Result would differ from its last return values
 	full    bool // the source holds more affiliates than the limit
 	lost    bool // the last listing lacked more than half of the entries
 	invalid []Problem
+	own     RawAffiliate // this node's entry; without an ID if the source has none
+	ownSeen Opened       // own, opened
 }
 
 type entry struct {
 	sum    [sha256.Size]byte // of the sealed form, so that the same data is not opened twice
+	data   [sha256.Size]byte // of the data in opened, so that no signature is verified twice
 	opened Opened
 	until  time.Time // end of the grace period; zero while the source lists it
 }
 
-// NewTable returns an empty table. It ignores affiliates with the id self and opens the
-// others with open. An affiliate that a listing lacks is kept for the duration grace.
-func NewTable(self string, open func(RawAffiliate) Opened, grace time.Duration) *Table {
+// NewTable returns an empty table. It opens affiliates with open, and keeps that with the
+// id self apart. An affiliate that a listing lacks is kept for the duration grace.
+func NewTable(self string, open func(RawAffiliate, Known) Opened, grace time.Duration) *Table {
 	return &Table{self: self, open: open, grace: grace, entries: map[string]*entry{}}
 }
 
@@ -44,7 +47,7 @@ func NewTable(self string, open func(RawAffiliate) Opened, grace time.Duration) 
 // starts now: the member may have left, or the source may have lost it and the member has
 // not published itself again yet.
 func (t *Table) Replace(list []RawAffiliate, now time.Time) {
-	t.changed, t.full, t.invalid = true, false, nil
+	t.changed, t.full, t.invalid, t.own = true, false, nil, RawAffiliate{}
 	listed := make(map[string]bool, len(list))
 	for _, raw := range list {
 		listed[raw.ID] = true
@@ -67,7 +70,9 @@ func (t *Table) Replace(list []RawAffiliate, now time.Time) {
 // Update takes affiliates that are new, changed or confirmed by the source.
 func (t *Table) Update(list []RawAffiliate) {
 	for _, raw := range list {
-		if raw.ID != t.self {
+		if raw.ID == t.self {
+			t.updateOwn(raw)
+		} else {
 			t.update(raw)
 		}
 	}
@@ -83,9 +88,9 @@ func (t *Table) update(raw RawAffiliate) {
 		t.full, t.changed = true, true
 		return
 	}
-	sum := digest(raw)
-	if e == nil || e.sum != sum {
-		e = &entry{sum: sum, opened: t.open(raw)}
+	if sum := digest(raw); e == nil || e.sum != sum {
+		e = t.replace(e, raw)
+		e.sum = sum
 		t.entries[raw.ID], t.changed = e, true
 	}
 	if !e.until.IsZero() {
@@ -93,8 +98,43 @@ func (t *Table) update(raw RawAffiliate) {
 	}
 }
 
+// replace opens new data for an entry, or for a new one. Data that can't be used never
+// replaces data that could: a source, or one who knows only the cluster id, could remove
+// a member with garbage, and with a replay undo what it announced last.
+func (t *Table) replace(e *entry, raw RawAffiliate) *entry {
+	data := sha256.Sum256(raw.Data)
+	if e == nil {
+		return &entry{data: data, opened: t.open(raw, Known{})}
+	}
+	good := e.opened.Affiliate
+	opened := t.open(raw, Known{good.Record.Sequence, good.Record.Signed() && e.data == data})
+	if opened.Affiliate.NodeID == "" && good.NodeID != "" {
+		opened, data = Opened{Affiliate: good, Problems: opened.Problems}, e.data
+	}
+	return &entry{data: data, opened: opened, until: e.until}
+}
+
+// updateOwn takes this node's own entry.
+func (t *Table) updateOwn(raw RawAffiliate) {
+	if digest(raw) != digest(t.own) {
+		t.own, t.ownSeen, t.changed = raw, t.open(raw, Known{}), true
+	}
+}
+
+// Own returns this node's entry, and what is in it. The entry has no ID if the source
+// has none, and the affiliate no NodeID if the node has not signed it.
+func (t *Table) Own() (RawAffiliate, mesh.Affiliate) {
+	if t.own.ID == "" || !t.ownSeen.Affiliate.Record.Signed() {
+		return t.own, mesh.Affiliate{}
+	}
+	return t.own, t.ownSeen.Affiliate
+}
+
 // Remove removes an entry at once, because the source reports its deletion.
 func (t *Table) Remove(id string) {
+	if id == t.self && t.own.ID != "" {
+		t.own, t.changed = RawAffiliate{}, true
+	}
 	if t.Has(id) {
 		delete(t.entries, id)
 		t.changed = true

@@ -20,7 +20,7 @@ func listed(ids ...string) []RawAffiliate {
 }
 
 // openPlain opens what listed makes; other data counts as sealed with another secret.
-func openPlain(raw RawAffiliate) Opened {
+func openPlain(raw RawAffiliate, _ Known) Opened {
 	if string(raw.Data) != "data of "+raw.ID {
 		return Opened{Unreadable: true}
 	}
@@ -98,8 +98,68 @@ func TestTableOpensNothingTwice(t *testing.T) {
 	if tab.Changed() {
 		t.Error("the same data again is a change")
 	}
-	tab.Update([]RawAffiliate{{ID: "a", Data: []byte("sealed by others")}})
+	tab.Update([]RawAffiliate{{ID: "b", Data: []byte("sealed by others")}})
+	tab.Remove("a")
 	if p := wantMembers(t, tab); len(p) != 1 || p[0].Reason != ReasonWrongSecret {
 		t.Errorf("problems %v", p)
+	}
+}
+
+// Neither garbage, nor an entry without data, nor an older record takes the place of what
+// is good.
+func TestTableKeepsWhatIsGood(t *testing.T) {
+	type call struct {
+		data  string
+		known Known
+	}
+	var calls []call
+	open := func(raw RawAffiliate, known Known) Opened {
+		calls = append(calls, call{string(raw.Data), known})
+		a := mesh.Affiliate{NodeID: raw.ID, Hostname: string(raw.Data), Record: mesh.Record{Sequence: uint64(len(raw.Data))}}
+		if len(raw.Data) < 3 || a.Record.Sequence < known.Sequence {
+			return Opened{Unreadable: true, Problems: []Problem{{raw.ID, "bad"}}}
+		}
+		return Opened{Affiliate: a}
+	}
+	tab := NewTable("self", open, time.Minute)
+	for _, tc := range []struct {
+		data, want string
+		known      Known
+	}{
+		{"good", "good", Known{}},
+		{"", "good", Known{4, false}},
+		{"x", "good", Known{4, false}},
+		{"old", "good", Known{4, false}},
+		{"good", "good", Known{4, true}},
+		{"newer", "newer", Known{4, false}},
+	} {
+		tab.Update([]RawAffiliate{{ID: "a", Data: []byte(tc.data)}})
+		got, problems := tab.Result()
+		if len(got) != 1 || got[0].Hostname != tc.want || (tc.data == tc.want) != (len(problems) == 0) {
+			t.Errorf("%q: %+v, problems %v", tc.data, got, problems)
+		}
+		if last := calls[len(calls)-1]; last != (call{tc.data, tc.known}) {
+			t.Errorf("%q: opened with %+v, want %+v", tc.data, last, tc.known)
+		}
+	}
+}
+
+func TestTableOwn(t *testing.T) {
+	signed := func(raw RawAffiliate, _ Known) Opened {
+		return Opened{Affiliate: mesh.Affiliate{NodeID: raw.ID, Record: mesh.Record{Sequence: 1}}}
+	}
+	tab := NewTable("self", signed, time.Minute)
+	tab.Replace(listed("self", "a"), tableStart)
+	if raw, a := tab.Own(); string(raw.Data) != "data of self" || a.NodeID != "self" {
+		t.Errorf("own entry %v, %v", raw, a)
+	}
+	wantMembers(t, tab, "a")
+	tab.Update(listed("self"))
+	if tab.Changed() {
+		t.Error("the same entry again is a change")
+	}
+	tab.Remove("self")
+	if raw, a := tab.Own(); raw.ID != "" || a.NodeID != "" || !tab.Changed() {
+		t.Errorf("removed: %v, %v", raw, a)
 	}
 }

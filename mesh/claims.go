@@ -3,6 +3,8 @@ package mesh
 import (
 	"net/netip"
 	"slices"
+
+	"go4.org/netipx"
 )
 
 // reserved returns what no peer may have beyond its own KubeSpan address: the
@@ -29,51 +31,108 @@ func reserved(in *Input) []span {
 }
 
 // appendClaims appends what peer p, the index-th, announces, without what it
-// excludes and what the rules refuse it.
-func (p *candidate) appendClaims(claims []span, index int, rules *claimRules, cs *conditions) []span {
+// excludes and what the rules refuse it. If its networks are too many, it keeps those that
+// it has, and the others are held.
+func (p *candidate) appendClaims(claims []span, index int, rules *claimRules, cs *conditions) (_ []span, beyond []netip.Prefix) {
 	if len(p.Addresses) > maxPeerAddresses || len(p.AdditionalAddresses) > maxPeerAddresses || len(p.ExcludeAdvertisedNetworks) > maxPeerAddresses {
 		cs.add(ConditionAffiliateTruncated, p.displayName(),
 			"%q (node %s) announces %d addresses, %d additional and %d excluded networks; only the first %d of each are used",
 			p.displayName(), p.NodeID, len(p.Addresses), len(p.AdditionalAddresses), len(p.ExcludeAdvertisedNetworks), maxPeerAddresses)
 	}
 	first := len(claims)
-	claims, broad := p.appendNetworks(claims, index, rules)
+	claims, refused := p.appendNetworks(claims, index, rules)
 	inNetworks := rules.protectedIn(claims[first:], p.name, false)
 	own := len(claims)
-	for _, a := range bounded(p.Addresses, maxPeerAddresses) {
-		// The KubeSpan address is claimed already, or must not be routed.
-		if a = a.Unmap(); a.IsValid() && a != p.Address {
-			claims = append(claims, spanOf(hostPrefix(a), ownerOf(index)))
-		}
-	}
+	claims = p.appendAddresses(claims, index, rules)
 	inAddresses := rules.protectedIn(claims[own:], p.name, true)
-	p.reportRefused(broad, slices.Concat(inNetworks, inAddresses), cs)
+	p.reportRefused(refused, slices.Concat(inNetworks, inAddresses), cs)
 	excluded := p.excluded()
 	addresses := cut(claims, own, append(slices.Clip(excluded), addressesOf(inAddresses)...))[own:]
 	addresses = slices.Clone(addresses)
-	claims = cut(claims[:own], first, append(excluded, addressesOf(inNetworks)...))
-	if !rules.takeRoom(claims[first:], len(addresses)) {
+	not := append(excluded, addressesOf(inNetworks)...)
+	claims = cut(claims[:own], first, not)
+	if !rules.fits(claims[first:]) {
 		cs.add(ConditionAffiliateTruncated, p.displayName(),
-			"the networks that %q (node %s) announces, less those it excludes, are too many prefixes (the limit is %d for one node and %d in all): none of them is routed",
+			"the networks that %q (node %s) announces, less those it excludes, are too many prefixes (the limit is %d for one node and %d in all, of which each node has its share): only those that it had before are routed",
 			p.displayName(), p.NodeID, maxPeerPrefixes, maxPrefixes)
-		claims = claims[:first]
+		beyond = p.announced(rules)
+		claims = append(claims[:first], p.incumbent(claims[first:])...)
 	}
-	return append(claims, addresses...)
+	return p.strengthen(append(claims, addresses...), first), beyond
 }
 
-// appendNetworks appends the networks behind p, and lists those that are too
-// broad for it.
+// announced returns the networks that the peer announces and may have.
+func (p *candidate) announced(rules *claimRules) (out []netip.Prefix) {
+	for _, n := range bounded(p.AdditionalAddresses, maxPeerAddresses) {
+		if n = unmapPrefix(n); n.IsValid() && (!needsAllowance(n) || rules.allowed(p.name, n.Masked())) {
+			out = append(out, n.Masked())
+		}
+	}
+	return out
+}
+
+// appendAddresses appends the peer's own addresses. A public one is routed to it only
+// once it has answered there, or if the configuration allows it: anyone can announce any.
+func (p *candidate) appendAddresses(claims []span, index int, rules *claimRules) []span {
+	for _, a := range bounded(p.Addresses, maxPeerAddresses) {
+		// The KubeSpan address is claimed already, or must not be routed.
+		a = a.Unmap()
+		if a.IsValid() && a != p.Address && (isPrivate(a) || slices.Contains(p.reached, a) || rules.allowed(p.name, hostPrefix(a))) {
+			claims = append(claims, spanOf(hostPrefix(a), ownerOf(index)))
+		}
+	}
+	return claims
+}
+
+// strengthen makes incumbents of the claims that the peer has already, or appends the
+// parts of them that it has.
+func (p *candidate) strengthen(claims []span, first int) []span {
+	for i, n := first, len(claims); i < n; i++ {
+		s, has := claims[i], p.has
+		if s.owner.rank.broad() {
+			has = p.hasBroad
+		}
+		at, _ := slices.BinarySearchFunc(has, s.from, func(h netip.Prefix, a netip.Addr) int { return h.Addr().Compare(a) })
+		for at = max(at-1, 0); at < len(has) && has[at].Addr().Compare(s.to) <= 0; at++ {
+			r := netipx.RangeOfPrefix(has[at])
+			switch {
+			case r.To().Less(s.from):
+			case r.From().Compare(s.from) <= 0 && s.to.Compare(r.To()) <= 0:
+				claims[i].owner.rank = incumbency(s.owner.rank)
+			default:
+				claims = append(claims, span{later(r.From(), s.from), earlier(r.To(), s.to), owner{incumbency(s.owner.rank), s.owner.index}})
+			}
+		}
+	}
+	return claims
+}
+
+func incumbency(r rank) rank {
+	if r.broad() {
+		return rankBroadIncumbent
+	}
+	return rankIncumbent
+}
+
+// incumbent returns the parts of claims that the peer has already.
+func (p *candidate) incumbent(claims []span) (out []span) {
+	all := p.strengthen(slices.Clip(claims), 0)
+	return slices.DeleteFunc(all, func(s span) bool { return s.owner.rank != rankIncumbent && s.owner.rank != rankBroadIncumbent })
+}
+
+// appendNetworks appends the networks behind p, and lists those that need an allowance
+// which it does not have.
 func (p *candidate) appendNetworks(claims []span, index int, rules *claimRules) (_ []span, refused []netip.Prefix) {
 	first := len(claims)
 	for _, n := range bounded(p.AdditionalAddresses, maxPeerAddresses) {
 		switch n = unmapPrefix(n); {
 		case !n.IsValid():
-		case !isBroad(n):
-			claims = append(claims, spanOf(n, ownerOf(index)))
-		case rules.allowed(p.name, n.Masked()):
+		case needsAllowance(n) && !rules.allowed(p.name, n.Masked()):
+			refused = append(refused, n)
+		case IsBroad(n):
 			claims = append(claims, spanOf(n, owner{rankBroad, int32(index)}))
 		default:
-			refused = append(refused, n)
+			claims = append(claims, spanOf(n, ownerOf(index)))
 		}
 	}
 	return cut(claims, first, rules.own), refused

@@ -39,8 +39,8 @@ func TestDefaultRouteFromPeer(t *testing.T) {
 		t.Errorf("conditions:\n%s", conditions)
 	}
 	for addr, want := range map[string]bool{
-		"8.8.8.8": true, "2606:4700::1111": true, "192.0.2.2": true, "172.17.0.2": true, "fd00:0:0:2::11": true, "fd00:0:0:3::1": true,
-		"192.0.2.1": false, "172.17.0.1": false, "fd00:0:0:2::1": false, "fd00:0:0:2::99": false,
+		"8.8.8.8": true, "2606:4700::1111": true, "172.20.2.2": true, "172.17.0.2": true, "fd00:0:0:2::11": true, "fd00:0:0:3::1": true,
+		"172.20.2.1": false, "172.17.0.1": false, "fd00:0:0:2::1": false, "fd00:0:0:2::99": false,
 		"127.0.0.1": false, "::1": false, "169.254.169.254": false, "fe80::1": false, "ff02::1": false, "255.255.255.255": false,
 	} {
 		a := netip.MustParseAddr(addr)
@@ -69,11 +69,11 @@ func TestExitNodeLeavesSites(t *testing.T) {
 	in := testInput()
 	exit, second, site := testPeer("n1", "11"), testPeer("n2", "12"), testPeer("n3", "13")
 	exit.AdditionalAddresses, second.AdditionalAddresses = prefixes("0.0.0.0/0"), prefixes("0.0.0.0/0")
-	site.AdditionalAddresses, site.Addresses = prefixes("10.61.3.0/24"), addrs("198.51.100.7")
+	site.AdditionalAddresses, site.Addresses = prefixes("10.61.3.0/24"), addrs("172.21.100.7")
 	in.Affiliates = []Affiliate{exit, second, site}
 	in.Config.AllowedNetworks = []Allowance{{exit.Nodename, prefixes("0.0.0.0/0")[0]}, {second.Nodename, prefixes("0.0.0.0/0")[0]}}
 	got, conditions := specOf(t, in, "n3")
-	if want := prefixes("10.61.3.0/24 198.51.100.7/32 fd00:0:0:2::13/128"); !slices.Equal(got.AllowedIPs, want) {
+	if want := prefixes("10.61.3.0/24 172.21.100.7/32 fd00:0:0:2::13/128"); !slices.Equal(got.AllowedIPs, want) {
 		t.Errorf("allowed IPs of the site %v, want %v", got.AllowedIPs, want)
 	}
 	if strings.Count(conditions, "NetworkOverlap") != 1 || !strings.Contains(conditions, `"n2" (node n2) announces 1.0.0.0/8, which "n1" (node n1) keeps;`) {
@@ -97,12 +97,5 @@ func TestFragmentsAreBounded(t *testing.T) {
 	spec, conditions := specOf(t, in, "n1")
 	if len(spec.AllowedIPs) != 2 || conditions == "" {
 		t.Errorf("%d allowed IPs; conditions: %s", len(spec.AllowedIPs), conditions)
-	}
-	rules := newClaimRules(&in)
-	all := []span{spanOf(netip.MustParsePrefix("10.0.0.0/8"), ownerOf(0))}
-	for n := 0; rules.takeRoom(all, 0); n++ {
-		if n > maxPrefixes {
-			t.Fatal("there is room without end")
-		}
 	}
 }

@@ -25,8 +25,16 @@ const (
 	ConditionNetworkOverlap ConditionType = "NetworkOverlap"
 	// ConditionRouteRefused: a node announces what no peer gets without an Allowance.
 	ConditionRouteRefused ConditionType = "RouteRefused"
-	// ConditionIdentityChanged: a known node id has another key or address; it is quarantined.
+	// ConditionIdentityChanged: a known node id has another key, unsigned; it is quarantined.
 	ConditionIdentityChanged ConditionType = "IdentityChanged"
+	// ConditionUnsigned: discovery has records that are not signed, where they must be.
+	ConditionUnsigned ConditionType = "UnsignedRecords"
+	// ConditionRecordOld: a node's record is older than one seen before.
+	ConditionRecordOld ConditionType = "RecordOld"
+	// ConditionCloned: two processes have the same identity.
+	ConditionCloned ConditionType = "IdentityCloned"
+	// ConditionNetworksHeld: networks are kept out of the clear for a node that is gone.
+	ConditionNetworksHeld ConditionType = "NetworksHeld"
 	// ConditionEndpointInMesh: a node announces an endpoint inside a mesh's /64.
 	ConditionEndpointInMesh ConditionType = "EndpointInMesh"
 	// ConditionAsymmetricExclusion: one side of a pair excludes what the other does not.
@@ -40,7 +48,7 @@ const (
 func (t ConditionType) Conflict() bool {
 	switch t {
 	case ConditionDuplicatePublicKey, ConditionDuplicateAddress, ConditionDuplicateNodename, ConditionAddressUnusable,
-		ConditionNetworkOverlap, ConditionRouteRefused, ConditionIdentityChanged, ConditionEndpointInMesh, ConditionAsymmetricExclusion:
+		ConditionNetworkOverlap, ConditionRouteRefused, ConditionIdentityChanged, ConditionCloned, ConditionEndpointInMesh, ConditionAsymmetricExclusion:
 		return true
 	}
 	return false

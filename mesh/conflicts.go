@@ -19,7 +19,7 @@ func reportOverlaps(peers []candidate, shares, contested []span, cs *conditions)
 		if s.owner != noOwner {
 			hasShare[s.owner.index] = true
 		}
-		if s.owner.rank == rankBroad {
+		if s.owner.rank.broad() {
 			broad = append(broad, s)
 		}
 	}
@@ -28,11 +28,11 @@ func reportOverlaps(peers []candidate, shares, contested []span, cs *conditions)
 		loser := contested[start].owner
 		for end = start; end < len(contested) && contested[end].owner == loser; end++ {
 		}
-		if loser == noOwner {
+		if loser == noOwner || peers[loser.index].pin != nil {
 			continue
 		}
 		rivals := shares
-		if loser.rank == rankBroad { // it covers nearly all shares, most of them of no interest
+		if loser.rank.broad() { // it covers nearly all shares, most of them of no interest
 			rivals = broad
 		}
 		lost := losses(contested[start:end], rivals)
@@ -52,7 +52,7 @@ func reportOverlaps(peers []candidate, shares, contested []span, cs *conditions)
 		}
 		p := &peers[loser.index]
 		cs.add(ConditionNetworkOverlap, p.displayName(),
-			"%q (node %s) announces %s; the lower node id wins; exclude it on one side with filters.excludeAdvertisedNetworks",
+			"%q (node %s) announces %s; the first one seen keeps it; exclude it on one side with filters.excludeAdvertisedNetworks",
 			p.displayName(), p.NodeID, strings.Join(parts, "; "))
 	}
 }
@@ -66,7 +66,7 @@ func reportOwnNetworks(in *Input, peers []candidate, cs *conditions) {
 		for _, n := range bounded(p.AdditionalAddresses, maxPeerAddresses) {
 			n = unmapPrefix(n)
 			own := slices.IndexFunc(owned, func(o netip.Prefix) bool { return n.IsValid() && o.Overlaps(n) })
-			if own >= 0 && !isBroad(n) {
+			if own >= 0 && !IsBroad(n) {
 				cs.add(ConditionNetworkOverlap, p.displayName(),
 					"%q (node %s) announces %v, which overlaps %v of this node (%s); here it is not routed to the peer; advertise it on one node only",
 					p.displayName(), p.NodeID, n.Masked(), owned[own], in.Self.NodeID)

@@ -15,34 +15,29 @@ func Decide(in Input, now time.Time) Plan {
 		plan  Plan
 		cs    conditions
 		addrs = hostAddresses(&in)
-		known nodes
 	)
 	plan.Local = localAffiliate(&in, addrs, &cs)
-	known.local = &plan.Local
-	known.others, known.quarantined, plan.Pins = pin(&in, others(&in), now, &cs)
-	known.names = nameOwners(known.local, known.others, plan.Pins, &cs)
+	known := newRoster(&in, &plan.Local, now)
+	known.admit(&in, others(&in), now, &cs)
+	known.nameOwners(&cs)
 	plan.Members = members(known.names)
 	if in.meshing() {
-		plan.Specs = peerSpecs(&in, &known, addrs, &cs)
+		plan.Specs, plan.Held = peerSpecs(&in, known, addrs, now, &cs)
 		plan.Statuses, plan.Peers = observe(&in, plan.Specs, now)
 		plan.Routes = routes(&in, plan.Specs, plan.Statuses)
-		plan.Routed = routed(plan.Routes, quarantinedNetworks(&in, &known, plan.Pins, plan.Routes))
+		plan.Routed = routed(plan.Routes, plan.Held)
 		plan.ReturnByTunnel = returnByTunnel(&in.Config, plan.Routes)
 		plan.Endpoints = harvest(&in.Config, plan.Specs, plan.Statuses)
+		for _, a := range known.others {
+			plan.Known = append(plan.Known, *a)
+		}
 		for i := range plan.Statuses {
 			plan.Wake = sooner(plan.Wake, plan.Statuses[i].wake(now))
 		}
 	}
+	plan.Pins = known.remember()
 	plan.Conditions = cs.sorted()
 	return plan
-}
-
-// nodes are the nodes of the mesh, this one included.
-type nodes struct {
-	local       *Affiliate
-	others      []*Affiliate          // sorted by node id
-	quarantined []*Affiliate          // those that differ from their pins, sorted likewise
-	names       map[string]*Affiliate // the owner of each nodename
 }
 
 // meshing reports whether this node takes part in the mesh: KubeSpan is enabled,

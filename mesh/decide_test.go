@@ -22,7 +22,7 @@ func meshOfThree() Input {
 		in.Stats = append(in.Stats, PeerStats{PublicKey: p.PublicKey, Endpoint: ep})
 	}
 	in.Stats[0].LastHandshakeTime = ago(time.Second)
-	in.Stats[0].Endpoint = netip.MustParseAddrPort("203.0.113.9:40000") // roamed
+	in.Stats[0].Endpoint = netip.MustParseAddrPort("172.22.113.9:40000") // roamed
 	in.Previous[2].LastEndpointChange = ago(time.Second)
 	return in
 }
@@ -48,7 +48,7 @@ func TestAggregate(t *testing.T) {
 		"0.0.0.0/0 ::/0":                          "0.0.0.0/0 ::/0",
 		"255.255.255.255/32 ::/128":               "255.255.255.255/32 ::/128",
 		"10.0.0.0/24 10.0.1.0/25 10.0.1.128/25":   "10.0.0.0/23",
-		"2001:db8::/128 2001:db8::1/128 ff00::/8": "2001:db8::/127 ff00::/8",
+		"fd20:db8::/128 fd20:db8::1/128 ff00::/8": "fd20:db8::/127 ff00::/8",
 	} {
 		if got := aggregate(prefixes(in)); !slices.Equal(got, prefixes(want)) {
 			t.Errorf("aggregate(%s) = %v, want %s", in, got, want)
@@ -62,7 +62,7 @@ func TestHarvest(t *testing.T) {
 		t.Errorf("off: harvested %v", got)
 	}
 	in.Config.HarvestExtraEndpoints = true
-	want := []Endpoint{{PublicKey: testKey("n1"), AffiliateID: "n1", Endpoint: netip.MustParseAddrPort("203.0.113.9:40000")}}
+	want := []Endpoint{{PublicKey: testKey("n1"), AffiliateID: "n1", Endpoint: netip.MustParseAddrPort("172.22.113.9:40000")}}
 	if got := Decide(in, testNow).Endpoints; !slices.Equal(got, want) {
 		t.Errorf("harvested %v, want %v", got, want)
 	}
@@ -116,7 +116,7 @@ func TestDisabled(t *testing.T) {
 			want := Plan{
 				Local: Affiliate{
 					NodeID: "n0", Nodename: "self", Hostname: "self.example.com", OperatingSystem: "Debian (13)", MachineType: MachineWorker,
-					Addresses: addrs("192.0.2.1"),
+					Addresses: addrs("172.20.2.1"),
 				},
 				Members: plan.Members, Pins: plan.Pins,
 			}

@@ -94,20 +94,8 @@ func checkInvariants(t *testing.T, in Input, plan Plan) {
 			t.Errorf("device is given %v, last used is %v", p.Endpoint, plan.Statuses[i].LastUsedEndpoint)
 		}
 	}
-	for i := range in.Affiliates { // what is routed without a peer
-		a := &in.Affiliates[i]
-		if slices.ContainsFunc(in.Pins, func(p Pin) bool { return p.NodeID == a.NodeID && p.conflictsWith(a) }) {
-			for _, n := range a.AdditionalAddresses {
-				if n = unmapPrefix(n); n.IsValid() {
-					all.AddPrefix(n.Masked())
-				}
-			}
-			for _, n := range a.Addresses {
-				if n.IsValid() {
-					all.AddPrefix(hostPrefix(n.Unmap().WithZone("")))
-				}
-			}
-		}
+	for _, h := range plan.Held {
+		all.AddPrefix(h.Prefix)
 	}
 	checkRouted(t, plan, &all)
 	checkRoutes(t, plan)
@@ -175,16 +163,53 @@ func checkRoutes(t *testing.T, plan Plan) {
 // checkPins: no peer has another key or address than was pinned.
 func checkPins(t *testing.T, in Input, plan Plan) {
 	t.Helper()
+	signed := map[string]bool{}
+	for _, a := range in.Affiliates {
+		signed[a.NodeID] = a.Record.Signed()
+	}
 	for _, pin := range in.Pins {
+		if signed[pin.NodeID] || testNow.Sub(pin.LastSeen) >= pinLifetime || pin.Ephemeral {
+			continue
+		}
 		for _, s := range plan.Specs {
-			if s.NodeID == pin.NodeID && (!pin.PublicKey.IsZero() && s.PublicKey != pin.PublicKey || pin.Address.IsValid() && s.Address.IsValid() && s.Address != pin.Address) {
-				t.Errorf("%s was pinned with %v at %v and is a peer with %v at %v", s.NodeID, pin.PublicKey, pin.Address, s.PublicKey, s.Address)
+			if s.NodeID == pin.NodeID && !pin.PublicKey.IsZero() && s.PublicKey != pin.PublicKey {
+				t.Errorf("%s was pinned with %v and is a peer with %v, unsigned", s.NodeID, pin.PublicKey, s.PublicKey)
+			}
+			if s.NodeID == pin.NodeID && pin.Sequence != 0 {
+				t.Errorf("%s has signed before and is a peer, unsigned", s.NodeID)
+			}
+			if pin.Nodename != "" && s.Name == pin.Nodename && s.NodeID != pin.NodeID && plan.Local.Nodename != s.Name && pinOf(in.Pins, s.NodeID, s.Name) == 0 &&
+				!slices.ContainsFunc(in.Affiliates, func(a Affiliate) bool { return a.NodeID == pin.NodeID && a.Nodename != pin.Nodename }) {
+				t.Errorf("%s has taken the name %q of %s", s.NodeID, s.Name, pin.NodeID)
 			}
 		}
 	}
 	if !slices.IsSortedFunc(plan.Pins, func(a, b Pin) int { return strings.Compare(a.NodeID, b.NodeID) }) {
 		t.Error("pins are not sorted")
 	}
+}
+
+// pinOf counts the pins by which a node has a name.
+func pinOf(pins []Pin, nodeID, name string) (n int) {
+	for _, p := range pins {
+		if p.NodeID == nodeID && p.Nodename == name {
+			n++
+		}
+	}
+	return n
+}
+
+// disjoint returns the shortest list of prefixes for the same addresses.
+func disjoint(list []netip.Prefix) []netip.Prefix {
+	var b netipx.IPSetBuilder
+	for _, p := range list {
+		b.AddPrefix(p)
+	}
+	set, err := b.IPSet()
+	if err != nil {
+		return nil
+	}
+	return set.Prefixes()
 }
 
 // chooser turns bytes into an Input.
@@ -275,10 +300,15 @@ func (c *chooser) input() Input {
 		in.Config.ExcludeAdvertisedNetworks = many(c, 3, c.prefix)
 		in.Config.SiteNetworks, in.Config.SiteOnLink = many(c, 2, c.masked), c.flag()
 		in.Config.AdvertisedNetworks = many(c, 3, c.masked)
+		in.Config.RequireSigned, in.Config.HoldNetworks = c.n(4) == 0, time.Duration(c.n(2))*24*time.Hour
 		in.Config.AllowedNetworks = many(c, 2, func() Allowance { return Allowance{[]string{"a", "b", "n3"}[c.n(3)], c.masked()} })
 		in.Host.Gateways, in.Host.DNSServers, in.Host.DiscoveryServers = many(c, 2, c.addr), many(c, 2, c.addr), many(c, 2, c.addr)
 		for i := range c.n(5) {
-			in.Pins = append(in.Pins, Pin{fmt.Sprintf("n%d", i+1), c.key(), c.addr(), c.time(), c.time(), []string{"", "a", "b"}[c.n(3)], c.time()})
+			in.Pins = append(in.Pins, Pin{
+				NodeID: fmt.Sprintf("n%d", i+1), PublicKey: c.key(), Address: c.addr(), FirstSeen: c.time(), LastSeen: c.time(),
+				Nodename: []string{"", "a", "b"}[c.n(3)], Networks: disjoint(many(c, 3, c.masked)), Gone: c.time(),
+				Sequence: uint64(c.n(3)), Start: uint64(c.n(2)), Ephemeral: c.flag(),
+			})
 		}
 	}
 	in.Host.ListenPort = uint16(c.n(3))

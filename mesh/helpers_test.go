@@ -18,14 +18,14 @@ func testSelf() Identity {
 	return Identity{NodeID: "n0", Address: netip.MustParseAddr("fd00:0:0:2::1"), Subnet: testSubnet, PublicKey: testKey("self")}
 }
 
-// testInput has one physical link with a default route, 192.0.2.1/24.
+// testInput has one physical link with a default route, 172.20.2.1/24.
 func testInput() Input {
 	return Input{
 		Config: Config{Enabled: true, AnnounceAsMember: true, ClusterSecret: NewSecret([32]byte{1})},
 		Self:   testSelf(),
 		Host: Host{
 			Hostname: "self.example.com", Nodename: "self", OperatingSystem: "Debian (13)", ListenPort: 51820,
-			Links: []Link{{Name: "eth0", Up: true, DefaultRoute: true, Addresses: prefixes("192.0.2.1/24")}},
+			Links: []Link{{Name: "eth0", Up: true, DefaultRoute: true, Addresses: prefixes("172.20.2.1/24")}},
 		},
 	}
 }

@@ -31,7 +31,7 @@ var allowedImports = map[string]string{
 	"mesh/control":         "mesh mesh/agent mesh/unixsocket firewall",
 	"mesh/node": "mesh mesh/agent mesh/config mesh/control mesh/host mesh/state mesh/unixsocket " +
 		"discovery discovery/server discovery/service device device/bind device/netstack device/tun firewall firewall/nft",
-	"mesh/node/nodetest": "mesh mesh/agent mesh/config mesh/node discovery discovery/codec device device/netstack device/offload",
+	"mesh/node/nodetest": "mesh mesh/agent mesh/config mesh/node mesh/state discovery discovery/codec device device/netstack device/offload",
 	"mesh/demo":          "mesh mesh/agent mesh/control device/bind device/netstack",
 	"discovery":          "mesh",
 	"discovery/codec":    "mesh discovery",

@@ -34,10 +34,10 @@ func TestLocalAddresses(t *testing.T) {
 		want    string // without the KubeSpan address
 	}{
 		{"none", nil, "", ""},
-		{"physical", []Link{link("eth0", "", "192.0.2.1/24 2001:db8::1/64")}, "", "192.0.2.1 2001:db8::1"},
-		{"down", []Link{{Name: "eth0", Addresses: prefixes("192.0.2.1/24")}}, "", ""},
-		{"down, though named", []Link{{Name: "eth0", Addresses: prefixes("192.0.2.1/24")}}, "eth0", ""},
-		{"down, though with a default route", []Link{{Name: "eth0", DefaultRoute: true, Addresses: prefixes("192.0.2.1/24")}}, "", ""},
+		{"physical", []Link{link("eth0", "", "172.20.2.1/24 fd20:db8::1/64")}, "", "172.20.2.1 fd20:db8::1"},
+		{"down", []Link{{Name: "eth0", Addresses: prefixes("172.20.2.1/24")}}, "", ""},
+		{"down, though named", []Link{{Name: "eth0", Addresses: prefixes("172.20.2.1/24")}}, "eth0", ""},
+		{"down, though with a default route", []Link{{Name: "eth0", DefaultRoute: true, Addresses: prefixes("172.20.2.1/24")}}, "", ""},
 		{"bridge", []Link{link("docker0", "bridge", "172.17.0.1/16")}, "", ""},
 		{"veth", []Link{link("veth1", "veth", "10.0.0.1/24")}, "", ""},
 		{"tun", []Link{link("tun0", "tun", "10.0.0.1/24")}, "", ""},
@@ -47,12 +47,12 @@ func TestLocalAddresses(t *testing.T) {
 			link("bond0", "bond", "10.0.0.1/24"), link("bond0.5", "vlan", "10.0.1.1/24"), link("mv0", "macvlan", "10.0.2.1/24"),
 			link("iv0", "ipvlan", "10.0.3.1/24"), link("dummy0", "dummy", "10.0.4.1/24"),
 		}, "", "10.0.0.1 10.0.1.1 10.0.2.1 10.0.3.1 10.0.4.1"},
-		{"bridge with the default route", []Link{{Name: "br0", Kind: "bridge", Up: true, DefaultRoute: true, Addresses: prefixes("192.0.2.1/24")}}, "", "192.0.2.1"},
+		{"bridge with the default route", []Link{{Name: "br0", Kind: "bridge", Up: true, DefaultRoute: true, Addresses: prefixes("172.20.2.1/24")}}, "", "172.20.2.1"},
 		{"bridge named by a filter", []Link{link("br0", "bridge", "10.0.0.1/24"), link("br1", "bridge", "10.0.1.1/24")}, "br0", "10.0.0.1"},
 		{"bridge address named by a filter", []Link{link("br0", "bridge", "10.0.0.1/24 10.9.0.1/24")}, "10.9.0.0/16", "10.9.0.1"},
 		{"a refused physical link", []Link{link("eth0", "", "10.0.0.1/24"), link("eth1", "", "10.0.1.1/24")}, "!eth1", "10.0.0.1"},
 		{"a refused address", []Link{link("eth0", "", "10.0.0.1/24 10.0.1.1/24")}, "!10.0.1.1", "10.0.0.1"},
-		{"a refused default route", []Link{{Name: "eth0", Up: true, DefaultRoute: true, Addresses: prefixes("192.0.2.1/24")}}, "!eth*", ""},
+		{"a refused default route", []Link{{Name: "eth0", Up: true, DefaultRoute: true, Addresses: prefixes("172.20.2.1/24")}}, "!eth*", ""},
 		{"the last filter wins", []Link{link("br0", "bridge", "10.0.0.1/24 10.0.1.1/24")}, "!* br* !10.0.1.0/24", "10.0.0.1"},
 		{"the last filter wins, reversed", []Link{link("br0", "bridge", "10.0.0.1/24 10.0.1.1/24")}, "!10.0.1.0/24 br* !*", ""},
 		{"loopback", []Link{{Name: "lo", Up: true, Loopback: true, Addresses: prefixes("127.0.0.1/8 10.255.0.1/32 ::1/128")}}, "", ""},
@@ -63,8 +63,8 @@ func TestLocalAddresses(t *testing.T) {
 		{"on two links", []Link{link("eth0", "", "10.0.0.1/24"), link("eth1", "", "10.0.0.1/16")}, "", "10.0.0.1"},
 		{
 			"order: family, then specific before general, then address",
-			[]Link{link("eth0", "", "2001:db8::9/64 10.0.0.1/8 10.1.2.5/16 10.1.0.9/24 192.0.2.1/24 10.1.0.2/24 2001:db8::5/128")},
-			"", "10.1.0.2 10.1.0.9 10.1.2.5 10.0.0.1 192.0.2.1 2001:db8::5 2001:db8::9",
+			[]Link{link("eth0", "", "fd20:db8::9/64 10.0.0.1/8 10.1.2.5/16 10.1.0.9/24 172.20.2.1/24 10.1.0.2/24 fd20:db8::5/128")},
+			"", "10.1.0.2 10.1.0.9 10.1.2.5 10.0.0.1 172.20.2.1 fd20:db8::5 fd20:db8::9",
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -90,7 +90,7 @@ func TestLocalAddresses(t *testing.T) {
 
 // The order of Talos isn't transitive; equal sets must still give equal results.
 func TestAddressOrderIgnoresInputOrder(t *testing.T) {
-	list := prefixes("10.0.0.5/8 10.0.0.9/24 10.0.1.1/24 10.0.0.9/16 10.0.0.7/25 10.0.1.2/32 2001:db8::1/64 2001:db8::2/32")
+	list := prefixes("10.0.0.5/8 10.0.0.9/24 10.0.1.1/24 10.0.0.9/16 10.0.0.7/25 10.0.1.2/32 fd20:db8::1/64 fd20:db8::2/32")
 	rng := rand.New(rand.NewPCG(5, 6))
 	var first []hostAddress
 	for range 50 {
@@ -115,45 +115,45 @@ func TestLocalEndpoints(t *testing.T) {
 		filters string // "nil" for none
 		want    string
 	}{
-		{"addresses of links", func(*Input) {}, "nil", "192.0.2.1:51820"},
-		{"real port", func(in *Input) { in.Host.ListenPort = 4242 }, "nil", "192.0.2.1:4242"},
+		{"addresses of links", func(*Input) {}, "nil", "172.20.2.1:51820"},
+		{"real port", func(in *Input) { in.Host.ListenPort = 4242 }, "nil", "172.20.2.1:4242"},
 		{"no port", func(in *Input) {
 			in.Host.ListenPort = 0
-			in.Config.ExtraAnnouncedEndpoints = addrPorts("203.0.113.1:7")
-		}, "nil", "203.0.113.1:7"},
-		{"netstack announces its host's", func(in *Input) { in.Host.Netstack = true }, "nil", "192.0.2.1:51820"},
+			in.Config.ExtraAnnouncedEndpoints = addrPorts("172.22.113.1:7")
+		}, "nil", "172.22.113.1:7"},
+		{"netstack announces its host's", func(in *Input) { in.Host.Netstack = true }, "nil", "172.20.2.1:51820"},
 		{
 			"best first", func(in *Input) {
 				in.Host.Links = append([]Link{{Name: "aux0", Up: true, Addresses: prefixes("10.0.0.1/24")}}, in.Host.Links...)
-				in.Host.PublicAddresses = addrs("198.51.100.1 2001:db8::1")
-				in.Config.ExtraAnnouncedEndpoints = addrPorts("203.0.113.1:7 [::ffff:203.0.113.2]:8")
+				in.Host.PublicAddresses = addrs("172.21.100.1 fd20:db8::1")
+				in.Config.ExtraAnnouncedEndpoints = addrPorts("172.22.113.1:7 [::ffff:172.22.113.2]:8")
 			}, "nil",
-			"203.0.113.1:7 203.0.113.2:8 192.0.2.1:51820 198.51.100.1:51820 [2001:db8::1]:51820 10.0.0.1:51820",
+			"172.22.113.1:7 172.22.113.2:8 172.20.2.1:51820 172.21.100.1:51820 [fd20:db8::1]:51820 10.0.0.1:51820",
 		},
 		{"each once", func(in *Input) {
-			in.Host.PublicAddresses = addrs("198.51.100.1 ::ffff:198.51.100.1")
-			in.Config.ExtraAnnouncedEndpoints = addrPorts("192.0.2.1:51820 192.0.2.1:51820 198.51.100.1:51820")
-		}, "nil", "192.0.2.1:51820 198.51.100.1:51820"},
+			in.Host.PublicAddresses = addrs("172.21.100.1 ::ffff:172.21.100.1")
+			in.Config.ExtraAnnouncedEndpoints = addrPorts("172.20.2.1:51820 172.20.2.1:51820 172.21.100.1:51820")
+		}, "nil", "172.20.2.1:51820 172.21.100.1:51820"},
 		{"useless public addresses", func(in *Input) {
 			in.Host.PublicAddresses = addrs("127.0.0.1 ::1 0.0.0.0 :: 169.254.0.1 fe80::1 fe80::1%eth0 224.0.0.1 ff02::1 fd00:0:0:2::1 fd00:0:0:2::9")
 			in.Host.PublicAddresses = append(in.Host.PublicAddresses, netip.Addr{})
-		}, "nil", "192.0.2.1:51820"},
+		}, "nil", "172.20.2.1:51820"},
 		{"a public address that docker0 holds", func(in *Input) {
 			in.Host.Links = append(in.Host.Links, Link{Name: "docker0", Kind: "bridge", Up: true, Addresses: prefixes("172.17.0.1/16")})
 			in.Host.PublicAddresses = addrs("172.17.0.1")
-		}, "nil", "192.0.2.1:51820"},
-		{"a private public address", func(in *Input) { in.Host.PublicAddresses = addrs("10.9.9.9") }, "nil", "192.0.2.1:51820 10.9.9.9:51820"},
+		}, "nil", "172.20.2.1:51820"},
+		{"a private public address", func(in *Input) { in.Host.PublicAddresses = addrs("10.9.9.9") }, "nil", "172.20.2.1:51820 10.9.9.9:51820"},
 		{"unusable extras", func(in *Input) {
-			in.Config.ExtraAnnouncedEndpoints = append(addrPorts("203.0.113.1:0"), netip.AddrPort{})
-		}, "nil", "192.0.2.1:51820"},
+			in.Config.ExtraAnnouncedEndpoints = append(addrPorts("172.22.113.1:0"), netip.AddrPort{})
+		}, "nil", "172.20.2.1:51820"},
 		{"empty filters let nothing pass", func(in *Input) {
-			in.Config.ExtraAnnouncedEndpoints = addrPorts("203.0.113.1:7")
-			in.Host.PublicAddresses = addrs("198.51.100.1")
-		}, "", "203.0.113.1:7"},
+			in.Config.ExtraAnnouncedEndpoints = addrPorts("172.22.113.1:7")
+			in.Host.PublicAddresses = addrs("172.21.100.1")
+		}, "", "172.22.113.1:7"},
 		{"filters group and spare extras", func(in *Input) {
-			in.Config.ExtraAnnouncedEndpoints = addrPorts("203.0.113.1:7")
-			in.Host.PublicAddresses = addrs("2001:db8::1 198.51.100.1")
-		}, "::/0 0.0.0.0/0 !192.0.2.0/24", "203.0.113.1:7 [2001:db8::1]:51820 198.51.100.1:51820"},
+			in.Config.ExtraAnnouncedEndpoints = addrPorts("172.22.113.1:7")
+			in.Host.PublicAddresses = addrs("fd20:db8::1 172.21.100.1")
+		}, "::/0 0.0.0.0/0 !172.20.2.0/24", "172.22.113.1:7 [fd20:db8::1]:51820 172.21.100.1:51820"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			in := testInput()
@@ -175,18 +175,18 @@ func TestLocalEndpoints(t *testing.T) {
 func TestAtMostEightEndpoints(t *testing.T) {
 	in := testInput()
 	for i := range MaxEndpoints - 1 {
-		in.Config.ExtraAnnouncedEndpoints = append(in.Config.ExtraAnnouncedEndpoints, netip.MustParseAddrPort(fmt.Sprintf("203.0.113.%d:1", i)))
+		in.Config.ExtraAnnouncedEndpoints = append(in.Config.ExtraAnnouncedEndpoints, netip.MustParseAddrPort(fmt.Sprintf("172.22.113.%d:1", i)))
 	}
 	if plan := Decide(in, testNow); len(plan.Local.Endpoints) != MaxEndpoints || len(plan.Conditions) != 0 {
 		t.Errorf("at the limit: %d endpoints, conditions %v", len(plan.Local.Endpoints), plan.Conditions)
 	}
-	in.Host.PublicAddresses = addrs("198.51.100.1 198.51.100.2")
+	in.Host.PublicAddresses = addrs("172.21.100.1 172.21.100.2")
 	plan := Decide(in, testNow)
-	if got := plan.Local.Endpoints; len(got) != MaxEndpoints || got[MaxEndpoints-1] != netip.MustParseAddrPort("192.0.2.1:51820") {
+	if got := plan.Local.Endpoints; len(got) != MaxEndpoints || got[MaxEndpoints-1] != netip.MustParseAddrPort("172.20.2.1:51820") {
 		t.Errorf("endpoints %v, want %d with the default route's address last", got, MaxEndpoints)
 	}
 	if len(plan.Conditions) != 1 || plan.Conditions[0].Type != ConditionEndpointsTruncated ||
-		!strings.Contains(plan.Conditions[0].Message, "left out: 198.51.100.1:51820, 198.51.100.2:51820;") {
+		!strings.Contains(plan.Conditions[0].Message, "left out: 172.21.100.1:51820, 172.21.100.2:51820;") {
 		t.Errorf("conditions %v", plan.Conditions)
 	}
 }
@@ -227,11 +227,11 @@ func TestLocalMember(t *testing.T) {
 func TestHostAddresses(t *testing.T) {
 	links := []Link{
 		{Name: "aux0", Up: true, Addresses: prefixes("10.0.0.1/24")},
-		{Name: "eth0", Up: true, DefaultRoute: true, Addresses: prefixes("192.0.2.1/24 2001:db8::1/64")},
+		{Name: "eth0", Up: true, DefaultRoute: true, Addresses: prefixes("172.20.2.1/24 fd20:db8::1/64")},
 		{Name: "wirespan0", Kind: "tun", Up: true, Addresses: prefixes("fd00:0:0:2::1/64")},
 		{Name: "docker0", Kind: "bridge", Up: true, Addresses: prefixes("172.17.0.1/16")},
 	}
-	if got, want := HostAddresses(links, nil), addrs("192.0.2.1 2001:db8::1 10.0.0.1"); !slices.Equal(got, want) {
+	if got, want := HostAddresses(links, nil), addrs("172.20.2.1 fd20:db8::1 10.0.0.1"); !slices.Equal(got, want) {
 		t.Errorf("addresses %v, want %v", got, want)
 	}
 	if got, want := HostAddresses(links, addressFilters(t, "* !eth0")), addrs("10.0.0.1 172.17.0.1"); !slices.Equal(got, want) {

@@ -6,44 +6,56 @@ import (
 	"sort"
 )
 
-// nameOwners returns the owner of each nodename: this node for its own, else the
-// node that was seen with it first; of nodes seen at the same time, the lower node
-// id. Talos prefers the higher node id; here a new node can't take over a name,
+// nameOwners finds the owner of each nodename: this node for its own, else the node that
+// has it by its pin, which keeps it even while it is not there; of strangers, the lower
+// node id. Talos prefers the higher node id; here a new node can't take over a name,
 // because rules may depend on it.
-func nameOwners(local *Affiliate, others []*Affiliate, pins []Pin, cs *conditions) map[string]*Affiliate {
-	owners := make(map[string]*Affiliate, len(others)+1)
-	// before reports whether a was seen with the name earlier than b. A node without
-	// a pin, for which there was no room, is the latest.
-	before := func(a, b *Affiliate) bool {
-		p, q := pinOf(pins, a.NodeID), pinOf(pins, b.NodeID)
-		return p != nil && (q == nil || p.NamedSince.Before(q.NamedSince))
+func (r *roster) nameOwners(cs *conditions) {
+	r.names = make(map[string]*Affiliate, len(r.others)+1)
+	byID := make(map[string]*Affiliate, len(r.others))
+	for _, a := range r.others {
+		byID[a.NodeID] = a
 	}
-	if local.Nodename != "" {
-		owners[local.Nodename] = local
-	}
-	for _, a := range others {
-		owner := owners[a.Nodename]
-		switch {
-		case a.Nodename == "":
-		case owner == nil:
-			owners[a.Nodename] = a
-		case owner != local && before(a, owner):
-			owners[a.Nodename] = a
-			reportName(owner, a, cs)
+	absent := map[string]*Pin{} // owners that are not there
+	for _, p := range r.order {
+		switch a := byID[p.NodeID]; {
+		case p.Nodename == "":
+		case a != nil && a.Nodename != p.Nodename:
+			p.Nodename = "" // it has another one now
+		case r.names[p.Nodename] != nil || absent[p.Nodename] != nil:
+			p.Nodename = ""
+		case a == nil:
+			absent[p.Nodename] = p
 		default:
-			reportName(a, owner, cs)
+			r.names[p.Nodename] = a
 		}
 	}
-	return owners
+	if name := r.local.Nodename; name != "" {
+		r.names[name] = r.local
+	}
+	for _, a := range r.others {
+		switch owner, p := r.names[a.Nodename], absent[a.Nodename]; {
+		case a.Nodename == "" || owner == a:
+		case owner != nil:
+			reportName(a, owner.NodeID, cs)
+		case p != nil:
+			reportName(a, p.NodeID, cs)
+		default:
+			r.names[a.Nodename] = a
+		}
+		if p := r.pins[a.NodeID]; r.names[a.Nodename] == a {
+			p.Nodename = a.Nodename
+		}
+	}
 }
 
-// reportName adds a condition for each of two nodes with the same name.
-func reportName(loser, owner *Affiliate, cs *conditions) {
-	const rename = "rename one of them"
-	cs.add(ConditionDuplicateNodename, owner.Nodename,
-		"nodes %s and %s are both named %q; the former was seen first and keeps it; "+rename, owner.NodeID, loser.NodeID, owner.Nodename)
-	cs.add(ConditionDuplicateNodename, loser.NodeID,
-		"node %s is named %q like node %s, which was seen first; it goes by its node id; "+rename, loser.NodeID, loser.Nodename, owner.NodeID)
+// reportName adds conditions for a node whose name another node has, and for the name.
+func reportName(a *Affiliate, owner string, cs *conditions) {
+	cs.add(ConditionDuplicateNodename, a.Nodename,
+		"nodes %s and %s are both named %q; the former keeps the name, since it had it first", owner, a.NodeID, a.Nodename)
+	cs.add(ConditionDuplicateNodename, a.NodeID,
+		"node %s is named %q, which node %s has: it goes by its node id; if it is the same box, installed anew, run: wirespan accept %s; else rename one of them",
+		a.NodeID, a.Nodename, owner, a.NodeID)
 }
 
 // name returns the nodename of a if a owns it, else "". Rules use it.

@@ -50,9 +50,9 @@ func TestNamesAreNotTaken(t *testing.T) {
 	// A node that finds no room for a pin counts as the latest.
 	in = testInput()
 	for i := range maxPins {
-		in.Pins = append(in.Pins, Pin{NodeID: fmt.Sprintf("m%04d", i), FirstSeen: testNow, LastSeen: testNow, NamedSince: testNow})
+		in.Pins = append(in.Pins, Pin{NodeID: fmt.Sprintf("m%04d", i), FirstSeen: testNow, LastSeen: testNow})
 	}
-	in.Pins[0] = Pin{NodeID: "n3", PublicKey: box3.PublicKey, FirstSeen: testNow, LastSeen: testNow, Nodename: "box3", NamedSince: testNow}
+	in.Pins[0] = Pin{NodeID: "n3", PublicKey: box3.PublicKey, FirstSeen: testNow, LastSeen: testNow, Nodename: "box3"}
 	late := testPeer("a0", "19")
 	late.Nodename = "box3"
 	in.Affiliates = []Affiliate{late, box3}

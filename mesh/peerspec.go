@@ -2,7 +2,9 @@ package mesh
 
 import (
 	"net/netip"
+	"slices"
 	"sort"
+	"time"
 
 	"go4.org/netipx"
 )
@@ -14,31 +16,55 @@ const (
 	maxPeerAddresses = 128 // and as many additional prefixes
 )
 
-// candidate is an affiliate that may become a peer.
+// candidate is an affiliate that may become a peer, or a node that is gone and whose
+// networks are held.
 type candidate struct {
 	*Affiliate
-	name    string     // the nodename, if it owns it
-	label   string     // the name, or else the node id; may be empty
-	address netip.Addr // the KubeSpan address to route to it; zero if none is safe
+	name     string         // the nodename, if it owns it
+	label    string         // the name, or else the node id; may be empty
+	address  netip.Addr     // the KubeSpan address to route to it; zero if none is safe
+	has      []netip.Prefix // its pin's networks, disjoint and sorted
+	hasBroad []netip.Prefix // those of them that are broad
+	live     netip.Addr     // where its session is; zero without one
+	reached  []netip.Addr   // its pin's
+
+	// Of a node that is no peer.
+	pin     *Pin // nil: it is a peer
+	passing bool // other nodes may have its networks
 }
 
-// peerSpecs turns affiliates, sorted by node id, into peers. Of two that claim an
-// address the earlier one gets it.
-func peerSpecs(in *Input, known *nodes, addrs []hostAddress, cs *conditions) []PeerSpec {
-	peers := admit(in, known, cs)
-	claimAddresses(in, peers, cs)
+// peerSpecs turns affiliates, sorted by node id, into peers. What a node has, it keeps;
+// of two strangers that claim an address the earlier one gets it.
+func peerSpecs(in *Input, known *roster, addrs []hostAddress, now time.Time, cs *conditions) ([]PeerSpec, []Held) {
+	peers := admit(in, known, now, cs)
+	claimAddresses(in, known, peers, now, cs)
 	reportOwnNetworks(in, peers, cs)
 	reportAsymmetry(in, peers, known.local, cs)
 	if !in.Host.Netstack { // a netstack has none of them, but another agent on this host may
 		reportOwnAddresses(peers, addrs, cs)
 	}
-	rules := newClaimRules(in)
+	rules := newClaimRules(in, len(peers))
 	claims := reserved(in)
+	var unfit []candidate // with networks that are beyond a limit
 	for i := range peers {
-		claims = peers[i].appendClaims(claims, i, &rules, cs)
+		var beyond []netip.Prefix
+		claims, beyond = peers[i].appendClaims(claims, i, &rules, cs)
+		if len(beyond) > 0 {
+			unfit = append(unfit, candidate{Affiliate: peers[i].Affiliate, name: peers[i].name, pin: &Pin{Networks: beyond}, passing: true})
+		}
+	}
+	all := peers // and nodes that are no peers, behind them
+	if in.holding() {
+		not := clearPrefixes(in)
+		all = slices.Concat(peers, unfit, known.heldNodes(in, now))
+		for i := len(peers); i < len(all); i++ {
+			claims = all[i].appendHeld(claims, i, not)
+		}
 	}
 	shares, contested := divide(claims)
-	reportOverlaps(peers, shares, contested, cs)
+	reportOverlaps(all, shares, contested, cs)
+	held := heldShares(all, shares)
+	reportHeld(held, cs)
 
 	allowed := allowedIPs(peers, shares)
 	specs := make([]PeerSpec, len(peers))
@@ -53,17 +79,46 @@ func peerSpecs(in *Input, known *nodes, addrs []hostAddress, cs *conditions) []P
 			AllowedIPs: allowed[i],
 			Endpoints:  peerEndpoints(in, p.Affiliate, cs),
 		}
+		known.pins[p.NodeID].grant(p, allowed[i])
 	}
 	sort.Slice(specs, func(i, j int) bool { return specs[i].PublicKey.Compare(specs[j].PublicKey) < 0 })
-	return specs
+	return specs, held
+}
+
+// grant records what a peer has. Of broad networks it records what the peer announces:
+// its share of them changes with every network of another peer.
+func (pin *Pin) grant(p *candidate, allowed []netip.Prefix) {
+	pin.PublicKey = p.PublicKey
+	if p.address.IsValid() {
+		pin.Address = p.address
+	}
+	var broad []netip.Prefix
+	for _, n := range bounded(p.AdditionalAddresses, maxPeerAddresses) {
+		if n = unmapPrefix(n); n.IsValid() && IsBroad(n) {
+			broad = append(broad, n.Masked())
+		}
+	}
+	pin.Networks = pin.Networks[:0:0]
+	for _, n := range allowed {
+		in := slices.IndexFunc(broad, func(b netip.Prefix) bool { return b.Overlaps(n) })
+		switch {
+		case p.address.IsValid() && n == hostPrefix(p.address):
+		case in < 0:
+			pin.Networks = append(pin.Networks, n)
+		case !slices.Contains(pin.Networks, broad[in]):
+			pin.Networks = append(pin.Networks, broad[in])
+		}
+	}
+	slices.SortFunc(pin.Networks, compareDisjoint)
+	pin.Reached = p.reached
 }
 
 // allowedIPs lists per peer, sorted, its KubeSpan address and its shares.
 func allowedIPs(peers []candidate, shares []span) [][]netip.Prefix {
 	size := make([]int, len(peers))
 	for _, s := range shares {
-		if s.owner != noOwner {
-			size[s.owner.index]++
+		if i := int(s.owner.index); s.owner != noOwner && i < len(peers) {
+			size[i]++
 		}
 	}
 	allowed := make([][]netip.Prefix, len(peers))
@@ -74,8 +129,7 @@ func allowedIPs(peers []candidate, shares []span) [][]netip.Prefix {
 		}
 	}
 	for _, s := range shares {
-		if s.owner != noOwner {
-			i := s.owner.index
+		if i := int(s.owner.index); s.owner != noOwner && i < len(peers) {
 			allowed[i] = netipx.IPRangeFrom(s.from, s.to).AppendPrefixes(allowed[i])
 		}
 	}
@@ -88,39 +142,95 @@ func allowedIPs(peers []candidate, shares []span) [][]netip.Prefix {
 }
 
 // admit returns the affiliates that can be peers. Those without a public key, with
-// this node's key or with that of an earlier node can't.
-func admit(in *Input, known *nodes, cs *conditions) []candidate {
+// this node's key or with that of another node can't.
+func admit(in *Input, known *roster, now time.Time, cs *conditions) []candidate {
 	peers := make([]candidate, 0, len(known.others))
-	owner := make(map[Key]*Affiliate, len(known.others))
+	owner := keyOwners(known)
+	live := make(map[Key]netip.Addr, len(in.Stats))
+	for i := range in.Stats {
+		if s := &in.Stats[i]; !s.LastHandshakeTime.IsZero() && now.Sub(s.LastHandshakeTime) < PeerDownInterval {
+			live[s.PublicKey] = s.Endpoint.Addr().Unmap()
+		}
+	}
 	for _, a := range known.others {
-		switch first := owner[a.PublicKey]; {
+		switch first, taken := owner[a.PublicKey]; {
 		case a.PublicKey.IsZero():
 		case a.PublicKey == in.Self.PublicKey:
 			cs.add(ConditionDuplicatePublicKey, a.displayName(),
 				"%q (node %s) announces this node's public key and can't be a peer; if one host is a copy of the other, delete %s on the copy",
 				a.displayName(), a.NodeID, KubeSpanIdentityFile)
-		case first != nil:
+		case taken && first != a.NodeID:
 			cs.add(ConditionDuplicatePublicKey, a.displayName(),
-				"%q (node %s) announces the public key of %q (node %s), which keeps it; if one host is a copy of the other, delete %s on the copy",
-				a.displayName(), a.NodeID, first.displayName(), first.NodeID, KubeSpanIdentityFile)
+				"%q (node %s) announces the public key of %s, which keeps it; if one host is a copy of the other, delete %s on the copy; if it is the same box, installed anew, run: wirespan accept %s",
+				a.displayName(), a.NodeID, known.title(first), KubeSpanIdentityFile, a.NodeID)
 		default:
-			owner[a.PublicKey] = a
-			peers = append(peers, candidate{Affiliate: a, name: a.name(known.names), label: a.label(known.names)})
+			owner[a.PublicKey] = a.NodeID
+			p := known.pins[a.NodeID]
+			c := candidate{
+				Affiliate: a, name: a.name(known.names), label: a.label(known.names),
+				live: live[a.PublicKey], reached: p.Reached,
+			}
+			c.has, c.hasBroad = splitBroad(p.Networks)
+			c.noteReached()
+			peers = append(peers, c)
 		}
 	}
 	return peers
 }
 
+// splitBroad divides sorted networks. Without a broad one, it copies nothing.
+func splitBroad(networks []netip.Prefix) (narrow, broad []netip.Prefix) {
+	if !slices.ContainsFunc(networks, IsBroad) {
+		return networks, nil
+	}
+	for _, n := range networks {
+		if IsBroad(n) {
+			broad = append(broad, n)
+		} else {
+			narrow = append(narrow, n)
+		}
+	}
+	return narrow, broad
+}
+
+// keyOwners returns the node ids that have keys by their pins, whether they are there or
+// not. A node that is there and announces another key has given its old one up.
+func keyOwners(known *roster) map[Key]string {
+	owner := make(map[Key]string, len(known.pins))
+	for _, p := range known.order {
+		if _, taken := owner[p.PublicKey]; !taken && !p.PublicKey.IsZero() {
+			owner[p.PublicKey] = p.NodeID
+		}
+	}
+	for _, a := range known.others {
+		if p := known.pins[a.NodeID]; p.changedKey(a) && owner[p.PublicKey] == a.NodeID {
+			delete(owner, p.PublicKey)
+		}
+	}
+	return owner
+}
+
+// noteReached remembers that the peer has answered at a public address that it announces
+// as its own.
+func (c *candidate) noteReached() {
+	if c.live.IsValid() && !isPrivate(c.live) && !slices.Contains(c.reached, c.live) && slices.Contains(c.Addresses, c.live) {
+		c.reached = append(slices.Clip(c.reached), c.live)
+		c.reached = c.reached[max(0, len(c.reached)-maxReached):]
+	}
+}
+
 // claimAddresses sets each peer's KubeSpan address. Talos routes whatever is
 // announced. Here the address must be in the cluster's /64 and no other node's, and
 // nothing else inside the /64 is routed to a peer, so that no node can take over
-// another's address. A peer may have an address of a link of this host, since
-// several agents can share one host.
-func claimAddresses(in *Input, peers []candidate, cs *conditions) {
-	owner := make(map[netip.Addr]*Affiliate, len(peers))
+// another's address. An address that is derived from a node id belongs to that node; any
+// other one to the node that has it already, and of strangers to the lower node id. A
+// peer may have an address of a link of this host, since several agents can share one
+// host.
+func claimAddresses(in *Input, known *roster, peers []candidate, now time.Time, cs *conditions) {
+	owner := addressOwners(in, known, now)
 	for i := range peers {
 		p := &peers[i]
-		switch first := owner[p.Address]; {
+		switch first, taken := owner[p.Address]; {
 		case !p.Address.IsValid():
 			cs.add(ConditionAddressUnusable, p.displayName(),
 				"%q (node %s) announces no KubeSpan address", p.displayName(), p.NodeID)
@@ -130,17 +240,39 @@ func claimAddresses(in *Input, peers []candidate, cs *conditions) {
 				p.displayName(), p.NodeID, p.Address, in.Self.Subnet)
 		case p.Address == in.Self.Address:
 			cs.add(ConditionDuplicateAddress, p.displayName(),
-				"%q (node %s) has this node's KubeSpan address %v: the two have the same MAC address; set mac on one of them",
+				"%q (node %s) has this node's KubeSpan address %v: it is not routed; if both set mac, set another one on one of them",
 				p.displayName(), p.NodeID, p.Address)
-		case first != nil:
+		case taken && first != p.NodeID:
 			cs.add(ConditionDuplicateAddress, p.displayName(),
-				"%q (node %s) has the KubeSpan address %v of %q (node %s), which keeps it: the two have the same MAC address; set mac on one of them",
-				p.displayName(), p.NodeID, p.Address, first.displayName(), first.NodeID)
+				"%q (node %s) has the KubeSpan address %v of %s, which keeps it: nothing is routed to it; if both set mac, set another one on one of them; if it is the same box, installed anew, run: wirespan accept %s",
+				p.displayName(), p.NodeID, p.Address, known.title(first), p.NodeID)
 		default:
-			owner[p.Address] = p.Affiliate
+			owner[p.Address] = p.NodeID
 			p.address = p.Address
 		}
 	}
+}
+
+// addressOwners returns the node ids that have KubeSpan addresses: by their pins, or
+// because the address is derived from the node id.
+func addressOwners(in *Input, known *roster, now time.Time) map[netip.Addr]string {
+	owner := make(map[netip.Addr]string, 2*len(known.pins))
+	announced := make(map[string]netip.Addr, len(known.others))
+	for _, a := range known.others {
+		announced[a.NodeID] = a.Address
+	}
+	for _, p := range known.order {
+		if _, taken := owner[p.Address]; taken || !p.Address.IsValid() {
+			continue
+		}
+		if a, there := announced[p.NodeID]; there && a == p.Address || !there && !p.gone(now) {
+			owner[p.Address] = p.NodeID
+		}
+	}
+	for _, p := range known.order {
+		owner[DerivedAddress(in.Self.Subnet, p.NodeID)] = p.NodeID
+	}
+	return owner
 }
 
 // reportOwnAddresses adds a condition for each address that a peer and this node

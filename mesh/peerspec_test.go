@@ -32,7 +32,7 @@ func TestAllowedIPs(t *testing.T) {
 		want                            string
 	}{
 		{"the KubeSpan address alone", "", "", "", "", "fd00:0:0:2::11/128"},
-		{"addresses, IPv4 first", "", "2001:db8::5 198.51.100.5 fd00:0:0:2::11", "", "", "198.51.100.5/32 2001:db8::5/128 fd00:0:0:2::11/128"},
+		{"addresses, IPv4 first", "", "fd20:db8::5 172.21.100.5 fd00:0:0:2::11", "", "", "172.21.100.5/32 fd00:0:0:2::11/128 fd20:db8::5/128"},
 		{"additional networks are masked", "", "", "10.244.1.9/24", "", "10.244.1.0/24 fd00:0:0:2::11/128"},
 		{"minimal", "", "10.0.0.128 10.0.0.5", "10.0.0.0/25 10.0.0.128/25", "", "10.0.0.0/24 fd00:0:0:2::11/128"},
 		{"excluded", "", "10.0.0.5 10.1.0.5", "", "10.0.0.0/16", "10.1.0.5/32 fd00:0:0:2::11/128"},
@@ -43,8 +43,8 @@ func TestAllowedIPs(t *testing.T) {
 		{"address outside the /64", "fd00:0:0:3::11", "fd00:0:0:3::11 10.0.0.5", "", "", "10.0.0.5/32"},
 		{"IPv4 as KubeSpan address", "10.0.0.5", "10.0.0.5 10.0.0.6", "", "", "10.0.0.6/32"},
 		{"our KubeSpan address", "fd00:0:0:2::1", "fd00:0:0:2::1 10.0.0.5", "", "", "10.0.0.5/32"},
-		{"our host address", "", "192.0.2.1 192.0.2.2", "", "", "192.0.2.2/32 fd00:0:0:2::11/128"},
-		{"our host address inside a network", "", "", "192.0.2.0/30", "", "192.0.2.0/32 192.0.2.2/31 fd00:0:0:2::11/128"},
+		{"our host address", "", "172.20.2.1 172.20.2.2", "", "", "172.20.2.2/32 fd00:0:0:2::11/128"},
+		{"our host address inside a network", "", "", "172.20.2.0/30", "", "172.20.2.0/32 172.20.2.2/31 fd00:0:0:2::11/128"},
 		{"never routed", "", "127.0.0.1 169.254.169.254 224.0.0.1 255.255.255.255 0.0.0.0 :: ::1 fe80::1 ff02::1", "127.0.0.0/8 fe80::/10", "", "fd00:0:0:2::11/128"},
 		{"IPv4-mapped", "", "::ffff:10.0.0.5", "::ffff:10.1.0.0/112", "::ffff:10.1.0.0/113", "10.0.0.5/32 10.1.128.0/17 fd00:0:0:2::11/128"},
 	} {
@@ -124,9 +124,9 @@ func TestPeerConflicts(t *testing.T) {
 		{"no KubeSpan address", func(_ *Input, _, b *Affiliate) { b.Address = netip.Addr{} }, "", "", []string{`AddressUnusable n2: "n2" (node n2) announces no KubeSpan address`}},
 		{"no public key", func(_ *Input, _, b *Affiliate) { b.PublicKey = Key{} }, "", "-", nil},
 		{
-			"our announced address", func(_ *Input, a, _ *Affiliate) { a.Addresses = addrs("192.0.2.1 10.0.0.1") },
+			"our announced address", func(_ *Input, a, _ *Affiliate) { a.Addresses = addrs("172.20.2.1 10.0.0.1") },
 			"10.0.0.1/32", "",
-			[]string{`DuplicateAddress n1: "n1" (node n1) announces 192.0.2.1, an address of this host`},
+			[]string{`DuplicateAddress n1: "n1" (node n1) announces 172.20.2.1, an address of this host`},
 		},
 		{
 			"another agent on this host", func(in *Input, a, _ *Affiliate) {
@@ -145,7 +145,7 @@ func TestPeerConflicts(t *testing.T) {
 		{
 			"our host's address, but we are a netstack node", func(in *Input, a, _ *Affiliate) {
 				in.Host.Netstack = true
-				a.Addresses = addrs("192.0.2.1")
+				a.Addresses = addrs("172.20.2.1")
 			},
 			"", "", nil,
 		},
@@ -201,7 +201,7 @@ func TestOverlapNamesFewWinners(t *testing.T) {
 	last.AdditionalAddresses = prefixes("10.0.0.0/24")
 	in.Affiliates = append(in.Affiliates, last)
 	_, conditions := specOf(t, in, "n9")
-	if want := `10.0.0.2/32, which "n3" (node n3) keeps; and networks of 2 more nodes; the lower`; !strings.Contains(conditions, want) {
+	if want := `10.0.0.2/32, which "n3" (node n3) keeps; and networks of 2 more nodes; the first`; !strings.Contains(conditions, want) {
 		t.Errorf("conditions:\n%swant %q", conditions, want)
 	}
 }
@@ -209,18 +209,18 @@ func TestOverlapNamesFewWinners(t *testing.T) {
 func TestPeerEndpoints(t *testing.T) {
 	in := testInput()
 	p := testPeer("n1", "11")
-	p.Endpoints = addrPorts("198.51.100.1:1 [::ffff:198.51.100.2]:2 198.51.100.1:1 [2001:db8::1]:3 127.0.0.1:4 " +
-		"0.0.0.0:5 [ff02::1]:6 [fe80::1]:7 [fe80::1%eth0]:8 [fd00:0:0:2::12]:9 198.51.100.3:0 [2001:db8::2%x]:1")
+	p.Endpoints = addrPorts("172.21.100.1:1 [::ffff:172.21.100.2]:2 172.21.100.1:1 [fd20:db8::1]:3 127.0.0.1:4 " +
+		"0.0.0.0:5 [ff02::1]:6 [fe80::1]:7 [fe80::1%eth0]:8 [fd00:0:0:2::12]:9 172.21.100.3:0 [fd20:db8::2%x]:1")
 	p.Endpoints = append(p.Endpoints, netip.AddrPort{})
 	in.Affiliates = []Affiliate{p}
 	spec, _ := specOf(t, in, "n1")
-	if want := addrPorts("198.51.100.1:1 198.51.100.2:2 [2001:db8::1]:3 127.0.0.1:4"); !slices.Equal(spec.Endpoints, want) {
+	if want := addrPorts("172.21.100.1:1 172.21.100.2:2 [fd20:db8::1]:3 127.0.0.1:4"); !slices.Equal(spec.Endpoints, want) {
 		t.Errorf("endpoints %v, want %v", spec.Endpoints, want)
 	}
 
 	p.Endpoints = nil
 	for i := range maxPeerEndpoints + 1 {
-		p.Endpoints = append(p.Endpoints, netip.AddrPortFrom(netip.MustParseAddr("198.51.100.1"), uint16(i+1)))
+		p.Endpoints = append(p.Endpoints, netip.AddrPortFrom(netip.MustParseAddr("172.21.100.1"), uint16(i+1)))
 	}
 	in.Affiliates = []Affiliate{p}
 	spec, conditions := specOf(t, in, "n1")

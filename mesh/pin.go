@@ -12,124 +12,277 @@ import (
 // Bounds on pins. They are needed because anyone who knows the cluster's secret
 // can make up node ids.
 const (
-	maxPins     = 4096
-	pinLifetime = 30 * 24 * time.Hour // after a node was last seen
-	pinStep     = 24 * time.Hour      // precision of LastSeen, so that pins seldom change
+	maxPins        = 4096
+	pinLifetime    = 30 * 24 * time.Hour // after a node was last seen
+	pinStep        = 24 * time.Hour      // precision of LastSeen, so that pins seldom change
+	maxReached     = 8                   // addresses per pin
+	maxGoneNetwork = 1 << 14             // networks of nodes that are gone
 )
 
-// Pin records the key and address that a node id was first seen with. Discovery
-// vouches for a key no better than the cluster's secret does, which all nodes
-// share. With a pin, a node that returns with another key is quarantined: it is
-// no peer until the user accepts it.
+// PassOnTime is how long a node must have neither a record nor a session until another
+// one may have its networks or its EUI-64 address: the longest lifetime of an entry at a
+// discovery service.
+const PassOnTime = 30 * time.Minute
+
+// Pin records what a node has. What it has, it keeps: a node that comes later with the
+// same name, key, address or network does not get it. Names and keys stay with the pin
+// until it is forgotten; addresses and networks pass on (see [PassOnTime]).
 type Pin struct {
 	NodeID    string
-	PublicKey Key        // zero: it had no KubeSpan part yet
-	Address   netip.Addr // KubeSpan ULA; zero likewise
+	PublicKey Key            // zero: it had no KubeSpan part yet
+	Address   netip.Addr     // KubeSpan ULA that is routed to it; zero if none is
+	Nodename  string         // that it owns; may be empty
+	Networks  []netip.Prefix `json:",omitempty"` // routed to it, its own addresses included; sorted
+	Reached   []netip.Addr   `json:",omitempty"` // public addresses of its own at which it has answered
 	FirstSeen time.Time
 	LastSeen  time.Time // to the day
+	Gone      time.Time `json:",omitzero"` // since when there is neither record nor session
 
-	Nodename   string
-	NamedSince time.Time // when it was first seen with that nodename
+	// Of its newest record. A node with a Sequence is never again taken unsigned, and its
+	// key and address may change: its signature, and not they, says who it is.
+	Sequence  uint64    `json:",omitempty"`
+	Instance  uint64    `json:",omitempty"`
+	Start     uint64    `json:",omitempty"` // the highest: of the instance that started last
+	Ephemeral bool      `json:",omitempty"` // the pin ends when the node leaves or is gone
+	Left      bool      `json:",omitempty"` // its last record says so
+	Cloned    time.Time `json:",omitzero"`  // when two instances were last seen to publish
 }
 
-// pin compares affiliates, sorted by node id, with their pins. It returns those
-// that match or are new, those that are quarantined, and the updated pins, sorted
-// by node id.
-func pin(in *Input, affiliates []*Affiliate, now time.Time, cs *conditions) (known, quarantined []*Affiliate, pins []Pin) {
-	pins = slices.Clone(in.Pins)
-	sort.Slice(pins, func(i, j int) bool { return pins[i].NodeID < pins[j].NodeID })
-	old := len(pins)
-	known = make([]*Affiliate, 0, len(affiliates))
-	for _, a := range affiliates {
-		i, found := slices.BinarySearchFunc(pins[:old], a.NodeID, func(p Pin, id string) int { return strings.Compare(p.NodeID, id) })
-		if !found {
-			seen := now.UTC().Truncate(time.Second)
-			pins = append(pins, Pin{a.NodeID, a.PublicKey, a.Address, seen, seen, a.Nodename, seen})
-			known = append(known, a)
-			continue
+// gone reports whether the pin's networks and address may pass on.
+func (p *Pin) gone(now time.Time) bool {
+	return p.Left || !p.Gone.IsZero() && now.Sub(p.Gone) >= PassOnTime
+}
+
+// roster is who is who: affiliates compared with pins.
+type roster struct {
+	local  *Affiliate
+	others []*Affiliate    // that can be used, sorted by node id
+	listed map[string]bool // node ids whose record is used, or says that they have left
+	barred map[string]bool // node ids that are quarantined
+	silent map[string]bool // of others: discovery has nothing usable of them, but they have a session
+	pins   map[string]*Pin
+	order  []*Pin                // the pins, first seen first: of two with the same thing, the first has it
+	names  map[string]*Affiliate // the owner of each nodename, if it is there
+}
+
+// newRoster reads the pins, and removes those whose time has come.
+func newRoster(in *Input, local *Affiliate, now time.Time) *roster {
+	r := &roster{local: local, pins: make(map[string]*Pin, len(in.Pins)), listed: map[string]bool{}, barred: map[string]bool{}, silent: map[string]bool{}}
+	for i := range in.Pins {
+		p := in.Pins[i]
+		if now.Sub(p.LastSeen) < pinLifetime && !(p.Ephemeral && p.gone(now)) {
+			r.pins[p.NodeID] = &p
+			r.order = append(r.order, &p)
 		}
-		p := &pins[i]
-		if now.Sub(p.LastSeen) >= pinStep {
-			p.LastSeen = now.UTC().Truncate(time.Second)
-		}
-		if p.conflictsWith(a) {
-			cs.add(ConditionIdentityChanged, a.displayName(),
-				"%q (node %s) has %s; it is quarantined; if this change is expected, run: wirespan accept %s",
-				a.displayName(), a.NodeID, p.difference(a), a.NodeID)
-			quarantined = append(quarantined, a)
-			continue
-		}
-		if p.Nodename != a.Nodename {
-			p.Nodename, p.NamedSince = a.Nodename, now.UTC().Truncate(time.Second)
-		}
-		if p.PublicKey.IsZero() {
-			p.PublicKey = a.PublicKey
-		}
-		if !p.Address.IsValid() {
-			p.Address = a.Address
-		}
-		known = append(known, a)
 	}
-	return known, quarantined, prune(pins, now)
+	sort.Slice(r.order, func(i, j int) bool {
+		a, b := r.order[i], r.order[j]
+		return a.FirstSeen.Before(b.FirstSeen) || a.FirstSeen.Equal(b.FirstSeen) && a.NodeID < b.NodeID
+	})
+	return r
 }
 
-// conflictsWith reports whether a has another key or address than p. What is
-// missing on either side is no conflict.
-func (p *Pin) conflictsWith(a *Affiliate) bool {
-	return p.changedKey(a) || p.Address.IsValid() && a.Address.IsValid() && p.Address != a.Address
+// admit compares affiliates, sorted by node id, with their pins.
+func (r *roster) admit(in *Input, affiliates []*Affiliate, now time.Time, cs *conditions) {
+	var unsigned []string
+	for _, a := range affiliates {
+		p := r.pins[a.NodeID]
+		switch {
+		case !a.Record.Signed() && (in.Config.RequireSigned || p != nil && p.Sequence != 0):
+			unsigned = append(unsigned, a.displayName())
+		case p != nil && a.Record.Signed() && a.Record.Sequence < p.Sequence:
+			cs.add(ConditionRecordOld, a.displayName(),
+				"%q (node %s) announces a record that is older than one seen before: not used; a node that was restored from a backup announces a new one within a minute",
+				a.displayName(), a.NodeID)
+		case p != nil && !a.Record.Signed() && p.changedKey(a):
+			r.barred[a.NodeID] = true
+			cs.add(ConditionIdentityChanged, a.displayName(),
+				"%q (node %s) has the public key %s instead of %s, with which it was first seen; it is quarantined; if this change is expected, run: wirespan accept %s",
+				a.displayName(), a.NodeID, a.PublicKey, p.PublicKey, a.NodeID)
+		default:
+			r.take(a, now, cs)
+		}
+	}
+	r.keepSessions(in, now)
+	r.markGone(now)
+	sort.Slice(r.others, func(i, j int) bool { return r.others[i].NodeID < r.others[j].NodeID })
+	if len(unsigned) > 0 {
+		const named = 3
+		text := strings.Join(bounded(unsigned, min(named, len(unsigned))), ", ")
+		if more := len(unsigned) - named; more > 0 {
+			text += fmt.Sprintf(" and %d more", more)
+		}
+		cs.add(ConditionUnsigned, "discovery", "discovery has unsigned records, which this mesh does not use: %s", text)
+	}
+}
+
+// take takes an affiliate that is who it says it is, as far as that can be known.
+func (r *roster) take(a *Affiliate, now time.Time, cs *conditions) {
+	seen := now.UTC().Truncate(time.Second)
+	p := r.pins[a.NodeID]
+	if p == nil {
+		p = &Pin{NodeID: a.NodeID, FirstSeen: seen, LastSeen: seen}
+		r.pins[a.NodeID] = p
+		r.order = append(r.order, p)
+	}
+	if now.Sub(p.LastSeen) >= pinStep {
+		p.LastSeen = seen
+	}
+	if a.Record.Signed() {
+		if a.Record.Start < p.Start && a.Record.Sequence > p.Sequence {
+			p.Cloned = seen
+		}
+		p.Sequence, p.Instance, p.Start = a.Record.Sequence, a.Record.Instance, max(p.Start, a.Record.Start)
+		p.Ephemeral, p.Left = a.Record.Ephemeral, a.Record.Left
+		if !p.Cloned.IsZero() && now.Sub(p.Cloned) < PassOnTime {
+			cs.add(ConditionCloned, a.displayName(),
+				"%q (node %s) runs twice: two processes with its identity publish, the last one at %s; give one of the two hosts an identity of its own (remove %s and %s there)",
+				a.displayName(), a.NodeID, firstEndpoint(a), NodeKeyFile, NodeIdentityFile)
+		}
+	}
+	r.listed[a.NodeID] = true
+	if p.Left {
+		p.Networks, p.Reached, p.Address = nil, nil, netip.Addr{}
+		return
+	}
+	p.Gone = time.Time{}
+	r.others = append(r.others, a)
+}
+
+func firstEndpoint(a *Affiliate) string {
+	if len(a.Endpoints) == 0 {
+		return "an unknown address"
+	}
+	return a.Endpoints[0].String()
+}
+
+// keepSessions adds nodes of which discovery has nothing usable any more, but which
+// have a session: what discovery says, or stops saying, drops no live peer.
+func (r *roster) keepSessions(in *Input, now time.Time) {
+	alive := make(map[Key]bool, len(in.Stats))
+	for i := range in.Stats {
+		if s := &in.Stats[i]; !s.LastHandshakeTime.IsZero() && now.Sub(s.LastHandshakeTime) < PeerDownInterval {
+			alive[s.PublicKey] = true
+		}
+	}
+	for i := range in.Known {
+		a := &in.Known[i]
+		if p := r.pins[a.NodeID]; r.listed[a.NodeID] || p == nil || p.Left {
+			continue
+		}
+		if alive[a.PublicKey] {
+			r.pins[a.NodeID].Gone = time.Time{}
+			r.silent[a.NodeID] = true
+			r.others = append(r.others, a)
+		}
+	}
+}
+
+// title returns the node in messages: with its name, if it owns one.
+func (r *roster) title(nodeID string) string {
+	if p := r.pins[nodeID]; p != nil && p.Nodename != "" {
+		return fmt.Sprintf("%q (node %s)", p.Nodename, nodeID)
+	}
+	return "node " + nodeID
 }
 
 func (p *Pin) changedKey(a *Affiliate) bool {
 	return !p.PublicKey.IsZero() && !a.PublicKey.IsZero() && p.PublicKey != a.PublicKey
 }
 
-func (p *Pin) difference(a *Affiliate) string {
-	if p.changedKey(a) {
-		return "the public key " + a.PublicKey.String() + " instead of " + p.PublicKey.String() + ", with which it was first seen"
+// markGone notes which nodes have neither a record nor a session.
+func (r *roster) markGone(now time.Time) {
+	for id, p := range r.pins {
+		if p.Gone.IsZero() && !r.listed[id] && !r.silent[id] && !r.barred[id] {
+			p.Gone = now.UTC().Truncate(time.Second)
+		}
 	}
-	return "the KubeSpan address " + a.Address.String() + " instead of " + p.Address.String() + ", with which it was first seen"
 }
 
-// prune removes pins of nodes that were not seen for pinLifetime and, beyond
-// maxPins, the newest ones: made-up nodes must not displace the pins of real ones.
-func prune(pins []Pin, now time.Time) []Pin {
-	pins = slices.DeleteFunc(pins, func(p Pin) bool { return now.Sub(p.LastSeen) >= pinLifetime })
-	if len(pins) > maxPins {
-		sort.SliceStable(pins, func(i, j int) bool { return pins[i].FirstSeen.Before(pins[j].FirstSeen) })
-		pins = pins[:maxPins]
+// remember returns the pins for the next decision, sorted by node id.
+func (r *roster) remember() []Pin {
+	present := make(map[string]bool, len(r.others))
+	for _, a := range r.others {
+		present[a.NodeID] = true
 	}
-	sort.Slice(pins, func(i, j int) bool { return pins[i].NodeID < pins[j].NodeID })
-	return slices.Clip(pins)
+	// Beyond maxPins the newest are left out: made-up nodes must not displace the pins of
+	// real ones. Likewise the networks of nodes that are gone are bounded.
+	out := make([]Pin, 0, min(len(r.order), maxPins))
+	room := maxGoneNetwork
+	for _, p := range r.order[:min(len(r.order), maxPins)] {
+		if !present[p.NodeID] {
+			if room -= len(p.Networks); room < 0 {
+				p.Networks, room = nil, 0
+			}
+		}
+		out = append(out, *p)
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].NodeID < out[j].NodeID })
+	return out
 }
 
-// Accept returns pins without that of a quarantined node, which is given by node
-// id or nodename. The next decision pins the node anew, as it is then.
+// Accept returns pins as they are after the user has accepted a node, which is given by
+// node id or nodename: a node that is quarantined, or that has the name, the key or the
+// address of another one, which loses it.
 func Accept(pins []Pin, affiliates []Affiliate, node string) ([]Pin, error) {
-	var quarantined []string
+	var candidates []*Affiliate
 	for i := range affiliates {
 		a := &affiliates[i]
-		if a.NodeID != node && a.Nodename != node {
-			continue
-		}
-		if slices.ContainsFunc(pins, func(p Pin) bool { return p.NodeID == a.NodeID && p.conflictsWith(a) }) {
-			quarantined = append(quarantined, a.NodeID)
+		if (a.NodeID == node || a.Nodename == node) && slices.ContainsFunc(pins, func(p Pin) bool { return p.stands(a) }) {
+			candidates = append(candidates, a)
 		}
 	}
-	switch len(quarantined) {
+	switch len(candidates) {
 	case 0:
-		return nil, fmt.Errorf("no node %q is quarantined", node)
+		return nil, fmt.Errorf("no node %q waits to be accepted", node)
 	case 1:
-		return slices.DeleteFunc(slices.Clone(pins), func(p Pin) bool { return p.NodeID == quarantined[0] }), nil
+	default:
+		var ids []string
+		for _, a := range candidates {
+			ids = append(ids, a.NodeID)
+		}
+		slices.Sort(ids)
+		return nil, fmt.Errorf("several nodes named %q wait to be accepted; give one by its node id: %s", node, strings.Join(ids, ", "))
 	}
-	slices.Sort(quarantined)
-	return nil, fmt.Errorf("several nodes named %q are quarantined; give one by its node id: %s", node, strings.Join(quarantined, ", "))
+	a := candidates[0]
+	out := slices.Clone(pins)
+	for i := range out {
+		out[i].yield(a)
+	}
+	return slices.DeleteFunc(out, func(p Pin) bool { return p.NodeID == a.NodeID }), nil
 }
 
-// pinOf returns the pin of a node from a sorted list, or nil.
-func pinOf(pins []Pin, nodeID string) *Pin {
-	i, found := slices.BinarySearchFunc(pins, nodeID, func(p Pin, id string) int { return strings.Compare(p.NodeID, id) })
-	if !found {
-		return nil
+// stands reports whether p keeps a from something that a announces.
+func (p *Pin) stands(a *Affiliate) bool {
+	if p.NodeID == a.NodeID {
+		return !a.Record.Signed() && p.Sequence == 0 && p.changedKey(a)
 	}
-	return &pins[i]
+	return a.Nodename != "" && p.Nodename == a.Nodename ||
+		!a.PublicKey.IsZero() && p.PublicKey == a.PublicKey ||
+		a.Address.IsValid() && p.Address == a.Address
+}
+
+// yield gives up what a announces.
+func (p *Pin) yield(a *Affiliate) {
+	if p.NodeID == a.NodeID || !p.stands(a) {
+		return
+	}
+	if p.Nodename == a.Nodename {
+		p.Nodename = ""
+	}
+	if p.PublicKey == a.PublicKey {
+		p.PublicKey = Key{}
+	}
+	if p.Address == a.Address {
+		p.Address = netip.Addr{}
+	}
+}
+
+// Forget returns pins without those of a node, which is given by node id or nodename.
+func Forget(pins []Pin, node string) ([]Pin, error) {
+	out := slices.DeleteFunc(slices.Clone(pins), func(p Pin) bool { return p.NodeID == node || node != "" && p.Nodename == node })
+	if len(out) == len(pins) {
+		return nil, fmt.Errorf("no node %q is remembered", node)
+	}
+	return out, nil
 }

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +19,7 @@ func TestPinQuarantineAndAccept(t *testing.T) {
 	if len(plan.Peers) != 0 || len(plan.Members) != 1 || len(plan.Conditions) != 1 || plan.Conditions[0].Type != ConditionIdentityChanged {
 		t.Errorf("with another key: peers %v, members %v, conditions %v", plan.Peers, plan.Members, plan.Conditions)
 	}
-	if len(plan.Pins) != 1 || plan.Pins[0] != in.Pins[0] {
+	if len(plan.Pins) != 1 || !reflect.DeepEqual(plan.Pins[0], in.Pins[0]) {
 		t.Errorf("pins %v, want %v", plan.Pins, in.Pins)
 	}
 	if _, err := Accept(in.Pins, in.Affiliates, "n2"); err == nil {

@@ -11,7 +11,8 @@ import (
 // route: so are two halves of the address space.
 const broadBits = 8
 
-func isBroad(n netip.Prefix) bool { return n.Bits() < broadBits }
+// IsBroad reports whether a network is as good as a default route.
+func IsBroad(n netip.Prefix) bool { return n.Bits() < broadBits }
 
 // protectedAddress is an address of the underlay that this node depends on. A
 // peer that drew it into the tunnel could listen or answer in its place.
@@ -55,37 +56,45 @@ type claimRules struct {
 	protected  []protectedAddress
 	allowances []Allowance    // exceptions for named peers
 	own        []netip.Prefix // networks behind this node
-	room       int            // prefixes that still fit into the plan
+	share      int            // of a node: prefixes that fit into the plan
 }
 
-func newClaimRules(in *Input) claimRules {
-	return claimRules{protectedAddresses(&in.Host), in.Config.AllowedNetworks, ownNetworks(in), maxPrefixes}
+// newClaimRules shares the room for prefixes among the peers: none can take that of the
+// others, and many together can't take more than theirs.
+func newClaimRules(in *Input, peers int) claimRules {
+	return claimRules{
+		protectedAddresses(&in.Host), in.Config.AllowedNetworks, ownNetworks(in),
+		min(maxPeerPrefixes, maxPrefixes/max(peers, 1)),
+	}
 }
+
+// needsAllowance reports whether no node may have n unless the configuration says so: it
+// is as broad as a default route, or holds public addresses.
+func needsAllowance(n netip.Prefix) bool {
+	return IsBroad(n) || !slices.ContainsFunc(privatePrefixes, func(p netip.Prefix) bool { return p.Bits() <= n.Bits() && p.Contains(n.Addr()) })
+}
+
+// isPrivate reports whether a is no public address.
+func isPrivate(a netip.Addr) bool { return !needsAllowance(hostPrefix(a)) }
 
 // ownNetworks returns the networks behind this node, which no peer gets. They may
 // contain a peer's own addresses, which that peer keeps.
 func ownNetworks(in *Input) (out []netip.Prefix) {
 	for _, n := range in.Config.AdvertisedNetworks {
-		if !in.Host.Netstack && !isBroad(n) { // a broad one yields to the networks of peers
+		if !in.Host.Netstack && !IsBroad(n) { // a broad one yields to the networks of peers
 			out = append(out, n)
 		}
 	}
 	return out
 }
 
-// takeRoom reports whether a node's networks fit, and if so takes the room for
-// them. Its addresses always get theirs.
-func (r *claimRules) takeRoom(networks []span, addresses int) bool {
+// fits reports whether a node's networks fit. Its addresses always do.
+func (r *claimRules) fits(networks []span) bool {
 	n := 0
-	for i := 0; i < len(networks) && n <= maxPeerPrefixes; i++ {
+	for i := 0; i < len(networks) && n <= r.share; i++ {
 		n += len(networks[i].prefixes())
 	}
-	r.room -= addresses
-	if n > maxPeerPrefixes || n > r.room {
-		return false
-	}
-	r.room -= n
-	return true
+	return n <= r.share
 }
 
 // allowed reports whether the configuration lets the node of that name have n,
@@ -119,7 +128,11 @@ func (p *candidate) reportRefused(broad []netip.Prefix, protected []protectedAdd
 	var parts []string
 	var first netip.Prefix
 	for _, n := range broad {
-		parts = append(parts, fmt.Sprintf("%v (as broad as a default route)", n.Masked()))
+		why := "public addresses"
+		if IsBroad(n) {
+			why = "as broad as a default route"
+		}
+		parts = append(parts, fmt.Sprintf("%v (%s)", n.Masked(), why))
 		first = broad[0].Masked()
 	}
 	for _, a := range protected {

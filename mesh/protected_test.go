@@ -6,9 +6,9 @@ import "testing"
 func TestFounderIsDiscoveryServer(t *testing.T) {
 	in := testInput()
 	in.Config.ForceRouting = true
-	in.Host.DiscoveryServers, in.Host.PeerDiscovery = addrs("192.0.2.9"), true
+	in.Host.DiscoveryServers, in.Host.PeerDiscovery = addrs("172.20.2.9"), true
 	thief, founder := testPeer("a1", "11"), testPeer("n2", "12")
-	thief.AdditionalAddresses, founder.Addresses = prefixes("192.0.2.8/30"), addrs("192.0.2.9")
+	thief.AdditionalAddresses, founder.Addresses = prefixes("172.20.2.8/30"), addrs("172.20.2.9")
 	in.Affiliates = []Affiliate{thief, founder}
 	for _, s := range Decide(in, testNow).Specs {
 		for _, p := range s.AllowedIPs {

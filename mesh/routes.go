@@ -130,9 +130,12 @@ func onLink(links []Link, a netip.Addr) bool {
 }
 
 // routed returns what the firewall sends into the tunnel: networks of peers, and
-// those of quarantined nodes, which no peer has.
-func routed(routes []Route, quarantined []netip.Prefix) []netip.Prefix {
-	all := slices.Grow(quarantined, len(routes))
+// held ones, which no peer has.
+func routed(routes []Route, held []Held) []netip.Prefix {
+	all := make([]netip.Prefix, 0, len(routes)+len(held))
+	for i := range held {
+		all = append(all, held[i].Prefix)
+	}
 	for i := range routes {
 		if routes[i].Path == PathTunnel {
 			all = append(all, routes[i].Prefix)

@@ -27,10 +27,16 @@ type owner struct {
 type rank uint8
 
 const (
-	rankReserved rank = iota // no peer may have it
-	rankNetwork              // an address or a network of a peer
-	rankBroad                // a broad network of a peer: what no other claim covers
+	rankReserved       rank = iota // no peer may have it
+	rankIncumbent                  // an address or a network that the peer has already
+	rankNetwork                    // an address or a network of a peer
+	rankBroadIncumbent             // a broad network that the peer has already: what no claim above covers
+	rankBroad                      // a broad network of a peer
+	rankHeld                       // what a node had that is gone, if no other node claims it
 )
+
+// broad reports whether the claim is meant for what others leave.
+func (r rank) broad() bool { return r == rankBroadIncumbent || r == rankBroad }
 
 // noOwner marks a span that no peer may have.
 var noOwner = owner{}
@@ -141,7 +147,7 @@ type loss struct {
 	winner int          // index of the other owner
 }
 
-// losses lists what other owners of the same rank have of one owner's claims, in
+// losses lists what other owners of the same kind have of one owner's claims, in
 // address order and at most one per winner.
 func losses(claims, shares []span) []loss {
 	var out []loss
@@ -150,7 +156,7 @@ func losses(claims, shares []span) []loss {
 	for _, c := range claims {
 		i, _ := slices.BinarySearchFunc(shares, c.from, func(s span, a netip.Addr) int { return s.to.Compare(a) })
 		for ; i < len(shares) && shares[i].from.Compare(c.to) <= 0; i++ {
-			if s := shares[i]; s.owner.rank == loser.rank && !seen[s.owner.index] {
+			if s := shares[i]; s.owner != noOwner && s.owner.rank.broad() == loser.rank.broad() && !seen[s.owner.index] {
 				seen[s.owner.index] = true
 				part := netipx.IPRangeFrom(later(s.from, c.from), earlier(s.to, c.to))
 				out = append(out, loss{part.Prefixes()[0], int(s.owner.index)})

@@ -28,6 +28,19 @@ var specialPrefixes = []SpecialPrefix{
 	{netip.MustParsePrefix("ff00::/8"), "multicast"},
 }
 
+// privatePrefixes hold all addresses that are not public: RFC 1918, RFC 6598, RFC 3927,
+// RFC 4193 and RFC 4291 §2.5.6. 64:ff9b::/96 (RFC 6052) and IPv4-mapped forms stand for
+// public addresses, and are not among them.
+var privatePrefixes = []netip.Prefix{
+	netip.MustParsePrefix("10.0.0.0/8"),
+	netip.MustParsePrefix("100.64.0.0/10"),
+	netip.MustParsePrefix("169.254.0.0/16"),
+	netip.MustParsePrefix("172.16.0.0/12"),
+	netip.MustParsePrefix("192.168.0.0/16"),
+	netip.MustParsePrefix("fc00::/7"),
+	netip.MustParsePrefix("fe80::/10"),
+}
+
 // SpecialPrefixes returns the ranges that a mesh never carries: no node may
 // advertise a network inside one, no peer may have addresses of one, and the
 // firewall routes none of them into the tunnel. A peer may announce a default

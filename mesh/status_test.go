@@ -53,7 +53,7 @@ func TestConnectionState(t *testing.T) {
 			status := PeerStatus{
 				LastEndpointChange: ago(c.change),
 				LastHandshakeTime:  ago(c.handshake),
-				LastUsedEndpoint:   netip.MustParseAddrPort("192.0.2.9:51820"),
+				LastUsedEndpoint:   netip.MustParseAddrPort("172.20.2.9:51820"),
 			}
 			if c.neverGiven {
 				status.LastUsedEndpoint = netip.AddrPort{}
@@ -66,7 +66,7 @@ func TestConnectionState(t *testing.T) {
 }
 
 func TestNextEndpoint(t *testing.T) {
-	const a, b, c, roamed = "192.0.2.1:1", "192.0.2.2:2", "[2001:db8::3]:3", "198.51.100.1:9"
+	const a, b, c, roamed = "172.20.2.1:1", "172.20.2.2:2", "[fd20:db8::3]:3", "172.21.100.1:9"
 	for _, tc := range []struct {
 		name             string
 		state            PeerState
@@ -109,7 +109,7 @@ func TestNextEndpoint(t *testing.T) {
 
 // The device is given only an endpoint that must change.
 func TestEndpointForDevice(t *testing.T) {
-	const a, b, roamed = "192.0.2.1:1", "192.0.2.2:2", "198.51.100.1:9"
+	const a, b, roamed = "172.20.2.1:1", "172.20.2.2:2", "172.21.100.1:9"
 	for _, c := range []struct {
 		name       string
 		lastUsed   string
@@ -171,7 +171,7 @@ func TestEndpointForDevice(t *testing.T) {
 
 func TestWake(t *testing.T) {
 	const ns, s = time.Nanosecond, time.Second
-	used := netip.MustParseAddrPort("192.0.2.9:51820")
+	used := netip.MustParseAddrPort("172.20.2.9:51820")
 	for _, c := range []struct {
 		name              string
 		change, handshake time.Duration
@@ -213,7 +213,7 @@ func TestWake(t *testing.T) {
 
 // A peer with a dead and a live endpoint, followed from wake-up to wake-up.
 func TestEndpointCycle(t *testing.T) {
-	dead, live := netip.MustParseAddrPort("192.0.2.66:1"), netip.MustParseAddrPort("192.0.2.67:2")
+	dead, live := netip.MustParseAddrPort("172.20.2.66:1"), netip.MustParseAddrPort("172.20.2.67:2")
 	in := testInput()
 	peer := testPeer("n1", "11")
 	peer.Endpoints = []netip.AddrPort{dead, live}

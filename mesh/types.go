@@ -19,9 +19,9 @@ const (
 )
 
 // Identity is the identity of this node. Keys and node id are stored on disk; the
-// address is computed from the cluster id and the hardware address.
+// address is computed from the cluster id and the node id or a hardware address.
 type Identity struct {
-	NodeID     string       // base62 of 32 random bytes; the affiliate id
+	NodeID     string       // base62 of 32 bytes: the public key of the signing key, or random bytes; the affiliate id
 	Address    netip.Addr   // KubeSpan ULA of this node
 	Subnet     netip.Prefix // the cluster's /64
 	PrivateKey PrivateKey
@@ -55,6 +55,8 @@ type Affiliate struct {
 	AdditionalAddresses       []netip.Prefix
 	Endpoints                 []netip.AddrPort
 	ExcludeAdvertisedNetworks []netip.Prefix
+
+	Record Record // what only a signed affiliate has
 }
 
 // Member is an affiliate with a nodename.
@@ -162,8 +164,10 @@ type Host struct {
 // mesh/config reads and checks the whole configuration.
 type Config struct {
 	Enabled                   bool
-	ClusterSecret             Secret // preshared key of every peer
-	ForceRouting              bool   // not allowDownPeerBypass
+	ClusterSecret             Secret        // preshared key of every peer
+	RequireSigned             bool          // unsigned affiliates are not used
+	HoldNetworks              time.Duration // how long networks of nodes that are gone are held; 0: not at all
+	ForceRouting              bool          // not allowDownPeerBypass
 	HarvestExtraEndpoints     bool
 	MTU                       int
 	EndpointFilters           []Filter // nil: no filtering; empty: nothing passes
@@ -195,7 +199,8 @@ type Input struct {
 	Affiliates []Affiliate  // merged over registries, one per node id; that of this node is ignored
 	Stats      []PeerStats  // of every peer that the device has
 	Previous   []PeerStatus // Plan.Statuses of the last decision
-	Pins       []Pin        // Plan.Pins of the last decision, less those removed by Accept
+	Known      []Affiliate  // Plan.Known of the last decision
+	Pins       []Pin        // Plan.Pins of the last decision, as Accept and Forget have left them
 }
 
 // Plan is everything that should be true.
@@ -209,6 +214,8 @@ type Plan struct {
 	// ReturnByTunnel says that peers may send from addresses that are not routed
 	// into the tunnel, so that replies must follow the way of the packets.
 	ReturnByTunnel bool
+	Held           []Held      // networks that are kept out of the clear for their owners; sorted by node id
+	Known          []Affiliate // of the peers; sorted by node id
 	Pins           []Pin       // to remember; sorted by node id
 	Endpoints      []Endpoint  // harvested, to publish for others; sorted by public key
 	Members        []Member    // sorted by nodename

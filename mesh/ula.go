@@ -57,12 +57,14 @@ func NodeAddress(subnet netip.Prefix, mac []byte) (netip.Addr, error) {
 	return netip.AddrFrom16(a), nil
 }
 
-// DerivedMAC returns a stable, locally administered unicast MAC address for a node
-// without a physical one of its own: a container, or a netstack node, since several
-// of them can share a host.
-func DerivedMAC(nodeID string) [6]byte {
-	digest := sha256.Sum256([]byte(nodeID))
-	mac := [6]byte(digest[:6])
-	mac[0] = mac[0]&^0x01 | 0x02
-	return mac
+// DerivedAddress returns the KubeSpan address that belongs to a node id: subnet and 62
+// bits of the id's SHA-256. The universal/local and the group bit of the interface
+// identifier (RFC 4291 §2.5.1) are zero. Another node can't have it by chance, and to
+// claim it, it would need an id with the same hash.
+func DerivedAddress(subnet netip.Prefix, nodeID string) netip.Addr {
+	digest := sha256.Sum256([]byte("wirespan address " + nodeID))
+	a := subnet.Masked().Addr().As16()
+	copy(a[ulaBits/8:], digest[:])
+	a[ulaBits/8] &^= 0x03
+	return netip.AddrFrom16(a)
 }

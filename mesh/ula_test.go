@@ -74,21 +74,19 @@ func TestIsKubeSpanULA(t *testing.T) {
 	}
 }
 
-func TestDerivedMAC(t *testing.T) {
-	seen := map[[6]byte]string{}
+func TestDerivedAddress(t *testing.T) {
+	subnet := ULA("c")
+	seen := map[netip.Addr]string{}
 	for i := range 256 {
 		id := NodeIDFromBytes([32]byte{byte(i)})
-		mac := DerivedMAC(id)
-		if mac[0]&0x03 != 0x02 {
-			t.Errorf("DerivedMAC(%s) = %x: not locally administered unicast", id, mac)
+		a := DerivedAddress(subnet, id)
+		if b := a.As16(); !subnet.Contains(a) || b[8]&3 != 0 || a != DerivedAddress(subnet, id) {
+			t.Errorf("DerivedAddress(%s) = %v", id, a)
 		}
-		if mac != DerivedMAC(id) {
-			t.Errorf("DerivedMAC(%s) is not stable", id)
+		if other, ok := seen[a]; ok {
+			t.Errorf("%s and %s have the address %v", id, other, a)
 		}
-		if other, ok := seen[mac]; ok {
-			t.Errorf("%s and %s have the MAC %x", id, other, mac)
-		}
-		seen[mac] = id
+		seen[a] = id
 	}
 }
 

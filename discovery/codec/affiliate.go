@@ -20,38 +20,110 @@ const NonceSize = 12
 // with another cluster secret, or damaged.
 var ErrUnreadable = errors.New("data can't be decrypted: wrong cluster secret?")
 
-// SealAffiliate encodes and encrypts a member's own affiliate, without its endpoints
-// (see [SealEndpoint]). The nonce must be random and used only once.
+// Cluster is what sealing and opening need to know of a cluster.
+type Cluster struct {
+	ID     string // signed together with every affiliate
+	Secret mesh.Secret
+}
+
+// SealAffiliate encodes and encrypts a member's own affiliate. The nonce must be random
+// and used only once. Endpoints travel beside an affiliate (see [SealEndpoint]); if the
+// affiliate has a record, it is signed with key, and the signed part holds them, too.
 //
 // The control plane part is not written, and a machine type other than worker becomes
-// unknown: Talos uses both for the load balancing of its control plane. Data above
-// [MaxAffiliateDataSize] is an error and is not shortened.
-func SealAffiliate(key mesh.Secret, a mesh.Affiliate, nonce [NonceSize]byte) ([]byte, error) {
+// unknown: Talos uses both for the load balancing of its control plane. Networks broader
+// than a /8 travel in the signed part alone, so that Talos never routes them.
+//
+// Data above [discovery.MaxAffiliateDataSize] is an error. To avoid it, signed endpoints
+// are left out from the end, and then the operating system and the hostname; cut names
+// what was left out.
+func SealAffiliate(c Cluster, key mesh.NodeKey, a mesh.Affiliate, nonce [NonceSize]byte) (blob []byte, cut string, err error) {
 	if a.NodeID == "" {
-		return nil, errors.New("seal affiliate: no node id")
+		return nil, "", errors.New("seal affiliate: no node id")
 	}
-	plain, err := encodeAffiliate(a).MarshalVT()
-	if err != nil {
-		return nil, fmt.Errorf("seal affiliate: %w", err)
+	if a.Record.Signed() && key.NodeID() != a.NodeID {
+		return nil, "", errors.New("seal affiliate: the key is not that of the node id")
 	}
-	aead := newGCM(key)
-	if size := NonceSize + len(plain) + aead.Overhead(); size > discovery.MaxAffiliateDataSize {
-		return nil, fmt.Errorf("seal affiliate: %d bytes, the limit is %d: announce fewer addresses or networks", size, discovery.MaxAffiliateDataSize)
+	aead := newGCM(c.Secret)
+	for {
+		plain, err := encodeSigned(c.ID, key, a)
+		if err != nil {
+			return nil, "", fmt.Errorf("seal affiliate: %w", err)
+		}
+		size := NonceSize + len(plain) + aead.Overhead()
+		if size <= discovery.MaxAffiliateDataSize {
+			return aead.Seal(nonce[:], nonce[:], plain, nil), cut, nil
+		}
+		if a, cut = shorten(a, cut); cut == "" {
+			return nil, "", fmt.Errorf("seal affiliate: %d bytes, the limit is %d: announce fewer addresses or networks; what was announced before stays announced", size, discovery.MaxAffiliateDataSize)
+		}
 	}
-	return aead.Seal(nonce[:], nonce[:], plain, nil), nil
 }
+
+// shorten leaves out what others can do without. It returns "" if nothing is left.
+func shorten(a mesh.Affiliate, cut string) (mesh.Affiliate, string) {
+	switch {
+	case a.Record.Signed() && len(a.Endpoints) > 1:
+		a.Endpoints = a.Endpoints[:len(a.Endpoints)-1]
+		return a, "signed endpoints"
+	case a.OperatingSystem != "":
+		a.OperatingSystem = ""
+		return a, join(cut, "operating system")
+	case a.Hostname != "":
+		a.Hostname = ""
+		return a, join(cut, "hostname")
+	}
+	return a, ""
+}
+
+func join(list, item string) string {
+	if list == "" {
+		return item
+	}
+	return list + ", " + item
+}
+
+// encodeSigned returns the plaintext of an affiliate, signed if it has a record.
+func encodeSigned(cluster string, key mesh.NodeKey, a mesh.Affiliate) ([]byte, error) {
+	var hidden []netip.Prefix
+	a.AdditionalAddresses, hidden = divide(a.AdditionalAddresses)
+	plain, err := encodeAffiliate(a).MarshalVT()
+	if err != nil || !a.Record.Signed() {
+		return plain, err
+	}
+	return appendSigned(plain, cluster, key, extension{a.Record, a.Endpoints, hidden}), nil
+}
+
+// divide returns the networks that Talos may see, and those that it must not.
+func divide(networks []netip.Prefix) (shown, hidden []netip.Prefix) {
+	for _, n := range networks {
+		if mesh.IsBroad(n) {
+			hidden = append(hidden, n)
+		} else {
+			shown = append(shown, n)
+		}
+	}
+	return shown, hidden
+}
+
+// ErrOlder reports a record that is older than one that is known: a replay, or the record
+// of a node that was restored from a backup.
+var ErrOlder = errors.New("an older record than one seen before, or an unsigned one: not used")
 
 // OpenAffiliate reverses [SealAffiliate] on untrusted data. Dropped lists the fields
 // that are missing in the result because they were malformed. The error is
-// [ErrUnreadable] if the data fails authentication.
-func OpenAffiliate(key mesh.Secret, blob []byte) (a mesh.Affiliate, dropped []string, err error) {
+// [ErrUnreadable] if the data fails authentication, and [ErrOlder] for a record that is
+// older than known, whose signature is not looked at.
+//
+// A result with a record is what the node with its id has signed for this cluster.
+func OpenAffiliate(c Cluster, blob []byte, known discovery.Known) (a mesh.Affiliate, dropped []string, err error) {
 	if len(blob) > discovery.MaxAffiliateDataSize {
 		return mesh.Affiliate{}, nil, fmt.Errorf("data has %d bytes, the limit is %d", len(blob), discovery.MaxAffiliateDataSize)
 	}
 	if len(blob) < NonceSize {
 		return mesh.Affiliate{}, nil, fmt.Errorf("data has %d bytes, shorter than its nonce", len(blob))
 	}
-	plain, err := newGCM(key).Open(nil, blob[:NonceSize], blob[NonceSize:], nil)
+	plain, err := newGCM(c.Secret).Open(nil, blob[:NonceSize], blob[NonceSize:], nil)
 	if err != nil {
 		return mesh.Affiliate{}, nil, ErrUnreadable
 	}
@@ -59,8 +131,43 @@ func OpenAffiliate(key mesh.Secret, blob []byte) (a mesh.Affiliate, dropped []st
 	if err := m.UnmarshalVT(plain); err != nil {
 		return mesh.Affiliate{}, nil, fmt.Errorf("decrypted data isn't an affiliate: %w", err)
 	}
-	var c cleaner
-	return decodeAffiliate(&c, &m), c.report(), nil
+	var clean cleaner
+	a = decodeAffiliate(&clean, &m)
+	if err := openExtension(&clean, c, &a, plain, known); err != nil {
+		return mesh.Affiliate{}, nil, err
+	}
+	return a, clean.report(), nil
+}
+
+// openExtension adds the signed part of an affiliate, if it has one.
+func openExtension(clean *cleaner, c Cluster, a *mesh.Affiliate, plain []byte, known discovery.Known) error {
+	body, found, err := splitExtension(plain)
+	if err != nil {
+		return err
+	}
+	if !found {
+		if known.Sequence != 0 {
+			return ErrOlder
+		}
+		return nil
+	}
+	var x extension
+	if err := x.decode(clean, body); err != nil {
+		return err
+	}
+	if x.record.Sequence < known.Sequence {
+		return ErrOlder
+	}
+	split := len(plain) - mesh.SignatureSize
+	if !known.Verified && mesh.VerifyNode(a.NodeID, signedMessage(c.ID, plain[:split]), plain[split:]) != nil {
+		return errSignature
+	}
+	a.Record = x.record
+	if !a.PublicKey.IsZero() {
+		a.Endpoints = x.endpoints
+		a.AdditionalAddresses = append(a.AdditionalAddresses, x.networks...)
+	}
+	return nil
 }
 
 func encodeAffiliate(a mesh.Affiliate) *pb.Affiliate {
@@ -101,7 +208,7 @@ func encodePrefixes(in []netip.Prefix) []*pb.IPPrefix {
 // Without a valid public key it leaves out the whole KubeSpan part.
 func decodeAffiliate(c *cleaner, m *pb.Affiliate) mesh.Affiliate {
 	a := mesh.Affiliate{
-		NodeID:          m.GetNodeId(), // the caller compares it with the id that the server stores it under
+		NodeID:          m.GetNodeId(), // the caller compares it with the id that it is stored under
 		Addresses:       c.addrs(m.GetAddresses()),
 		Hostname:        c.text("hostname", m.GetHostname()),
 		Nodename:        c.text("nodename", m.GetNodename()),

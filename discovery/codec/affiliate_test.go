@@ -16,7 +16,9 @@ import (
 
 var (
 	testKey   = mesh.NewSecret([32]byte{1, 2, 3, 31: 4})
-	otherKey  = mesh.NewSecret([32]byte{9})
+	test      = Cluster{"c", testKey}
+	other     = Cluster{"c", mesh.NewSecret([32]byte{9})}
+	noKey     mesh.NodeKey
 	testNonce = [NonceSize]byte{7, 11: 8}
 	publicKey = mesh.Key{5, 31: 6}
 )
@@ -40,14 +42,14 @@ func TestAffiliateRoundTrip(t *testing.T) {
 	full := testAffiliate()
 	noKubeSpan := mesh.Affiliate{NodeID: "n", MachineType: mesh.MachineUnknown}
 	for _, want := range []mesh.Affiliate{full, noKubeSpan} {
-		blob, err := SealAffiliate(testKey, want, testNonce)
+		blob, _, err := SealAffiliate(test, noKey, want, testNonce)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if [NonceSize]byte(blob) != testNonce {
 			t.Errorf("blob doesn't start with its nonce")
 		}
-		got, dropped, err := OpenAffiliate(testKey, blob)
+		got, dropped, err := OpenAffiliate(test, blob, discovery.Known{})
 		if err != nil || dropped != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("got %+v, dropped %q, error %v\nwant %+v", got, dropped, err, want)
 		}
@@ -56,11 +58,11 @@ func TestAffiliateRoundTrip(t *testing.T) {
 
 func TestSealAffiliateAnnouncesNoControlPlane(t *testing.T) {
 	for _, machine := range []mesh.MachineType{mesh.MachineControlPlane, mesh.MachineInit, ""} {
-		blob, err := SealAffiliate(testKey, mesh.Affiliate{NodeID: "n", MachineType: machine, ControlPlanePort: 6443}, testNonce)
+		blob, _, err := SealAffiliate(test, noKey, mesh.Affiliate{NodeID: "n", MachineType: machine, ControlPlanePort: 6443}, testNonce)
 		if err != nil {
 			t.Fatal(err)
 		}
-		a, _, err := OpenAffiliate(testKey, blob)
+		a, _, err := OpenAffiliate(test, blob, discovery.Known{})
 		if err != nil || a.MachineType != mesh.MachineUnknown || a.ControlPlanePort != 0 {
 			t.Errorf("%q: published as %q with port %d, error %v", machine, a.MachineType, a.ControlPlanePort, err)
 		}
@@ -68,42 +70,42 @@ func TestSealAffiliateAnnouncesNoControlPlane(t *testing.T) {
 }
 
 func TestSealAffiliateLimits(t *testing.T) {
-	if _, err := SealAffiliate(testKey, mesh.Affiliate{}, testNonce); err == nil {
+	if _, _, err := SealAffiliate(test, noKey, mesh.Affiliate{}, testNonce); err == nil {
 		t.Error("sealed an affiliate without a node id")
 	}
 	// 28 bytes of nonce and tag, 9 of machine type, and tag and two length bytes of the name.
 	fits := mesh.Affiliate{NodeID: strings.Repeat("x", discovery.MaxAffiliateDataSize-28-9-3)}
-	blob, err := SealAffiliate(testKey, fits, testNonce)
+	blob, _, err := SealAffiliate(test, noKey, fits, testNonce)
 	if err != nil || len(blob) != discovery.MaxAffiliateDataSize {
 		t.Fatalf("%d bytes, error %v; want exactly the limit", len(blob), err)
 	}
 	fits.NodeID += "x"
-	if _, err := SealAffiliate(testKey, fits, testNonce); err == nil || !strings.Contains(err.Error(), "2049 bytes, the limit is 2048") {
+	if _, _, err := SealAffiliate(test, noKey, fits, testNonce); err == nil || !strings.Contains(err.Error(), "2049 bytes, the limit is 2048") {
 		t.Errorf("one byte too many: error %v", err)
 	}
 }
 
 func TestOpenAffiliateRefuses(t *testing.T) {
-	blob, err := SealAffiliate(testKey, testAffiliate(), testNonce)
+	blob, _, err := SealAffiliate(test, noKey, testAffiliate(), testNonce)
 	if err != nil {
 		t.Fatal(err)
 	}
 	flipped := append([]byte{}, blob...)
 	flipped[20] ^= 1
 	for name, tc := range map[string]struct {
-		key        mesh.Secret
+		cluster    Cluster
 		blob       []byte
 		unreadable bool
 	}{
-		"other secret": {otherKey, blob, true},
-		"one bit":      {testKey, flipped, true},
-		"truncated":    {testKey, blob[:len(blob)-1], true},
-		"only nonce":   {testKey, blob[:NonceSize], true},
-		"no nonce":     {testKey, blob[:NonceSize-1], false},
-		"too big":      {testKey, make([]byte, discovery.MaxAffiliateDataSize+1), false},
-		"no message":   {testKey, newGCM(testKey).Seal(testNonce[:], testNonce[:], []byte{0xff, 0xff}, nil), false},
+		"other secret": {other, blob, true},
+		"one bit":      {test, flipped, true},
+		"truncated":    {test, blob[:len(blob)-1], true},
+		"only nonce":   {test, blob[:NonceSize], true},
+		"no nonce":     {test, blob[:NonceSize-1], false},
+		"too big":      {test, make([]byte, discovery.MaxAffiliateDataSize+1), false},
+		"no message":   {test, newGCM(testKey).Seal(testNonce[:], testNonce[:], []byte{0xff, 0xff}, nil), false},
 	} {
-		_, _, err := OpenAffiliate(tc.key, tc.blob)
+		_, _, err := OpenAffiliate(tc.cluster, tc.blob, discovery.Known{})
 		if err == nil || errors.Is(err, ErrUnreadable) != tc.unreadable {
 			t.Errorf("%s: error %v, want unreadable %v", name, err, tc.unreadable)
 		}
@@ -182,7 +184,7 @@ func TestOpenAffiliateCleans(t *testing.T) {
 		if tc.want.MachineType == "" {
 			tc.want.MachineType = mesh.MachineUnknown
 		}
-		got, dropped, err := OpenAffiliate(testKey, sealRaw(t, tc.in))
+		got, dropped, err := OpenAffiliate(test, sealRaw(t, tc.in), discovery.Known{})
 		if err != nil || !reflect.DeepEqual(got, tc.want) || !reflect.DeepEqual(dropped, tc.dropped) {
 			t.Errorf("%s: got %+v, dropped %q, error %v\nwant %+v, dropped %q", name, got, dropped, err, tc.want, tc.dropped)
 		}
@@ -213,10 +215,10 @@ func FuzzOpenAffiliate(f *testing.F) {
 	f.Add(seed)
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, plain []byte) {
-		if _, _, err := OpenAffiliate(testKey, plain); err == nil {
+		if _, _, err := OpenAffiliate(test, plain, discovery.Known{}); err == nil {
 			t.Fatal("unsealed data was accepted")
 		}
-		a, _, err := OpenAffiliate(testKey, newGCM(testKey).Seal(testNonce[:], testNonce[:], plain, nil))
+		a, _, err := OpenAffiliate(test, newGCM(testKey).Seal(testNonce[:], testNonce[:], plain, nil), discovery.Known{})
 		if err != nil {
 			return
 		}
@@ -228,11 +230,11 @@ func FuzzOpenAffiliate(f *testing.F) {
 			a.MachineType = mesh.MachineUnknown
 		}
 		a.ControlPlanePort = 0
-		blob, err := SealAffiliate(testKey, a, testNonce)
+		blob, _, err := SealAffiliate(test, noKey, a, testNonce)
 		if err != nil {
 			return // strings may be longer in valid form
 		}
-		b, dropped, err := OpenAffiliate(testKey, blob)
+		b, dropped, err := OpenAffiliate(test, blob, discovery.Known{})
 		if a.PublicKey.IsZero() || a.Address.IsValid() {
 			if err != nil || dropped != nil || !reflect.DeepEqual(a, b) {
 				t.Fatalf("%+v\nchanged to %+v, dropped %q, error %v", a, b, dropped, err)

@@ -30,7 +30,7 @@ func TestEndpointRoundTrip(t *testing.T) {
 		if got, err := OpenEndpoint(testKey, blob); err != nil || got.String() != tc.want {
 			t.Errorf("%s: opened as %v, error %v", in, got, err)
 		}
-		if got, err := OpenEndpoint(otherKey, blob); err == nil && got.String() == tc.want {
+		if got, err := OpenEndpoint(other.Secret, blob); err == nil && got.String() == tc.want {
 			t.Errorf("%s: opened with another secret", in)
 		}
 	}

@@ -11,9 +11,9 @@ import (
 )
 
 // OpenRaw decrypts one affiliate and its endpoints. Endpoints are read only if the
-// affiliate has a KubeSpan part. An entry without data gives neither an affiliate nor a
-// problem.
-func OpenRaw(key mesh.Secret, raw discovery.RawAffiliate) discovery.Opened {
+// affiliate has a KubeSpan part; those that it has signed come before those beside it. An
+// entry without data gives neither an affiliate nor a problem.
+func OpenRaw(c Cluster, raw discovery.RawAffiliate, known discovery.Known) discovery.Opened {
 	if err := discovery.CheckID(raw.ID); err != nil {
 		return discovery.Opened{Problems: []discovery.Problem{{Reason: "ignored an affiliate: " + err.Error()}}}
 	}
@@ -24,7 +24,7 @@ func OpenRaw(key mesh.Secret, raw discovery.RawAffiliate) discovery.Opened {
 	problem := func(reason string) {
 		o.Problems = append(o.Problems, discovery.Problem{AffiliateID: raw.ID, Reason: reason})
 	}
-	a, dropped, err := OpenAffiliate(key, raw.Data)
+	a, dropped, err := OpenAffiliate(c, raw.Data, known)
 	if err != nil {
 		o.Unreadable = errors.Is(err, ErrUnreadable)
 		problem(err.Error())
@@ -38,12 +38,12 @@ func OpenRaw(key mesh.Secret, raw discovery.RawAffiliate) discovery.Opened {
 		problem(d)
 	}
 	if !a.PublicKey.IsZero() {
-		var c cleaner
+		var clean cleaner
 		if len(raw.Endpoints) > discovery.MaxEndpoints {
 			problem(fmt.Sprintf("endpoints beyond the limit of %d ignored", discovery.MaxEndpoints))
 		}
-		a.Endpoints = openEndpoints(&c, key, raw.Endpoints[:min(len(raw.Endpoints), discovery.MaxEndpoints)])
-		for _, d := range c.report() {
+		a.Endpoints = openEndpoints(&clean, c.Secret, a.Endpoints, raw.Endpoints[:min(len(raw.Endpoints), discovery.MaxEndpoints)])
+		for _, d := range clean.report() {
 			problem(d)
 		}
 	}
@@ -51,8 +51,8 @@ func OpenRaw(key mesh.Secret, raw discovery.RawAffiliate) discovery.Opened {
 	return o
 }
 
-func openEndpoints(c *cleaner, key mesh.Secret, raw [][]byte) []netip.AddrPort {
-	var out []netip.AddrPort
+// openEndpoints appends endpoints to those that are signed.
+func openEndpoints(c *cleaner, key mesh.Secret, out []netip.AddrPort, raw [][]byte) []netip.AddrPort {
 	for _, b := range raw {
 		ap, err := OpenEndpoint(key, b)
 		if err != nil {

@@ -15,11 +15,11 @@ import (
 
 func TestOpenRaw(t *testing.T) {
 	a := testAffiliate()
-	blob, err := SealAffiliate(testKey, a, testNonce)
+	blob, _, err := SealAffiliate(test, noKey, a, testNonce)
 	if err != nil {
 		t.Fatal(err)
 	}
-	foreign, err := SealAffiliate(otherKey, a, testNonce)
+	foreign, _, err := SealAffiliate(other, noKey, a, testNonce)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func TestOpenRaw(t *testing.T) {
 		"many endpoints":   {discovery.RawAffiliate{ID: a.NodeID, Data: blob, Endpoints: slices.Repeat([][]byte{endpoint}, 65)}, discovery.Opened{Affiliate: withEndpoint, Problems: []discovery.Problem{{AffiliateID: a.NodeID, Reason: "endpoints beyond the limit of 64 ignored"}}}},
 		"enough endpoints": {discovery.RawAffiliate{ID: a.NodeID, Data: blob, Endpoints: slices.Repeat([][]byte{endpoint}, 64)}, discovery.Opened{Affiliate: withEndpoint}},
 	} {
-		if got := OpenRaw(testKey, tc.raw); !reflect.DeepEqual(got, tc.want) {
+		if got := OpenRaw(test, tc.raw, discovery.Known{}); !reflect.DeepEqual(got, tc.want) {
 			t.Errorf("%s:\ngot  %+v\nwant %+v", name, got, tc.want)
 		}
 	}

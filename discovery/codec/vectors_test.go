@@ -38,7 +38,7 @@ func TestVectors(t *testing.T) {
 		ExcludeAdvertisedNetworks: []netip.Prefix{netip.MustParsePrefix("10.2.3.0/24")},
 		Endpoints:                 []netip.AddrPort{netip.MustParseAddrPort("192.0.2.2:51820"), netip.MustParseAddrPort("[2001:db8::2]:51820")},
 	}
-	got := OpenRaw(testKey, discovery.RawAffiliate{ID: "theirs", Data: unhex(vectorData), Endpoints: [][]byte{unhex(vectorIPv4), unhex(vectorIPv6)}})
+	got := OpenRaw(test, discovery.RawAffiliate{ID: "theirs", Data: unhex(vectorData), Endpoints: [][]byte{unhex(vectorIPv4), unhex(vectorIPv6)}}, discovery.Known{})
 	if !reflect.DeepEqual(got, discovery.Opened{Affiliate: want}) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}

@@ -28,6 +28,7 @@ type Config struct {
 	ClusterID     string        // a credential: only its start is logged
 	AffiliateID   string        // this node's id
 	Secret        mesh.Secret   // cluster secret
+	NodeKey       mesh.NodeKey  // signs what has a record; zero: nothing has one
 	TTL           time.Duration // of the published data; default and maximum: discovery.MaxTTL
 	ClientVersion string        // vX.Y.Z, for the server's metrics
 
@@ -44,11 +45,15 @@ type Client struct {
 	dial    dialFunc
 	changed mesh.Signal
 	wake    mesh.Signal // local was replaced
+	strange mesh.Signal // the server's entry for this node is not what was published
 
 	mu       sync.Mutex
 	local    *discovery.Local // nil before the first Publish; replaced, not modified
 	endpoint string           // to connect to next; a redirect can lead to one that is not in cfg.Endpoints
 	snap     discovery.Snapshot
+	sent     []byte              // this node's data as the server took it last over this connection; nil: none
+	own      []byte              // this node's data as the server shows it; nil: none
+	echoes   bool                // the server shows this node its own entry
 	found    []discovery.Problem // in the server's data
 	refused  []discovery.Problem // in the published data
 }
@@ -89,6 +94,7 @@ func New(c Config) (*Client, error) {
 		dial:     newDialer(c.Control, connectTimeout(len(c.Endpoints))),
 		changed:  mesh.NewSignal(),
 		wake:     mesh.NewSignal(),
+		strange:  mesh.NewSignal(),
 		endpoint: c.Endpoints[0],
 		snap:     discovery.Snapshot{Server: c.Endpoints[0]},
 	}, nil

@@ -19,8 +19,10 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/wirespan/wirespan/discovery/codec"
+	"github.com/wirespan/wirespan/mesh"
 )
 
 const (
@@ -102,11 +104,19 @@ func (c *Client) hello(ctx context.Context, endpoint string) (*grpc.ClientConn, 
 	return conn, netip.Addr{}, hello, nil
 }
 
-// Delete removes this node from the service over a separate connection. Run then
+// Delete removes this node from the service over a separate connection. If last is
+// signed, it takes the place of the entry instead, until its time ends. Run then
 // publishes nothing until the next [Client.Publish]. Delete tries each endpoint once. An
 // update that Run is sending may arrive after the deletion: stop Run first to leave for
 // good.
-func (c *Client) Delete(ctx context.Context) error {
+func (c *Client) Delete(ctx context.Context, last mesh.Affiliate) error {
+	var data []byte
+	if last.Record.Signed() {
+		var err error
+		if data, _, err = c.seal(last); err != nil {
+			return err
+		}
+	}
 	c.mu.Lock()
 	c.local, c.snap.Published = nil, false
 	endpoints := []string{c.endpoint}
@@ -118,7 +128,7 @@ func (c *Client) Delete(ctx context.Context) error {
 	}
 	var errs []error
 	for _, e := range endpoints {
-		err := c.deleteAt(ctx, e)
+		err := c.deleteAt(ctx, e, data)
 		if err == nil {
 			return nil
 		}
@@ -127,7 +137,8 @@ func (c *Client) Delete(ctx context.Context) error {
 	return fmt.Errorf("delete own affiliate: %w", errors.Join(errs...))
 }
 
-func (c *Client) deleteAt(ctx context.Context, endpoint string) error {
+// deleteAt replaces this node's entry with data or, without data, deletes it.
+func (c *Client) deleteAt(ctx context.Context, endpoint string, data []byte) error {
 	conn, err := c.connect(ctx, endpoint)
 	if err != nil {
 		return err
@@ -135,7 +146,13 @@ func (c *Client) deleteAt(ctx context.Context, endpoint string) error {
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
 	defer cancel()
-	_, err = conn.rpc.AffiliateDelete(ctx, &pb.AffiliateDeleteRequest{ClusterId: c.cfg.ClusterID, AffiliateId: c.cfg.AffiliateID})
+	if data != nil {
+		_, err = conn.rpc.AffiliateUpdate(ctx, &pb.AffiliateUpdateRequest{
+			ClusterId: c.cfg.ClusterID, AffiliateId: c.cfg.AffiliateID, AffiliateData: data, Ttl: durationpb.New(c.cfg.TTL),
+		})
+	} else {
+		_, err = conn.rpc.AffiliateDelete(ctx, &pb.AffiliateDeleteRequest{ClusterId: c.cfg.ClusterID, AffiliateId: c.cfg.AffiliateID})
+	}
 	if err != nil {
 		return fmt.Errorf("discovery service %s: %w", conn.endpoint, rpcError("delete", err))
 	}

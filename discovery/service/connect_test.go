@@ -109,7 +109,7 @@ func TestRedirect(t *testing.T) {
 		if got := n.dialed(); !slices.Equal(got[:5], []string{"a:1", "b:1", "b:1", "b:1", "a:1"}) {
 			t.Errorf("dialed %q: a dead target must lead back", got)
 		}
-		if err := c.Delete(t.Context()); err == nil {
+		if err := c.Delete(t.Context(), mesh.Affiliate{}); err == nil {
 			t.Error("deleted at a dead server")
 		}
 	})
@@ -147,13 +147,13 @@ func TestDelete(t *testing.T) {
 			t.Fatal(err)
 		}
 		idle.dial = n.dial
-		if err := idle.Delete(t.Context()); err != nil {
+		if err := idle.Delete(t.Context(), mesh.Affiliate{}); err != nil {
 			t.Errorf("without Run: %v", err)
 		}
 		c := run(t, n, cfg)
 		c.Publish(local("h"))
 		wantUpdates(t, f, "self data:h")
-		if err := c.Delete(t.Context()); err != nil {
+		if err := c.Delete(t.Context(), mesh.Affiliate{}); err != nil {
 			t.Errorf("with Run: %v", err)
 		}
 		if !slices.Equal(f.deletes, []string{"self", "self"}) {

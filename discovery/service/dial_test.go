@@ -24,6 +24,8 @@ import (
 	"github.com/siderolabs/discovery-api/api/v1alpha1/server/pb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+
+	"github.com/wirespan/wirespan/mesh"
 )
 
 // tlsServer serves a fake over TLS on loopback and returns its address and pin.
@@ -69,7 +71,7 @@ func TestTLS(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = c.Delete(t.Context())
+		err = c.Delete(t.Context(), mesh.Affiliate{})
 		if tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
 			t.Errorf("%s: error %v, want %q", name, err, tc.want)
 		}

@@ -221,7 +221,7 @@ func sealed(t testing.TB, key mesh.Secret, id, hostname string) *pb.Affiliate {
 	t.Helper()
 	var nonce [codec.NonceSize]byte
 	_, _ = rand.Read(nonce[:])
-	data, err := codec.SealAffiliate(key, mesh.Affiliate{NodeID: id, Hostname: hostname, PublicKey: mesh.Key{1}, Address: netip.MustParseAddr("fd00::1")}, nonce)
+	data, _, err := codec.SealAffiliate(codec.Cluster{Secret: key}, mesh.NodeKey{}, mesh.Affiliate{NodeID: id, Hostname: hostname, PublicKey: mesh.Key{1}, Address: netip.MustParseAddr("fd00::1")}, nonce)
 	if err != nil {
 		t.Fatal(err)
 	}

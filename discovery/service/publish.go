@@ -1,6 +1,7 @@
 package service
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"maps"
@@ -30,8 +31,9 @@ type publisher struct {
 	rpc  pb.ClusterClient
 	good bool // the server answered, or there was nothing to publish
 
-	sealed mesh.Affiliate // the content of blob, without endpoints
+	sealed mesh.Affiliate // the content of blob; unsigned, without endpoints
 	blob   []byte
+	cut    string // what blob lacks, for want of room
 
 	sentBlob   bool
 	sentOwn    []netip.AddrPort
@@ -43,13 +45,15 @@ type publisher struct {
 func (p *publisher) run(ctx context.Context, rpc pb.ClusterClient) error {
 	p.rpc = rpc
 	p.forget()
+	p.c.published(nil)
 	select {
 	case <-p.c.wake: // everything is sent now anyway
 	default:
 	}
 	refresh := time.NewTicker(p.c.cfg.TTL / 2)
 	defer refresh.Stop()
-	var wait backoff
+	var wait, quarrel backoff
+	var restore <-chan time.Time // when to publish again what was replaced at the server
 	for {
 		retry, err := p.publish(ctx)
 		if err != nil {
@@ -67,7 +71,19 @@ func (p *publisher) run(ctx context.Context, rpc pb.ClusterClient) error {
 			return ctx.Err()
 		case <-p.c.wake:
 		case <-again:
+		case <-p.c.strange:
+			// The entry may be an earlier one of this node, whose successor is on its way.
+			// And another writer could go on for ever: so it waits, longer each time.
+			if restore == nil {
+				restore = time.After(quarrel.next())
+			}
+		case <-restore:
+			restore = nil
+			if p.c.replaced() {
+				p.forget()
+			}
 		case <-refresh.C:
+			quarrel = backoff{}
 			p.forget()
 		}
 	}
@@ -106,22 +122,17 @@ func (p *publisher) publish(ctx context.Context) (retry bool, err error) {
 	return !accepted, nil
 }
 
+// publishOwn sends this node's data, or as much of it as is new. Data that is too large
+// is not sent: the last one that was not stays published, with its networks.
 func (p *publisher) publishOwn(ctx context.Context, a mesh.Affiliate) (accepted bool, err error) {
 	id := p.c.cfg.AffiliateID
 	endpoints := a.Endpoints[:min(len(a.Endpoints), discovery.MaxEndpoints)]
-	a.Endpoints = nil
-	if p.blob == nil || !reflect.DeepEqual(a, p.sealed) {
-		var nonce [codec.NonceSize]byte
-		_, _ = rand.Read(nonce[:]) // does not fail
-		blob, err := codec.SealAffiliate(p.c.cfg.Secret, a, nonce)
-		if err != nil {
-			p.problems[id] = []discovery.Problem{{AffiliateID: id, Reason: err.Error()}}
-			return false, nil
+	unsealed := p.sealOwn(a)
+	if p.blob == nil || p.sentBlob && len(missing(endpoints, p.sentOwn)) == 0 {
+		if unsealed != nil {
+			p.problems[id] = []discovery.Problem{{AffiliateID: id, Reason: unsealed.Error()}}
 		}
-		p.sealed, p.blob, p.sentBlob = a, blob, false
-	}
-	if p.sentBlob && len(missing(endpoints, p.sentOwn)) == 0 {
-		return true, nil
+		return unsealed == nil, nil
 	}
 	req := &pb.AffiliateUpdateRequest{AffiliateId: id, AffiliateEndpoints: p.seal(id, endpoints)}
 	if !p.sentBlob {
@@ -130,8 +141,63 @@ func (p *publisher) publishOwn(ctx context.Context, a mesh.Affiliate) (accepted 
 	accepted, err = p.send(ctx, req)
 	if accepted {
 		p.sentBlob, p.sentOwn = true, endpoints
+		p.c.published(p.blob)
 	}
-	return accepted, err
+	switch {
+	case unsealed != nil:
+		p.problem(id, unsealed.Error())
+	case p.cut != "":
+		p.problem(id, "this node announces so much that these had to be left out: "+p.cut)
+	}
+	return accepted && unsealed == nil, err
+}
+
+// sealOwn makes blob of a, unless it is of it already.
+func (p *publisher) sealOwn(a mesh.Affiliate) error {
+	if !a.Record.Signed() {
+		a.Endpoints = nil
+	}
+	if p.blob != nil && reflect.DeepEqual(a, p.sealed) {
+		return nil
+	}
+	blob, cut, err := p.c.seal(a)
+	if err != nil {
+		return err
+	}
+	p.sealed, p.blob, p.cut, p.sentBlob = a, blob, cut, false
+	return nil
+}
+
+// seal signs and seals this node's affiliate.
+func (c *Client) seal(a mesh.Affiliate) (blob []byte, cut string, err error) {
+	var nonce [codec.NonceSize]byte
+	_, _ = rand.Read(nonce[:]) // does not fail
+	return codec.SealAffiliate(codec.Cluster{ID: c.cfg.ClusterID, Secret: c.cfg.Secret}, c.cfg.NodeKey, a, nonce)
+}
+
+// published records what the server has of this node.
+func (c *Client) published(blob []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sent = blob
+}
+
+// observeOwn compares the server's entry for this node with what was published.
+func (c *Client) observeOwn(entry discovery.RawAffiliate) {
+	c.mu.Lock()
+	c.own, c.echoes = entry.Data, c.echoes || entry.ID != ""
+	c.mu.Unlock()
+	if c.replaced() {
+		c.strange.Notify()
+	}
+}
+
+// replaced reports whether the server has another entry for this node than the published
+// one: another writer, with or without the cluster's secret, has replaced or deleted it.
+func (c *Client) replaced() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.echoes && c.sent != nil && !bytes.Equal(c.own, c.sent)
 }
 
 // publishOthers sends the endpoints at which this node reaches other members. A refused

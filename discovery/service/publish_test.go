@@ -35,7 +35,7 @@ func show(t *testing.T, updates []*pb.AffiliateUpdateRequest) []string {
 	for _, u := range updates {
 		s := u.AffiliateId
 		if u.AffiliateData != nil {
-			a, dropped, err := codec.OpenAffiliate(secret, u.AffiliateData)
+			a, dropped, err := codec.OpenAffiliate(codec.Cluster{Secret: secret}, u.AffiliateData, discovery.Known{})
 			if err != nil || dropped != nil {
 				t.Fatalf("published data: dropped %q, error %v", dropped, err)
 			}

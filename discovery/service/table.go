@@ -14,12 +14,16 @@ import (
 // List confirms it. The table belongs to the goroutine that reads the watch.
 type table struct {
 	*discovery.Table
+	self    string
 	deleted map[string]bool // by id; true: the List under way decides, false: the next one
 }
 
 func newTable(c *Config) *table {
-	open := func(raw discovery.RawAffiliate) discovery.Opened { return codec.OpenRaw(c.Secret, raw) }
-	return &table{discovery.NewTable(c.AffiliateID, open, c.TTL), map[string]bool{}}
+	cluster := codec.Cluster{ID: c.ClusterID, Secret: c.Secret}
+	open := func(raw discovery.RawAffiliate, known discovery.Known) discovery.Opened {
+		return codec.OpenRaw(cluster, raw, known)
+	}
+	return &table{discovery.NewTable(c.AffiliateID, open, c.TTL), c.AffiliateID, map[string]bool{}}
 }
 
 // snapshot takes the first message of a watch, which holds everything that the server
@@ -41,7 +45,9 @@ func (t *table) delta(m *pb.WatchResponse) {
 		return
 	}
 	for _, a := range m.GetAffiliates() {
-		if t.Has(a.GetId()) {
+		if a.GetId() == t.self {
+			t.Remove(t.self)
+		} else if t.Has(a.GetId()) {
 			t.deleted[a.GetId()] = false
 		}
 	}

@@ -112,7 +112,9 @@ func (w *watch) receive(ctx context.Context) error {
 // publish copies the table's content to the client's snapshot.
 func (w *watch) publish() {
 	affiliates, problems := w.t.Result()
-	w.c.update(func(s *discovery.Snapshot) { s.Affiliates = affiliates })
+	own, self := w.t.Own()
+	w.c.update(func(s *discovery.Snapshot) { s.Affiliates, s.Self = affiliates, self })
+	w.c.observeOwn(own)
 	w.c.report(&w.c.found, problems)
 }
 

@@ -36,7 +36,7 @@ type Registry interface {
 	Publish(local discovery.Local)
 	Changed() <-chan struct{}
 	Snapshot() discovery.Snapshot
-	Delete(ctx context.Context) error
+	Delete(ctx context.Context, last mesh.Affiliate) error // leaves last there, if it is signed
 }
 
 // Firewall is what the loop needs of routing and filtering. Apply takes the
@@ -54,7 +54,6 @@ type Firewall interface {
 type Host interface {
 	Links() ([]mesh.Link, error)
 	Underlay() (mesh.Underlay, error)
-	FirstMAC() ([]byte, error)
 	Changed() <-chan struct{}
 }
 
@@ -65,11 +64,12 @@ type Config struct {
 	Keys        state.Keys
 	Clock       *state.Clock
 	Memory      *state.Memory
+	Sequence    *state.Sequence
 	Firewall    Firewall // nil: only mesh addresses are reachable, and nothing is filtered
 	Host        Host
 	Backend     Backend
 	OpenDevice  func(self mesh.Identity, c *Effective, mtu int) (Device, error)
-	NewRegistry func(s Source, c *Effective, nodeID string) (Registry, error)
+	NewRegistry func(s Source, c *Effective, keys state.Keys) (Registry, error)
 	Hostname    string // default, when the configuration names none
 	OS          string // as announced, such as "Debian GNU/Linux (12)"
 	Version     string
@@ -118,6 +118,7 @@ type Agent struct {
 	plane    plane
 	routing  routing
 	retained retained
+	record   record
 }
 
 // hostView is this machine as last observed.
@@ -130,8 +131,8 @@ type hostView struct {
 
 // New checks the configuration and starts nothing.
 func New(c Config) (*Agent, error) {
-	if c.Effective == nil || c.Host == nil || c.OpenDevice == nil || c.NewRegistry == nil || c.Clock == nil || c.Memory == nil {
-		return nil, errors.New("agent: Effective, Host, Clock, Memory, OpenDevice and NewRegistry are required")
+	if c.Effective == nil || c.Host == nil || c.OpenDevice == nil || c.NewRegistry == nil || c.Clock == nil || c.Memory == nil || c.Sequence == nil {
+		return nil, errors.New("agent: Effective, Host, Clock, Memory, Sequence, OpenDevice and NewRegistry are required")
 	}
 	if c.Log == nil {
 		c.Log = hclog.NewNullLogger()
@@ -151,6 +152,7 @@ func New(c Config) (*Agent, error) {
 		host:     hostView{mtu: c.Effective.mesh(nil).MTU},
 		sources:  sources{running: map[string]*runningRegistry{}, changed: mesh.NewSignal()},
 		retained: retained{policy: c.Memory.Policy()},
+		record:   newRecord(),
 	}
 	a.status.Store(&Status{
 		Version: c.Version, Started: a.started, Updated: a.started, Backend: c.Backend.String(), BackendReason: c.Backend.Reason,

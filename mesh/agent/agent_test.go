@@ -61,8 +61,12 @@ func TestPeerIsAppliedOnce(t *testing.T) {
 			}
 		})
 		h.find()
+		if n := len(h.agent.Status().Peers); n != 1 {
+			t.Errorf("%d peers after the affiliate of one with a session has gone", n)
+		}
+		h.advance(mesh.PeerDownInterval + mesh.ReconcileInterval)
 		if n := len(h.agent.Status().Peers); n != 0 {
-			t.Errorf("%d peers after the affiliate has gone", n)
+			t.Errorf("%d peers after affiliate and session have gone", n)
 		}
 		h.wantLogged(1, "peer added")
 		h.wantLogged(1, "peer state changed")

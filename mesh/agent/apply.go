@@ -114,6 +114,10 @@ func (a *Agent) prepare() error {
 	if err := a.identify(); err != nil {
 		return err
 	}
+	if a.record.withdrawn {
+		a.closeDevice() // what is routed stays routed, so that nothing leaves in the clear
+		return nil
+	}
 	if !a.config.Mesh().Enabled {
 		a.closeDevice()
 		return a.unroute()

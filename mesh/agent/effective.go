@@ -22,6 +22,7 @@ type Source struct {
 type Effective struct {
 	*config.Config
 	Sources []Source
+	Own     bool // wirespan founded the cluster: all its nodes sign their records
 }
 
 // mesh returns what decisions depend on, with an MTU that fits this host if none

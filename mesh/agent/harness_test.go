@@ -117,11 +117,15 @@ func newHarness(t *testing.T, docs ...string) *harness {
 	if err != nil {
 		t.Fatal(err)
 	}
+	sequence, err := state.OpenSequence(st)
+	if err != nil {
+		t.Fatal(err)
+	}
 	h := &harness{t: t, host: agenttest.NewHost(), state: st, exited: make(chan error, 1)}
 	h.fw = agenttest.NewFirewall()
 	h.config = Config{
 		Effective: settings(t, append([]string{identityDocuments}, docs...)...), Keys: keys, Clock: clock, Host: h.host,
-		Memory: memory, Firewall: h.fw,
+		Memory: memory, Sequence: sequence, Firewall: h.fw,
 		Hostname: "self.example", Version: "v0.0.0-test", OpenDevice: h.openDevice, NewRegistry: h.newRegistry,
 		Reload: func() (*Effective, error) { return h.reload() },
 		Notify: func(state string) {
@@ -148,7 +152,7 @@ func (h *harness) openDevice(mesh.Identity, *Effective, int) (Device, error) {
 	return d, nil
 }
 
-func (h *harness) newRegistry(_ Source, c *Effective, nodeID string) (Registry, error) {
+func (h *harness) newRegistry(_ Source, c *Effective, _ state.Keys) (Registry, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	r := agenttest.NewRegistry(c.ClusterID)

@@ -15,6 +15,7 @@ import (
 	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent/agenttest"
+	"github.com/wirespan/wirespan/mesh/state"
 )
 
 func TestNewRequires(t *testing.T) {
@@ -256,11 +257,11 @@ func TestReloadTurnsMeshOffAndOn(t *testing.T) {
 func TestRegistryFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, meshDocument, secondService)
-		h.config.NewRegistry = func(s Source, c *Effective, nodeID string) (Registry, error) {
+		h.config.NewRegistry = func(s Source, c *Effective, keys state.Keys) (Registry, error) {
 			if s.Name == "one" {
 				return nil, errTest
 			}
-			return h.newRegistry(s, c, nodeID)
+			return h.newRegistry(s, c, keys)
 		}
 		h.start()
 		h.advance(10 * mesh.ReconcileInterval)

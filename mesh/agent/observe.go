@@ -8,18 +8,11 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// identify computes the identity. It changes with the cluster id and the setting
-// mac; a host whose MAC changes keeps its address, as in Talos.
+// identify computes the identity. It changes with the cluster id and the setting mac.
 func (a *Agent) identify() error {
 	mac := a.config.MAC
 	if a.self.Subnet == mesh.ULA(a.config.ClusterID) && bytes.Equal(a.selfMAC, mac) {
 		return nil
-	}
-	if mac == nil && !a.cfg.Backend.Netstack {
-		var err error
-		if mac, err = a.cfg.Host.FirstMAC(); err != nil {
-			return err
-		}
 	}
 	self, err := a.cfg.Keys.Identity(a.config.ClusterID, mac)
 	if err != nil {

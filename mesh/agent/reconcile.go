@@ -28,6 +28,7 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 		}
 	}
 	report(conditionHost, "links", a.observe())
+	a.watchClones(now)
 	prepared := a.prepare()
 	report(conditionApply, "device", prepared)
 	conditions = append(conditions, a.syncRegistries()...)
@@ -39,7 +40,8 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 
 	plan := mesh.Decide(mesh.Input{
 		Config: a.meshConfig(), Self: a.self, Host: a.describeHost(public),
-		Affiliates: affiliates, Stats: stats, Previous: a.previous.Statuses, Pins: a.cfg.Memory.Pins(a.self.Subnet),
+		Affiliates: affiliates, Stats: stats, Previous: a.previous.Statuses,
+		Known: a.previous.Known, Pins: a.cfg.Memory.Pins(a.self.Subnet),
 	}, now)
 	report(conditionMemory, state.PinsFile, a.cfg.Memory.KeepPins(a.self.Subnet, plan.Pins))
 	a.releaseRetained(plan, now)
@@ -50,7 +52,14 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 	}
 	report(conditionApply, subject, applyErr)
 	conditions = append(conditions, a.routingConditions()...)
-	a.publish(plan)
+	if !a.record.withdrawn {
+		local, err := a.sign(plan.Local, now)
+		report(conditionSequence, state.SequenceFile, err)
+		if plan.Local = local; err == nil {
+			a.publish(plan)
+		}
+	}
+	conditions = append(conditions, a.cloneConditions(now)...)
 
 	report(state.ConditionClockNotRecorded, "clock", a.cfg.Clock.Tick(now))
 	conditions = append(conditions, a.cfg.Clock.Conditions(now)...)
@@ -70,5 +79,7 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 func (a *Agent) meshConfig() mesh.Config {
 	m := a.config.mesh(a.host.links)
 	m.NoRouting = a.cfg.Firewall == nil
+	m.RequireSigned = a.config.Own && a.signs()
+	m.Enabled = m.Enabled && !a.record.withdrawn
 	return m
 }

@@ -88,7 +88,7 @@ func (a *Agent) retire(wanted map[string]registryIdentity) (forgotten <-chan str
 // startRegistry makes a registry, which starts once the former entries are
 // deleted: at the same server, a late deletion would hit the new entry.
 func (a *Agent) startRegistry(id registryIdentity, forgotten <-chan struct{}) error {
-	r, err := a.cfg.NewRegistry(id.Source, a.config, a.self.NodeID)
+	r, err := a.cfg.NewRegistry(id.Source, a.config, a.cfg.Keys)
 	if err != nil {
 		return fmt.Errorf("discovery service %s: %w", id.Source.Name, err)
 	}
@@ -131,16 +131,21 @@ func (a *Agent) registryNames() []string { return slices.Sorted(maps.Keys(a.sour
 func (a *Agent) forget(r *runningRegistry) {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
-	if err := r.Delete(ctx); err != nil {
+	if err := r.Delete(ctx, mesh.Affiliate{}); err != nil {
 		a.log.Warn("our entry at the former discovery service could not be deleted, it expires by itself",
 			"service", r.identity.Source.Name, "error", err)
 	}
 }
 
-// leave deletes this node from every service.
+// leave deletes this node from every service, or leaves there a signed statement that it
+// has left: with it, other nodes need not hold its networks.
 func (a *Agent) leave(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
+	last, err := a.lastRecord()
+	if err != nil {
+		a.log.Warn("this node leaves without a signed statement", "error", err)
+	}
 	names := a.registryNames()
 	errs := make([]error, len(names))
 	var deleting sync.WaitGroup
@@ -148,7 +153,7 @@ func (a *Agent) leave(ctx context.Context) error {
 		r := a.sources.running[name]
 		a.stopRegistry(name) // else a late refresh would publish it again
 		deleting.Go(func() {
-			if err := r.Delete(ctx); err != nil {
+			if err := r.Delete(ctx, last); err != nil {
 				errs[i] = fmt.Errorf("deleting this node from discovery service %s: %w (it expires by itself within %s)",
 					name, err, discovery.MaxTTL)
 			}
@@ -176,7 +181,28 @@ func (a *Agent) discovered() (affiliates []mesh.Affiliate, public []netip.Addr, 
 			})
 		}
 	}
-	return discovery.Merge(sets...), public, problems
+	affiliates = slices.DeleteFunc(discovery.Merge(sets...), func(a mesh.Affiliate) bool {
+		_, err := mesh.DecodeNodeID(a.NodeID)
+		if err != nil {
+			problems = append(problems, mesh.Condition{Type: conditionData, Subject: "node ids", Message: "ignored an affiliate: " + err.Error()})
+		}
+		return err != nil
+	})
+	return affiliates, public, bounded(problems)
+}
+
+// maxProblems bounds the conditions about data of discovery, which others write.
+const maxProblems = 64
+
+// bounded returns the first of problems, and a condition that counts the others.
+func bounded(problems []mesh.Condition) []mesh.Condition {
+	more := len(problems) - maxProblems
+	if more <= 0 {
+		return problems
+	}
+	return append(problems[:maxProblems], mesh.Condition{
+		Type: conditionData, Subject: "discovery", Message: fmt.Sprintf("and %d more problems with the data of discovery services", more),
+	})
 }
 
 // discoveryServers returns the addresses of discovery services: no peer may draw

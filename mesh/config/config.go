@@ -78,6 +78,7 @@ func (c *Config) Mesh() mesh.Config {
 		AnnounceAsMember:          c.AnnounceAsMember,
 		AdvertisedNetworks:        c.AdvertisedNetworks,
 		AllowedNetworks:           c.AllowedNetworks,
+		HoldNetworks:              c.HoldNetworks,
 		SiteNetworks:              c.SiteNetworks,
 		SiteOnLink:                c.SiteOnLink,
 	}

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/config"
@@ -49,6 +50,7 @@ func TestCompleteMachineConfig(t *testing.T) {
 		ExcludeAdvertisedNetworks: []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24"), netip.MustParsePrefix("2003::/16")},
 		MachineType:               mesh.MachineUnknown, // although the file says controlplane
 		AnnounceAsMember:          true,
+		HoldNetworks:              24 * time.Hour,
 	}
 	if got := c.Mesh(); !reflect.DeepEqual(got, want) {
 		t.Errorf("Mesh:\n%+v\nwant:\n%+v", got, want)
@@ -80,6 +82,7 @@ func TestCompleteMultiDocument(t *testing.T) {
 		ExtraAnnouncedEndpoints:   []netip.AddrPort{netip.MustParseAddrPort("198.51.100.7:51820"), netip.MustParseAddrPort("[2001:db8::7]:443")},
 		MachineType:               mesh.MachineUnknown,
 		AnnounceAsMember:          true,
+		HoldNetworks:              24 * time.Hour,
 	}
 	if got := c.Mesh(); !reflect.DeepEqual(got, want) {
 		t.Errorf("Mesh:\n%+v\nwant:\n%+v", got, want)
@@ -196,7 +199,7 @@ func TestProvidedClusterWithIdentity(t *testing.T) {
 func TestKubeSpanDefaults(t *testing.T) {
 	provided := config.Options{ClusterProvided: true}
 	c := mustLoad(t, kubeSpanDoc, provided)
-	want := mesh.Config{Enabled: true, ForceRouting: true, MTU: 1420, MachineType: mesh.MachineUnknown, AnnounceAsMember: true}
+	want := mesh.Config{Enabled: true, ForceRouting: true, MTU: 1420, MachineType: mesh.MachineUnknown, AnnounceAsMember: true, HoldNetworks: 24 * time.Hour}
 	if got := c.Mesh(); !reflect.DeepEqual(got, want) || c.KubeSpan.MTU != 0 {
 		t.Errorf("Mesh %+v, MTU %d", got, c.KubeSpan.MTU)
 	}

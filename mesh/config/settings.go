@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/wirespan/wirespan/mesh"
@@ -101,7 +102,7 @@ func nodeSettings() []Setting {
 		at:   func(w *Wirespan) target { return scalar[string]{&w.ControlSocket, parseSocketPath} },
 	}, {
 		Key: "mac", Example: "02:00:5e:10:00:01",
-		Help: "Hardware address that the mesh address is derived from, instead of the host's.",
+		Help: "Hardware address that the mesh address is made of, as in Talos, instead of the node id.",
 		at:   func(w *Wirespan) target { return scalar[[]byte]{&w.MAC, parseMAC} },
 	}, {
 		Key: "nodename", Example: "node-1",
@@ -134,10 +135,14 @@ func networkSettings() []Setting {
 		at:   func(w *Wirespan) target { return scalar[bool]{&w.Masquerade, parseBool} },
 	}, {
 		Key: "allowedNetworks", Kind: KindList, Example: "node-2=0.0.0.0/0",
-		Help: "Networks (NODENAME=CIDR) that this peer may announce and others may not: default routes, this node's gateway, DNS or discovery server.",
+		Help: "Networks (NODENAME=CIDR) that this peer may announce and others may not: default routes, public addresses, this node's gateway, DNS or discovery server.",
 		at: func(w *Wirespan) target {
 			return checkedList[mesh.Allowance]{list[mesh.Allowance]{&w.AllowedNetworks, parseAllowance}, checkAllowances}
 		},
+	}, {
+		Key: "holdNetworks", Default: "24h",
+		Help: "How long packets for the networks of a node that is gone are dropped, and not sent in the clear; 0 as in KubeSpan.",
+		at:   func(w *Wirespan) target { return scalar[time.Duration]{&w.HoldNetworks, parseDuration} },
 	}, {
 		Key: "siteNetworks", Kind: KindList, Example: "192.168.0.0/16",
 		Help: "Networks (CIDR) in which peers keep their LAN path, not encrypted by the mesh, if this node also has an address there.",

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/wirespan/wirespan/firewall"
 	"github.com/wirespan/wirespan/mesh"
@@ -45,7 +46,7 @@ func TestDefaults(t *testing.T) {
 	c := mustLoad(t, "", config.Options{})
 	want := config.Wirespan{
 		Backend: config.BackendAuto, ListenPort: 51820, InterfaceName: "wirespan0",
-		MachineType: mesh.MachineUnknown, AnnounceAsMember: true, DiscoveryListen: ":51820",
+		MachineType: mesh.MachineUnknown, AnnounceAsMember: true, DiscoveryListen: ":51820", HoldNetworks: 24 * time.Hour,
 		Logging:  config.Logging{Level: "info"},
 		Firewall: config.Firewall{Enabled: true, Numbers: firewall.Numbers{Table: "wirespan", EncryptedMark: 0x20, TunnelMark: 0x40, Mask: 0x60, RoutingTable: 180, RulePriority: 32500}},
 		Ingress:  config.Ingress{Default: firewall.ActionAccept},
@@ -68,6 +69,7 @@ machineType: worker
 advertisedNetworks: [192.168.1.0/24, "2001:db8:1::/64"]
 masquerade: true
 allowedNetworks: ["box2=0.0.0.0/0"]
+holdNetworks: 90m
 siteNetworks: [192.168.0.0/16]
 siteOnLink: true
 leaveOnStop: false
@@ -100,6 +102,7 @@ func wantEverySetting(t *testing.T) config.Wirespan {
 		NoClockFix: true, MemoryBudget: 64 << 20, Logging: config.Logging{Level: "debug", JSON: true},
 		AdvertisedNetworks: prefixes("192.168.1.0/24", "2001:db8:1::/64"), Masquerade: true,
 		AllowedNetworks: []mesh.Allowance{{Nodename: "box2", Prefix: prefixes("0.0.0.0/0")[0]}},
+		HoldNetworks:    90 * time.Minute,
 		SiteNetworks:    prefixes("192.168.0.0/16"), SiteOnLink: true,
 		Firewall: config.Firewall{Enabled: true, Numbers: firewall.Numbers{
 			Table: "mesh", RoutingTable: 181, RulePriority: 100, EncryptedMark: 0x1000, TunnelMark: 0x2000, Mask: 0x3000,
@@ -137,7 +140,7 @@ func TestEverySettingAsOverride(t *testing.T) {
 		"nodename": "node-1", "hostname": "Node-1.example.org", "machineType": "worker", "leaveOnStop": "false",
 		"announceAsMember": "false", "addressFilters": "docker0, !10.0.0.0/8,", "discoveryListen": "[::1]:3000",
 		"advertiseDiscovery": "mesh.example.org,[2001:db8::1]:443", "noClockFix": "1", "memoryBudget": "65536 KiB",
-		"advertisedNetworks": "192.168.1.0/24,2001:db8:1::/64", "masquerade": "true", "allowedNetworks": "box2=0.0.0.0/0",
+		"advertisedNetworks": "192.168.1.0/24,2001:db8:1::/64", "masquerade": "true", "allowedNetworks": "box2=0.0.0.0/0", "holdNetworks": "90m",
 		"siteNetworks": "192.168.0.0/16", "siteOnLink": "true",
 		"logging.level": "debug", "logging.json": "true",
 		"firewall.enabled": "true", "firewall.table": "mesh", "firewall.routingTable": "181", "firewall.rulePriority": "100",

@@ -7,6 +7,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/wirespan/wirespan/mesh"
 )
@@ -37,6 +38,15 @@ func parseSize(s string) (int64, error) {
 		return 0, fmt.Errorf("%.100q is not a size such as 64MiB (bytes, KiB, MiB or GiB)", s)
 	}
 	return int64(n) << shift, nil
+}
+
+// parseDuration reads a duration that is not negative, as Go and Talos write it.
+func parseDuration(s string) (time.Duration, error) {
+	d, err := time.ParseDuration(s)
+	if err != nil || d < 0 {
+		return 0, fmt.Errorf("%.100q is not a duration such as 90s, 12h or 0", s)
+	}
+	return d, nil
 }
 
 // parseNumber reads a whole number of at most 32 bits, decimal or hexadecimal.

@@ -3,6 +3,7 @@ package config
 import (
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/wirespan/wirespan/firewall"
 	"github.com/wirespan/wirespan/mesh"
@@ -31,7 +32,7 @@ type Wirespan struct {
 	StateDir           string // or StateMemory
 	IdentityDir        string // empty: StateDir
 	ControlSocket      string
-	MAC                []byte // 6 or 8 bytes; nil: the host's, or derived
+	MAC                []byte // 6 or 8 bytes; nil: the mesh address is derived from the node id
 	Nodename           string
 	Hostname           string
 	MachineType        mesh.MachineType // worker or unknown
@@ -41,6 +42,7 @@ type Wirespan struct {
 	AdvertisedNetworks []netip.Prefix // behind this node; disjoint
 	Masquerade         bool
 	AllowedNetworks    []mesh.Allowance
+	HoldNetworks       time.Duration
 	SiteNetworks       []netip.Prefix // disjoint
 	SiteOnLink         bool
 	DiscoveryListen    string   // host:port of the embedded discovery server

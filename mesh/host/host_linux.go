@@ -110,22 +110,6 @@ func (h *Host) Links() ([]mesh.Link, error) {
 	return links, nil
 }
 
-// FirstMAC returns the hardware address of the first physical link in name order, which
-// is Talos' choice. It returns nil if there is no physical link, as in a container.
-func (h *Host) FirstMAC() ([]byte, error) {
-	all, err := netlink.LinkList()
-	if err != nil {
-		return nil, fmt.Errorf("listing links: %w", err)
-	}
-	sort.Slice(all, func(i, j int) bool { return all[i].Attrs().Name < all[j].Attrs().Name })
-	for _, l := range all {
-		if physical(l) && len(l.Attrs().HardwareAddr) > 0 {
-			return l.Attrs().HardwareAddr, nil
-		}
-	}
-	return nil, nil
-}
-
 func physical(l netlink.Link) bool {
 	return l.Attrs().EncapType == "ether" && linkKind(l) == ""
 }

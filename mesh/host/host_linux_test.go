@@ -30,9 +30,6 @@ func TestHostOfThisMachine(t *testing.T) {
 	if !slices.IsSortedFunc(links, func(a, b mesh.Link) int { return strings.Compare(a.Name, b.Name) }) {
 		t.Errorf("links are not sorted: %+v", links)
 	}
-	if mac, err := h.FirstMAC(); err != nil || len(mac) != 0 && len(mac) != 6 && len(mac) != 8 {
-		t.Errorf("FirstMAC = %x, %v", mac, err)
-	}
 	if OperatingSystem() == "" {
 		t.Error("no operating system")
 	}

@@ -82,9 +82,6 @@ func lookInside() error {
 		}
 		runtime.Gosched()
 	}
-	if mac, err := h.FirstMAC(); mac != nil || err != nil {
-		return fmt.Errorf("FirstMAC = %x, %w, although no link is physical", mac, err)
-	}
 	if err := seesGateways(h, uplink); err != nil {
 		return err
 	}

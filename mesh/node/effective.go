@@ -42,7 +42,7 @@ func effective(c *config.Config, cluster *state.Cluster, own service) (*agent.Ef
 	}
 	joined := *c // the caller's stays as it was loaded
 	joined.ClusterID, joined.ClusterSecret = cluster.ID, cluster.Secret
-	e.Config = &joined
+	e.Config, e.Own = &joined, true
 	if cluster.Founder {
 		add("embedded", own)
 	} else {

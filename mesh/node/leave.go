@@ -99,24 +99,42 @@ func (n *Node) leaveServices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	last, err := n.lastRecord()
+	if err != nil {
+		return err
+	}
 	var errs []error
 	for _, s := range e.Sources {
-		if err := n.deleteFrom(ctx, s, e); err != nil {
+		if err := n.deleteFrom(ctx, s, e, last); err != nil {
 			errs = append(errs, fmt.Errorf("deleting this node from discovery service %s: %w (it expires by itself within %s)", s.Name, err, discovery.MaxTTL))
 		}
 	}
 	return errors.Join(errs...)
 }
 
+// lastRecord returns the signed statement that this node leaves, or an unsigned one if
+// it can't sign.
+func (n *Node) lastRecord() (mesh.Affiliate, error) {
+	if n.keys.NodeKey.IsZero() {
+		return mesh.Affiliate{}, nil
+	}
+	sequence, err := state.OpenSequence(n.state)
+	if err != nil {
+		return mesh.Affiliate{}, err
+	}
+	next, err := sequence.Next(time.Now(), 0)
+	return mesh.Affiliate{NodeID: n.keys.NodeID, Record: mesh.Record{Sequence: next, Start: next, Left: true}}, err
+}
+
 // deleteFrom deletes this node from one discovery service.
-func (n *Node) deleteFrom(ctx context.Context, s agent.Source, e *agent.Effective) error {
+func (n *Node) deleteFrom(ctx context.Context, s agent.Source, e *agent.Effective, last mesh.Affiliate) error {
 	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
-	r, err := n.newRegistry(s, e, n.keys.NodeID)
+	r, err := n.newRegistry(s, e, n.keys)
 	if err != nil {
 		return err
 	}
-	return r.Delete(ctx)
+	return r.Delete(ctx, last)
 }
 
 // serveBriefly runs the founder's embedded discovery server until stop is called. Its

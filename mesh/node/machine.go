@@ -9,6 +9,7 @@ import (
 	"github.com/wirespan/wirespan/device"
 	"github.com/wirespan/wirespan/device/netstack"
 	"github.com/wirespan/wirespan/mesh/agent"
+	"github.com/wirespan/wirespan/mesh/state"
 )
 
 // Machine replaces parts of the machine that a node runs on: for a program that
@@ -22,7 +23,7 @@ type Machine struct {
 	// [Config.Opened] is not called.
 	NewStack func(address netip.Addr, mtu int) (Stack, error)
 	// NewRegistry makes the client of a discovery service, which has s.Name.
-	NewRegistry func(s agent.Source, c *agent.Effective, nodeID string) (agent.Registry, error)
+	NewRegistry func(s agent.Source, c *agent.Effective, keys state.Keys) (agent.Registry, error)
 	// NoSockets says that the machine has no unix sockets: the node then serves
 	// neither its control socket nor that of wg(8), and [Node.Agent] is the only way
 	// to ask it.

@@ -133,6 +133,10 @@ func (n *Node) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	sequence, err := state.OpenSequence(n.state)
+	if err != nil {
+		return err
+	}
 	var routing agent.Firewall
 	if routing, n.kernel, err = n.openFirewall(plane, memory); err != nil {
 		return err
@@ -141,7 +145,7 @@ func (n *Node) open(ctx context.Context) error {
 		n.host = host.New()
 	}
 	c := agent.Config{
-		Effective: settings, Keys: n.keys, Clock: clock, Memory: memory, Firewall: routing, Host: n.host,
+		Effective: settings, Keys: n.keys, Clock: clock, Memory: memory, Sequence: sequence, Firewall: routing, Host: n.host,
 		Backend: plane.backend, OpenDevice: plane.open, NewRegistry: n.newRegistry,
 		OS: host.OperatingSystem(), Version: n.cfg.Version,
 		Observed: n.observed, LeaveOnStop: n.leaveOnStop, Log: n.log,

@@ -7,13 +7,14 @@ import (
 	"github.com/wirespan/wirespan/discovery"
 	client "github.com/wirespan/wirespan/discovery/service"
 	"github.com/wirespan/wirespan/mesh/agent"
+	"github.com/wirespan/wirespan/mesh/state"
 )
 
 // newRegistry creates the registry of a source. Its sockets have the mark of encrypted
 // packets, so that their packets never enter the tunnel.
-func (n *Node) newRegistry(s agent.Source, e *agent.Effective, nodeID string) (agent.Registry, error) {
+func (n *Node) newRegistry(s agent.Source, e *agent.Effective, keys state.Keys) (agent.Registry, error) {
 	if n.cfg.Machine.NewRegistry != nil {
-		return n.cfg.Machine.NewRegistry(s, e, nodeID)
+		return n.cfg.Machine.NewRegistry(s, e, keys)
 	}
 	spec, ok := s.Spec.(service)
 	if !ok {
@@ -21,7 +22,7 @@ func (n *Node) newRegistry(s agent.Source, e *agent.Effective, nodeID string) (a
 	}
 	return client.New(client.Config{
 		Name: s.Name, Endpoints: spec.Endpoints, Insecure: spec.Insecure, Pin: spec.Pin,
-		ClusterID: e.ClusterID, AffiliateID: nodeID, Secret: e.ClusterSecret,
+		ClusterID: e.ClusterID, AffiliateID: keys.NodeID, NodeKey: keys.NodeKey, Secret: e.ClusterSecret,
 		TTL: discovery.MaxTTL, ClientVersion: n.cfg.Version,
 		Control: bind.Control(e.Firewall.EncryptedMark), Log: n.log.Named("discovery"),
 	})

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -229,12 +230,13 @@ func TestDamagedIdentityIsKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, test := range map[string]struct{ file, content, want string }{
-		"empty key":     {mesh.KubeSpanIdentityFile, "", `error caching kubespan identity: `},
-		"cut key":       {mesh.KubeSpanIdentityFile, string(key[:len(key)/2]), `error caching kubespan identity: `},
-		"not YAML":      {mesh.KubeSpanIdentityFile, "{[", `error unmarshaling "kubespan-identity.yaml"`},
-		"binary":        {mesh.NodeIdentityFile, "\x00\x01", `error unmarshaling "node-identity.yaml"`},
-		"empty node id": {mesh.NodeIdentityFile, "nodeId: \"\"\n", `is still zero after unmarshaling`},
-		"bad node id":   {mesh.NodeIdentityFile, "nodeId: a b\n", `error caching node identity: `},
+		"empty key":        {mesh.KubeSpanIdentityFile, "", `error caching kubespan identity: `},
+		"cut key":          {mesh.KubeSpanIdentityFile, string(key[:len(key)/2]), `error caching kubespan identity: `},
+		"not YAML":         {mesh.KubeSpanIdentityFile, "{[", `error unmarshaling "kubespan-identity.yaml"`},
+		"binary":           {mesh.NodeIdentityFile, "\x00\x01", `error unmarshaling "node-identity.yaml"`},
+		"empty node id":    {mesh.NodeIdentityFile, "nodeId: \"\"\n", `is still zero after unmarshaling`},
+		"damaged node key": {mesh.NodeKeyFile, "privateKey: AAAA\n", `error caching node identity: `},
+		"bad node id":      {mesh.NodeIdentityFile, "nodeId: a b\n", `error caching node identity: `},
 	} {
 		t.Run(name, func(t *testing.T) {
 			st := openState(t, t.TempDir())
@@ -252,7 +254,7 @@ func TestDamagedIdentityIsKept(t *testing.T) {
 	}
 }
 
-// An identity directory that holds both files is only read.
+// An identity directory that holds all files is only read.
 func TestIdentityDirectory(t *testing.T) {
 	st, dir := openState(t, config.StateMemory), t.TempDir()
 	want, err := LoadKeys(openState(t, dir), "", hclog.NewNullLogger())
@@ -273,8 +275,77 @@ func TestIdentityDirectory(t *testing.T) {
 	if _, err := st.Read(mesh.NodeIdentityFile); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the state directory holds keys, too: %v", err)
 	}
-	if _, err := LoadKeys(st, "/proc", hclog.NewNullLogger()); err == nil || !strings.Contains(err.Error(), `writing state file "/proc/node-identity.yaml"`) {
+	if _, err := LoadKeys(st, "/proc", hclog.NewNullLogger()); err == nil || !strings.Contains(err.Error(), `writing state file "/proc/node-key.yaml"`) {
 		t.Errorf("LoadKeys from an empty read-only directory = %v", err)
+	}
+}
+
+// A node id in Talos' form can't sign, and an id never goes with the key of another.
+func TestNodeKeys(t *testing.T) {
+	talos := openState(t, t.TempDir())
+	id := mesh.NodeIDFromBytes([32]byte{1})
+	if err := talos.Create(mesh.NodeIdentityFile, mesh.EncodeNodeIdentity(id)); err != nil {
+		t.Fatal(err)
+	}
+	if keys, err := LoadKeys(talos, "", hclog.NewNullLogger()); err != nil || keys.NodeID != id || !keys.NodeKey.IsZero() {
+		t.Errorf("an id in Talos' form: %v, %v", keys, err)
+	}
+	if err := talos.Create(mesh.NodeKeyFile, mesh.EncodeNodeKey(mesh.NewNodeKey([32]byte{2}))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadKeys(talos, "", hclog.NewNullLogger()); err == nil || !strings.Contains(err.Error(), "is not the id of the key") {
+		t.Errorf("another node's key: %v", err)
+	}
+	own := openState(t, t.TempDir())
+	first, err := LoadKeys(own, "", hclog.NewNullLogger())
+	if err != nil || first.NodeID != first.NodeKey.NodeID() || first.Ephemeral {
+		t.Fatalf("new keys: %v, %v", first, err)
+	}
+	if err := own.Remove(mesh.NodeIdentityFile); err != nil { // as after a crash between the two writes
+		t.Fatal(err)
+	}
+	if again, err := LoadKeys(own, "", hclog.NewNullLogger()); err != nil || again != first {
+		t.Errorf("with the key alone: %v, %v", again, err)
+	}
+	if keys, err := LoadKeys(openState(t, config.StateMemory), "", hclog.NewNullLogger()); err != nil || !keys.Ephemeral {
+		t.Errorf("keys in memory: %v, %v", keys, err)
+	}
+}
+
+// Sequences only grow: over restarts, with a clock that goes back, and after a record that
+// others have seen.
+func TestSequence(t *testing.T) {
+	st := openState(t, t.TempDir())
+	now := time.UnixMilli(1e12)
+	last := uint64(0)
+	next := func(s *Sequence, now time.Time, seen uint64) uint64 {
+		t.Helper()
+		n, err := s.Next(now, seen)
+		if err != nil || n <= last || n <= seen {
+			t.Errorf("sequence %d after %d, seen %d, error %v", n, last, seen, err)
+		}
+		last = n
+		return n
+	}
+	s := must(OpenSequence(st))
+	if n := next(s, now, 0); n != 1e12 {
+		t.Errorf("first sequence %d", n)
+	}
+	before := must(st.Read(SequenceFile))
+	for range 1000 {
+		next(s, now, 0)
+	}
+	if !bytes.Equal(before, must(st.Read(SequenceFile))) {
+		t.Error("each sequence is written to disk")
+	}
+	s = must(OpenSequence(st))
+	next(s, time.UnixMilli(1e11), 0)
+	next(s, time.UnixMilli(1e11), 2e12)
+	if err := st.Replace(SequenceFile, []byte("{")); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := must(OpenSequence(st)).Next(now, 7e12); n != 7e12+1 || err != nil {
+		t.Errorf("with a damaged file: %d, %v", n, err)
 	}
 }
 

@@ -9,18 +9,23 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/config"
 )
 
 // Keys is the part of an identity that is stored on disk. It does not change while the
-// files exist. The address is computed from it, the cluster id and the MAC.
+// files exist. The address is computed from it and the cluster id.
 type Keys struct {
 	NodeID     string
+	NodeKey    mesh.NodeKey // of NodeID; zero for an id in Talos' form, which can't sign
 	PrivateKey mesh.PrivateKey
+	Ephemeral  bool // the files end with the process
 }
 
-// LoadKeys reads both identity files and creates those that are missing. If identityDir
-// is not empty, the files are there and not in st; it may be read-only if it holds both
+// LoadKeys reads the identity files and creates those that are missing. If identityDir
+// is not empty, the files are there and not in st; it may be read-only if it holds all
 // (a mounted Secret). A damaged file is an error and is not overwritten.
+//
+// A node id without a signing key beside it is taken as Talos' form.
 func LoadKeys(st *Dir, identityDir string, log hclog.Logger) (Keys, error) {
 	if identityDir != "" {
 		var err error
@@ -28,9 +33,7 @@ func LoadKeys(st *Dir, identityDir string, log hclog.Logger) (Keys, error) {
 			return Keys{}, fmt.Errorf("identity directory: %w", err)
 		}
 	}
-	node, err := loadOrCreate(st, mesh.NodeIdentityFile, mesh.ParseNodeIdentity, func() []byte {
-		return mesh.EncodeNodeIdentity(mesh.NodeIDFromBytes(random32()))
-	})
+	node, key, err := loadNode(st)
 	if err != nil {
 		return Keys{}, fmt.Errorf("error caching node identity: %w", err)
 	}
@@ -41,20 +44,41 @@ func LoadKeys(st *Dir, identityDir string, log hclog.Logger) (Keys, error) {
 	if err != nil {
 		return Keys{}, fmt.Errorf("error caching kubespan identity: %w", err)
 	}
-	return Keys{NodeID: node, PrivateKey: id.PrivateKey}, nil
+	return Keys{NodeID: node, NodeKey: key, PrivateKey: id.PrivateKey, Ephemeral: st.Root() == config.StateMemory}, nil
+}
+
+// loadNode reads node id and signing key. The key is written first: an id without one
+// would never get it.
+func loadNode(st *Dir) (nodeID string, key mesh.NodeKey, err error) {
+	var none mesh.NodeKey
+	_, missing := st.Read(mesh.NodeIdentityFile)
+	_, keyless := st.Read(mesh.NodeKeyFile)
+	if missing == nil && errors.Is(keyless, fs.ErrNotExist) {
+		nodeID, err = loadOrCreate(st, mesh.NodeIdentityFile, mesh.ParseNodeIdentity, nil)
+		return nodeID, none, err
+	}
+	key, err = loadOrCreate(st, mesh.NodeKeyFile, mesh.ParseNodeKey, func() []byte { return mesh.EncodeNodeKey(mesh.NewNodeKey(random32())) })
+	if err != nil {
+		return "", none, err
+	}
+	nodeID, err = loadOrCreate(st, mesh.NodeIdentityFile, mesh.ParseNodeIdentity, func() []byte { return mesh.EncodeNodeIdentity(key.NodeID()) })
+	if err == nil && nodeID != key.NodeID() {
+		err = fmt.Errorf("%q is not the id of the key in %q: restore both from the same backup, or remove both to become a new node", st.Path(mesh.NodeIdentityFile), mesh.NodeKeyFile)
+	}
+	return nodeID, key, err
 }
 
 // Identity returns this node's identity in a cluster. mac is the hardware address that
-// the last bits of the ULA are made of; if it is empty, one is derived from the node id.
+// the last bits of the ULA are made of, as in Talos; if it is empty, they are derived
+// from the node id.
 func (k Keys) Identity(clusterID string, mac []byte) (mesh.Identity, error) {
 	subnet := mesh.ULA(clusterID)
-	if len(mac) == 0 {
-		derived := mesh.DerivedMAC(k.NodeID)
-		mac = derived[:]
-	}
-	addr, err := mesh.NodeAddress(subnet, mac)
-	if err != nil {
-		return mesh.Identity{}, fmt.Errorf("error updating KubeSpan address: %w", err)
+	addr := mesh.DerivedAddress(subnet, k.NodeID)
+	if len(mac) > 0 {
+		var err error
+		if addr, err = mesh.NodeAddress(subnet, mac); err != nil {
+			return mesh.Identity{}, fmt.Errorf("error updating KubeSpan address: %w", err)
+		}
 	}
 	return mesh.Identity{
 		NodeID: k.NodeID, Address: addr, Subnet: subnet,

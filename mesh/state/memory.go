@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"reflect"
 	"slices"
 
 	"github.com/wirespan/wirespan/firewall"
@@ -91,7 +92,7 @@ func (m *Memory) Pins(cluster netip.Prefix) []mesh.Pin {
 
 // KeepPins stores the pins if they have changed.
 func (m *Memory) KeepPins(cluster netip.Prefix, pins []mesh.Pin) error {
-	if m.pins.Cluster == cluster && slices.Equal(m.pins.Pins, pins) {
+	if m.pins.Cluster == cluster && reflect.DeepEqual(m.pins.Pins, pins) {
 		return nil
 	}
 	doc := pinsDocument{cluster, pins}

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -62,7 +63,7 @@ func TestPins(t *testing.T) {
 				t.Fatal(err)
 			}
 			for which, m := range map[string]*Memory{"the same": m, "a later one": openMemory(t, st)} {
-				if got := m.Pins(one); !slices.Equal(got, pins) {
+				if got := m.Pins(one); !reflect.DeepEqual(got, pins) {
 					t.Errorf("%s: pins %+v, want %+v", which, got, pins)
 				}
 				if got := m.Pins(two); got != nil {

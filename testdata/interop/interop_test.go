@@ -269,7 +269,7 @@ func TestSideBySide(t *testing.T) {
 	// Each leaves, in turn, under the other's eyes.
 	theirs.DeleteLocalAffiliate()
 	oursEventually(t, ours)
-	if err := ours.Delete(t.Context()); err != nil {
+	if err := ours.Delete(t.Context(), mesh.Affiliate{}); err != nil {
 		t.Fatal(err)
 	}
 	theirs.eventually(t)

@@ -92,7 +92,7 @@ func crowd(l *lab, cluster string, secret mesh.Secret) (members []server.Affilia
 			OperatingSystem: "Linux", PublicKey: key, Address: address, Addresses: []netip.Addr{own, address},
 		}
 		sealed := server.Affiliate{ID: a.NodeID}
-		if sealed.Data, err = codec.SealAffiliate(secret, a, [codec.NonceSize]byte(key[:])); err != nil {
+		if sealed.Data, _, err = codec.SealAffiliate(codec.Cluster{ID: cluster, Secret: secret}, mesh.NodeKey{}, a, [codec.NonceSize]byte(key[:])); err != nil {
 			l.Fatal(err)
 		}
 		for port := range uint16(2) {

@@ -13,7 +13,6 @@ type Host struct {
 
 	mu       sync.Mutex
 	LinkList []mesh.Link
-	MAC      []byte
 	Err      error
 
 	Facts mesh.Underlay
@@ -22,7 +21,7 @@ type Host struct {
 // NewHost returns a machine with one link that has a default route.
 func NewHost() *Host {
 	return &Host{
-		changed: mesh.NewSignal(), MAC: []byte{2, 0, 0x5e, 0x10, 0, 1},
+		changed: mesh.NewSignal(),
 		LinkList: []mesh.Link{{
 			Name: "eth0", Up: true, DefaultRoute: true, MTU: 1500,
 			Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")},
@@ -42,13 +41,6 @@ func (h *Host) Underlay() (mesh.Underlay, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.Facts, h.Err
-}
-
-// FirstMAC returns MAC, or Err.
-func (h *Host) FirstMAC() ([]byte, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.MAC, h.Err
 }
 
 // Changed signals each Change.

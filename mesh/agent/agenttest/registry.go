@@ -61,7 +61,7 @@ func (r *Registry) Snapshot() discovery.Snapshot {
 }
 
 // Delete counts, and waits for Deleting if there is one. It fails while Run does not end.
-func (r *Registry) Delete(ctx context.Context) error {
+func (r *Registry) Delete(ctx context.Context, _ mesh.Affiliate) error {
 	r.mu.Lock()
 	wait := r.Deleting
 	r.mu.Unlock()

@@ -65,7 +65,7 @@ func Registry(t *testing.T, open func(t *testing.T) RegistryCase) {
 		stop() // Delete is called when Run has returned
 		ctx, cancel := context.WithTimeout(t.Context(), Timeout)
 		defer cancel()
-		if err := c.Registry.Delete(ctx); err != nil {
+		if err := c.Registry.Delete(ctx, mesh.Affiliate{}); err != nil {
 			t.Fatalf("Delete = %v", err)
 		}
 		await(t, nil, func() bool {

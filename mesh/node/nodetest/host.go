@@ -102,9 +102,6 @@ func (h *Host) Underlay() (mesh.Underlay, error) {
 	}, nil
 }
 
-// FirstMAC returns none, as in a container.
-func (h *Host) FirstMAC() ([]byte, error) { return nil, nil }
-
 // Changed receives after [Host.Move].
 func (h *Host) Changed() <-chan struct{} { return h.changed }
 

@@ -134,6 +134,18 @@ func (h *Hub) part(c *client) {
 	h.clients = slices.DeleteFunc(h.clients, func(o *client) bool { return o == c })
 }
 
+// leave stores a member's last record, and wakes the others.
+func (h *Hub) leave(c *client, data []byte) error {
+	h.mu.Lock()
+	away := h.away
+	h.mu.Unlock()
+	if away {
+		return errAway
+	}
+	h.update(c, c.id, data, nil)
+	return nil
+}
+
 // remove drops a member's affiliate, and wakes the others.
 func (h *Hub) remove(c *client) error {
 	h.mu.Lock()

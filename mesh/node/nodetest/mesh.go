@@ -16,6 +16,7 @@ import (
 	"github.com/wirespan/wirespan/mesh/agent"
 	"github.com/wirespan/wirespan/mesh/config"
 	"github.com/wirespan/wirespan/mesh/node"
+	"github.com/wirespan/wirespan/mesh/state"
 )
 
 // Documents for [Mesh.Start].
@@ -104,8 +105,8 @@ func (m *Mesh) machine(h *Host) node.Machine {
 		NewStack: func(address netip.Addr, mtu int) (node.Stack, error) {
 			return NewStack(address, mtu), nil
 		},
-		NewRegistry: func(_ agent.Source, e *agent.Effective, nodeID string) (agent.Registry, error) {
-			return m.Hub.client(h, e, nodeID), nil
+		NewRegistry: func(_ agent.Source, e *agent.Effective, keys state.Keys) (agent.Registry, error) {
+			return m.Hub.client(h, e, keys), nil
 		},
 		NoSockets: true,
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/wirespan/wirespan/discovery/codec"
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
+	"github.com/wirespan/wirespan/mesh/state"
 )
 
 var _ agent.Registry = (*client)(nil)
@@ -21,7 +22,8 @@ type client struct {
 	hub     *Hub
 	host    *Host
 	id      string
-	secret  mesh.Secret
+	key     mesh.NodeKey
+	cluster codec.Cluster
 	changed mesh.Signal
 	wake    mesh.Signal
 
@@ -38,10 +40,14 @@ type client struct {
 	snap  discovery.Snapshot
 }
 
-func (h *Hub) client(host *Host, e *agent.Effective, nodeID string) *client {
+func (h *Hub) client(host *Host, e *agent.Effective, keys state.Keys) *client {
+	cluster := codec.Cluster{ID: e.ClusterID, Secret: e.ClusterSecret}
+	open := func(raw discovery.RawAffiliate, known discovery.Known) discovery.Opened {
+		return codec.OpenRaw(cluster, raw, known)
+	}
 	return &client{
-		hub: h, host: host, id: nodeID, secret: e.ClusterSecret, changed: mesh.NewSignal(), wake: mesh.NewSignal(),
-		table: discovery.NewTable(nodeID, opener(e.ClusterSecret), discovery.MaxTTL),
+		hub: h, host: host, id: keys.NodeID, key: keys.NodeKey, cluster: cluster, changed: mesh.NewSignal(), wake: mesh.NewSignal(),
+		table: discovery.NewTable(keys.NodeID, open, discovery.MaxTTL),
 	}
 }
 
@@ -118,11 +124,8 @@ func (c *client) publish() error {
 		return nil
 	}
 	own := local.Affiliate
-	own.Endpoints = nil
 	if c.data == nil || !reflect.DeepEqual(own, c.sealed) {
-		var nonce [codec.NonceSize]byte
-		_, _ = rand.Read(nonce[:]) // never fails
-		data, err := codec.SealAffiliate(c.secret, own, nonce)
+		data, err := c.seal(own)
 		if err != nil {
 			return err
 		}
@@ -130,7 +133,7 @@ func (c *client) publish() error {
 	}
 	var endpoints [][]byte
 	for _, e := range local.Affiliate.Endpoints {
-		sealed, err := codec.SealEndpoint(c.secret, e)
+		sealed, err := codec.SealEndpoint(c.cluster.Secret, e)
 		if err != nil {
 			return err
 		}
@@ -138,7 +141,7 @@ func (c *client) publish() error {
 	}
 	c.hub.update(c, c.id, c.data, endpoints)
 	for _, o := range local.Others {
-		sealed, err := codec.SealEndpoint(c.secret, o.Endpoint)
+		sealed, err := codec.SealEndpoint(c.cluster.Secret, o.Endpoint)
 		if err != nil {
 			return err
 		}
@@ -183,16 +186,29 @@ func (c *client) show(away error) {
 	fresh := c.table.Changed()
 	if fresh {
 		c.snap.Affiliates, c.snap.Problems = c.table.Result()
+		_, c.snap.Self = c.table.Own()
 	}
 	if fresh || old.Connected != c.snap.Connected || old.PublicAddr != public || old.Published != c.snap.Published {
 		c.changed.Notify()
 	}
 }
 
-// Delete removes this member at once.
-func (c *client) Delete(context.Context) error { return c.hub.remove(c) }
+// seal signs and seals this member's affiliate.
+func (c *client) seal(a mesh.Affiliate) ([]byte, error) {
+	var nonce [codec.NonceSize]byte
+	_, _ = rand.Read(nonce[:]) // never fails
+	data, _, err := codec.SealAffiliate(c.cluster, c.key, a, nonce)
+	return data, err
+}
 
-// opener returns what opens the entries of a cluster.
-func opener(secret mesh.Secret) func(discovery.RawAffiliate) discovery.Opened {
-	return func(raw discovery.RawAffiliate) discovery.Opened { return codec.OpenRaw(secret, raw) }
+// Delete removes this member at once, or leaves its last record.
+func (c *client) Delete(_ context.Context, last mesh.Affiliate) error {
+	if !last.Record.Signed() {
+		return c.hub.remove(c)
+	}
+	data, err := c.seal(last)
+	if err != nil {
+		return err
+	}
+	return c.hub.leave(c, data)
 }

@@ -1,0 +1,208 @@
+package codec
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/wirespan/wirespan/mesh"
+)
+
+// The extension is one field at the end of an affiliate's message, with a number that
+// Sidero's messages don't use: Talos skips it. It is a message of its own, and its last 64
+// bytes are the signature over everything before them.
+const (
+	extensionField protowire.Number = 74_370
+
+	sequenceField  protowire.Number = 1 // varint
+	instanceField  protowire.Number = 2 // fixed64
+	startField     protowire.Number = 3 // varint
+	flagsField     protowire.Number = 4 // varint
+	endpointField  protowire.Number = 5 // address and port, big-endian; repeated
+	networkField   protowire.Number = 6 // address and prefix length; repeated
+	signatureField protowire.Number = 15
+)
+
+// Bits of flagsField.
+const (
+	flagEphemeral = 1 << iota
+	flagLeft
+)
+
+// Errors of an extension. All of them mean that the data is not from the node.
+var (
+	errExtension = errors.New("the record's extension is malformed, or not its only and last one")
+	errSignature = errors.New("the record is not signed by the node whose id it has")
+)
+
+// signatureSize is the size of signatureField: tag, length and signature.
+const signatureSize = 2 + mesh.SignatureSize
+
+// extension is what the extension holds, without the signature.
+type extension struct {
+	record    mesh.Record
+	endpoints []netip.AddrPort
+	networks  []netip.Prefix // those that Talos must not see
+}
+
+// appendSigned appends the extension to an encoded affiliate and signs both.
+func appendSigned(plain []byte, cluster string, key mesh.NodeKey, x extension) []byte {
+	body := x.encode()
+	plain = protowire.AppendTag(plain, extensionField, protowire.BytesType)
+	plain = protowire.AppendVarint(plain, uint64(len(body)+signatureSize))
+	plain = append(plain, body...)
+	plain = protowire.AppendTag(plain, signatureField, protowire.BytesType)
+	plain = protowire.AppendVarint(plain, mesh.SignatureSize)
+	signature := key.Sign(signedMessage(cluster, plain))
+	return append(plain, signature[:]...)
+}
+
+// signedMessage returns what is signed: a label that no other use of the key has, the
+// cluster id, and all bytes before the signature. These hold the node id, which is the
+// key's public half.
+func signedMessage(cluster string, plain []byte) []byte {
+	const label = "wirespan affiliate 1\x00"
+	m := make([]byte, 0, len(label)+4+len(cluster)+len(plain))
+	m = append(m, label...)
+	m = binary.BigEndian.AppendUint32(m, uint32(len(cluster)))
+	m = append(m, cluster...)
+	return append(m, plain...)
+}
+
+func (x *extension) encode() []byte {
+	var b []byte
+	number := func(field protowire.Number, v uint64) {
+		b = protowire.AppendVarint(protowire.AppendTag(b, field, protowire.VarintType), v)
+	}
+	number(sequenceField, x.record.Sequence)
+	b = protowire.AppendFixed64(protowire.AppendTag(b, instanceField, protowire.Fixed64Type), x.record.Instance)
+	number(startField, x.record.Start)
+	var flags uint64
+	if x.record.Ephemeral {
+		flags |= flagEphemeral
+	}
+	if x.record.Left {
+		flags |= flagLeft
+	}
+	if flags != 0 {
+		number(flagsField, flags)
+	}
+	for _, ep := range x.endpoints {
+		v := binary.BigEndian.AppendUint16(ep.Addr().Unmap().AsSlice(), ep.Port())
+		b = protowire.AppendBytes(protowire.AppendTag(b, endpointField, protowire.BytesType), v)
+	}
+	for _, p := range x.networks {
+		v := append(p.Addr().AsSlice(), byte(p.Bits()))
+		b = protowire.AppendBytes(protowire.AppendTag(b, networkField, protowire.BytesType), v)
+	}
+	return b
+}
+
+// splitExtension looks for an extension. Found is false for an affiliate in Talos' form.
+// An extension that isn't the last field, or one of two, is an error: a field after it
+// would not be signed, but merged into the affiliate.
+func splitExtension(plain []byte) (body []byte, found bool, err error) {
+	for rest := plain; len(rest) > 0; {
+		field, kind, tag := protowire.ConsumeTag(rest)
+		if tag < 0 {
+			return nil, false, errExtension
+		}
+		size := protowire.ConsumeFieldValue(field, kind, rest[tag:])
+		if size < 0 {
+			return nil, false, errExtension
+		}
+		switch {
+		case field != extensionField:
+		case kind != protowire.BytesType || tag+size != len(rest):
+			return nil, true, errExtension
+		default:
+			body, _ = protowire.ConsumeBytes(rest[tag:])
+			return body, true, nil
+		}
+		rest = rest[tag+size:]
+	}
+	return nil, false, nil
+}
+
+// decode reads an extension without its signature, whose place it checks. It leaves out
+// malformed fields.
+func (x *extension) decode(c *cleaner, body []byte) error {
+	if len(body) < signatureSize {
+		return errExtension
+	}
+	end := body[len(body)-signatureSize:]
+	field, kind, n := protowire.ConsumeTag(end)
+	if field != signatureField || kind != protowire.BytesType || n != 1 || end[1] != mesh.SignatureSize {
+		return errExtension
+	}
+	for rest := body[:len(body)-signatureSize]; len(rest) > 0; {
+		field, kind, n := protowire.ConsumeTag(rest)
+		if n < 0 {
+			return errExtension
+		}
+		rest = rest[n:]
+		size := protowire.ConsumeFieldValue(field, kind, rest)
+		if size < 0 {
+			return errExtension
+		}
+		x.take(c, field, kind, rest[:size])
+		rest = rest[size:]
+	}
+	if x.record.Sequence == 0 || x.record.Start == 0 || x.record.Start > x.record.Sequence {
+		return fmt.Errorf("the record has the sequence %d and the start %d", x.record.Sequence, x.record.Start)
+	}
+	return nil
+}
+
+// take reads one field. It ignores fields of later versions.
+func (x *extension) take(c *cleaner, field protowire.Number, kind protowire.Type, value []byte) {
+	switch kind {
+	case protowire.VarintType:
+		v, _ := protowire.ConsumeVarint(value)
+		switch field {
+		case sequenceField:
+			x.record.Sequence = v
+		case startField:
+			x.record.Start = v
+		case flagsField:
+			x.record.Ephemeral, x.record.Left = v&flagEphemeral != 0, v&flagLeft != 0
+		}
+	case protowire.Fixed64Type:
+		if field == instanceField {
+			x.record.Instance, _ = protowire.ConsumeFixed64(value)
+		}
+	case protowire.BytesType:
+		v, _ := protowire.ConsumeBytes(value)
+		switch field {
+		case endpointField:
+			x.takeEndpoint(c, v)
+		case networkField:
+			x.takeNetwork(c, v)
+		}
+	}
+}
+
+func (x *extension) takeEndpoint(c *cleaner, v []byte) {
+	split := max(len(v)-2, 0)
+	if ip, ok := parseAddr(v[:split]); ok {
+		if ep := netip.AddrPortFrom(ip, binary.BigEndian.Uint16(v[split:])); checkEndpoint(ep) == nil {
+			x.endpoints = append(x.endpoints, ep)
+			return
+		}
+	}
+	c.drop("endpoint")
+}
+
+func (x *extension) takeNetwork(c *cleaner, v []byte) {
+	split := max(len(v)-1, 0)
+	if ip, ok := netip.AddrFromSlice(v[:split]); ok {
+		if p := netip.PrefixFrom(ip, int(v[split])); p.IsValid() && !ip.Is4In6() {
+			x.networks = append(x.networks, p)
+			return
+		}
+	}
+	c.drop("network")
+}
