@@ -2,15 +2,16 @@ package server
 
 import (
 	"bytes"
+	"net/netip"
 	"slices"
-	"sort"
 	"time"
 
 	"github.com/wirespan/wirespan/discovery"
 )
 
-// cluster is the state of one cluster. It reads no clock and takes no lock.
+// cluster is the state of one cluster. It reads no clock.
 type cluster struct {
+	pool       *pool // of affiliates, in all clusters
 	affiliates map[string]*affiliate
 	watchers   map[*watcher]struct{}
 }
@@ -18,7 +19,8 @@ type cluster struct {
 type affiliate struct {
 	data      []byte
 	expiry    time.Time
-	endpoints []endpoint // distinct; the latest expiry first, then in order of arrival
+	endpoints []endpoint   // distinct, in order of arrival
+	from      netip.Prefix // the address in whose share it counts
 }
 
 type endpoint struct {
@@ -28,8 +30,8 @@ type endpoint struct {
 
 type watcher struct{ events chan Event }
 
-func newCluster() *cluster {
-	return &cluster{affiliates: map[string]*affiliate{}, watchers: map[*watcher]struct{}{}}
+func newCluster(p *pool) *cluster {
+	return &cluster{pool: p, affiliates: map[string]*affiliate{}, watchers: map[*watcher]struct{}{}}
 }
 
 func (c *cluster) empty() bool { return len(c.affiliates) == 0 && len(c.watchers) == 0 }
@@ -39,15 +41,15 @@ func (c *cluster) empty() bool { return len(c.affiliates) == 0 && len(c.watchers
 func (c *cluster) update(u Update, now time.Time) (err error) {
 	a, changed := c.affiliates[u.Affiliate], len(u.Data) > 0
 	if a == nil {
-		if len(c.affiliates) >= discovery.MaxAffiliates {
-			return ErrTooManyAffiliates
+		a, changed = &affiliate{expiry: now, from: clientKey(u.From)}, true
+		if err := c.add(u.Affiliate, a); err != nil {
+			return err
 		}
-		a, changed = &affiliate{expiry: now}, true
-		c.affiliates[u.Affiliate] = a
 	}
 	expiry := now.Add(max(0, u.TTL))
 	if len(u.Data) > 0 {
 		a.data, a.expiry = u.Data, expiry
+		c.attribute(a, clientKey(u.From))
 	}
 	added, err := a.addEndpoints(u.Endpoints, expiry)
 	if changed || added {
@@ -56,39 +58,57 @@ func (c *cluster) update(u Update, now time.Time) (err error) {
 	return err
 }
 
-// addEndpoints prolongs the life of known endpoints and adds new ones. Peers try
-// endpoints in turn, so those of the last update come first and keep their order.
-// A change of order alone does not notify.
+// add adds a new affiliate, if the cluster and the share of its address have room.
+func (c *cluster) add(id string, a *affiliate) error {
+	switch {
+	case len(c.affiliates) >= discovery.MaxAffiliates:
+		return ErrTooManyAffiliates
+	case c.pool.take(a.from, 1):
+		c.affiliates[id] = a
+		return nil
+	case c.pool.full():
+		return ErrTooManyTotalAffiliates
+	default:
+		return ErrTooManyFromAddress
+	}
+}
+
+// attribute counts an affiliate whose address is not known, since it was restored from a
+// snapshot, in the share of an address.
+func (c *cluster) attribute(a *affiliate, from netip.Prefix) {
+	if !a.from.IsValid() && c.pool.take(from, 1) {
+		c.pool.put(a.from, 1)
+		a.from = from
+	}
+}
+
+// addEndpoints prolongs the life of known endpoints and adds new ones behind them, as
+// Sidero's server does. Peers try endpoints in turn: those that the owner has announced
+// come before those where others have seen it later, whoever updates them.
 func (a *affiliate) addEndpoints(eps [][]byte, expiry time.Time) (added bool, err error) {
 	a.expiry = later(a.expiry, expiry)
-	arrived := make([]endpoint, 0, len(eps))
 	for _, data := range eps {
-		same := func(e endpoint) bool { return bytes.Equal(e.data, data) }
-		if slices.ContainsFunc(arrived, same) {
-			continue
+		i := slices.IndexFunc(a.endpoints, func(e endpoint) bool { return bytes.Equal(e.data, data) })
+		switch {
+		case i >= 0:
+			a.endpoints[i].expiry = later(a.endpoints[i].expiry, expiry)
+		case len(a.endpoints) >= discovery.MaxEndpoints:
+			return added, ErrTooManyEndpoints
+		default:
+			a.endpoints = append(a.endpoints, endpoint{data, expiry})
+			added = true
 		}
-		if i := slices.IndexFunc(a.endpoints, same); i >= 0 {
-			arrived = append(arrived, endpoint{data, later(a.endpoints[i].expiry, expiry)})
-			a.endpoints = slices.Delete(a.endpoints, i, i+1)
-			continue
-		}
-		if len(a.endpoints)+len(arrived) >= discovery.MaxEndpoints {
-			err = ErrTooManyEndpoints
-			break
-		}
-		arrived = append(arrived, endpoint{data, expiry})
-		added = true
 	}
-	a.endpoints = append(a.endpoints, arrived...)
-	sort.SliceStable(a.endpoints, func(i, j int) bool { return a.endpoints[i].expiry.After(a.endpoints[j].expiry) })
-	return added, err
+	return added, nil
 }
 
 // remove deletes an affiliate and reports whether it existed.
 func (c *cluster) remove(id string) bool {
-	if c.affiliates[id] == nil {
+	a := c.affiliates[id]
+	if a == nil {
 		return false
 	}
+	c.pool.put(a.from, 1)
 	delete(c.affiliates, id)
 	c.notify(Event{Affiliate: Affiliate{ID: id}, Deleted: true})
 	return true

@@ -8,17 +8,16 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// boundedListener limits the open connections, in total and per client address, and
-// closes further ones at once. It can close all of its connections: grpc can't stop
+// boundedListener limits the open connections and closes further ones at once. It can close all of its connections: grpc can't stop
 // while one of them has not finished the handshake, so a silent client could delay
 // a shutdown.
 type boundedListener struct {
 	net.Listener
-	log hclog.Logger
+	log  hclog.Logger
+	pool *pool
 
-	mu        sync.Mutex
-	conns     map[*boundedConn]struct{}
-	byAddress map[netip.Prefix]int
+	mu    sync.Mutex
+	conns map[*boundedConn]struct{}
 }
 
 type boundedConn struct {
@@ -28,13 +27,8 @@ type boundedConn struct {
 	closed sync.Once
 }
 
-func newBoundedListener(lis net.Listener, log hclog.Logger) *boundedListener {
-	return &boundedListener{
-		Listener:  lis,
-		log:       log,
-		conns:     map[*boundedConn]struct{}{},
-		byAddress: map[netip.Prefix]int{},
-	}
+func newBoundedListener(lis net.Listener, p *pool, log hclog.Logger) *boundedListener {
+	return &boundedListener{Listener: lis, log: log, pool: p, conns: map[*boundedConn]struct{}{}}
 }
 
 func (l *boundedListener) Accept() (net.Conn, error) {
@@ -54,14 +48,13 @@ func (l *boundedListener) Accept() (net.Conn, error) {
 // admit counts a connection, or returns nil if a limit is reached.
 func (l *boundedListener) admit(conn net.Conn) net.Conn {
 	key := clientKey(netAddr(conn.RemoteAddr()))
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.conns) >= maxConnections || l.byAddress[key] >= maxConnectionsPerAddress {
+	if !l.pool.take(key, 1) {
 		return nil
 	}
 	c := &boundedConn{Conn: conn, lis: l, key: key}
+	l.mu.Lock()
 	l.conns[c] = struct{}{}
-	l.byAddress[key]++
+	l.mu.Unlock()
 	return c
 }
 
@@ -81,12 +74,10 @@ func (l *boundedListener) closeConns() {
 // Close closes the connection. It may be called more than once.
 func (c *boundedConn) Close() error {
 	c.closed.Do(func() {
+		c.lis.pool.put(c.key, 1)
 		c.lis.mu.Lock()
-		defer c.lis.mu.Unlock()
 		delete(c.lis.conns, c)
-		if c.lis.byAddress[c.key]--; c.lis.byAddress[c.key] == 0 {
-			delete(c.lis.byAddress, c.key)
-		}
+		c.lis.mu.Unlock()
 	})
 	return c.Conn.Close()
 }

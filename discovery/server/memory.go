@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/mesh"
 )
 
@@ -18,9 +19,10 @@ type memory struct {
 	level       hclog.Level // for affiliates that join and leave
 	maxClusters int
 
-	mu         sync.Mutex
-	clusters   map[string]*cluster // by id; none is empty
-	affiliates int                 // in all clusters
+	affiliates *pool
+
+	mu       sync.Mutex
+	clusters map[string]*cluster // by id; none is empty
 }
 
 // counts are the values of the gauges.
@@ -30,9 +32,12 @@ type counts struct{ clusters, affiliates, endpoints, watchers int }
 // empty. In the first case it logs at Info which affiliates join and leave, in the
 // second at Debug.
 func newMemory(only string, log hclog.Logger) *memory {
-	m := &memory{log: log, level: hclog.Debug, maxClusters: maxClusters, clusters: map[string]*cluster{}}
+	m := &memory{
+		log: log, level: hclog.Debug, maxClusters: maxClusters,
+		affiliates: newPool(maxTotalAffiliates), clusters: map[string]*cluster{},
+	}
 	if only != "" {
-		m.level, m.maxClusters = hclog.Info, 1
+		m.level, m.maxClusters, m.affiliates = hclog.Info, 1, newPool(discovery.MaxAffiliates)
 	}
 	return m
 }
@@ -53,15 +58,8 @@ func (m *memory) update(u Update, now time.Time) (joined bool, err error) {
 		return false, err
 	}
 	before := len(c.affiliates)
-	if c.affiliates[u.Affiliate] == nil && m.affiliates >= maxTotalAffiliates {
-		err = ErrTooManyTotalAffiliates
-	} else {
-		err = c.update(u, now)
-	}
+	err = c.update(u, now)
 	joined = len(c.affiliates) > before
-	if joined {
-		m.affiliates++
-	}
 	m.dropEmpty(u.Cluster)
 	return joined, err
 }
@@ -71,7 +69,6 @@ func (m *memory) Delete(_ context.Context, cluster, affiliate string) error {
 	c := m.clusters[cluster]
 	removed := c != nil && c.remove(affiliate)
 	if removed {
-		m.affiliates--
 		m.dropEmpty(cluster)
 	}
 	m.mu.Unlock()
@@ -140,7 +137,6 @@ func (m *memory) expire(now time.Time) (clusters, affiliates int) {
 			clusters++
 		}
 	}
-	m.affiliates -= len(log)
 	m.mu.Unlock()
 	for _, g := range log {
 		m.log.Log(m.level, "affiliate expired", "cluster", mesh.ShortClusterID(g.cluster), "affiliate", shortAffiliateID(g.affiliate))
@@ -151,8 +147,9 @@ func (m *memory) expire(now time.Time) (clusters, affiliates int) {
 func (m *memory) counts() counts {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	n := counts{clusters: len(m.clusters), affiliates: m.affiliates}
+	n := counts{clusters: len(m.clusters)}
 	for _, c := range m.clusters {
+		n.affiliates += len(c.affiliates)
 		n.watchers += len(c.watchers)
 		for _, a := range c.affiliates {
 			n.endpoints += len(a.endpoints)
@@ -169,7 +166,7 @@ func (m *memory) cluster(id string) (*cluster, error) {
 		if len(m.clusters) >= m.maxClusters {
 			return nil, ErrTooManyClusters
 		}
-		c = newCluster()
+		c = newCluster(m.affiliates)
 		m.clusters[id] = c
 	}
 	return c, nil

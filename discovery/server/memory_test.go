@@ -96,7 +96,7 @@ func TestMemoryBounds(t *testing.T) {
 	t.Run("affiliates in all clusters", func(t *testing.T) {
 		m := newTestMemory("")
 		mustUpdate(t, m, "c", "a")
-		m.affiliates = maxTotalAffiliates
+		m.affiliates.used = maxTotalAffiliates
 		if err := m.Update(ctx, Update{Cluster: "d", Affiliate: "a"}, t0); !errors.Is(err, ErrTooManyTotalAffiliates) {
 			t.Errorf("Update: %v", err)
 		}

@@ -117,12 +117,12 @@ func (m *metrics) lastStorage(operation string, n counts, size int, took time.Du
 	m.lastDuration.WithLabelValues(operation).Set(took.Seconds())
 }
 
-func (m *metrics) started(c call) {
+func (m *metrics) started(c *call) {
 	service, method := splitMethod(c.method)
 	m.grpcStarted.WithLabelValues(c.kind, service, method).Inc()
 }
 
-func (m *metrics) handled(c call, code codes.Code, took time.Duration) {
+func (m *metrics) handled(c *call, code codes.Code, took time.Duration) {
 	service, method := splitMethod(c.method)
 	m.grpcHandled.WithLabelValues(c.kind, service, method, code.String()).Inc()
 	m.grpcSeconds.WithLabelValues(c.kind, service, method).Observe(took.Seconds())

@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"time"
-
-	"github.com/wirespan/wirespan/discovery"
 )
 
 // snapshot returns all affiliates and endpoints that live for another second, the
@@ -55,10 +53,8 @@ func (m *memory) restore(clusters []clusterSnapshot, only string, now time.Time)
 			return
 		}
 		for _, as := range cs.affiliates {
-			room := len(c.affiliates) < discovery.MaxAffiliates && m.affiliates < maxTotalAffiliates
-			if as.ttl > 0 && c.affiliates[as.id] == nil && room {
-				c.affiliates[as.id] = as.restore(now)
-				m.affiliates++
+			if as.ttl > 0 && c.affiliates[as.id] == nil {
+				_ = c.add(as.id, as.restore(now)) // as long as there is room
 			}
 		}
 		m.dropEmpty(cs.id)

@@ -14,7 +14,6 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"github.com/siderolabs/discovery-api/api/v1alpha1/server/pb"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -61,6 +60,7 @@ type Server struct {
 	store   Store
 	memory  *memory // the store, unless Config brought one
 	clients *clients
+	pools   pools
 	metrics *metrics
 	serving atomic.Bool
 }
@@ -72,7 +72,7 @@ func New(c Config) (*Server, error) {
 	}
 	c.SnapshotInterval = cmp.Or(c.SnapshotInterval, 10*time.Minute)
 	c.GCInterval = cmp.Or(c.GCInterval, time.Minute)
-	s := &Server{cfg: c, log: c.Log, store: c.Store, clients: newClients(), metrics: newMetrics()}
+	s := &Server{cfg: c, log: c.Log, store: c.Store, clients: newClients(), pools: newPools(c.OnlyCluster != ""), metrics: newMetrics()}
 	if s.log == nil {
 		s.log = hclog.NewNullLogger()
 	}
@@ -126,7 +126,7 @@ func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 	}
 	s.log.Info("discovery server started", "address", lis.Addr().String(), "tls", s.cfg.TLS != nil)
 
-	bounded := newBoundedListener(lis, s.log)
+	bounded := newBoundedListener(lis, s.pools.connections, s.log)
 	g, ctx := errgroup.WithContext(ctx)
 	gs := s.grpcServer(ctx)
 	g.Go(func() error {
@@ -149,10 +149,11 @@ func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 
 // grpcServer returns a server whose watches end when ctx does.
 func (s *Server) grpcServer(ctx context.Context) *grpc.Server {
-	i := &interceptor{cfg: &s.cfg, log: s.log, clients: s.clients, metrics: s.metrics}
+	g := &gate{cfg: &s.cfg, log: s.log, clients: s.clients, pools: s.pools, metrics: s.metrics}
 	opts := []grpc.ServerOption{
-		grpc.UnaryInterceptor(i.unary),
-		grpc.StreamInterceptor(i.stream),
+		grpc.InTapHandle(await),
+		grpc.ForceServerCodecV2(newWire()),
+		grpc.StreamInterceptor(g.stream),
 		grpc.MaxRecvMsgSize(maxMessageSize),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxHeaderListSize(maxHeaderSize),
@@ -176,8 +177,8 @@ func (s *Server) grpcServer(ctx context.Context) *grpc.Server {
 		opts = append(opts, grpc.Creds(credentials.NewTLS(s.cfg.TLS)))
 	}
 	gs := grpc.NewServer(opts...)
-	pb.RegisterClusterServer(gs, &service{
-		cfg: &s.cfg, store: s.store, clients: s.clients, metrics: s.metrics, stopping: ctx.Done(),
+	gs.RegisterService(g.description(), &service{
+		cfg: &s.cfg, store: s.store, pools: s.pools, metrics: s.metrics, stopping: ctx.Done(),
 	})
 	return gs
 }

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/subtle"
 	"errors"
 	"time"
 
@@ -12,24 +11,23 @@ import (
 )
 
 var (
-	errForeignCluster = status.Error(codes.PermissionDenied, "this server does not serve the cluster")
-	errLostUpdate     = status.Error(codes.Aborted, "subscription canceled: lost update")
+	errLostUpdate = status.Error(codes.Aborted, "subscription canceled: lost update")
+	errWatches    = status.Error(codes.ResourceExhausted, "too many watches from the client address")
+	errAnswers    = status.Error(codes.ResourceExhausted, "too many answers that clients have not taken yet")
 )
 
-// service implements the RPCs: it validates, translates and calls the store.
+// service implements the RPCs: it validates, translates and calls the store. The gate has
+// checked the cluster id.
 type service struct {
 	pb.UnimplementedClusterServer
 	cfg      *Config
 	store    Store
-	clients  *clients
+	pools    pools
 	metrics  *metrics
 	stopping <-chan struct{} // closed when the server stops; ends watches
 }
 
 func (s *service) Hello(ctx context.Context, req *pb.HelloRequest) (*pb.HelloResponse, error) {
-	if err := s.admit(req.GetClusterId()); err != nil {
-		return nil, err
-	}
 	s.metrics.hello(req.GetClientVersion())
 	resp := &pb.HelloResponse{ClientIp: s.cfg.clientAddr(ctx).AsSlice()}
 	if s.cfg.Redirect != "" {
@@ -39,9 +37,6 @@ func (s *service) Hello(ctx context.Context, req *pb.HelloRequest) (*pb.HelloRes
 }
 
 func (s *service) AffiliateUpdate(ctx context.Context, req *pb.AffiliateUpdateRequest) (*pb.AffiliateUpdateResponse, error) {
-	if err := s.admit(req.GetClusterId()); err != nil {
-		return nil, err
-	}
 	if err := validateAffiliateID(req.GetAffiliateId()); err != nil {
 		return nil, err
 	}
@@ -54,6 +49,7 @@ func (s *service) AffiliateUpdate(ctx context.Context, req *pb.AffiliateUpdateRe
 		Data:      req.GetAffiliateData(),
 		Endpoints: req.GetAffiliateEndpoints(),
 		TTL:       req.GetTtl().AsDuration(),
+		From:      s.cfg.clientAddr(ctx),
 	}
 	if err := s.store.Update(ctx, u, time.Now()); err != nil {
 		return nil, storeError(err)
@@ -62,9 +58,6 @@ func (s *service) AffiliateUpdate(ctx context.Context, req *pb.AffiliateUpdateRe
 }
 
 func (s *service) AffiliateDelete(ctx context.Context, req *pb.AffiliateDeleteRequest) (*pb.AffiliateDeleteResponse, error) {
-	if err := s.admit(req.GetClusterId()); err != nil {
-		return nil, err
-	}
 	if err := validateAffiliateID(req.GetAffiliateId()); err != nil {
 		return nil, err
 	}
@@ -75,9 +68,6 @@ func (s *service) AffiliateDelete(ctx context.Context, req *pb.AffiliateDeleteRe
 }
 
 func (s *service) List(ctx context.Context, req *pb.ListRequest) (*pb.ListResponse, error) {
-	if err := s.admit(req.GetClusterId()); err != nil {
-		return nil, err
-	}
 	list, err := s.store.List(ctx, req.GetClusterId())
 	if err != nil {
 		return nil, storeError(err)
@@ -88,23 +78,24 @@ func (s *service) List(ctx context.Context, req *pb.ListRequest) (*pb.ListRespon
 // Watch sends all affiliates in its first message, even if there are none, and
 // then one changed affiliate per message.
 func (s *service) Watch(req *pb.WatchRequest, stream pb.Cluster_WatchServer) error {
-	if err := s.admit(req.GetClusterId()); err != nil {
-		return err
+	key := clientKey(s.cfg.clientAddr(stream.Context()))
+	if !s.pools.watches.take(key, 1) {
+		return errWatches
 	}
-	release, err := s.clients.watch(s.cfg.clientAddr(stream.Context()))
-	if err != nil {
-		return err
-	}
-	defer release()
+	defer s.pools.watches.put(key, 1)
 	sub, err := s.store.Watch(stream.Context(), req.GetClusterId())
 	if err != nil {
 		return storeError(err)
 	}
 	defer sub.Close()
-	if err := stream.Send(&pb.WatchResponse{Affiliates: messages(sub.Affiliates)}); err != nil {
+	first, err := newAnswer(s.pools.answers, key, &pb.WatchResponse{Affiliates: messages(sub.Affiliates)})
+	if err != nil {
 		return err
 	}
-	sub.Affiliates = nil // frees the memory: a watch can last for months
+	if err := stream.SendMsg(first); err != nil {
+		return err
+	}
+	first, sub.Affiliates = nil, nil // frees the memory: a watch can last for months
 	for {
 		select {
 		case <-stream.Context().Done():
@@ -120,18 +111,6 @@ func (s *service) Watch(req *pb.WatchRequest, stream pb.Cluster_WatchServer) err
 			}
 		}
 	}
-}
-
-// admit checks the cluster id of a request.
-func (s *service) admit(cluster string) error {
-	if err := validateClusterID(cluster); err != nil {
-		return err
-	}
-	only := s.cfg.OnlyCluster
-	if only != "" && subtle.ConstantTimeCompare([]byte(cluster), []byte(only)) == 0 {
-		return errForeignCluster
-	}
-	return nil
 }
 
 // storeError returns the status of a store's error.

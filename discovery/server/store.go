@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"net/netip"
 	"time"
 )
 
@@ -9,7 +10,7 @@ import (
 type Affiliate struct {
 	ID        string
 	Data      []byte
-	Endpoints [][]byte // the last refreshed first; those of one update in its order
+	Endpoints [][]byte // in order of arrival
 }
 
 // Event is a change of one affiliate. It has the new state, or only the ID if
@@ -26,6 +27,7 @@ type Update struct {
 	Data      []byte   // empty: keep the old data
 	Endpoints [][]byte // added to the known ones
 	TTL       time.Duration
+	From      netip.Addr // of the client; zero if unknown
 }
 
 // Subscription is one watch of a cluster.
@@ -70,4 +72,5 @@ const (
 	ErrTooManyClusters        LimitError = "too many clusters on the server"
 	ErrTooManyTotalAffiliates LimitError = "too many affiliates on the server"
 	ErrTooManyWatchers        LimitError = "too many watchers of the cluster"
+	ErrTooManyFromAddress     LimitError = "too many affiliates from the client address"
 )
