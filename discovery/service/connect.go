@@ -28,9 +28,6 @@ import (
 const (
 	helloTimeout = 10 * time.Second
 	maxRedirects = 3 // in a row
-	// maxMessageSize is enough for the snapshot of a full cluster: 1,024 affiliates
-	// with 2 KiB of data and 64 endpoints of 32 bytes are 4.2 MiB.
-	maxMessageSize = 8 << 20
 )
 
 // connection is an open connection after Hello.
@@ -59,10 +56,23 @@ func (c *Client) connect(ctx context.Context, endpoint string) (*connection, err
 		if err := checkEndpoint(target); err != nil {
 			return nil, fmt.Errorf("discovery service %s: redirect: %w", endpoint, err)
 		}
+		if !c.allowed(endpoint, target) {
+			return nil, fmt.Errorf("discovery service %s: it redirects to %s, another host, which neither the join token nor the configuration names: configure that as the endpoint if it is right", endpoint, target)
+		}
 		c.log.Debug("redirected", "from", endpoint, "to", target)
 		endpoint = target
 	}
 	return nil, fmt.Errorf("discovery service %s: redirected more than %d times in a row", endpoint, maxRedirects)
+}
+
+// allowed reports whether a server may redirect to target: to an endpoint that is
+// configured, or to another port of its own or a configured host.
+func (c *Client) allowed(from, target string) bool {
+	host, _, _ := net.SplitHostPort(target)
+	return slices.ContainsFunc(append([]string{from}, c.cfg.Endpoints...), func(e string) bool {
+		known, _, _ := net.SplitHostPort(e)
+		return strings.EqualFold(known, host)
+	})
 }
 
 func (c *Client) hello(ctx context.Context, endpoint string) (*grpc.ClientConn, netip.Addr, *pb.HelloResponse, error) {
@@ -85,7 +95,7 @@ func (c *Client) hello(ctx context.Context, endpoint string) (*grpc.ClientConn, 
 			MinConnectTimeout: connectTimeout(len(c.cfg.Endpoints)),
 		}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: max(10*time.Second, c.cfg.TTL/10)}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessageSize)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswerSize), grpc.ForceCodecV2(newWire())),
 		grpc.WithDisableServiceConfig(),
 	)
 	if err != nil {

@@ -90,23 +90,23 @@ func TestBackoff(t *testing.T) {
 
 func TestRedirect(t *testing.T) {
 	bubble(t, func(t *testing.T, n *network) {
-		n.start("a:1").redirect = "b:1"
-		b := n.start("b:1", sealed(t, secret, "p1", ""))
+		n.start("a:1").redirect = "a:2"
+		b := n.start("a:2", sealed(t, secret, "p1", ""))
 		c := run(t, n, config("a:1"))
 		wantIDs(t, c, "p1")
-		if got := c.Snapshot().Server; got != "b:1" {
+		if got := c.Snapshot().Server; got != "a:2" {
 			t.Errorf("server %s", got)
 		}
 		b.endWatches()
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if got := n.dialed(); !slices.Equal(got, []string{"a:1", "b:1", "b:1"}) {
+		if got := n.dialed(); !slices.Equal(got, []string{"a:1", "a:2", "a:2"}) {
 			t.Errorf("dialed %q: the redirect must last", got)
 		}
-		n.stop("b:1")
+		n.stop("a:2")
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
-		if got := n.dialed(); !slices.Equal(got[:5], []string{"a:1", "b:1", "b:1", "b:1", "a:1"}) {
+		if got := n.dialed(); !slices.Equal(got[:5], []string{"a:1", "a:2", "a:2", "a:2", "a:1"}) {
 			t.Errorf("dialed %q: a dead target must lead back", got)
 		}
 		if err := c.Delete(t.Context(), mesh.Affiliate{}); err == nil {
@@ -118,7 +118,8 @@ func TestRedirect(t *testing.T) {
 func TestRedirectsAreBounded(t *testing.T) {
 	for target, want := range map[string]string{
 		"a:1":          "redirected more than 3 times in a row",
-		"b:1":          "discovery service b:1: hello: Unavailable",
+		"a:2":          "discovery service a:2: hello: Unavailable",
+		"b:1":          "it redirects to b:1, another host",
 		"nonsense":     `redirect: endpoint "nonsense": not host:port`,
 		"unix:///a:1":  "redirect: endpoint",
 		"evil\x1b[m:1": "redirect: endpoint",
@@ -139,8 +140,8 @@ func TestRedirectsAreBounded(t *testing.T) {
 
 func TestDelete(t *testing.T) {
 	bubble(t, func(t *testing.T, n *network) {
-		n.start("b:1").redirect = "c:1"
-		f := n.start("c:1")
+		n.start("b:1").redirect = "b:2"
+		f := n.start("b:2")
 		cfg := config("a:1", "b:1")
 		idle, err := New(cfg)
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/siderolabs/discovery-api/api/v1alpha1/server/pb"
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
 
 	"github.com/wirespan/wirespan/discovery"
 )
@@ -89,12 +90,17 @@ func (w *watch) apply(m *pb.WatchResponse) {
 // receive opens the watch and passes its messages on. It does not wait for the answers to
 // other requests: the server ends the watch of a slow reader.
 func (w *watch) receive(ctx context.Context) error {
-	stream, err := w.rpc.Watch(ctx, &pb.WatchRequest{ClusterId: w.c.cfg.ClusterID})
+	stream, err := w.rpc.Watch(ctx, &pb.WatchRequest{ClusterId: w.c.cfg.ClusterID}, grpc.MaxCallRecvMsgSize(maxSnapshotSize))
 	if err != nil {
 		return rpcError("watch", err)
 	}
-	for {
-		m, err := stream.Recv()
+	for first := true; ; first = false {
+		m := &pb.WatchResponse{}
+		var into any = m
+		if first {
+			into = snapshot{m}
+		}
+		err := stream.RecvMsg(into)
 		if errors.Is(err, io.EOF) {
 			return errors.New("watch: ended by the server")
 		}
@@ -121,7 +127,7 @@ func (w *watch) publish() {
 func (w *watch) list(ctx context.Context) error {
 	call, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
-	resp, err := w.rpc.List(call, &pb.ListRequest{ClusterId: w.c.cfg.ClusterID})
+	resp, err := w.rpc.List(call, &pb.ListRequest{ClusterId: w.c.cfg.ClusterID}, grpc.MaxCallRecvMsgSize(maxSnapshotSize))
 	if err != nil {
 		return rpcError("list", err)
 	}
