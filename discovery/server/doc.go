@@ -27,7 +27,18 @@
 // Input is untrusted. Package discovery has the limits of the protocol; limits.go
 // adds those of a public server, on clusters, affiliates, connections, watches,
 // message sizes and request rate. A server at its limits refuses new clients and
-// clusters and continues to serve the known ones. The default store is the memory
+// clusters and continues to serve the known ones.
+//
+// Messages have 8 KiB at most and are not decoded before the cluster is checked and the
+// rate limit admits them. Connections, waiting requests, watches, affiliates and answers
+// under way are pools that all client addresses share: one address gets 38 % of a pool,
+// and many leave a part for others. With OnlyCluster the pools are small. They then hold
+// at most about 6 MB of affiliates (1,024 of 6 KiB), 32 MB of answers, 40 MB of waiting
+// requests (512 with a window of 64 KiB and a stream each), and 2,048 connections and
+// watches. What a watch queues for a client that does not read comes on top of that: up
+// to 32 changes and 64 KiB.
+//
+// The default store is the memory
 // of one process, and a snapshot file keeps it over a restart. Several replicas
 // need a shared [Store].
 //
