@@ -23,6 +23,12 @@ import (
 	"github.com/wirespan/wirespan/discovery"
 )
 
+func inUse(p *pool) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.used
+}
+
 // However many addresses take all they can get, another one finds room.
 func TestPoolShares(t *testing.T) {
 	p := newPool(1024)
@@ -163,7 +169,7 @@ func TestRequestWithoutMessage(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if used := srv.pools.pending.used; used != 1 {
+		if used := inUse(srv.pools.pending); used != 1 {
 			t.Errorf("%d requests pending", used)
 		}
 		if err := stream.RecvMsg(&pb.HelloResponse{}); status.Code(err) != codes.Canceled {
@@ -173,7 +179,7 @@ func TestRequestWithoutMessage(t *testing.T) {
 			t.Errorf("ended after %v", took)
 		}
 		synctest.Wait()
-		if used := srv.pools.pending.used; used != 0 {
+		if used := inUse(srv.pools.pending); used != 0 {
 			t.Errorf("%d requests pending in the end", used)
 		}
 		conn.Close()
@@ -208,7 +214,7 @@ func TestAnswersAreCountedUntilTaken(t *testing.T) {
 			streams = append(streams, stream)
 		}
 		synctest.Wait()
-		if used := srv.pools.answers.used; used > ownAnswers || used < ownAnswers/2 {
+		if used := inUse(srv.pools.answers); used > ownAnswers || used < ownAnswers/2 {
 			t.Errorf("%d bytes of answers of %d", used, ownAnswers)
 		}
 		var refused int
@@ -223,7 +229,7 @@ func TestAnswersAreCountedUntilTaken(t *testing.T) {
 			t.Error("no answer was refused")
 		}
 		synctest.Wait()
-		if used := srv.pools.answers.used; used != 0 {
+		if used := inUse(srv.pools.answers); used != 0 {
 			t.Errorf("%d bytes of answers after all were read", used)
 		}
 		cancel()
