@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -91,7 +92,7 @@ func TestAffiliatesOfOneAddress(t *testing.T) {
 			made++
 		}
 	}
-	if made != 391 || err != ErrTooManyFromAddress {
+	if made != 391 || !errors.Is(err, ErrTooManyFromAddress) {
 		t.Errorf("one address made %d affiliates, then %v", made, err)
 	}
 	if err := put(made, "192.0.2.2"); err != nil {
@@ -267,7 +268,7 @@ func TestWaitersAreBounded(t *testing.T) {
 		}()
 	}
 	for range requests - ownPending/2 {
-		if err := <-results; err != errPending && err != errRate {
+		if err := <-results; !errors.Is(err, errPending) && !errors.Is(err, errRate) {
 			t.Errorf("refused with %v", err)
 		}
 	}
@@ -278,6 +279,8 @@ func TestWaitersAreBounded(t *testing.T) {
 	}
 	cancel()
 	for range ownPending / 2 {
-		<-results
+		if err := <-results; err == nil {
+			t.Error("a request was admitted, although its client has gone")
+		}
 	}
 }

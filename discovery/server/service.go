@@ -95,7 +95,7 @@ func (s *service) Watch(req *pb.WatchRequest, stream pb.Cluster_WatchServer) err
 	if err := stream.SendMsg(first); err != nil {
 		return err
 	}
-	first, sub.Affiliates = nil, nil // frees the memory: a watch can last for months
+	sub.Affiliates = nil // frees the memory: a watch can last for months
 	for {
 		select {
 		case <-stream.Context().Done():

@@ -25,7 +25,8 @@ func (w wire) Unmarshal(data mem.BufferSlice, v any) error {
 	if !ok {
 		return w.CodecV2.Unmarshal(data, v)
 	}
-	*raw = data.Materialize()
+	*raw = make([]byte, data.Len())
+	data.CopyTo(*raw)
 	return nil
 }
 
