@@ -136,7 +136,7 @@ func TestSettingFlags(t *testing.T) {
 	}
 	cfg = load("--nodename", "first", "--nodename=last", "--advertise-discovery", "a.example,b.example:1",
 		"--advertise-discovery", "c.example", "--no-clock-fix", "--announce-as-member=false", "--address-filters", "eth2")
-	if cfg.Nodename != "last" || cfg.AnnounceAsMember || !cfg.NoClockFix || len(cfg.AddressFilters) != 1 ||
+	if cfg.Nodename != "last" || *cfg.AnnounceAsMember || !cfg.NoClockFix || len(cfg.AddressFilters) != 1 ||
 		!slices.Equal(cfg.AdvertiseDiscovery, []string{"a.example", "b.example:1", "c.example"}) {
 		t.Errorf("from flags: %+v", cfg.Wirespan)
 	}

@@ -61,6 +61,16 @@ type Ignored struct {
 // founds a cluster or joins one by token.
 func (c *Config) Standalone() bool { return !c.HasIdentity }
 
+// announceAsMember returns the setting or its default. A member's nodename hides a
+// Talos node of the same name from Talos, so in a cluster that may have Talos nodes
+// only the user makes this node a member.
+func (c *Config) announceAsMember() bool {
+	if c.AnnounceAsMember != nil {
+		return *c.AnnounceAsMember
+	}
+	return c.Standalone()
+}
+
 // Mesh returns the part of the configuration that decisions depend on. Its MTU is
 // Talos' default if KubeSpan.MTU is 0.
 func (c *Config) Mesh() mesh.Config {
@@ -75,7 +85,8 @@ func (c *Config) Mesh() mesh.Config {
 		ExtraAnnouncedEndpoints:   c.KubeSpan.ExtraAnnouncedEndpoints,
 		AddressFilters:            c.AddressFilters,
 		MachineType:               c.MachineType,
-		AnnounceAsMember:          c.AnnounceAsMember,
+		AnnounceAsMember:          c.announceAsMember(),
+		OwnMesh:                   c.Standalone(),
 		AdvertisedNetworks:        c.AdvertisedNetworks,
 		AllowedNetworks:           c.AllowedNetworks,
 		HoldNetworks:              c.HoldNetworks,

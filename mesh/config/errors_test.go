@@ -58,6 +58,11 @@ func TestDocumentErrors(t *testing.T) {
 			"a.yaml:7: filters.endpoints: expected a list of at most 1024 strings",
 			"a.yaml:8: filters.excludeAdvertisedNetworks: expected a list of strings",
 		}},
+		{"MTU with a fraction", kube("mtu: 1420.5\n"), []string{"a.yaml:4: mtu: expected a whole number"}},
+		{"port with a fraction", wirespan("listenPort: 51820.5\n"), []string{"a.yaml:3: WirespanConfig: listenPort: expected a whole number"}},
+		{"misplaced discovery", "machine:\n  discovery:\n    enabled: true\n", []string{
+			"a.yaml:2: unknown keys found during decoding: machine.discovery (line 2; discovery belongs under cluster: cluster.discovery)",
+		}},
 		{"filters is a list", kube("filters: []\n"), []string{"a.yaml:4: filters: expected a mapping"}},
 		{"secret of wrong type", "apiVersion: v1alpha1\nkind: DiscoveryIdentityConfig\nclusterID: a\nclusterSecret: [" + testSecret + "]\n", []string{
 			"a.yaml:4: clusterSecret: expected a string",
@@ -96,6 +101,9 @@ func TestKubeSpanErrors(t *testing.T) {
 	cluster := docs(identityDoc, serviceDoc)
 	runErrors(t, []errorCase{
 		{"low MTU", docs(cluster, kube("mtu: 1279\n")), []string{
+			"a.yaml:14: KubeSpanConfig: kubespan link MTU must be at least 1280",
+		}},
+		{"zero MTU", docs(cluster, kube("mtu: 0\n")), []string{
 			"a.yaml:14: KubeSpanConfig: kubespan link MTU must be at least 1280",
 		}},
 		{"low MTU, off", docs(cluster, "apiVersion: v1alpha1\nkind: KubeSpanConfig\nmtu: 1000\n"), []string{

@@ -17,7 +17,8 @@ type kubespan struct {
 	advertiseKubernetesNetworks bool
 	allowDownPeerBypass         bool
 	harvestExtraEndpoints       bool
-	mtu                         uint32 // 0: not set
+	mtu                         int64
+	mtuGiven                    bool
 	mtuAt                       pos
 	endpointFilters             []text
 	excludeAdvertisedNetworks   []text
@@ -30,7 +31,7 @@ func readKubeSpanKeys(o *object) *kubespan {
 	k.advertiseKubernetesNetworks = o.bool("advertiseKubernetesNetworks")
 	k.allowDownPeerBypass = o.bool("allowDownPeerBypass")
 	k.harvestExtraEndpoints = o.bool("harvestExtraEndpoints")
-	k.mtuAt = o.scalar("mtu", "a whole number", &k.mtu)
+	k.mtu, k.mtuGiven, k.mtuAt = o.wholeNumber("mtu")
 	if f := o.object("filters"); f != nil {
 		k.endpointFilters = f.list("endpoints")
 		k.excludeAdvertisedNetworks = f.list("excludeAdvertisedNetworks")
@@ -89,7 +90,8 @@ func (l *loader) takeKubeSpan(k *kubespan, prefix string) {
 	out.AllowDownPeerBypass = k.allowDownPeerBypass
 	out.HarvestExtraEndpoints = k.harvestExtraEndpoints
 	switch {
-	case k.mtu != 0 && k.mtu < mesh.MinimumMTU:
+	case k.legacy && k.mtu == 0: // Talos' default
+	case k.mtuGiven && k.mtu < mesh.MinimumMTU:
 		note(k.mtuAt, "kubespan link MTU must be at least %d", mesh.MinimumMTU)
 	case k.mtu > maximumMTU:
 		note(k.mtuAt, "kubespan link MTU must be at most %d", maximumMTU)

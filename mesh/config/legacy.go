@@ -2,7 +2,6 @@ package config
 
 // legacy holds the parts of a machine configuration (v1alpha1) that are used here.
 type legacy struct {
-	hostname  text
 	kubespan  *kubespan        // nil: no such section
 	identity  *identity        // nil: no cluster section
 	discovery *legacyDiscovery // nil: no such section
@@ -32,12 +31,16 @@ func isLegacy(o *object) bool {
 }
 
 // readLegacy reads the sections that are used here and ignores other keys, except
-// misspelled ones on the path to a section, which would silently lose it.
+// misspelled ones on the path to a section and a misplaced discovery section: they
+// would silently lose it. The hostname is ignored, too: it is that of a Talos node,
+// and another node that announces it would take that node's place among the members.
 func (l *loader) readLegacy(o *object) {
 	l.legacy = &legacy{}
 	if machine := l.section(o, "machine"); machine != nil {
+		if f, misplaced := machine.fields["discovery"]; misplaced {
+			l.add(f.at, "unknown keys found during decoding: machine.discovery (line %d; discovery belongs under cluster: cluster.discovery)", f.at.line)
+		}
 		if network := l.section(machine, "network"); network != nil {
-			l.legacy.hostname = network.text("hostname")
 			if k := l.section(network, "kubespan"); k != nil {
 				l.legacy.kubespan = readKubeSpanKeys(k)
 				k.finish()
@@ -83,18 +86,6 @@ func readLegacyDiscovery(o *object) *legacyDiscovery {
 	}
 	o.finish()
 	return d
-}
-
-// legacyHostname returns the hostname of the machine configuration, which any other
-// hostname overrides.
-func (l *loader) legacyHostname() string {
-	if l.legacy == nil || l.legacy.hostname.value == "" {
-		return ""
-	}
-	if err := checkName(l.legacy.hostname.value); err != nil {
-		l.add(l.legacy.hostname.at, "v1alpha1.Config: machine.network.hostname: %v", err)
-	}
-	return l.legacy.hostname.value
 }
 
 // validateLegacy checks the machine configuration on its own and applies it.

@@ -95,11 +95,7 @@ func (l *loader) validate(clusterProvided bool) {
 	l.validateKubeSpan()
 	l.validateDiscovery()
 	l.validateWirespan()
-	c := l.cfg
-	if c.Hostname == "" {
-		c.Hostname = l.legacyHostname()
-	}
-	if c.Standalone() && l.kubespan == nil {
+	if c := l.cfg; c.Standalone() && l.kubespan == nil {
 		c.KubeSpan.Enabled = true
 	}
 	l.crossCheck(clusterProvided)

@@ -49,7 +49,6 @@ func TestCompleteMachineConfig(t *testing.T) {
 		EndpointFilters:           filters(t, "0.0.0.0/0", "!192.168.0.0/16", "::/0"),
 		ExcludeAdvertisedNetworks: []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24"), netip.MustParsePrefix("2003::/16")},
 		MachineType:               mesh.MachineUnknown, // although the file says controlplane
-		AnnounceAsMember:          true,
 		HoldNetworks:              24 * time.Hour,
 	}
 	if got := c.Mesh(); !reflect.DeepEqual(got, want) {
@@ -65,8 +64,8 @@ func TestCompleteMachineConfig(t *testing.T) {
 	if !reflect.DeepEqual(c.Services, services) || c.KubernetesRegistry {
 		t.Errorf("services %v, Kubernetes %v", c.Services, c.KubernetesRegistry)
 	}
-	if c.Hostname != "talos-cp-1" || len(c.Ignored) != 0 {
-		t.Errorf("hostname %q, ignored %v", c.Hostname, c.Ignored)
+	if c.Hostname != "" || c.Nodename != "" || len(c.Ignored) != 0 { // the file has the hostname of a Talos node
+		t.Errorf("hostname %q, nodename %q, ignored %v", c.Hostname, c.Nodename, c.Ignored)
 	}
 }
 
@@ -81,7 +80,6 @@ func TestCompleteMultiDocument(t *testing.T) {
 		ExcludeAdvertisedNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
 		ExtraAnnouncedEndpoints:   []netip.AddrPort{netip.MustParseAddrPort("198.51.100.7:51820"), netip.MustParseAddrPort("[2001:db8::7]:443")},
 		MachineType:               mesh.MachineUnknown,
-		AnnounceAsMember:          true,
 		HoldNetworks:              24 * time.Hour,
 	}
 	if got := c.Mesh(); !reflect.DeepEqual(got, want) {
@@ -199,7 +197,7 @@ func TestProvidedClusterWithIdentity(t *testing.T) {
 func TestKubeSpanDefaults(t *testing.T) {
 	provided := config.Options{ClusterProvided: true}
 	c := mustLoad(t, kubeSpanDoc, provided)
-	want := mesh.Config{Enabled: true, ForceRouting: true, MTU: 1420, MachineType: mesh.MachineUnknown, AnnounceAsMember: true, HoldNetworks: 24 * time.Hour}
+	want := mesh.Config{Enabled: true, ForceRouting: true, MTU: 1420, MachineType: mesh.MachineUnknown, AnnounceAsMember: true, OwnMesh: true, HoldNetworks: 24 * time.Hour}
 	if got := c.Mesh(); !reflect.DeepEqual(got, want) || c.KubeSpan.MTU != 0 {
 		t.Errorf("Mesh %+v, MTU %d", got, c.KubeSpan.MTU)
 	}
@@ -211,22 +209,26 @@ func TestKubeSpanDefaults(t *testing.T) {
 			t.Errorf("%q: filters %#v", tt.keys, f)
 		}
 	}
+	// As in Talos, 0 is the default in a machine configuration.
+	if c := mustLoad(t, "machine: {network: {kubespan: {enabled: true, mtu: 0}}}\n", provided); c.KubeSpan.MTU != 0 {
+		t.Errorf("mtu: 0 is %d", c.KubeSpan.MTU)
+	}
 	// A disabled section of the machine configuration is not checked, as in Talos.
 	mustLoad(t, "machine: {network: {kubespan: {mtu: 1, filters: {endpoints: [x], excludeAdvertisedNetworks: [y]}}}}\n", provided)
 }
 
 func TestMergeKeys(t *testing.T) {
 	c := mustLoad(t, "x: &x {kubespan: &k {enabled: true, mtu: 1300}}\n"+
-		"machine:\n  network:\n    <<: [*x, {hostname: other}]\n    hostname: own\n", config.Options{ClusterProvided: true})
-	if c.KubeSpan.MTU != 1300 || c.Hostname != "own" {
-		t.Errorf("MTU %d, hostname %q", c.KubeSpan.MTU, c.Hostname)
+		"machine:\n  network:\n    <<: [*x, {kubespan: {mtu: 1500}}]\n    hostname: own\n", config.Options{ClusterProvided: true})
+	if c.KubeSpan.MTU != 1300 {
+		t.Errorf("MTU %d", c.KubeSpan.MTU)
 	}
 }
 
 func TestMergeOrder(t *testing.T) {
-	c := mustLoad(t, "machine: {network: {<<: [{<<: {hostname: first}}, {hostname: second}]}}\n", config.Options{})
-	if c.Hostname != "first" {
-		t.Errorf("hostname %q", c.Hostname)
+	c := mustLoad(t, "machine: {network: {<<: [{<<: {kubespan: {mtu: 1300}}}, {kubespan: {mtu: 1400}}]}}\n", config.Options{})
+	if c.KubeSpan.MTU != 1300 {
+		t.Errorf("MTU %d", c.KubeSpan.MTU)
 	}
 }
 
@@ -236,6 +238,26 @@ func TestConfigPrintsNoSecret(t *testing.T) {
 		out := fmt.Sprintf(verb, c)
 		if strings.Contains(out, testSecret) || strings.Contains(out, "1, 2, 3") || strings.Contains(out, "010203") {
 			t.Errorf("%s shows the secret: %s", verb, out)
+		}
+	}
+}
+
+// A node of a cluster that may have Talos nodes is no member unless the user says so.
+func TestAnnounceAsMember(t *testing.T) {
+	provided := config.Options{ClusterProvided: true}
+	talos := docs(identityDoc, serviceDoc, kubeSpanDoc)
+	for _, tt := range []struct {
+		name, yaml string
+		want       bool
+	}{
+		{"own mesh", kubeSpanDoc, true},
+		{"own mesh, off", wirespan("announceAsMember: false\n"), false},
+		{"Talos", talos, false},
+		{"Talos, on", docs(talos, wirespan("announceAsMember: true\n")), true},
+		{"Talos, named", docs(talos, wirespan("nodename: box\n")), false},
+	} {
+		if m := mustLoad(t, tt.yaml, provided).Mesh(); m.AnnounceAsMember != tt.want {
+			t.Errorf("%s: announced as a member: %v", tt.name, m.AnnounceAsMember)
 		}
 	}
 }

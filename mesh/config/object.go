@@ -150,6 +150,25 @@ func (o *object) scalar(key, kind string, into any) pos {
 	return at
 }
 
+// wholeNumber reads a number, and reports whether there is one. It refuses 1420.5,
+// which the YAML decoder would round.
+func (o *object) wholeNumber(key string) (v int64, given bool, at pos) {
+	n, at := o.take(key)
+	if n == nil {
+		return 0, false, at
+	}
+	if !decodeInt(n, &v) {
+		o.problems.add(at, "%s%s: expected a whole number", o.path, key)
+		return 0, false, at
+	}
+	return v, true, at
+}
+
+// decodeInt reports whether n is a whole number, and stores it in v.
+func decodeInt(n *yaml.Node, v *int64) bool {
+	return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!int" && n.Decode(v) == nil
+}
+
 func (o *object) bool(key string) (v bool) {
 	o.scalar(key, "true or false", &v)
 	return v
@@ -228,7 +247,7 @@ func (o *object) setting(key string, kind Kind) (parts []string, at pos, err err
 		}
 		asString = strconv.FormatBool(asBool)
 	case kind == KindInt:
-		if err = n.Decode(&asInt); err != nil {
+		if !decodeInt(n, &asInt) {
 			err = errors.New("expected a whole number")
 		}
 		asString = strconv.FormatInt(asInt, 10)

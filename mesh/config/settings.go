@@ -163,9 +163,9 @@ func serviceSettings() []Setting {
 		Help: "Leave the mesh on SIGTERM; by default only if the state directory does not survive a reboot.",
 		at:   func(w *Wirespan) target { return optionalBool{&w.LeaveOnStop} },
 	}, {
-		Key: "announceAsMember", Kind: KindBool, Default: "true",
-		Help: "Announce a nodename, which makes this node a Talos member and not only a peer.",
-		at:   func(w *Wirespan) target { return scalar[bool]{&w.AnnounceAsMember, parseBool} },
+		Key: "announceAsMember", Kind: KindBool, Example: "true",
+		Help: "Announce a nodename, which makes this node a Talos member and not only a peer; by default only if no file names the cluster.",
+		at:   func(w *Wirespan) target { return optionalBool{&w.AnnounceAsMember} },
 	}, {
 		Key: "addressFilters", Kind: KindList, Example: "docker0,!10.0.0.0/8",
 		Help: "Addresses (CIDR) or links (name or prefix*) to announce beyond the default; a leading ! excludes.",

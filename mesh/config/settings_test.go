@@ -46,7 +46,7 @@ func TestDefaults(t *testing.T) {
 	c := mustLoad(t, "", config.Options{})
 	want := config.Wirespan{
 		Backend: config.BackendAuto, ListenPort: 51820, InterfaceName: "wirespan0",
-		MachineType: mesh.MachineUnknown, AnnounceAsMember: true, DiscoveryListen: ":51820", HoldNetworks: 24 * time.Hour,
+		MachineType: mesh.MachineUnknown, DiscoveryListen: ":51820", HoldNetworks: 24 * time.Hour,
 		Logging:  config.Logging{Level: "info"},
 		Firewall: config.Firewall{Enabled: true, Numbers: firewall.Numbers{Table: "wirespan", EncryptedMark: 0x20, TunnelMark: 0x40, Mask: 0x60, RoutingTable: 180, RulePriority: 32500}},
 		Ingress:  config.Ingress{Default: firewall.ActionAccept},
@@ -97,7 +97,7 @@ func wantEverySetting(t *testing.T) config.Wirespan {
 	w := config.Wirespan{
 		Backend: config.BackendNetstack, InterfaceName: "mesh1", StateDir: config.StateMemory,
 		IdentityDir: "/run/secrets/id", ControlSocket: "/run/w.sock", MAC: []byte{2, 0, 0x5e, 0x10, 0, 1},
-		Nodename: "node-1", Hostname: "Node-1.example.org", MachineType: mesh.MachineWorker, LeaveOnStop: new(bool),
+		Nodename: "node-1", Hostname: "Node-1.example.org", MachineType: mesh.MachineWorker, LeaveOnStop: new(bool), AnnounceAsMember: new(bool),
 		DiscoveryListen: "[::1]:3000", AdvertiseDiscovery: []string{"mesh.example.org", "[2001:db8::1]:443"},
 		NoClockFix: true, MemoryBudget: 64 << 20, Logging: config.Logging{Level: "debug", JSON: true},
 		AdvertisedNetworks: prefixes("192.168.1.0/24", "2001:db8:1::/64"), Masquerade: true,
@@ -175,7 +175,7 @@ func TestPrecedence(t *testing.T) {
 		filters    int
 	}{
 		{"default", "", nil, 51820, "", 0},
-		{"machine configuration", legacy, nil, 51820, "from-legacy", 0},
+		{"machine configuration", legacy, nil, 51820, "", 0},
 		{"file", docs(legacy, file), nil, 1, "from-file", 2},
 		{"environment", file, []config.Override{env}, 2, "from-file", 2},
 		{"flag", file, []config.Override{env, flag}, 3, "from-file", 2},

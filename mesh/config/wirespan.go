@@ -37,7 +37,7 @@ type Wirespan struct {
 	Hostname           string
 	MachineType        mesh.MachineType // worker or unknown
 	LeaveOnStop        *bool            // nil: only if the state is ephemeral
-	AnnounceAsMember   bool
+	AnnounceAsMember   *bool            // nil: only if standalone
 	AddressFilters     []mesh.AddressFilter
 	AdvertisedNetworks []netip.Prefix // behind this node; disjoint
 	Masquerade         bool
