@@ -19,6 +19,8 @@ const (
 	ConditionDuplicateAddress ConditionType = "DuplicateAddress"
 	// ConditionDuplicateNodename: two nodes have the same nodename.
 	ConditionDuplicateNodename ConditionType = "DuplicateNodename"
+	// ConditionNodenameWithheld: this node does not announce its nodename, because another node has it.
+	ConditionNodenameWithheld ConditionType = "NodenameWithheld"
 	// ConditionAddressUnusable: a node's KubeSpan address isn't in the cluster's /64.
 	ConditionAddressUnusable ConditionType = "AddressUnusable"
 	// ConditionNetworkOverlap: a node announces a network that another one keeps.
@@ -47,7 +49,7 @@ const (
 // claim, or that a node may not claim.
 func (t ConditionType) Conflict() bool {
 	switch t {
-	case ConditionDuplicatePublicKey, ConditionDuplicateAddress, ConditionDuplicateNodename, ConditionAddressUnusable,
+	case ConditionDuplicatePublicKey, ConditionDuplicateAddress, ConditionDuplicateNodename, ConditionNodenameWithheld, ConditionAddressUnusable,
 		ConditionNetworkOverlap, ConditionRouteRefused, ConditionIdentityChanged, ConditionCloned, ConditionEndpointInMesh, ConditionAsymmetricExclusion:
 		return true
 	}

@@ -19,6 +19,7 @@ func Decide(in Input, now time.Time) Plan {
 	plan.Local = localAffiliate(&in, addrs, &cs)
 	known := newRoster(&in, &plan.Local, now)
 	known.admit(&in, others(&in), now, &cs)
+	plan.Local.Nodename = known.ownName(&in, now, &cs)
 	known.nameOwners(&cs)
 	plan.Members = members(known.names)
 	if in.meshing() {

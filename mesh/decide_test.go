@@ -91,7 +91,7 @@ func TestMembers(t *testing.T) {
 			NodeID: "n3", Nodename: "cp", Hostname: "cp.example.com", Addresses: addrs("10.0.0.1"), MachineType: MachineControlPlane,
 			OperatingSystem: "Talos (v1.14.0)", ControlPlanePort: 6443,
 		},
-		{NodeID: "n0", Nodename: "self", Hostname: "self.example.com", Addresses: plan.Local.Addresses, MachineType: MachineUnknown, OperatingSystem: "Debian (13)"},
+		{NodeID: "n0", Hostname: "self.example.com", Addresses: plan.Local.Addresses, MachineType: MachineUnknown, OperatingSystem: "Debian (13)"},
 		{NodeID: "n5", Nodename: "web", Hostname: "old"},
 	}
 	if !reflect.DeepEqual(plan.Members, want) {
@@ -123,8 +123,8 @@ func TestDisabled(t *testing.T) {
 			if !reflect.DeepEqual(plan, want) {
 				t.Errorf("plan %+v\nwant %+v", plan, want)
 			}
-			if len(plan.Members) != 4 {
-				t.Errorf("%d members, want 4", len(plan.Members))
+			if len(plan.Members) != 3 {
+				t.Errorf("%d members, want 3", len(plan.Members))
 			}
 		})
 	}

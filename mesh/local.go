@@ -21,9 +21,6 @@ func localAffiliate(in *Input, addrs []hostAddress, cs *conditions) Affiliate {
 	if in.Config.MachineType == MachineWorker {
 		a.MachineType = MachineWorker
 	}
-	if in.Config.AnnounceAsMember {
-		a.Nodename = in.Host.Nodename
-	}
 	if in.meshing() {
 		a.PublicKey = in.Self.PublicKey
 		a.Address = in.Self.Address

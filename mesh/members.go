@@ -19,7 +19,7 @@ func (r *roster) nameOwners(cs *conditions) {
 	absent := map[string]*Pin{} // owners that are not there
 	for _, p := range r.order {
 		switch a := byID[p.NodeID]; {
-		case p.Nodename == "":
+		case p.Nodename == "" || p.NodeID == r.local.NodeID:
 		case a != nil && a.Nodename != p.Nodename:
 			p.Nodename = "" // it has another one now
 		case r.names[p.Nodename] != nil || absent[p.Nodename] != nil:

@@ -118,19 +118,10 @@ func (r *roster) admit(in *Input, affiliates []*Affiliate, now time.Time, cs *co
 
 // take takes an affiliate that is who it says it is, as far as that can be known.
 func (r *roster) take(a *Affiliate, now time.Time, cs *conditions) {
-	seen := now.UTC().Truncate(time.Second)
-	p := r.pins[a.NodeID]
-	if p == nil {
-		p = &Pin{NodeID: a.NodeID, FirstSeen: seen, LastSeen: seen}
-		r.pins[a.NodeID] = p
-		r.order = append(r.order, p)
-	}
-	if now.Sub(p.LastSeen) >= pinStep {
-		p.LastSeen = seen
-	}
+	p := r.touch(a.NodeID, now)
 	if a.Record.Signed() {
 		if a.Record.Start < p.Start && a.Record.Sequence > p.Sequence {
-			p.Cloned = seen
+			p.Cloned = now.UTC().Truncate(time.Second)
 		}
 		p.Sequence, p.Instance, p.Start = a.Record.Sequence, a.Record.Instance, max(p.Start, a.Record.Start)
 		p.Ephemeral, p.Left = a.Record.Ephemeral, a.Record.Left
@@ -147,6 +138,21 @@ func (r *roster) take(a *Affiliate, now time.Time, cs *conditions) {
 	}
 	p.Gone = time.Time{}
 	r.others = append(r.others, a)
+}
+
+// touch returns the pin of a node that is there now, and makes it if there is none.
+func (r *roster) touch(nodeID string, now time.Time) *Pin {
+	seen := now.UTC().Truncate(time.Second)
+	p := r.pins[nodeID]
+	if p == nil {
+		p = &Pin{NodeID: nodeID, FirstSeen: seen, LastSeen: seen}
+		r.pins[nodeID] = p
+		r.order = append(r.order, p)
+	}
+	if now.Sub(p.LastSeen) >= pinStep {
+		p.LastSeen = seen
+	}
+	return p
 }
 
 func firstEndpoint(a *Affiliate) string {
@@ -193,7 +199,7 @@ func (p *Pin) changedKey(a *Affiliate) bool {
 // markGone notes which nodes have neither a record nor a session.
 func (r *roster) markGone(now time.Time) {
 	for id, p := range r.pins {
-		if p.Gone.IsZero() && !r.listed[id] && !r.silent[id] && !r.barred[id] {
+		if p.Gone.IsZero() && id != r.local.NodeID && !r.listed[id] && !r.silent[id] && !r.barred[id] {
 			p.Gone = now.UTC().Truncate(time.Second)
 		}
 	}

@@ -158,6 +158,10 @@ type Host struct {
 	DNSServers       []netip.Addr
 	DiscoveryServers []netip.Addr // those whose address is known
 	PeerDiscovery    bool         // the discovery server may be a peer
+
+	// DiscoveryPending says that discovery has not answered yet: nobody knows which
+	// nodename is free.
+	DiscoveryPending bool
 }
 
 // Config is the part of the configuration that decisions depend on. Package
@@ -165,6 +169,7 @@ type Host struct {
 type Config struct {
 	Enabled                   bool
 	ClusterSecret             Secret        // preshared key of every peer
+	OwnMesh                   bool   // wirespan founded it: it has no Talos nodes
 	RequireSigned             bool          // unsigned affiliates are not used
 	HoldNetworks              time.Duration // how long networks of nodes that are gone are held; 0: not at all
 	ForceRouting              bool          // not allowDownPeerBypass

@@ -123,10 +123,10 @@ func TestMeshDisabled(t *testing.T) {
 		if s := h.agent.Status(); !s.Ready || s.Enabled || len(s.Peers) != 0 {
 			t.Errorf("status = %+v", s)
 		}
-		if got := h.registry().Last().Affiliate; !got.PublicKey.IsZero() || got.Nodename == "" {
+		if got := h.registry().Last().Affiliate; !got.PublicKey.IsZero() || got.Nodename != "" {
 			t.Errorf("published %+v", got)
 		}
-		for typ, want := range map[int]int{typeAffiliates: 2, typeMembers: 2, typeIdentities: 0, typePeerSpecs: 0} {
+		for typ, want := range map[int]int{typeAffiliates: 2, typeMembers: 1, typeIdentities: 0, typePeerSpecs: 0} {
 			if list, _ := h.agent.Resources().List(ResourceTypes[typ].Name, "", false); len(list) != want {
 				t.Errorf("%d %s, want %d", len(list), ResourceTypes[typ].Plural, want)
 			}

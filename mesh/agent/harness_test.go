@@ -52,6 +52,9 @@ func settings(t *testing.T, docs ...string) *Effective {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if c.AnnounceAsMember == nil {
+		c.AnnounceAsMember = new(true)
+	}
 	e := &Effective{Config: c}
 	for _, s := range c.Services {
 		e.Sources = append(e.Sources, Source{Name: s.Name, Spec: s})

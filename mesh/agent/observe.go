@@ -58,6 +58,7 @@ func (a *Agent) describeHost(public []netip.Addr) mesh.Host {
 		Hostname: a.cfg.Hostname, OperatingSystem: a.cfg.OS,
 		Links: a.host.links, PublicAddresses: public, Netstack: a.cfg.Backend.Netstack,
 		Gateways: a.host.underlay.Gateways, DNSServers: a.host.underlay.DNSServers, DiscoveryServers: a.discoveryServers(), PeerDiscovery: a.config.Standalone(),
+		DiscoveryPending: !a.sources.answered,
 	}
 	if a.config.Hostname != "" {
 		h.Hostname = a.config.Hostname

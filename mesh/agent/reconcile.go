@@ -79,6 +79,7 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 func (a *Agent) meshConfig() mesh.Config {
 	m := a.config.mesh(a.host.links)
 	m.NoRouting = a.cfg.Firewall == nil
+	m.OwnMesh = a.config.Own
 	m.RequireSigned = a.config.Own && a.signs()
 	m.Enabled = m.Enabled && !a.record.withdrawn
 	return m

@@ -39,6 +39,7 @@ func TestReloadKeepsWhatItHas(t *testing.T) {
 
 func TestReloadWithADeniedPort(t *testing.T) {
 	bubble(t, []string{meshDocument}, func(h *harness) {
+		h.find() // a nodename is announced once discovery has answered
 		dev := h.device()
 		dev.With(func() { dev.PortErr = fmt.Errorf("open UDP port 500: %w", unix.EACCES) })
 		h.reload = func() (*Effective, error) {

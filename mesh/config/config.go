@@ -86,7 +86,6 @@ func (c *Config) Mesh() mesh.Config {
 		AddressFilters:            c.AddressFilters,
 		MachineType:               c.MachineType,
 		AnnounceAsMember:          c.announceAsMember(),
-		OwnMesh:                   c.Standalone(),
 		AdvertisedNetworks:        c.AdvertisedNetworks,
 		AllowedNetworks:           c.AllowedNetworks,
 		HoldNetworks:              c.HoldNetworks,

@@ -197,7 +197,7 @@ func TestProvidedClusterWithIdentity(t *testing.T) {
 func TestKubeSpanDefaults(t *testing.T) {
 	provided := config.Options{ClusterProvided: true}
 	c := mustLoad(t, kubeSpanDoc, provided)
-	want := mesh.Config{Enabled: true, ForceRouting: true, MTU: 1420, MachineType: mesh.MachineUnknown, AnnounceAsMember: true, OwnMesh: true, HoldNetworks: 24 * time.Hour}
+	want := mesh.Config{Enabled: true, ForceRouting: true, MTU: 1420, MachineType: mesh.MachineUnknown, AnnounceAsMember: true, HoldNetworks: 24 * time.Hour}
 	if got := c.Mesh(); !reflect.DeepEqual(got, want) || c.KubeSpan.MTU != 0 {
 		t.Errorf("Mesh %+v, MTU %d", got, c.KubeSpan.MTU)
 	}

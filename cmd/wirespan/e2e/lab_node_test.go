@@ -50,7 +50,7 @@ func (h *labHost) node(documents string) *labNode {
 		"--config", n.path("config.yaml"), "--state-dir", n.home, "--control-socket", n.path("s"),
 		// Unique over all hosts, since all wg(8) sockets are in one directory.
 		"--interface-name", fmt.Sprintf("w%d-%d%.2s", os.Getpid(), h.number, h.name),
-		"--nodename", h.name, "--hostname", h.name, "--no-clock-fix", "--leave-on-stop=false",
+		"--nodename", h.name, "--hostname", h.name, "--announce-as-member", "--no-clock-fix", "--leave-on-stop=false",
 	}
 	return n
 }

@@ -42,6 +42,7 @@ kind: WirespanConfig
 backend: netstack
 stateDir: memory
 leaveOnStop: false
+announceAsMember: true
 hostname: %s
 `
 
