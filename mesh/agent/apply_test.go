@@ -125,9 +125,7 @@ func TestFirewallWithoutMemory(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if h.config.Memory, err = state.OpenMemory(broken); err != nil {
-			t.Fatal(err)
-		}
+		h.config.Memory = state.OpenMemory(broken)
 		if err := os.Remove(broken.Root()); err != nil {
 			t.Fatal(err)
 		}
@@ -178,11 +176,7 @@ func TestFirewallRemembers(t *testing.T) {
 		h.start()
 		h.find(withNetworks(testPeer(1), "10.1.0.0/16", "10.3.0.0/16"))
 		h.stop()
-		memory, err := state.OpenMemory(h.state)
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.config.Memory, h.fw.Policy = memory, nil
+		h.config.Memory, h.fw.Policy = state.OpenMemory(h.state), nil
 		h.start()
 		defer h.stop()
 		if !has(h.fw.Routed(), "10.1.0.0/16") {
@@ -248,11 +242,7 @@ func TestAccept(t *testing.T) {
 		a := testPeer(1)
 		h.find(a)
 		h.stop()
-		memory, err := state.OpenMemory(h.state)
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.config.Memory = memory
+		h.config.Memory = state.OpenMemory(h.state)
 		h.start()
 		defer h.stop()
 		a.PublicKey = mesh.NewPrivateKey([32]byte{9}).Public()

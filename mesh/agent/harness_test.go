@@ -116,10 +116,6 @@ func newHarness(t *testing.T, docs ...string) *harness {
 	if err != nil {
 		t.Fatal(err)
 	}
-	memory, err := state.OpenMemory(st)
-	if err != nil {
-		t.Fatal(err)
-	}
 	sequence, err := state.OpenSequence(st)
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +124,7 @@ func newHarness(t *testing.T, docs ...string) *harness {
 	h.fw = agenttest.NewFirewall()
 	h.config = Config{
 		Effective: settings(t, append([]string{identityDocuments}, docs...)...), Keys: keys, Clock: clock, Host: h.host,
-		Memory: memory, Sequence: sequence, Firewall: h.fw,
+		Memory: state.OpenMemory(st), Sequence: sequence, Firewall: h.fw,
 		Hostname: "self.example", Version: "v0.0.0-test", OpenDevice: h.openDevice, NewRegistry: h.newRegistry,
 		Reload: func() (*Effective, error) { return h.reload() },
 		Notify: func(state string) {

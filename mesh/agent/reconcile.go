@@ -64,6 +64,7 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 	report(state.ConditionClockNotRecorded, "clock", a.cfg.Clock.Tick(now))
 	conditions = append(conditions, a.cfg.Clock.Conditions(now)...)
 	conditions = append(conditions, a.fragmented()...)
+	conditions = append(conditions, a.cfg.Memory.Damaged()...)
 	plan.Conditions = append(plan.Conditions, conditions...)
 
 	a.schedule.end(prepared == nil && statsErr == nil && applyErr == nil)

@@ -119,7 +119,7 @@ func TestFirewallContract(t *testing.T) {
 		namespace(t)
 		veth(t, tunnel)
 		st := must(state.Open(config.StateMemory, nil))
-		memory := must(state.OpenMemory(st))
+		memory := state.OpenMemory(st)
 		k := must(openKernel(st, memory, hclog.NewNullLogger()))
 		ctx, cancel := context.WithCancel(context.Background())
 		ended := make(chan error, 1)

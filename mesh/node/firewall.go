@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"slices"
 
@@ -35,20 +34,12 @@ type kernel struct {
 // numbers have changed.
 func openKernel(st *state.Dir, memory *state.Memory, log hclog.Logger) (*kernel, error) {
 	k := &kernel{state: st, memory: memory}
-	data, err := st.Read(forwardingFile)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
-		return nil, err
-	default:
-		if err := json.Unmarshal(data, &k.changed); err != nil {
-			return nil, fmt.Errorf("state file %q is damaged: %w (remove it; forwarding then stays as it is now)", st.Path(forwardingFile), err)
-		}
-	}
+	k.changed = state.Derived[[]nft.Sysctl](memory, forwardingFile, "forwarding stays as it is now", nil)
 	cfg := nft.Config{Log: log}
 	if p := memory.Policy(); p.Table != "" {
 		cfg.Previous = firewall.Compile(p)
 	}
+	var err error
 	if k.Firewall, err = nft.Open(cfg); err != nil {
 		return nil, err
 	}
@@ -151,10 +142,33 @@ func (n *Node) openFirewall(plane *dataPlane, memory *state.Memory) (agent.Firew
 		}
 		return inside{plane, func() error { return n.removeRules(memory) }}, nil, nil
 	case n.config.Firewall.Enabled:
+		if memory.PolicyDamaged() {
+			p, err := assumed(n.config, n.clusterID(), n.log)
+			if err != nil {
+				n.log.Warn("reading what an earlier agent routed", "error", err)
+			}
+			memory.Assume(p)
+		}
 		k, err := openKernel(n.state, memory, n.log.Named("firewall"))
 		return k, k, err
 	}
 	return nil, nil, n.removeRules(memory)
+}
+
+// assumed returns the policy that an earlier agent is assumed to have applied if the
+// stored one is damaged: the configuration's numbers, with the networks that the kernel
+// still routes into the tunnel.
+func assumed(cfg *config.Config, clusterID string, log hclog.Logger) (firewall.Policy, error) {
+	p := firewall.Policy{Numbers: cfg.Firewall.Numbers, Interface: cfg.InterfaceName, MTU: mesh.DefaultMTU}
+	if clusterID != "" {
+		p.Subnet = mesh.ULA(clusterID)
+	}
+	f, err := nft.Open(nft.Config{Log: log.Named("firewall")})
+	if err != nil {
+		return p, err
+	}
+	p.Routed, err = f.Routed(p.Table, p.Interface)
+	return p, errors.Join(err, f.Close())
 }
 
 // removeUnremembered removes, as root, what an agent with its state in memory may have

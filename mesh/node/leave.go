@@ -64,11 +64,11 @@ func Leave(ctx context.Context, c Config) (left bool, err error) {
 // removeAllRules removes the rules of the stored policy or, without one, those that the
 // configuration implies.
 func (n *Node) removeAllRules() error {
-	memory, err := state.OpenPolicy(n.state)
-	switch {
-	case err != nil:
-		return err
-	case memory.Policy().Table == "":
+	memory := state.OpenPolicy(n.state)
+	for _, damage := range memory.Damaged() {
+		n.log.Warn(damage.Message)
+	}
+	if memory.Policy().Table == "" {
 		return removeUnremembered(n.config, n.clusterID(), n.log)
 	}
 	return n.removeRules(memory)

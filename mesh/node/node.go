@@ -129,10 +129,7 @@ func (n *Node) open(ctx context.Context) error {
 		backend: backend, name: n.config.InterfaceName, log: n.log.Named("device"),
 		machine: &n.cfg.Machine, opened: n.cfg.Opened,
 	}
-	memory, err := state.OpenMemory(n.state)
-	if err != nil {
-		return err
-	}
+	memory := state.OpenMemory(n.state)
 	sequence, err := state.OpenSequence(n.state)
 	if err != nil {
 		return err

@@ -34,11 +34,16 @@ func RestoreRules(c *config.Config, log hclog.Logger) (restored bool, err error)
 		return false, err
 	}
 	defer st.Close()
-	memory, err := state.OpenPolicy(st)
-	if err != nil {
-		return false, err
+	memory := state.OpenPolicy(st)
+	for _, damage := range memory.Damaged() {
+		log.Warn(damage.Message)
 	}
 	p := memory.Policy()
+	if memory.PolicyDamaged() { // refuse at least what is known
+		if p, err = assumed(c, storedClusterID(c, st), log); err != nil {
+			return false, err
+		}
+	}
 	if p.Table == "" {
 		return false, nil
 	}
@@ -48,4 +53,16 @@ func RestoreRules(c *config.Config, log hclog.Logger) (restored bool, err error)
 	}
 	err = errors.Join(f.Apply(firewall.Compile(p)), f.Close())
 	return err == nil, err
+}
+
+// storedClusterID returns the cluster id of the configuration or the state directory, or
+// an empty string.
+func storedClusterID(c *config.Config, st *state.Dir) string {
+	if c.ClusterID != "" {
+		return c.ClusterID
+	}
+	if cluster, err := state.LoadCluster(st); err == nil && cluster != nil {
+		return cluster.ID
+	}
+	return ""
 }

@@ -7,7 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
+	"syscall"
 
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
@@ -34,6 +36,11 @@ const maxStateFile = 16 << 20
 
 // Open opens the directory and creates it if it does not exist. It takes no lock.
 func Open(dir string, log hclog.Logger) (*Dir, error) {
+	return open(dir, log, os.Geteuid())
+}
+
+// open is Open for a directory that one of these users must own.
+func open(dir string, log hclog.Logger, owners ...int) (*Dir, error) {
 	if log == nil {
 		log = hclog.NewNullLogger()
 	}
@@ -47,10 +54,24 @@ func Open(dir string, log hclog.Logger) (*Dir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("state directory %q: %w", dir, bare(err))
 	}
+	if err := checkOwner(info, owners); err != nil {
+		return nil, fmt.Errorf("state directory %q %w", dir, err)
+	}
 	if info.Mode().Perm()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0 {
 		return nil, fmt.Errorf("state directory %q is writable by others (mode %04o): chmod 700 it", dir, info.Mode().Perm())
 	}
 	return &Dir{dir: dir, log: log}, nil
+}
+
+// checkOwner refuses a directory of another user, root's included: its owner can replace
+// every file in it, and so this node's keys.
+func checkOwner(info fs.FileInfo, owners []int) error {
+	st, known := info.Sys().(*syscall.Stat_t)
+	if !known || slices.Contains(owners, int(st.Uid)) {
+		return nil
+	}
+	uid := owners[0]
+	return fmt.Errorf("belongs to uid %d, but this process runs as uid %d: run it as that user, give another one with --state-dir, or chown -R %d it if you trust what it holds", st.Uid, uid, uid)
 }
 
 // Lock locks the directory for this process until Close. It fails if another agent
@@ -179,6 +200,24 @@ func (s *Dir) Remove(name string) error {
 	}
 	return syncDir(s.dir)
 }
+
+// SetAside renames a damaged file to NAME.damaged, in place of an older one, so that the
+// user can look at it and the agent can write a new one.
+func (s *Dir) SetAside(name string) error {
+	if s.mem != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.mem[name+damagedSuffix] = s.mem[name]
+		delete(s.mem, name)
+		return nil
+	}
+	if err := os.Rename(s.Path(name), s.Path(name+damagedSuffix)); err != nil {
+		return fmt.Errorf("setting aside damaged state file %q: %w", s.Path(name), bare(err))
+	}
+	return syncDir(s.dir)
+}
+
+const damagedSuffix = ".damaged"
 
 func (s *Dir) write(name string, data []byte, place func(tmp, path string) error) error {
 	path := s.Path(name)

@@ -3,6 +3,7 @@ package state
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -375,4 +376,30 @@ func must[T any](v T, err error) T {
 		panic(err)
 	}
 	return v
+}
+
+// A directory of another user is refused, since its owner can replace the keys in it. An
+// identity directory may be root's.
+func TestDirectoryOfAnotherUser(t *testing.T) {
+	info := must(os.Stat(t.TempDir()))
+	uid := os.Geteuid()
+	if err := checkOwner(info, []int{uid}); err != nil {
+		t.Error(err)
+	}
+	if err := checkOwner(info, []int{uid + 1, uid}); err != nil {
+		t.Error(err)
+	}
+	want := fmt.Sprintf("belongs to uid %d, but this process runs as uid %d: run it as that user, give another one with --state-dir, or chown -R %d it", uid, uid+1, uid+1)
+	if err := checkOwner(info, []int{uid + 1}); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %q", err, want)
+	}
+	if uid == 0 { // as root, also in full
+		dir := t.TempDir()
+		if err := os.Chown(dir, 65534, -1); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(dir, nil); err == nil || !strings.Contains(err.Error(), "belongs to uid 65534") {
+			t.Errorf("Open = %v", err)
+		}
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -23,13 +24,13 @@ type Keys struct {
 
 // LoadKeys reads the identity files and creates those that are missing. If identityDir
 // is not empty, the files are there and not in st; it may be read-only if it holds all
-// (a mounted Secret). A damaged file is an error and is not overwritten.
+// (a mounted Secret, which root may own). A damaged file is an error and is not overwritten.
 //
 // A node id without a signing key beside it is taken as Talos' form.
 func LoadKeys(st *Dir, identityDir string, log hclog.Logger) (Keys, error) {
 	if identityDir != "" {
 		var err error
-		if st, err = Open(identityDir, log); err != nil {
+		if st, err = open(identityDir, log, os.Geteuid(), 0); err != nil {
 			return Keys{}, fmt.Errorf("identity directory: %w", err)
 		}
 	}

@@ -2,9 +2,7 @@ package state
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -27,6 +25,8 @@ type Memory struct {
 	state  *Dir
 	pins   pinsDocument
 	policy firewall.Policy // zero: none
+
+	damaged []mesh.Condition
 }
 
 type pinsDocument struct {
@@ -34,44 +34,23 @@ type pinsDocument struct {
 	Pins    []mesh.Pin
 }
 
-// OpenMemory reads what an earlier agent stored.
-func OpenMemory(st *Dir) (*Memory, error) {
-	m, err := OpenPolicy(st)
-	if err != nil {
-		return nil, err
-	}
-	return m, m.read(PinsFile, &m.pins, "remove it to accept every node as it is now")
+// OpenMemory reads what an earlier agent stored. Damaged files are set aside.
+func OpenMemory(st *Dir) *Memory {
+	m := OpenPolicy(st)
+	m.pins = Derived[pinsDocument](m, PinsFile, "every node is taken as it is now, and pinned anew", nil)
+	return m
 }
 
-// OpenPolicy reads only the policy that an earlier agent applied. It must be possible
-// to restore and to remove it even if the other files are damaged.
-func OpenPolicy(st *Dir) (*Memory, error) {
-	const remedy = "remove it: the agent writes a new one"
+// OpenPolicy reads only the policy that an earlier agent applied.
+func OpenPolicy(st *Dir) *Memory {
 	m := &Memory{state: st}
-	if err := m.read(PolicyFile, &m.policy, remedy); err != nil {
-		return nil, err
-	}
-	if m.policy.Table == "" {
-		return m, nil
-	}
-	if err := m.policy.Check(); err != nil {
-		return nil, fmt.Errorf("state file %q is damaged: %w (%s)", st.Path(PolicyFile), err, remedy)
-	}
-	return m, nil
-}
-
-func (m *Memory) read(name string, into any, remedy string) error {
-	data, err := m.state.Read(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(data, into); err != nil {
-		return fmt.Errorf("state file %q is damaged: %w (%s)", m.state.Path(name), err, remedy)
-	}
-	return nil
+	m.policy = Derived(m, PolicyFile, "what is in the kernel stays until discovery has answered", func(p firewall.Policy) error {
+		if p.Table == "" {
+			return nil
+		}
+		return p.Check()
+	})
+	return m
 }
 
 func (m *Memory) write(name string, what any) error {

@@ -19,7 +19,7 @@ import (
 // to the same chains and sets.
 func TestPolicyFileIsSmall(t *testing.T) {
 	st := openState(t, t.TempDir())
-	memory := openMemory(t, st)
+	memory := OpenMemory(st)
 	p := firewall.Policy{Numbers: firewall.Numbers{Table: "wirespan", EncryptedMark: 0x20, TunnelMark: 0x40, Mask: 0x60, RoutingTable: 180, RulePriority: 32500}, Interface: "wirespan0", MTU: 1420}
 	var sources []netip.Prefix
 	for i := range 1 << 16 {
@@ -32,28 +32,16 @@ func TestPolicyFileIsSmall(t *testing.T) {
 	if data, err := st.Read(PolicyFile); err != nil || len(data) > 1000 {
 		t.Errorf("%d bytes, %v", len(data), err)
 	}
-	again, err := OpenPolicy(st)
-	if err != nil {
-		t.Fatal(err)
-	}
+	again := OpenPolicy(st)
 	if !firewall.Compile(again.Policy()).SameShape(firewall.Compile(p)) || len(memory.Policy().Ingress.Rules[0].Sources) != len(sources) {
 		t.Errorf("kept %+v", again.Policy())
 	}
 }
 
-func openMemory(t *testing.T, st *Dir) *Memory {
-	t.Helper()
-	m, err := OpenMemory(st)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
-}
-
 func TestPins(t *testing.T) {
 	for name, st := range states(t) {
 		t.Run(name, func(t *testing.T) {
-			m := openMemory(t, st)
+			m := OpenMemory(st)
 			one, two := mesh.ULA("one"), mesh.ULA("two")
 			pins := []mesh.Pin{{NodeID: "n", PublicKey: mesh.Key{1}, FirstSeen: time.Unix(1e9, 0).UTC(), LastSeen: time.Unix(2e9, 0).UTC(), Nodename: "name"}}
 			if got := m.Pins(one); got != nil {
@@ -62,7 +50,7 @@ func TestPins(t *testing.T) {
 			if err := m.KeepPins(one, pins); err != nil {
 				t.Fatal(err)
 			}
-			for which, m := range map[string]*Memory{"the same": m, "a later one": openMemory(t, st)} {
+			for which, m := range map[string]*Memory{"the same": m, "a later one": OpenMemory(st)} {
 				if got := m.Pins(one); !reflect.DeepEqual(got, pins) {
 					t.Errorf("%s: pins %+v, want %+v", which, got, pins)
 				}
@@ -82,7 +70,7 @@ func TestPins(t *testing.T) {
 			if err := m.KeepPins(two, pins); err != nil {
 				t.Error(err)
 			}
-			if got := openMemory(t, st).Pins(one); got != nil {
+			if got := OpenMemory(st).Pins(one); got != nil {
 				t.Errorf("pins of the former cluster: %+v", got)
 			}
 		})
@@ -92,12 +80,12 @@ func TestPins(t *testing.T) {
 func TestForgetPolicy(t *testing.T) {
 	for name, st := range states(t) {
 		t.Run(name, func(t *testing.T) {
-			m := openMemory(t, st)
+			m := OpenMemory(st)
 			p := firewall.Policy{Numbers: firewall.Numbers{Table: "t", EncryptedMark: 0x20, TunnelMark: 0x40, Mask: 0x60, RoutingTable: 180, RulePriority: 32500}, Interface: "w0", MTU: 1420}
 			if err := m.KeepPolicy(p); err != nil {
 				t.Fatal(err)
 			}
-			if got := openMemory(t, st).Policy(); got.Table != "t" {
+			if got := OpenMemory(st).Policy(); got.Table != "t" {
 				t.Errorf("policy %+v", got)
 			}
 			for range 2 { // the second time there is no file
@@ -108,33 +96,63 @@ func TestForgetPolicy(t *testing.T) {
 			if got := m.Policy(); got.Table != "" {
 				t.Errorf("policy %+v is not forgotten", got)
 			}
-			if got := openMemory(t, st).Policy(); got.Table != "" {
+			if got := OpenMemory(st).Policy(); got.Table != "" {
 				t.Errorf("policy %+v is not removed", got)
 			}
 		})
 	}
 }
 
-// A damaged file is an error with its remedy. Damaged pins do not prevent that the rules
-// are restored.
+// A damaged file stops nobody: it is set aside, in place of an older one, and a condition
+// says so.
 func TestDamagedMemory(t *testing.T) {
 	for name, test := range map[string]struct{ file, content, want string }{
-		"pins":              {PinsFile, "{", "remove it to accept every node as it is now"},
-		"policy":            {PolicyFile, "[]", "the agent writes a new one"},
-		"impossible policy": {PolicyFile, `{"Table": "no name"}`, "is damaged"},
+		"pins":              {PinsFile, "{", "every node is taken as it is now"},
+		"policy":            {PolicyFile, "[]", "what is in the kernel stays"},
+		"impossible policy": {PolicyFile, `{"Table": "no name"}`, "what is in the kernel stays"},
 	} {
-		st := openState(t, t.TempDir())
-		if err := st.Create(test.file, []byte(test.content)); err != nil {
-			t.Fatal(err)
+		for where, st := range states(t) {
+			for _, content := range []string{"older", test.content} {
+				if err := st.Create(test.file, []byte(content)); err != nil {
+					t.Fatal(err)
+				}
+				m := OpenMemory(st)
+				got := m.Damaged()
+				if len(got) != 1 || got[0].Type != ConditionDamaged || got[0].Subject != test.file || m.PolicyDamaged() != (test.file == PolicyFile) ||
+					!strings.Contains(got[0].Message, test.want) || !strings.Contains(got[0].Message, st.Path(test.file+".damaged")) {
+					t.Errorf("%s, %s: conditions %+v", name, where, got)
+				}
+				if m.Policy().Table != "" || m.Pins(netip.Prefix{}) != nil {
+					t.Errorf("%s, %s: %+v, %+v", name, where, m.Policy(), m.pins)
+				}
+			}
+			if got, err := st.Read(test.file + ".damaged"); err != nil || string(got) != test.content {
+				t.Errorf("%s, %s: set aside is %q, %v", name, where, got, err)
+			}
+			if m := OpenMemory(st); m.Damaged() != nil {
+				t.Errorf("%s, %s: the next time %+v", name, where, m.Damaged())
+			}
 		}
-		if _, err := OpenMemory(st); err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), st.Path(test.file)) {
-			t.Errorf("%s: OpenMemory = %v, want %q", name, err, test.want)
-		}
-		if _, err := OpenPolicy(st); (err == nil) != (test.file == PinsFile) {
-			t.Errorf("%s: OpenPolicy = %v", name, err)
-		}
-		if got, err := os.ReadFile(st.Path(test.file)); err != nil || string(got) != test.content {
-			t.Errorf("%s: the file is now %q, %v", name, got, err)
-		}
+	}
+}
+
+// A file that others may write is not believed, and a directory in its place is none.
+func TestUnreadableMemory(t *testing.T) {
+	st := openState(t, t.TempDir())
+	if err := st.Create(PolicyFile, []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(st.Path(PolicyFile), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(st.Path(PinsFile), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	m := OpenMemory(st)
+	if got := m.Damaged(); len(got) != 2 {
+		t.Errorf("conditions %+v", got)
+	}
+	if err := m.KeepPins(mesh.ULA("one"), []mesh.Pin{{NodeID: "n"}}); err != nil {
+		t.Error(err)
 	}
 }
