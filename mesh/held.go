@@ -114,6 +114,6 @@ func reportHeld(held []Held, cs *conditions) {
 		display := (&Affiliate{NodeID: h.NodeID, Nodename: h.Name}).displayName()
 		cs.add(ConditionNetworksHeld, display,
 			"%s belong to %q (node %s), which %s: packets for them are dropped and not sent in the clear; wirespan forget %s gives them up",
-			text, display, h.NodeID, why, h.NodeID)
+			text, display, h.NodeID, why, shellWord(h.NodeID))
 	}
 }

@@ -55,7 +55,7 @@ func reportName(a *Affiliate, owner string, cs *conditions) {
 		"nodes %s and %s are both named %q; the former keeps the name, since it had it first", owner, a.NodeID, a.Nodename)
 	cs.add(ConditionDuplicateNodename, a.NodeID,
 		"node %s is named %q, which node %s has: it goes by its node id; if it is the same box, installed anew, run: wirespan accept %s; else rename one of them",
-		a.NodeID, a.Nodename, owner, a.NodeID)
+		a.NodeID, a.Nodename, owner, shellWord(a.NodeID))
 }
 
 // name returns the nodename of a if a owns it, else "". Rules use it.

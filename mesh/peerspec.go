@@ -162,7 +162,7 @@ func admit(in *Input, known *roster, now time.Time, cs *conditions) []candidate 
 		case taken && first != a.NodeID:
 			cs.add(ConditionDuplicatePublicKey, a.displayName(),
 				"%q (node %s) announces the public key of %s, which keeps it; if one host is a copy of the other, delete %s on the copy; if it is the same box, installed anew, run: wirespan accept %s",
-				a.displayName(), a.NodeID, known.title(first), KubeSpanIdentityFile, a.NodeID)
+				a.displayName(), a.NodeID, known.title(first), KubeSpanIdentityFile, shellWord(a.NodeID))
 		default:
 			owner[a.PublicKey] = a.NodeID
 			p := known.pins[a.NodeID]
@@ -245,7 +245,7 @@ func claimAddresses(in *Input, known *roster, peers []candidate, now time.Time, 
 		case taken && first != p.NodeID:
 			cs.add(ConditionDuplicateAddress, p.displayName(),
 				"%q (node %s) has the KubeSpan address %v of %s, which keeps it: nothing is routed to it; if both set mac, set another one on one of them; if it is the same box, installed anew, run: wirespan accept %s",
-				p.displayName(), p.NodeID, p.Address, known.title(first), p.NodeID)
+				p.displayName(), p.NodeID, p.Address, known.title(first), shellWord(p.NodeID))
 		default:
 			owner[p.Address] = p.NodeID
 			p.address = p.Address
@@ -297,12 +297,14 @@ func reportOwnAddresses(peers []candidate, addrs []hostAddress, cs *conditions) 
 // peerEndpoints returns the usable endpoints of a, in the order of a. An endpoint
 // inside the /64 of a mesh would send encrypted packets into a tunnel. One in a
 // network that is routed to a peer is fine: the mark of encrypted packets keeps
-// them out of the tunnel.
+// them out of the tunnel. A loopback endpoint leads to a program on this host, so it is
+// used only if this node announces one, too.
 func peerEndpoints(in *Input, a *Affiliate, cs *conditions) []netip.AddrPort {
 	if len(a.Endpoints) > maxPeerEndpoints {
 		cs.add(ConditionAffiliateTruncated, a.displayName(),
 			"%q (node %s) announces %d endpoints; only the first %d are used", a.displayName(), a.NodeID, len(a.Endpoints), maxPeerEndpoints)
 	}
+	loopback := announcesLoopback(&in.Config)
 	var out []netip.AddrPort
 	for _, ep := range bounded(a.Endpoints, maxPeerEndpoints) {
 		ep = unmapAddrPort(ep)
@@ -315,9 +317,18 @@ func peerEndpoints(in *Input, a *Affiliate, cs *conditions) []netip.AddrPort {
 				"%q (node %s) announces the endpoint %v inside a mesh, which would send encrypted packets into a tunnel; it is not tried", a.displayName(), a.NodeID, ep)
 			continue
 		}
+		if ip.IsLoopback() && !loopback {
+			continue
+		}
 		out = appendNew(out, ep)
 	}
 	return out
+}
+
+// announcesLoopback reports whether this node itself is to be reached by a loopback
+// address: its mesh is then one of processes on this host.
+func announcesLoopback(c *Config) bool {
+	return slices.ContainsFunc(c.ExtraAnnouncedEndpoints, func(ep netip.AddrPort) bool { return ep.Addr().Unmap().IsLoopback() })
 }
 
 func bounded[T any](list []T, limit int) []T { return list[:min(len(list), limit)] }

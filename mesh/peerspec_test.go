@@ -214,8 +214,14 @@ func TestPeerEndpoints(t *testing.T) {
 	p.Endpoints = append(p.Endpoints, netip.AddrPort{})
 	in.Affiliates = []Affiliate{p}
 	spec, _ := specOf(t, in, "n1")
-	if want := addrPorts("172.21.100.1:1 172.21.100.2:2 [fd20:db8::1]:3 127.0.0.1:4"); !slices.Equal(spec.Endpoints, want) {
+	want := addrPorts("172.21.100.1:1 172.21.100.2:2 [fd20:db8::1]:3")
+	if !slices.Equal(spec.Endpoints, want) {
 		t.Errorf("endpoints %v, want %v", spec.Endpoints, want)
+	}
+	in.Config.ExtraAnnouncedEndpoints = addrPorts("[::ffff:127.0.0.1]:51820") // a mesh of processes on this host
+	spec, _ = specOf(t, in, "n1")
+	if want = append(want, addrPorts("127.0.0.1:4")...); !slices.Equal(spec.Endpoints, want) {
+		t.Errorf("among processes: endpoints %v, want %v", spec.Endpoints, want)
 	}
 
 	p.Endpoints = nil

@@ -98,7 +98,7 @@ func (r *roster) admit(in *Input, affiliates []*Affiliate, now time.Time, cs *co
 			r.barred[a.NodeID] = true
 			cs.add(ConditionIdentityChanged, a.displayName(),
 				"%q (node %s) has the public key %s instead of %s, with which it was first seen; it is quarantined; if this change is expected, run: wirespan accept %s",
-				a.displayName(), a.NodeID, a.PublicKey, p.PublicKey, a.NodeID)
+				a.displayName(), a.NodeID, a.PublicKey, p.PublicKey, shellWord(a.NodeID))
 		default:
 			r.take(a, now, cs)
 		}

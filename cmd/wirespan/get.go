@@ -176,7 +176,7 @@ func (g getter) header() []string {
 func (g getter) row(r agent.Resource) []string {
 	var spec map[string]json.RawMessage
 	_ = json.Unmarshal(r.Spec, &spec) // an unreadable one has empty cells
-	out := []string{r.Metadata.ID, strconv.Itoa(r.Metadata.Version)}
+	out := []string{nameCell(r.Metadata.ID), strconv.Itoa(r.Metadata.Version)}
 	for _, col := range columns[g.typ.Plural] {
 		out = append(out, cell(spec[col.key]))
 	}
@@ -187,9 +187,9 @@ func (g getter) row(r agent.Resource) []string {
 func cell(v json.RawMessage) string {
 	var text string
 	if json.Unmarshal(v, &text) == nil {
-		return text
+		return textCell(text)
 	}
-	return string(v)
+	return textCell(string(v))
 }
 
 func resourceHelp() string {
