@@ -234,8 +234,11 @@ func decodeAffiliate(c *cleaner, m *pb.Affiliate) mesh.Affiliate {
 	return a
 }
 
+// machineType reads a machine type as Talos does, for which a worker has three names.
 func machineType(s string) mesh.MachineType {
 	switch t := mesh.MachineType(s); t {
+	case "", "join":
+		return mesh.MachineWorker
 	case mesh.MachineInit, mesh.MachineControlPlane, mesh.MachineWorker:
 		return t
 	default:

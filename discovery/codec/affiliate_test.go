@@ -182,7 +182,7 @@ func TestOpenAffiliateCleans(t *testing.T) {
 		},
 	} {
 		if tc.want.MachineType == "" {
-			tc.want.MachineType = mesh.MachineUnknown
+			tc.want.MachineType = machineType(tc.in.GetMachineType())
 		}
 		got, dropped, err := OpenAffiliate(test, sealRaw(t, tc.in), discovery.Known{})
 		if err != nil || !reflect.DeepEqual(got, tc.want) || !reflect.DeepEqual(dropped, tc.dropped) {
@@ -267,5 +267,16 @@ func checkClean(t *testing.T, a mesh.Affiliate) {
 	case mesh.MachineInit, mesh.MachineControlPlane, mesh.MachineWorker, mesh.MachineUnknown:
 	default:
 		t.Fatalf("machine type %q", a.MachineType)
+	}
+}
+
+func TestMachineType(t *testing.T) {
+	for s, want := range map[string]mesh.MachineType{
+		"": mesh.MachineWorker, "join": mesh.MachineWorker, "worker": mesh.MachineWorker, "init": mesh.MachineInit,
+		"controlplane": mesh.MachineControlPlane, "unknown": mesh.MachineUnknown, "Worker": mesh.MachineUnknown, "x": mesh.MachineUnknown,
+	} {
+		if got := machineType(s); got != want {
+			t.Errorf("%q is %s, want %s", s, got, want)
+		}
 	}
 }

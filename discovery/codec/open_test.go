@@ -36,7 +36,7 @@ func TestOpenRaw(t *testing.T) {
 	}{
 		"good":             {discovery.RawAffiliate{ID: a.NodeID, Data: blob, Endpoints: [][]byte{endpoint, endpoint}}, discovery.Opened{Affiliate: withEndpoint}},
 		"only endpoints":   {discovery.RawAffiliate{ID: a.NodeID, Endpoints: [][]byte{endpoint}}, discovery.Opened{}},
-		"not a peer":       {discovery.RawAffiliate{ID: "n", Data: noKubeSpan, Endpoints: [][]byte{endpoint}}, discovery.Opened{Affiliate: mesh.Affiliate{NodeID: "n", MachineType: mesh.MachineUnknown}}},
+		"not a peer":       {discovery.RawAffiliate{ID: "n", Data: noKubeSpan, Endpoints: [][]byte{endpoint}}, discovery.Opened{Affiliate: mesh.Affiliate{NodeID: "n", MachineType: mesh.MachineWorker}}},
 		"bad endpoint":     {discovery.RawAffiliate{ID: a.NodeID, Data: blob, Endpoints: [][]byte{{1}, endpoint}}, discovery.Opened{Affiliate: withEndpoint, Problems: []discovery.Problem{{AffiliateID: a.NodeID, Reason: "dropped malformed endpoint (1)"}}}},
 		"other secret":     {discovery.RawAffiliate{ID: a.NodeID, Data: foreign}, discovery.Opened{Unreadable: true, Problems: []discovery.Problem{{AffiliateID: a.NodeID, Reason: ErrUnreadable.Error()}}}},
 		"another's data":   {discovery.RawAffiliate{ID: "n", Data: blob}, discovery.Opened{Problems: []discovery.Problem{{AffiliateID: "n", Reason: `data belongs to node id "` + a.NodeID + `"`}}}},
