@@ -18,13 +18,16 @@ type Resource struct {
 	pass     uint64          // the last update in which it was
 }
 
-// Metadata identifies a resource.
+// Metadata identifies a resource. The fields and their order are those of Talos.
 type Metadata struct {
-	Type    string    `json:"type"` // "KubeSpanPeerSpecs.kubespan.talos.dev"
-	ID      string    `json:"id"`
-	Version int       `json:"version"`
-	Created time.Time `json:"created"`
-	Updated time.Time `json:"updated"`
+	Namespace string    `json:"namespace"`
+	Type      string    `json:"type"` // "KubeSpanPeerSpecs.kubespan.talos.dev"
+	ID        string    `json:"id"`
+	Version   int       `json:"version"`
+	Owner     string    `json:"owner"` // always this agent
+	Phase     string    `json:"phase"` // always running: nothing is torn down in steps
+	Created   time.Time `json:"created"`
+	Updated   time.Time `json:"updated"`
 }
 
 // Event is one change of a resource, as a watch delivers it.
@@ -67,13 +70,13 @@ type entry struct {
 
 // update makes the resources of one type be exactly entries. It runs at each
 // look of the agent, mostly with nothing new, and leaves little garbage then.
-func (r *Resources) update(typ string, entries []entry, now time.Time) {
+func (r *Resources) update(typ ResourceType, entries []entry, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	resources := r.byType[typ]
+	resources := r.byType[typ.Name]
 	if resources == nil {
 		resources = make(map[string]Resource, len(entries))
-		r.byType[typ] = resources
+		r.byType[typ.Name] = resources
 	}
 	r.pass++
 	changed := false
@@ -83,7 +86,9 @@ func (r *Resources) update(typ string, entries []entry, now time.Time) {
 		revealed := r.encode(&res.revealed, e.revealed)
 		switch {
 		case !known:
-			res.Metadata = Metadata{Type: typ, ID: e.id, Version: 1, Created: now, Updated: now}
+			res.Metadata = Metadata{
+				Namespace: typ.Namespace, Type: typ.Name, ID: e.id, Version: 1, Owner: "wirespan", Phase: "running", Created: now, Updated: now,
+			}
 			changed = true
 		case spec || revealed:
 			res.Metadata.Version++
@@ -110,7 +115,7 @@ func (r *Resources) update(typ string, entries []entry, now time.Time) {
 func (r *Resources) List(typ, id string, secrets bool) ([]Resource, <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var out []Resource
+	out := []Resource{}
 	for _, res := range r.byType[typ] {
 		if id != "" && res.Metadata.ID != id {
 			continue

@@ -18,7 +18,7 @@ func TestResourceVersions(t *testing.T) {
 		for i, s := range specs {
 			all = append(all, entry{id: fmt.Sprint(i), spec: s, revealed: s + "+secret"})
 		}
-		r.update(typ, all, created.Add(time.Duration(second)*time.Second))
+		r.update(ResourceType{Name: typ}, all, created.Add(time.Duration(second)*time.Second))
 	}
 	want := func(what string, lines ...string) {
 		t.Helper()
@@ -55,7 +55,7 @@ func TestResourceVersions(t *testing.T) {
 	if one, _ := r.List(typ, "1", true); len(one) != 1 || string(one[0].Spec) != `"c+secret"` {
 		t.Errorf("one with secrets: %+v", one)
 	}
-	r.update(typ, []entry{{id: "0", spec: "a"}}, created.Add(5*time.Second))
+	r.update(ResourceType{Name: typ}, []entry{{id: "0", spec: "a"}}, created.Add(5*time.Second))
 	want("no secret any more", `0 v2 0 5 "a"`)
 	if bare, _ := r.List(typ, "0", true); string(bare[0].Spec) != `"a"` {
 		t.Errorf("a secret that is gone: %s", bare[0].Spec)
@@ -136,4 +136,45 @@ func TestResourceTypeNames(t *testing.T) {
 			seen[name] = true
 		}
 	}
+}
+
+// Talos' names for its resources work as they do with talosctl.
+func TestTalosAliases(t *testing.T) {
+	for name, want := range map[string]string{
+		"kses": "kubespanendpoints", "kscs": "kubespanconfigs", "ksis": "kubespanidentities", "KSI": "kubespanidentities",
+		"kubespanpeerspecs.kubespan": "kubespanpeerspecs", "kubespanpeerspecs.kubespan.talos": "kubespanpeerspecs",
+		"KubeSpanPeerStatuses.kubespan.talos.dev": "kubespanpeerstatuses", "members.cluster.talos.dev": "members",
+		"members.kubespan": "", "members.cluster.talos.develop": "", "members.clus": "", "kspss": "",
+	} {
+		if got, err := FindResourceType(name); got.Plural != want || (err == nil) != (want != "") {
+			t.Errorf("%s is %q, %v", name, got.Plural, err)
+		}
+	}
+}
+
+// What is empty is a list, and metadata is complete.
+func TestResourceForm(t *testing.T) {
+	bubble(t, []string{meshDocument}, func(h *harness) {
+		a := testPeer(1)
+		a.Addresses = nil
+		h.find(a)
+		for typ, want := range map[int]string{
+			typePeerSpecs: `"endpoints":[]`, typeAffiliates: `"additionalAddresses":[],"endpoints":[]`, typeMembers: `"addresses":[]`,
+		} {
+			all, _ := h.agent.Resources().List(ResourceTypes[typ].Name, "", false)
+			found := false
+			for _, res := range all {
+				found = found || strings.Contains(string(res.Spec), want)
+				if m := res.Metadata; m.Namespace != ResourceTypes[typ].Namespace || m.Owner != "wirespan" || m.Phase != "running" {
+					t.Errorf("metadata %+v", m)
+				}
+			}
+			if !found {
+				t.Errorf("%s: no %s", ResourceTypes[typ].Plural, want)
+			}
+		}
+		if none, _ := h.agent.Resources().List(ResourceTypes[typeEndpoints].Name, "", false); none == nil {
+			t.Error("no resources are null")
+		}
+	})
 }

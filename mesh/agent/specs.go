@@ -14,33 +14,37 @@ import (
 // ResourceType is one kind of resource: its full name and the names by which
 // people ask for it.
 type ResourceType struct {
-	Name    string // as in metadata.type
-	Plural  string
-	Aliases []string
+	Name      string // as in metadata.type
+	Namespace string // Talos'
+	Plural    string
+	Aliases   []string // as Talos makes them, and shorter ones
 }
 
 // ResourceTypes are all kinds, in the order in which help lists them.
 var ResourceTypes = []ResourceType{
-	{"KubeSpanIdentities.kubespan.talos.dev", "kubespanidentities", []string{"kubespanidentity", "ksi"}},
-	{"KubeSpanPeerSpecs.kubespan.talos.dev", "kubespanpeerspecs", []string{"kubespanpeerspec", "peerspecs", "peerspec", "ksps"}},
-	{"KubeSpanPeerStatuses.kubespan.talos.dev", "kubespanpeerstatuses", []string{"kubespanpeerstatus", "peerstatuses", "peerstatus", "peers", "peer", "kspst"}},
-	{"KubeSpanEndpoints.kubespan.talos.dev", "kubespanendpoints", []string{"kubespanendpoint", "endpoints", "endpoint", "kse"}},
-	{"KubeSpanConfigs.kubespan.talos.dev", "kubespanconfigs", []string{"kubespanconfig", "ksc"}},
-	{"Identities.cluster.talos.dev", "identities", []string{"identity", "id"}},
-	{"Affiliates.cluster.talos.dev", "affiliates", []string{"affiliate", "aff"}},
-	{"Members.cluster.talos.dev", "members", []string{"member", "mem"}},
-	{"Routes.wirespan.dev", "routes", []string{"route"}},
-	{"Conflicts.wirespan.dev", "conflicts", []string{"conflict"}},
-	{"Rules.wirespan.dev", "rules", []string{"rule"}},
+	{"KubeSpanIdentities.kubespan.talos.dev", "kubespan", "kubespanidentities", []string{"kubespanidentity", "ksi", "ksis"}},
+	{"KubeSpanPeerSpecs.kubespan.talos.dev", "kubespan", "kubespanpeerspecs", []string{"kubespanpeerspec", "peerspecs", "peerspec", "ksps"}},
+	{"KubeSpanPeerStatuses.kubespan.talos.dev", "kubespan", "kubespanpeerstatuses", []string{"kubespanpeerstatus", "peerstatuses", "peerstatus", "peers", "peer", "kspst"}},
+	{"KubeSpanEndpoints.kubespan.talos.dev", "kubespan", "kubespanendpoints", []string{"kubespanendpoint", "endpoints", "endpoint", "kse", "kses"}},
+	{"KubeSpanConfigs.kubespan.talos.dev", "config", "kubespanconfigs", []string{"kubespanconfig", "ksc", "kscs"}},
+	{"Identities.cluster.talos.dev", "cluster", "identities", []string{"identity", "id"}},
+	{"Affiliates.cluster.talos.dev", "cluster", "affiliates", []string{"affiliate", "aff"}},
+	{"Members.cluster.talos.dev", "cluster", "members", []string{"member", "mem"}},
+	{"Routes.wirespan.dev", "wirespan", "routes", []string{"route"}},
+	{"Conflicts.wirespan.dev", "wirespan", "conflicts", []string{"conflict"}},
+	{"Rules.wirespan.dev", "wirespan", "rules", []string{"rule"}},
 }
 
-// FindResourceType finds a type by its plural, an alias or its full name, in any
-// case. The error for an unknown one lists those that there are.
+// FindResourceType finds a type by its plural or an alias, in any case, with or without
+// its group: ksi, kubespanidentities.kubespan, KubeSpanIdentities.kubespan.talos.dev.
+// The error for an unknown one lists those that there are.
 func FindResourceType(name string) (ResourceType, error) {
-	want := strings.ToLower(name)
+	want, group, _ := strings.Cut(strings.ToLower(name), ".")
 	var plurals []string
 	for _, t := range ResourceTypes {
-		if want == t.Plural || want == strings.ToLower(t.Name) || slices.Contains(t.Aliases, want) {
+		_, full, _ := strings.Cut(t.Name, ".")
+		inGroup := group == "" || strings.HasPrefix(full+".", group+".")
+		if inGroup && (want == t.Plural || slices.Contains(t.Aliases, want)) {
 			return t, nil
 		}
 		plurals = append(plurals, t.Plural)
@@ -145,12 +149,12 @@ type memberSpec struct {
 
 // present writes the whole plan into the resource store.
 func (a *Agent) present(p mesh.Plan, affiliates []mesh.Affiliate, now time.Time) {
-	put := func(typ int, entries []entry) { a.resources.update(ResourceTypes[typ].Name, entries, now) }
+	put := func(typ int, entries []entry) { a.resources.update(ResourceTypes[typ], entries, now) }
 	put(typeNodeIdentities, []entry{{id: "local", spec: nodeIdentitySpec{a.self.NodeID}}})
 	put(typeIdentities, a.identityEntries())
 	put(typeConfigs, []entry{a.configEntry()})
 	put(typePeerSpecs, entries(p.Specs, func(s mesh.PeerSpec) entry {
-		return entry{id: s.PublicKey.String(), spec: peerSpecSpec{s.Address, s.AllowedIPs, s.Endpoints, s.Label}}
+		return entry{id: s.PublicKey.String(), spec: peerSpecSpec{s.Address, list(s.AllowedIPs), list(s.Endpoints), s.Label}}
 	}))
 	put(typePeerStatuses, entries(p.Statuses, func(s mesh.PeerStatus) entry {
 		return entry{id: s.PublicKey.String(), spec: PeerStatusSpec{
@@ -164,7 +168,7 @@ func (a *Agent) present(p mesh.Plan, affiliates []mesh.Affiliate, now time.Time)
 	put(typeAffiliates, entries(append([]mesh.Affiliate{p.Local}, affiliates...), affiliateEntry))
 	put(typeMembers, entries(p.Members, func(m mesh.Member) entry {
 		return entry{id: m.Nodename, spec: memberSpec{
-			m.NodeID, m.Addresses, m.Hostname, m.MachineType, m.OperatingSystem, controlPlane(m.ControlPlanePort),
+			m.NodeID, list(m.Addresses), m.Hostname, m.MachineType, m.OperatingSystem, controlPlane(m.ControlPlanePort),
 		}}
 	}))
 	put(typeRoutes, routeEntries(p))
@@ -201,11 +205,11 @@ func (a *Agent) configEntry() entry {
 
 func affiliateEntry(a mesh.Affiliate) entry {
 	spec := affiliateSpec{
-		NodeID: a.NodeID, Addresses: a.Addresses, Hostname: a.Hostname, Nodename: a.Nodename,
+		NodeID: a.NodeID, Addresses: list(a.Addresses), Hostname: a.Hostname, Nodename: a.Nodename,
 		OperatingSystem: a.OperatingSystem, MachineType: a.MachineType, ControlPlane: controlPlane(a.ControlPlanePort),
 	}
 	if !a.PublicKey.IsZero() {
-		spec.KubeSpan = &kubeSpanSpec{a.PublicKey, a.Address, a.AdditionalAddresses, a.Endpoints, a.ExcludeAdvertisedNetworks}
+		spec.KubeSpan = &kubeSpanSpec{a.PublicKey, a.Address, list(a.AdditionalAddresses), list(a.Endpoints), a.ExcludeAdvertisedNetworks}
 	}
 	return entry{id: a.NodeID, spec: spec}
 }
@@ -215,6 +219,14 @@ func controlPlane(port uint16) *controlPlaneSpec {
 		return nil
 	}
 	return &controlPlaneSpec{port}
+}
+
+// list returns items as a list that JSON shows as [] if it is empty.
+func list[T any](items []T) []T {
+	if items == nil {
+		return []T{}
+	}
+	return items
 }
 
 func entries[T any](items []T, f func(T) entry) []entry {

@@ -151,7 +151,7 @@ func peerViews(p mesh.Plan) []PeerView {
 	for _, s := range p.Statuses {
 		spec := specs[s.PublicKey]
 		out = append(out, PeerView{
-			s.PublicKey, s.Label, spec.Address, spec.AllowedIPs, s.State, notUp(s, len(spec.Endpoints)), s.Endpoint,
+			s.PublicKey, s.Label, spec.Address, list(spec.AllowedIPs), s.State, notUp(s, len(spec.Endpoints)), s.Endpoint,
 			s.ReceiveBytes, s.TransmitBytes, s.LastHandshakeTime,
 		})
 	}
