@@ -91,7 +91,7 @@ func TestMembers(t *testing.T) {
 			NodeID: "n3", Nodename: "cp", Hostname: "cp.example.com", Addresses: addrs("10.0.0.1"), MachineType: MachineControlPlane,
 			OperatingSystem: "Talos (v1.14.0)", ControlPlanePort: 6443,
 		},
-		{NodeID: "n0", Hostname: "self.example.com", Addresses: plan.Local.Addresses, MachineType: MachineUnknown, OperatingSystem: "Debian (13)"},
+		{NodeID: "n0", Nodename: "self", Hostname: "self.example.com", Addresses: plan.Local.Addresses, MachineType: MachineUnknown, OperatingSystem: "Debian (13)"},
 		{NodeID: "n5", Nodename: "web", Hostname: "old"},
 	}
 	if !reflect.DeepEqual(plan.Members, want) {
@@ -115,7 +115,7 @@ func TestDisabled(t *testing.T) {
 			plan := Decide(in, testNow)
 			want := Plan{
 				Local: Affiliate{
-					NodeID: "n0", Nodename: "self", Hostname: "self.example.com", OperatingSystem: "Debian (13)", MachineType: MachineWorker,
+					NodeID: "n0", Hostname: "self.example.com", OperatingSystem: "Debian (13)", MachineType: MachineWorker,
 					Addresses: addrs("172.20.2.1"),
 				},
 				Members: plan.Members, Pins: plan.Pins,

@@ -3,6 +3,7 @@ package mesh
 import (
 	"crypto/sha256"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -28,6 +29,11 @@ func testInput() Input {
 			Links: []Link{{Name: "eth0", Up: true, DefaultRoute: true, Addresses: prefixes("172.20.2.1/24")}},
 		},
 	}
+}
+
+// othersOf returns pins without this node's own.
+func othersOf(pins []Pin) []Pin {
+	return slices.DeleteFunc(slices.Clone(pins), func(p Pin) bool { return p.NodeID == "n0" })
 }
 
 // testPeer is an affiliate with node id, label and key name, at fd00:0:0:2::suffix.

@@ -13,13 +13,13 @@ func TestPinQuarantineAndAccept(t *testing.T) {
 	in := testInput()
 	peer := testPeer("n1", "11")
 	in.Affiliates = []Affiliate{peer}
-	in.Pins = Decide(in, testNow).Pins
+	in.Pins = othersOf(Decide(in, testNow).Pins)
 	in.Affiliates[0].PublicKey = testKey("another")
 	plan := Decide(in, testNow.Add(time.Hour))
 	if len(plan.Peers) != 0 || len(plan.Members) != 1 || len(plan.Conditions) != 1 || plan.Conditions[0].Type != ConditionIdentityChanged {
 		t.Errorf("with another key: peers %v, members %v, conditions %v", plan.Peers, plan.Members, plan.Conditions)
 	}
-	if len(plan.Pins) != 1 || !reflect.DeepEqual(plan.Pins[0], in.Pins[0]) {
+	if !reflect.DeepEqual(othersOf(plan.Pins), in.Pins) {
 		t.Errorf("pins %v, want %v", plan.Pins, in.Pins)
 	}
 	if _, err := Accept(in.Pins, in.Affiliates, "n2"); err == nil {
@@ -30,7 +30,7 @@ func TestPinQuarantineAndAccept(t *testing.T) {
 		t.Fatal(err)
 	}
 	plan = Decide(in, testNow.Add(time.Hour))
-	if len(plan.Peers) != 1 || len(plan.Conditions) != 0 || plan.Pins[0].PublicKey != in.Affiliates[0].PublicKey {
+	if len(plan.Peers) != 1 || len(plan.Conditions) != 0 || othersOf(plan.Pins)[0].PublicKey != in.Affiliates[0].PublicKey {
 		t.Errorf("accepted: peers %v, pins %v, conditions %v", plan.Peers, plan.Pins, plan.Conditions)
 	}
 }
@@ -38,18 +38,18 @@ func TestPinQuarantineAndAccept(t *testing.T) {
 func TestPinsAge(t *testing.T) {
 	in := testInput()
 	in.Affiliates = []Affiliate{testPeer("n1", "11")}
-	in.Pins = Decide(in, testNow).Pins
-	if got := Decide(in, testNow.Add(pinStep-time.Second)).Pins[0].LastSeen; got != testNow {
+	in.Pins = othersOf(Decide(in, testNow).Pins)
+	if got := othersOf(Decide(in, testNow.Add(pinStep-time.Second)).Pins)[0].LastSeen; got != testNow {
 		t.Errorf("last seen %v within a day, want unchanged", got)
 	}
-	if got, want := Decide(in, testNow.Add(pinStep)).Pins[0].LastSeen, testNow.Add(pinStep); got != want {
+	if got, want := othersOf(Decide(in, testNow.Add(pinStep)).Pins)[0].LastSeen, testNow.Add(pinStep); got != want {
 		t.Errorf("last seen %v after a day, want %v", got, want)
 	}
 	in.Affiliates = nil
-	if got := Decide(in, testNow.Add(pinLifetime-time.Second)).Pins; len(got) != 1 {
+	if got := othersOf(Decide(in, testNow.Add(pinLifetime-time.Second)).Pins); len(got) != 1 {
 		t.Errorf("pins %v before the lifetime's end", got)
 	}
-	if got := Decide(in, testNow.Add(pinLifetime)).Pins; len(got) != 0 {
+	if got := othersOf(Decide(in, testNow.Add(pinLifetime)).Pins); len(got) != 0 {
 		t.Errorf("pins %v after it", got)
 	}
 }
@@ -58,7 +58,7 @@ func TestPinsAge(t *testing.T) {
 func TestPinsFlood(t *testing.T) {
 	in := testInput()
 	in.Affiliates = []Affiliate{testPeer("zz", "11")}
-	in.Pins = Decide(in, testNow).Pins
+	in.Pins = othersOf(Decide(in, testNow).Pins)
 	in.Affiliates = nil
 	for i := range maxPins {
 		in.Affiliates = append(in.Affiliates, Affiliate{NodeID: fmt.Sprintf("n%d", i), PublicKey: testKey(fmt.Sprint(i))})
