@@ -28,6 +28,9 @@ type Config struct {
 	OnlyCluster string
 	// TLS is nil for cleartext HTTP/2 with prior knowledge.
 	TLS *tls.Config
+	// Enrol admits new nodes to the mesh of a founder, over TLS only; nil: the server
+	// has no such method.
+	Enrol EnrolFunc
 	// Redirect is the host:port to which Hello redirects clients; empty: none.
 	Redirect string
 
@@ -89,6 +92,9 @@ func (c *Config) check() error {
 		if err := validateClusterID(c.OnlyCluster); err != nil {
 			return fmt.Errorf("OnlyCluster: %w", err)
 		}
+	}
+	if c.Enrol != nil && c.TLS == nil {
+		return errors.New("a server that enrols nodes needs TLS")
 	}
 	if c.Redirect != "" {
 		if _, _, err := net.SplitHostPort(c.Redirect); err != nil {
@@ -180,6 +186,9 @@ func (s *Server) grpcServer(ctx context.Context) *grpc.Server {
 	gs.RegisterService(g.description(), &service{
 		cfg: &s.cfg, store: s.store, pools: s.pools, metrics: s.metrics, stopping: ctx.Done(),
 	})
+	if s.cfg.Enrol != nil {
+		s.registerEnrolment(gs)
+	}
 	return gs
 }
 

@@ -26,6 +26,7 @@ type Config struct {
 	Insecure      bool          // plaintext HTTP/2
 	Pin           [32]byte      // SHA-256 of the server's SubjectPublicKeyInfo; zero: verify by system roots
 	ClusterID     string        // a credential: only its start is logged
+	DiscoveryID   string        // under which the cluster is known to the service; default: ClusterID
 	AffiliateID   string        // this node's id
 	Secret        mesh.Secret   // cluster secret
 	NodeKey       mesh.NodeKey  // signs what has a record; zero: nothing has one
@@ -61,6 +62,7 @@ type Client struct {
 // New checks c and returns a client that does nothing until [Client.Run].
 func New(c Config) (*Client, error) {
 	c.TTL = cmp.Or(c.TTL, discovery.MaxTTL)
+	c.DiscoveryID = cmp.Or(c.DiscoveryID, c.ClusterID)
 	if c.Log == nil {
 		c.Log = hclog.NewNullLogger()
 	}

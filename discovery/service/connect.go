@@ -103,7 +103,7 @@ func (c *Client) hello(ctx context.Context, endpoint string) (*grpc.ClientConn, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
 	defer cancel()
-	hello, err := pb.NewClusterClient(conn).Hello(ctx, &pb.HelloRequest{ClusterId: c.cfg.ClusterID, ClientVersion: c.cfg.ClientVersion})
+	hello, err := pb.NewClusterClient(conn).Hello(ctx, &pb.HelloRequest{ClusterId: c.cfg.DiscoveryID, ClientVersion: c.cfg.ClientVersion})
 	if err != nil {
 		_ = conn.Close()
 		return nil, netip.Addr{}, nil, rpcError("hello", err)
@@ -158,10 +158,10 @@ func (c *Client) deleteAt(ctx context.Context, endpoint string, data []byte) err
 	defer cancel()
 	if data != nil {
 		_, err = conn.rpc.AffiliateUpdate(ctx, &pb.AffiliateUpdateRequest{
-			ClusterId: c.cfg.ClusterID, AffiliateId: c.cfg.AffiliateID, AffiliateData: data, Ttl: durationpb.New(c.cfg.TTL),
+			ClusterId: c.cfg.DiscoveryID, AffiliateId: c.cfg.AffiliateID, AffiliateData: data, Ttl: durationpb.New(c.cfg.TTL),
 		})
 	} else {
-		_, err = conn.rpc.AffiliateDelete(ctx, &pb.AffiliateDeleteRequest{ClusterId: c.cfg.ClusterID, AffiliateId: c.cfg.AffiliateID})
+		_, err = conn.rpc.AffiliateDelete(ctx, &pb.AffiliateDeleteRequest{ClusterId: c.cfg.DiscoveryID, AffiliateId: c.cfg.AffiliateID})
 	}
 	if err != nil {
 		return fmt.Errorf("discovery service %s: %w", conn.endpoint, rpcError("delete", err))

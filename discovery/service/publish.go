@@ -243,7 +243,7 @@ func (p *publisher) seal(id string, endpoints []netip.AddrPort) [][]byte {
 func (p *publisher) send(ctx context.Context, req *pb.AffiliateUpdateRequest) (accepted bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, updateTimeout)
 	defer cancel()
-	req.ClusterId, req.Ttl = p.c.cfg.ClusterID, durationpb.New(p.c.cfg.TTL)
+	req.ClusterId, req.Ttl = p.c.cfg.DiscoveryID, durationpb.New(p.c.cfg.TTL)
 	_, err = p.rpc.AffiliateUpdate(ctx, req)
 	switch status.Code(err) {
 	case codes.OK:

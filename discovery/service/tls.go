@@ -16,12 +16,16 @@ func transport(plaintext bool, pin [32]byte) credentials.TransportCredentials {
 	if plaintext {
 		return insecure.NewCredentials()
 	}
+	return credentials.NewTLS(tlsConfig(pin))
+}
+
+func tlsConfig(pin [32]byte) *tls.Config {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
 	if pin != [32]byte{} {
 		cfg.InsecureSkipVerify = true // VerifyConnection checks the key instead of names and roots
 		cfg.VerifyConnection = func(s tls.ConnectionState) error { return verifyPin(s, pin) }
 	}
-	return credentials.NewTLS(cfg)
+	return cfg
 }
 
 func verifyPin(s tls.ConnectionState, pin [32]byte) error {

@@ -90,7 +90,7 @@ func (w *watch) apply(m *pb.WatchResponse) {
 // receive opens the watch and passes its messages on. It does not wait for the answers to
 // other requests: the server ends the watch of a slow reader.
 func (w *watch) receive(ctx context.Context) error {
-	stream, err := w.rpc.Watch(ctx, &pb.WatchRequest{ClusterId: w.c.cfg.ClusterID}, grpc.MaxCallRecvMsgSize(maxSnapshotSize))
+	stream, err := w.rpc.Watch(ctx, &pb.WatchRequest{ClusterId: w.c.cfg.DiscoveryID}, grpc.MaxCallRecvMsgSize(maxSnapshotSize))
 	if err != nil {
 		return rpcError("watch", err)
 	}
@@ -127,7 +127,7 @@ func (w *watch) publish() {
 func (w *watch) list(ctx context.Context) error {
 	call, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
-	resp, err := w.rpc.List(call, &pb.ListRequest{ClusterId: w.c.cfg.ClusterID}, grpc.MaxCallRecvMsgSize(maxSnapshotSize))
+	resp, err := w.rpc.List(call, &pb.ListRequest{ClusterId: w.c.cfg.DiscoveryID}, grpc.MaxCallRecvMsgSize(maxSnapshotSize))
 	if err != nil {
 		return rpcError("list", err)
 	}
