@@ -14,10 +14,10 @@ import (
 func (c *cli) gen() *cobra.Command {
 	cmd := group(&cobra.Command{
 		Use:     "gen",
-		Short:   "Generate configuration, join tokens and keys",
-		Example: "  wirespan gen config > wirespan.yaml\n  wirespan gen token",
+		Short:   "Generate configuration and keys",
+		Example: "  wirespan gen config > wirespan.yaml\n  wirespan gen key",
 	})
-	cmd.AddCommand(c.genConfig(), c.genToken(), c.genKey())
+	cmd.AddCommand(c.genConfig(), c.genKey())
 	return cmd
 }
 
@@ -49,29 +49,6 @@ func (c *cli) genConfig() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&endpoint, "discovery-endpoint", "", "make a new cluster that meets at this discovery service (URL)")
 	return cmd
-}
-
-func (c *cli) genToken() *cobra.Command {
-	return c.configures(&cobra.Command{
-		Use:   "token",
-		Short: "Print a join token for this node's cluster",
-		Long: "Print a join token for the cluster that this node has founded or joined. Whoever\n" +
-			"has it can join: it holds the cluster's secret.",
-		Example: "  wirespan gen token | ssh box2 wirespan up --join -",
-		Args:    arguments(0, 0),
-		RunE: func(*cobra.Command, []string) error {
-			nc, err := c.nodeConfig()
-			if err != nil {
-				return err
-			}
-			text, err := node.Token(nc)
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintln(c.out, text)
-			return err
-		},
-	})
 }
 
 func (c *cli) genKey() *cobra.Command {

@@ -74,7 +74,7 @@ func newRoot(std stdio) *cobra.Command {
 			"module. It speaks KubeSpan's protocols, so that a Talos cluster and ordinary\n" +
 			"boxes can share one mesh.",
 		Example: "  wirespan up                      # found a mesh; shows how the next joins\n" +
-			"  wirespan up --join wirespan1.…   # join it\n" +
+			"  wirespan up --join wirespan2.…   # join it\n" +
 			"  wirespan status",
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -88,8 +88,8 @@ func newRoot(std stdio) *cobra.Command {
 	root.SetHelpCommand(help(root))
 	c.versionFlag(root)
 	root.AddCommand(
-		c.up(), c.down(), c.reload(), c.status(), c.get(), c.explain(), c.accept(), c.ping(), c.wait(),
-		c.firewall(),
+		c.up(), c.down(), c.reload(), c.status(), c.get(), c.explain(), c.accept(), c.forget(), c.ping(), c.wait(),
+		c.token(), c.firewall(),
 		c.gen(), c.validate(), c.discovery(), c.bench(), c.device(), c.demo(), c.version(),
 	)
 	root.InitDefaultCompletionCmd()

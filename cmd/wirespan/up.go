@@ -25,8 +25,9 @@ func (c *cli) up() *cobra.Command {
 		Long: "Run the agent, in the foreground.\n\n" +
 			"Without a configuration that names a cluster, the first box founds one: it runs\n" +
 			"the discovery server and gives a join token for the next. With --join a box joins\n" +
-			"that cluster. Both are kept in the state directory, so that a plain wirespan up\n" +
-			"continues from then on.",
+			"that cluster: it waits for the founder's server, which admits it. Both are kept in\n" +
+			"the state directory, so that wirespan up, with the same token or without, continues\n" +
+			"from then on.",
 		Example: "  wirespan up\n" +
 			"  wirespan up --join @token\n" +
 			"  wirespan up -c talos-machine.yaml -c wirespan.yaml",
@@ -63,6 +64,9 @@ func (c *cli) runAgent(ctx context.Context, token *config.Token, complete func(*
 	n, err := node.Open(ctx, nc)
 	if errors.Is(err, node.ErrTwoClusters) {
 		return usageError{err}
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil // stopped while it waited for the founder
 	}
 	if err != nil {
 		return err

@@ -14,7 +14,7 @@ import (
 // request is what another goroutine asks of the loop; the answer comes on reply.
 type request struct {
 	kind  requestKind
-	node  string // of accept
+	node  string // of accept and forget
 	reply chan reply
 }
 
@@ -25,6 +25,7 @@ const (
 	requestLeave
 	requestLook
 	requestAccept
+	requestForget
 )
 
 var errStopped = errors.New("the agent has stopped")
@@ -54,6 +55,12 @@ func (a *Agent) Look(ctx context.Context) error { return a.ask(ctx, request{kind
 // nodename.
 func (a *Agent) Accept(ctx context.Context, node string) error {
 	return a.ask(ctx, request{kind: requestAccept, node: node}).err
+}
+
+// Forget forgets what is remembered of a node, named by its node id or nodename: its key,
+// its address, its name and its networks. If it is there, it is taken as a new node.
+func (a *Agent) Forget(ctx context.Context, node string) error {
+	return a.ask(ctx, request{kind: requestForget, node: node}).err
 }
 
 // Ping sends one echo request to addr through the tunnel.
@@ -101,6 +108,9 @@ func (a *Agent) handle(ctx context.Context, req request) error {
 	case requestAccept:
 		a.answer(req, reply{err: a.accept(req.node)})
 		return nil
+	case requestForget:
+		a.answer(req, reply{err: a.forgetNode(req.node)})
+		return nil
 	default:
 		err := a.leave(ctx)
 		req.reply <- reply{err: err}
@@ -125,6 +135,15 @@ func (a *Agent) accept(node string) error {
 		return err
 	}
 	a.log.Info("a node's changed identity is accepted", "node", node)
+	return a.cfg.Memory.KeepPins(a.self.Subnet, pins)
+}
+
+func (a *Agent) forgetNode(node string) error {
+	pins, err := mesh.Forget(a.cfg.Memory.Pins(a.self.Subnet), node)
+	if err != nil {
+		return err
+	}
+	a.log.Info("a node is forgotten", "node", node)
 	return a.cfg.Memory.KeepPins(a.self.Subnet, pins)
 }
 

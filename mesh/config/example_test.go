@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/config"
@@ -58,17 +59,19 @@ ingress:
 
 func ExampleParseToken() {
 	token := config.Token{
-		ClusterID: "example",
-		Secret:    mesh.NewSecret([32]byte{1}),
 		Servers:   []string{"192.0.2.1:51820"},
-		Pin:       [32]byte{2},
+		Pin:       [32]byte{1},
+		Authority: mesh.NewAuthorityKey([32]byte{2}).Authority(),
+		ID:        mesh.EnrolmentID{3},
+		Key:       mesh.NewSecret([32]byte{4}),
+		Expires:   time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC),
 	}
 	word, err := token.Encode()
 	if err != nil {
 		fmt.Println(err)
 	}
 	read, err := config.ParseToken("  " + word[:60] + "\n" + word[60:])
-	fmt.Println(read, read.Servers, err)
+	fmt.Println(read, read.Servers, read.Expires, err)
 	// Output:
-	// (join token) [192.0.2.1:51820] <nil>
+	// (join token) [192.0.2.1:51820] 2026-01-02 15:04:05 +0000 UTC <nil>
 }

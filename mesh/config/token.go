@@ -9,8 +9,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 	"unicode"
-	"unicode/utf8"
 
 	"github.com/wirespan/wirespan/mesh"
 )
@@ -22,25 +22,31 @@ const (
 )
 
 const (
-	tokenPrefix   = "wirespan1." // the number changes whenever the contents change
+	tokenPrefix   = "wirespan2." // the number changes whenever the contents change
 	tokenChecksum = 4            // bytes of SHA-256 after the contents
+	maxTokenTime  = 1 << 37      // Unix time; the year 6325
 )
 
-// Token holds all that a host needs to join a cluster. It is a secret as a whole
-// and prints as "(join token)".
+// Token is what a host needs to ask a mesh's founder for membership: where the founder's
+// server is, how to know it, and a key that the founder takes a limited number of times.
+// It holds no secret of the mesh. It prints as "(join token)".
 type Token struct {
-	ClusterID string
-	Secret    mesh.Secret
-	Servers   []string // host:port, the addresses of one discovery server
-	Pin       [32]byte // SHA-256 of the server's SubjectPublicKeyInfo
+	Servers   []string       // host:port, the addresses of the founder's discovery server
+	Pin       [32]byte       // SHA-256 of the server's SubjectPublicKeyInfo
+	Authority mesh.Authority // of the mesh
+	ID        mesh.EnrolmentID
+	Key       mesh.Secret
+	Expires   time.Time // to the second
 }
 
 // tokenContents is a Token as JSON; short names keep the token short.
 type tokenContents struct {
-	ClusterID string   `json:"c"`
-	Secret    []byte   `json:"s"`
 	Servers   []string `json:"u"`
 	Pin       []byte   `json:"p"`
+	Authority []byte   `json:"a"`
+	ID        []byte   `json:"i"`
+	Key       []byte   `json:"k"`
+	Expires   int64    `json:"e"` // Unix time
 }
 
 var _ fmt.Formatter = Token{}
@@ -54,8 +60,8 @@ func (t Token) Encode() (string, error) {
 	if err := t.check(); err != nil {
 		return "", fmt.Errorf("join token: %w", err)
 	}
-	secret := t.Secret.Reveal()
-	contents, err := json.Marshal(tokenContents{t.ClusterID, secret[:], t.Servers, t.Pin[:]})
+	key := t.Key.Reveal()
+	contents, err := json.Marshal(tokenContents{t.Servers, t.Pin[:], t.Authority[:], t.ID[:], key[:], t.Expires.Unix()})
 	if err != nil {
 		return "", fmt.Errorf("join token: %w", err)
 	}
@@ -105,11 +111,14 @@ func parseToken(s string) (t Token, err error) {
 	if decoder.Decode(&c) != nil || decoder.InputOffset() != int64(len(contents)) {
 		return t, errors.New("unexpected contents")
 	}
-	if len(c.Secret) != mesh.KeySize || len(c.Pin) != len(t.Pin) {
-		return t, errors.New("the secret or the pin has the wrong length")
+	if len(c.Pin) != len(t.Pin) || len(c.Authority) != len(t.Authority) || len(c.ID) != len(t.ID) || len(c.Key) != mesh.KeySize {
+		return t, errors.New("a key or the pin has the wrong length")
 	}
-	t = Token{c.ClusterID, mesh.NewSecret([mesh.KeySize]byte(c.Secret)), c.Servers, [32]byte(c.Pin)}
-	return t, t.check()
+	read := Token{
+		c.Servers, [32]byte(c.Pin), mesh.Authority(c.Authority),
+		mesh.EnrolmentID(c.ID), mesh.NewSecret([mesh.KeySize]byte(c.Key)), time.Unix(c.Expires, 0).UTC(),
+	}
+	return read, read.check()
 }
 
 func checksum(contents []byte) []byte {
@@ -130,12 +139,12 @@ func wrongPrefix(s string) error {
 // check checks a token before it is written and after it was read.
 func (t Token) check() error {
 	switch {
-	case t.ClusterID == "" || len(t.ClusterID) > maxClusterID:
-		return fmt.Errorf("the cluster id has %d bytes, not 1 to %d", len(t.ClusterID), maxClusterID)
-	case !utf8.ValidString(t.ClusterID):
-		return errors.New("the cluster id is not UTF-8")
-	case t.Secret.IsZero():
-		return errors.New("no secret")
+	case t.Key.IsZero():
+		return errors.New("no key")
+	case t.Authority.Check() != nil:
+		return fmt.Errorf("the mesh's authority: %w", t.Authority.Check())
+	case t.Expires.Unix() <= 0 || t.Expires.Unix() > maxTokenTime:
+		return errors.New("the time at which it expires is out of range")
 	case t.Pin == [32]byte{}:
 		return errors.New("no pin of the server's key")
 	case len(t.Servers) == 0 || len(t.Servers) > MaxTokenServers:

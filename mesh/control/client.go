@@ -128,6 +128,21 @@ func (c *Client) Accept(ctx context.Context, node string) error {
 	return c.call(ctx, request{method: http.MethodPost, path: "/v1/accept", query: url.Values{"node": {node}}}, nil)
 }
 
+// Forget forgets what is remembered of a node, by node id or nodename.
+func (c *Client) Forget(ctx context.Context, node string) error {
+	return c.call(ctx, request{method: http.MethodPost, path: "/v1/forget", query: url.Values{"node": {node}}}, nil)
+}
+
+// Token makes a join token that so many nodes may use.
+func (c *Client) Token(ctx context.Context, uses int, lifetime time.Duration) (string, error) {
+	var reply TokenReply
+	err := c.call(ctx, request{
+		method: http.MethodPost, path: "/v1/token",
+		query: url.Values{"uses": {strconv.Itoa(uses)}, "lifetime": {lifetime.String()}},
+	}, &reply)
+	return reply.Token, err
+}
+
 // Ping sends one echo request through the tunnel and returns the round-trip
 // time. A peer that does not reply within timeout is a [Refusal] with status 504.
 func (c *Client) Ping(ctx context.Context, addr netip.Addr, timeout time.Duration) (time.Duration, error) {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"sync"
 	"time"
 
@@ -30,6 +31,7 @@ type Agent interface {
 	Reload(ctx context.Context) (restart []string, err error)
 	Leave(ctx context.Context) error
 	Accept(ctx context.Context, node string) error
+	Forget(ctx context.Context, node string) error
 	Ping(ctx context.Context, addr netip.Addr) (time.Duration, error)
 	Explain(agent.ExplainQuery) (agent.Explanation, error)
 }
@@ -39,6 +41,8 @@ type Config struct {
 	Path    string
 	Agent   Agent
 	Metrics http.Handler
+	// Token makes a join token; nil: refused.
+	Token func(uses int, lifetime time.Duration) (string, error)
 	// Dial opens a connection through the mesh for CONNECT; nil: refused.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	Log  hclog.Logger
@@ -112,7 +116,9 @@ func (c *Server) handler() http.Handler {
 	mux.Handle("GET /metrics", c.cfg.Metrics)
 	mux.Handle("POST /v1/reload", owner(c.reload))
 	mux.Handle("POST /v1/leave", owner(c.leave))
-	mux.Handle("POST /v1/accept", owner(c.accept))
+	mux.Handle("POST /v1/accept", owner(c.named(c.cfg.Agent.Accept)))
+	mux.Handle("POST /v1/forget", owner(c.named(c.cfg.Agent.Forget)))
+	mux.Handle("POST /v1/token", owner(c.token))
 	mux.Handle("POST /v1/ping", owner(c.ping))
 	connect := owner(c.connect)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -251,13 +257,41 @@ func (c *Server) leave(w http.ResponseWriter, r *http.Request) {
 	_, _ = fmt.Fprintln(w, "ok")
 }
 
-// accept takes the parameter node, a node id or nodename.
-func (c *Server) accept(w http.ResponseWriter, r *http.Request) {
-	if err := c.cfg.Agent.Accept(r.Context(), r.URL.Query().Get("node")); err != nil {
+// named answers requests with the parameter node, a node id or nodename.
+func (c *Server) named(change func(ctx context.Context, node string) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err := change(r.Context(), r.URL.Query().Get("node")); err != nil {
+			http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+			return
+		}
+		_, _ = fmt.Fprintln(w, "ok")
+	}
+}
+
+// TokenReply is the answer to a request for a join token.
+type TokenReply struct {
+	Token string `json:"token"`
+}
+
+// token takes the parameters uses and lifetime.
+func (c *Server) token(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	uses, err := strconv.Atoi(q.Get("uses"))
+	lifetime, err2 := time.ParseDuration(q.Get("lifetime"))
+	if err != nil || err2 != nil {
+		http.Error(w, "uses is a number, and lifetime a duration", http.StatusBadRequest)
+		return
+	}
+	if c.cfg.Token == nil {
+		http.Error(w, "this agent makes no join tokens", http.StatusUnprocessableEntity)
+		return
+	}
+	text, err := c.cfg.Token(uses, lifetime)
+	if err != nil {
 		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
 		return
 	}
-	_, _ = fmt.Fprintln(w, "ok")
+	writeJSON(w, TokenReply{text})
 }
 
 func writeJSON(w http.ResponseWriter, v any) {

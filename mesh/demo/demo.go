@@ -96,7 +96,7 @@ That was a real mesh: discovery over TLS, WireGuard over UDP, HTTP inside it.
 On real boxes it takes two commands:
 
     box1$ sudo wirespan up                     # prints the next one, with its token
-    box2$ sudo wirespan up --join wirespan1.…
+    box2$ sudo wirespan up --join wirespan2.…
 `
 
 // watchUntilUp shows the peers of the last node whenever a state changes, until

@@ -5,7 +5,7 @@
 // [Open] creates a [Node] from a configuration and [Node.Run] runs it. `wirespan up` does
 // this, and so does another program that wants to be a member of a mesh. [Leave],
 // [RestoreRules] and [Token] need no running agent: they implement `wirespan down`,
-// `wirespan firewall restore` and `wirespan gen token`. [Machine]
+// `wirespan firewall restore` and `wirespan token`. [Machine]
 // replaces parts of the machine below a node; package nodetest uses that to run whole
 // meshes in memory.
 //

@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 
+	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
 	"github.com/wirespan/wirespan/mesh/config"
 	"github.com/wirespan/wirespan/mesh/state"
@@ -14,6 +15,7 @@ type service struct {
 	Endpoints []string // host:port
 	Insecure  bool     // plaintext
 	Pin       [32]byte // SHA-256 of the server's SubjectPublicKeyInfo; zero: system roots
+	Name      string   // of the cluster there; empty: its id
 }
 
 // effective combines a configuration with this node's cluster and embedded server.
@@ -30,7 +32,14 @@ func (n *Node) effective(c *config.Config) (*agent.Effective, error) {
 // a founder.
 func effective(c *config.Config, cluster *state.Cluster, own service) (*agent.Effective, error) {
 	e := &agent.Effective{Config: c}
-	add := func(name string, s service) { e.Sources = append(e.Sources, agent.Source{Name: name, Spec: s}) }
+	known := "" // as what the cluster is known at every service
+	if c.Standalone() && cluster != nil {
+		known = mesh.DiscoveryID(cluster.ID, cluster.Secret)
+	}
+	add := func(name string, s service) {
+		s.Name = known
+		e.Sources = append(e.Sources, agent.Source{Name: name, Spec: s})
+	}
 	for _, s := range c.Services {
 		add(s.Name, service{Endpoints: []string{s.Endpoint}, Insecure: s.Insecure})
 	}

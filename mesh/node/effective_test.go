@@ -41,24 +41,25 @@ func TestEffective(t *testing.T) {
 		return must(config.Load([]config.File{{Name: "f", Data: []byte(docs)}}, config.Options{ClusterProvided: true}))
 	}
 	own := service{Endpoints: []string{"127.0.0.1:1"}, Pin: [32]byte{9}}
-	embedded := agent.Source{Name: "embedded", Spec: own}
 	files := agent.Source{Name: "one", Spec: service{Endpoints: []string{"discovery.example:443"}}}
-	token := config.Token{
-		ClusterID: testClusterID, Secret: must(mesh.ParseSecret(testSecret)),
-		Servers: []string{"192.0.2.1:51820", "[2001:db8::1]:51820"}, Pin: [32]byte{1, 2, 3},
-	}
-	joined := &state.Cluster{ID: "joined", Secret: token.Secret, Servers: token.Servers, Pin: token.Pin}
+	secret := testMembership().Secret
+	named := func(id string, s service) service { s.Name = mesh.DiscoveryID(id, secret); return s }
+	joined := &state.Cluster{ID: "joined", Secret: secret, Servers: testToken().Servers, Pin: testToken().Pin}
+	founded := &state.Cluster{ID: "own", Secret: secret, Founder: true}
+	there := named("joined", service{Endpoints: joined.Servers, Pin: joined.Pin})
 	for name, test := range map[string]struct {
 		docs    string
 		cluster *state.Cluster
 		id      string
 		sources []agent.Source
 	}{
-		"files":          {testDocuments, nil, testClusterID, []agent.Source{files}},
-		"files win":      {testDocuments, joined, testClusterID, []agent.Source{files}},
-		"joined":         {"", joined, "joined", []agent.Source{{Name: "joined", Spec: service{Endpoints: token.Servers, Pin: token.Pin}}}},
-		"founder":        {"", &state.Cluster{ID: "own", Secret: token.Secret, Founder: true}, "own", []agent.Source{embedded}},
-		"founder & file": {strings.SplitAfterN(testDocuments, "---\n", 2)[1], &state.Cluster{ID: "own", Secret: token.Secret, Founder: true}, "own", []agent.Source{files, embedded}},
+		"files":     {testDocuments, nil, testClusterID, []agent.Source{files}},
+		"files win": {testDocuments, joined, testClusterID, []agent.Source{files}},
+		"joined":    {"", joined, "joined", []agent.Source{{Name: "joined", Spec: there}}},
+		"founder":   {"", founded, "own", []agent.Source{{Name: "embedded", Spec: named("own", own)}}},
+		"founder & file": {strings.SplitAfterN(testDocuments, "---\n", 2)[1], founded, "own", []agent.Source{
+			{Name: "one", Spec: named("own", files.Spec.(service))}, {Name: "embedded", Spec: named("own", own)},
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, err := effective(load(test.docs), test.cluster, own)

@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -39,8 +38,12 @@ func (n *Node) listen(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if n.tokens, err = openTokens(n.state, n.cluster); err != nil {
+		return err
+	}
 	cfg := server.Config{
-		OnlyCluster: n.cluster.ID,
+		OnlyCluster: mesh.DiscoveryID(n.cluster.ID, n.cluster.Secret),
+		Enrol:       n.enrol,
 		TLS:         &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
 		Log:         n.log.Named("server"),
 	}
@@ -81,15 +84,20 @@ func (e *embeddedServer) service() service {
 // observed updates a founder's join token, which must name current addresses. The agent
 // calls it whenever it has read the host's links.
 func (n *Node) observed(links []mesh.Link) {
-	if n.server != nil {
-		n.offer(links)
+	if n.server == nil {
+		return
 	}
+	if err := n.advertise(links); err != nil {
+		n.log.Warn("storing the addresses of the discovery server", "error", err)
+	}
+	n.offer()
 }
 
 // advertise stores the addresses and the pin of this node's server in the state
 // directory. Join tokens contain both.
 func (n *Node) advertise(links []mesh.Link) error {
 	servers := serverAddresses(n.config, links, n.server.listener.Addr().(*net.TCPAddr).AddrPort())
+	n.tokens.advertise(servers, n.server.pin)
 	if slices.Equal(servers, n.cluster.Servers) && n.server.pin == n.cluster.Pin {
 		return nil
 	}
@@ -98,15 +106,6 @@ func (n *Node) advertise(links []mesh.Link) error {
 	}
 	n.cluster.Servers, n.cluster.Pin = servers, n.server.pin
 	return state.SaveCluster(n.state, n.cluster)
-}
-
-// token returns the join token of the cluster.
-func (n *Node) token() (string, error) {
-	if len(n.cluster.Servers) == 0 {
-		return "", errors.New("no address of the discovery server is known that other hosts could reach: start the agent, name one with --advertise-discovery, or let --address-filters admit an address of this host")
-	}
-	t := config.Token{ClusterID: n.cluster.ID, Secret: n.cluster.Secret, Servers: n.cluster.Servers, Pin: n.cluster.Pin}
-	return t.Encode()
 }
 
 // serverAddresses returns the addresses for a join token. Configured ones come first;
@@ -136,56 +135,3 @@ func serverAddresses(c *config.Config, links []mesh.Link, listen netip.AddrPort)
 	}
 	return out
 }
-
-// offer shows the join token if it has changed. If it cannot be shown, offer writes it to
-// a file that only this user may read.
-func (n *Node) offer(links []mesh.Link) {
-	err := n.advertise(links)
-	var text string
-	if err == nil {
-		text, err = n.token()
-	}
-	if err != nil {
-		n.log.Debug("no join token is available", "error", err)
-		return
-	}
-	if text == n.offered {
-		return
-	}
-	n.offered = text
-	if n.cfg.ShowToken != nil && n.cfg.ShowToken(text) {
-		return
-	}
-	if n.state.Root() == config.StateMemory {
-		n.log.Warn("the join token is not shown: standard output is not a terminal, and with the state in memory there is no file for it")
-		return
-	}
-	if err := n.state.Replace(joinTokenFile, []byte(text+"\n")); err != nil {
-		n.log.Warn("writing the join token", "error", err)
-		return
-	}
-	n.log.Info("to add another box to this mesh, run wirespan up --join @FILE there, with this file", "file", n.state.Path(joinTokenFile))
-}
-
-// Token returns the join token of the cluster that this node has founded or joined. An
-// agent may be running.
-func Token(c Config) (string, error) {
-	if known, err := Known(c.Config); err != nil {
-		return "", err
-	} else if !known {
-		return "", errNoCluster
-	}
-	n, err := locate(c)
-	if err != nil {
-		return "", err
-	}
-	if err := n.enter(false); err != nil {
-		return "", err
-	}
-	if n.cluster == nil {
-		return "", errNoCluster
-	}
-	return n.token()
-}
-
-var errNoCluster = errors.New("this node has neither founded nor joined a cluster by wirespan up (a cluster that is configured in files is joined by the same files)")

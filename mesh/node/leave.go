@@ -85,8 +85,11 @@ func (n *Node) clusterID() string {
 
 // leaveServices deletes this node from the discovery services.
 func (n *Node) leaveServices(ctx context.Context) error {
-	if err := n.enter(false); err != nil {
-		return err
+	if n.config.Standalone() {
+		var err error
+		if n.cluster, err = state.LoadCluster(n.state); err != nil {
+			return err
+		}
 	}
 	if n.founder() {
 		stop, err := n.serveBriefly(ctx)

@@ -3,9 +3,8 @@ package node
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io/fs"
 	"os"
+	"sync"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/hashicorp/go-hclog"
@@ -13,7 +12,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/wirespan/wirespan/device/netstack"
-	"github.com/wirespan/wirespan/discovery/server"
 	"github.com/wirespan/wirespan/mesh/agent"
 	"github.com/wirespan/wirespan/mesh/config"
 	"github.com/wirespan/wirespan/mesh/control"
@@ -28,9 +26,9 @@ type Config struct {
 	Load    func() (*config.Config, error) // loads the configuration again; nil: no reload
 	Files   []string                       // the files that Load reads; they stay readable when privileges are dropped
 	Hangups <-chan os.Signal               // each signal reloads, as SIGHUP does; nil: none
-	Token   *config.Token                  // of the cluster to join; nil: the cluster of the state directory, or a new one
-	// ShowToken shows a founder's join token to the user. It is called again whenever
-	// the token changes. If it returns false, the token is written to a file.
+	Token   *config.Token                  // of the cluster to join, for whose founder Open waits; nil: the cluster of the state directory, or a new one
+	// ShowToken shows a founder's join token to the user, and reports whether it did. It
+	// is called again whenever the token changes. The token is also written to a file.
 	ShowToken func(token string) bool
 	Opened    func(*netstack.Netstack) // called with each new netstack; nil: not called
 	// Exclusive is for a process that runs nothing but this node: the node drops the
@@ -58,7 +56,10 @@ type Node struct {
 	keys    state.Keys
 	cluster *state.Cluster  // nil if the configuration names the cluster
 	server  *embeddedServer // nil unless this node is the cluster's founder
-	offered string          // the last join token that was shown or written
+	tokens  *tokens         // likewise
+
+	offering sync.Mutex // guards offered
+	offered  string     // the last join token that was shown or written
 
 	agent   *agent.Agent
 	host    Host
@@ -112,7 +113,7 @@ func (n *Node) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := n.enter(true); err != nil {
+	if err := n.enter(ctx); err != nil {
 		return err
 	}
 	if n.founder() {
@@ -231,35 +232,6 @@ func (n *Node) reloadOnHangup(ctx context.Context) {
 // Agent returns the loop, for status, resources, pings and reloads.
 func (n *Node) Agent() *agent.Agent { return n.agent }
 
-// enter sets the node's cluster, unless the configuration names one: that of the token,
-// of the state directory or, if found is true, a new one.
-func (n *Node) enter(found bool) (err error) {
-	if !n.config.Standalone() {
-		if n.cfg.Token != nil {
-			return ErrTwoClusters
-		}
-		return nil
-	}
-	if n.cfg.Token != nil {
-		n.cluster, err = state.JoinCluster(n.state, *n.cfg.Token)
-	} else {
-		n.cluster, err = state.LoadCluster(n.state)
-	}
-	if err != nil || n.cluster != nil || !found {
-		return err
-	}
-	if _, err := n.state.Read(server.KeyFile); !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("state directory %q holds the key of a discovery server, but cluster.yaml is missing: restore it from a backup, or remove %s to found a new mesh", n.state.Root(), server.KeyFile)
-	}
-	n.cluster, err = state.FoundCluster(n.state)
-	return err
-}
-
-// ErrTwoClusters reports a join token for a configuration that already names a cluster.
-var ErrTwoClusters = errors.New("--join: the configuration already names a cluster (remove the token, or the identity from the configuration)")
-
-func (n *Node) founder() bool { return n.cluster != nil && n.cluster.Founder }
-
 // reload loads the configuration again. Like observed and notify it is called by the
 // agent's loop.
 func (n *Node) reload() (*agent.Effective, error) {
@@ -310,7 +282,7 @@ func (n *Node) openControl(plane *dataPlane) error {
 	if err != nil {
 		return err
 	}
-	c := control.Config{Path: path, Agent: n.agent, Log: n.log.Named("control")}
+	c := control.Config{Path: path, Agent: n.agent, Token: n.newToken, Log: n.log.Named("control")}
 	var others []prometheus.Gatherer
 	if n.server != nil {
 		others = append(others, n.server.server.Metrics())

@@ -7,13 +7,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
-	"github.com/wirespan/wirespan/discovery/server"
-	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/config"
 	"github.com/wirespan/wirespan/mesh/state"
 )
@@ -64,14 +64,14 @@ func TestFounder(t *testing.T) {
 	tokens := make(chan string, 10)
 	c := Config{Config: testConfig(t, dir), ShowToken: func(token string) bool { tokens <- token; return true }}
 
-	if _, err := Token(c); !errors.Is(err, errNoCluster) {
+	if _, err := Token(c, 1, time.Hour); !errors.Is(err, errNoCluster) {
 		t.Errorf("token before there is a node: %v", err)
 	}
 	n, stop := runNode(t, c)
 	shown := <-tokens
 	id := n.Agent().Status().Node.ID
-	if again, err := Token(c); err != nil || again != shown {
-		t.Errorf("token while the node runs: %q, %v; shown was %q", again, err, shown)
+	if _, err := Token(c, 1, time.Hour); err == nil || !strings.Contains(err.Error(), "another agent is using it") {
+		t.Errorf("token without the agent that runs: %v", err)
 	}
 	if _, err := Open(t.Context(), c); err == nil || !strings.Contains(err.Error(), "another agent is using it") {
 		t.Errorf("a second node with the same state directory: %v", err)
@@ -88,12 +88,19 @@ func TestFounder(t *testing.T) {
 	}
 
 	n, stop = runNode(t, c)
-	<-tokens // the server has another port now
+	renewed, err := config.ParseToken(<-tokens) // the server has another port now
+	if err != nil || renewed.ID != token.ID || renewed.Key != token.Key || slices.Equal(renewed.Servers, token.Servers) {
+		t.Errorf("the token after a restart is %+v, %v", renewed, err)
+	}
 	if got := n.Agent().Status().Node.ID; got != id {
 		t.Errorf("the node id is %s after a restart, was %s", got, id)
 	}
 	if err := stop(); err != nil {
 		t.Errorf("Run after a restart: %v", err)
+	}
+	made, err := Token(c, 3, time.Hour)
+	if other, err2 := config.ParseToken(made); err != nil || err2 != nil || other.ID == token.ID || other.Authority != token.Authority {
+		t.Errorf("a token without an agent: %v, %v, %+v", err, err2, other)
 	}
 	if left, err := Leave(t.Context(), c); !left || err != nil {
 		t.Errorf("Leave = %v, %v", left, err)
@@ -119,7 +126,7 @@ func TestClose(t *testing.T) {
 	}
 }
 
-// A token that cannot be shown goes to a file that only the user can read.
+// The token goes to a file that only the user can read.
 func TestJoinTokenFile(t *testing.T) {
 	dir := t.TempDir()
 	c := Config{Config: testConfig(t, dir)}
@@ -141,8 +148,8 @@ func TestJoinTokenFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want, err := Token(c); err != nil || string(data) != want+"\n" {
-		t.Errorf("the file holds %q, want %q, %v", data, want, err)
+	if token, err := config.ParseToken(string(data)); err != nil || len(token.Servers) != 1 {
+		t.Errorf("the file holds %q: %v", data, err)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
@@ -193,6 +200,10 @@ func TestTokenErrors(t *testing.T) {
 		"no cluster":        {plain, keys, errNoCluster.Error()},
 		"cluster in files":  {configured, keys, errNoCluster.Error()},
 		"no server address": {plain, func(dir string) { keys(dir); must(state.FoundCluster(must(state.Open(dir, nil)))) }, "no address of the discovery server is known"},
+		"no founder": {plain, func(dir string) {
+			keys(dir)
+			must(state.JoinCluster(must(state.Open(dir, nil)), testToken(), testMembership()))
+		}, "only the founder of a mesh makes join tokens"},
 		"damaged cluster": {plain, func(dir string) {
 			keys(dir)
 			if err := must(state.Open(dir, nil)).Create("cluster.yaml", []byte("{")); err != nil {
@@ -202,7 +213,7 @@ func TestTokenErrors(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		test.prepare(dir)
-		if token, err := Token(test.config(dir)); err == nil || !strings.Contains(err.Error(), test.want) {
+		if token, err := Token(test.config(dir), 1, time.Hour); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: token %q, error %v; want %q", name, token, err, test.want)
 		}
 	}
@@ -224,43 +235,6 @@ func TestKnown(t *testing.T) {
 	c.StateDir, c.IdentityDir = identity, ""
 	if known, err := Known(c); !known || err != nil {
 		t.Errorf("with an identity in the state directory: %v, %v", known, err)
-	}
-}
-
-// Which cluster a node enters: one that the configuration names, one of a token, one of
-// the state directory, or a new one.
-func TestEnter(t *testing.T) {
-	token := &config.Token{ClusterID: "joined", Secret: must(mesh.ParseSecret(testSecret)), Servers: []string{"192.0.2.1:1"}}
-	dir := t.TempDir()
-	n := must(locate(Config{Config: testConfig(t, dir, testDocuments), Token: token}))
-	if err := n.enter(true); !errors.Is(err, ErrTwoClusters) {
-		t.Errorf("a token beside a configured cluster: %v", err)
-	}
-	n = must(locate(Config{Config: testConfig(t, dir, testDocuments)}))
-	if err := n.enter(true); err != nil || n.cluster != nil {
-		t.Errorf("a configured cluster: %+v, %v", n.cluster, err)
-	}
-	n = must(locate(Config{Config: testConfig(t, dir)}))
-	if err := n.enter(false); err != nil || n.cluster != nil {
-		t.Errorf("none, and none wanted: %+v, %v", n.cluster, err)
-	}
-	if err := n.state.Create(server.KeyFile, []byte("x")); err != nil {
-		t.Fatal(err)
-	}
-	if err := n.enter(true); err == nil || !strings.Contains(err.Error(), "cluster.yaml is missing") {
-		t.Errorf("a server's key without its cluster: %v", err)
-	}
-	n = must(locate(Config{Config: testConfig(t, dir), Token: token}))
-	if err := n.enter(true); err != nil || n.cluster.ID != "joined" || n.founder() {
-		t.Errorf("a token: %+v, %v", n.cluster, err)
-	}
-	n = must(locate(Config{Config: testConfig(t, dir)}))
-	if err := n.enter(true); err != nil || n.cluster.ID != "joined" {
-		t.Errorf("the state directory: %+v, %v", n.cluster, err)
-	}
-	n = must(locate(Config{Config: testConfig(t, t.TempDir())}))
-	if err := n.enter(true); err != nil || !n.founder() {
-		t.Errorf("a new cluster: %+v, %v", n.cluster, err)
 	}
 }
 

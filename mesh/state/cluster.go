@@ -19,19 +19,23 @@ const clusterFile = "cluster.yaml"
 // that this node founded, or that it joined by token. It is stored in the state
 // directory, so that `wirespan up` without arguments rejoins it.
 type Cluster struct {
-	ID      string
-	Secret  mesh.Secret
-	Servers []string // host:port, all of one discovery server; a founder has none
-	Pin     [32]byte // SHA-256 of the server's SubjectPublicKeyInfo
-	Founder bool     // this node runs the discovery server
+	ID        string
+	Secret    mesh.Secret
+	Authority mesh.Authority
+	Servers   []string         // host:port, all of one discovery server; a founder has none
+	Pin       [32]byte         // SHA-256 of the server's SubjectPublicKeyInfo
+	Founder   bool             // this node runs the discovery server and has the authority's key
+	Token     mesh.EnrolmentID // of the join token that this node used last; zero for a founder
 }
 
 type clusterDocument struct {
 	ClusterID     string   `yaml:"clusterID"`
 	ClusterSecret string   `yaml:"clusterSecret"`
+	Authority     string   `yaml:"authority"`
 	Servers       []string `yaml:"servers,omitempty"`
 	Pin           string   `yaml:"pin,omitempty"`
 	Founder       bool     `yaml:"founder,omitempty"`
+	Token         string   `yaml:"token,omitempty"`
 }
 
 // LoadCluster returns the stored cluster, or nil if the state directory holds none.
@@ -50,36 +54,55 @@ func LoadCluster(st *Dir) (*Cluster, error) {
 	return c, nil
 }
 
-// FoundCluster creates a new cluster and stores it.
+// FoundCluster creates a new cluster with its authority key, and stores both.
 func FoundCluster(st *Dir) (*Cluster, error) {
+	key, err := loadOrCreate(st, mesh.AuthorityKeyFile, mesh.ParseAuthorityKey, func() []byte {
+		return mesh.EncodeAuthorityKey(mesh.NewAuthorityKey(random32()))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("authority key: %w", err)
+	}
 	id := random32()
-	c := &Cluster{ID: base64.StdEncoding.EncodeToString(id[:]), Secret: mesh.NewSecret(random32()), Founder: true}
+	c := &Cluster{
+		ID: base64.StdEncoding.EncodeToString(id[:]), Secret: mesh.NewSecret(random32()),
+		Authority: key.Authority(), Founder: true,
+	}
 	return c, SaveCluster(st, c)
 }
 
-// JoinCluster stores the cluster of a token. It replaces a cluster that was joined
-// before, but not one that this node founded: other nodes depend on its discovery
-// server.
-func JoinCluster(st *Dir, t config.Token) (*Cluster, error) {
-	old, err := LoadCluster(st)
-	if err != nil {
+// CheckJoin returns an error if this node can't join the cluster of a token: it has
+// founded another one, whose nodes depend on its discovery server. Old is the cluster
+// that it is in, if any.
+func CheckJoin(st *Dir, t config.Token) (old *Cluster, err error) {
+	if old, err = LoadCluster(st); err != nil {
 		return nil, err
 	}
-	if old != nil && old.Founder && old.ID == t.ClusterID {
-		return old, nil
-	}
-	if old != nil && old.Founder {
+	if old != nil && old.Founder && old.Authority != t.Authority {
 		return nil, fmt.Errorf("this node founded another cluster, kept in %q: leave it with wirespan down and remove that file first", st.Path(clusterFile))
 	}
-	c := &Cluster{ID: t.ClusterID, Secret: t.Secret, Servers: t.Servers, Pin: t.Pin}
+	return old, nil
+}
+
+// JoinCluster stores the cluster that the founder has admitted this node to, with a
+// token. It replaces a cluster that was joined before.
+func JoinCluster(st *Dir, t config.Token, m mesh.Membership) (*Cluster, error) {
+	if m.Authority != t.Authority {
+		return nil, errors.New("the founder has another authority key than the join token: its mesh was founded anew; get a new token there")
+	}
+	c := &Cluster{ID: m.ClusterID, Secret: m.Secret, Authority: m.Authority, Servers: t.Servers, Pin: t.Pin, Token: t.ID}
 	return c, SaveCluster(st, c)
 }
 
 // SaveCluster stores a cluster, including its secret.
 func SaveCluster(st *Dir, c *Cluster) error {
-	doc := clusterDocument{ClusterID: c.ID, ClusterSecret: c.Secret.RevealBase64(), Servers: c.Servers, Founder: c.Founder}
+	doc := clusterDocument{
+		ClusterID: c.ID, ClusterSecret: c.Secret.RevealBase64(), Authority: c.Authority.String(), Servers: c.Servers, Founder: c.Founder,
+	}
 	if c.Pin != [32]byte{} {
 		doc.Pin = base64.StdEncoding.EncodeToString(c.Pin[:])
+	}
+	if c.Token != (mesh.EnrolmentID{}) {
+		doc.Token = base64.StdEncoding.EncodeToString(c.Token[:])
 	}
 	data, err := yaml.Marshal(doc)
 	if err != nil {
@@ -108,13 +131,23 @@ func parseCluster(data []byte) (*Cluster, error) {
 	if !doc.Founder && len(doc.Servers) == 0 {
 		return nil, errors.New("servers are missing")
 	}
-	c := &Cluster{ID: doc.ClusterID, Secret: secret, Servers: doc.Servers, Founder: doc.Founder}
-	if doc.Pin != "" {
-		pin, err := base64.StdEncoding.DecodeString(doc.Pin)
-		if err != nil || len(pin) != len(c.Pin) {
-			return nil, errors.New("pin: expected base64 of 32 bytes")
-		}
-		c.Pin = [32]byte(pin)
+	authority, err := mesh.ParseAuthority(doc.Authority)
+	if err != nil {
+		return nil, fmt.Errorf("authority: %w", err)
 	}
-	return c, nil
+	c := &Cluster{ID: doc.ClusterID, Secret: secret, Authority: authority, Servers: doc.Servers, Founder: doc.Founder}
+	if err := decodeField(c.Pin[:], "pin", doc.Pin); err != nil {
+		return nil, err
+	}
+	return c, decodeField(c.Token[:], "token", doc.Token)
+}
+
+// decodeField decodes an optional field into a value of fixed length.
+func decodeField(into []byte, name, value string) error {
+	b, err := base64.StdEncoding.DecodeString(value)
+	if err != nil || value != "" && len(b) != len(into) {
+		return fmt.Errorf("%s: expected base64 of %d bytes", name, len(into))
+	}
+	copy(into, b)
+	return nil
 }

@@ -21,9 +21,13 @@ const (
 
 func testToken() config.Token {
 	return config.Token{
-		ClusterID: testClusterID, Secret: must(mesh.ParseSecret(testSecret)),
 		Servers: []string{"192.0.2.1:51820", "[2001:db8::1]:51820"}, Pin: [32]byte{1, 2, 3},
+		Authority: mesh.NewAuthorityKey([32]byte{4}).Authority(), ID: mesh.EnrolmentID{5}, Key: mesh.NewSecret([32]byte{6}),
 	}
+}
+
+func testMembership() mesh.Membership {
+	return mesh.Membership{ClusterID: testClusterID, Secret: must(mesh.ParseSecret(testSecret)), Authority: testToken().Authority}
 }
 
 func TestClusterRoundTrip(t *testing.T) {
@@ -32,16 +36,26 @@ func TestClusterRoundTrip(t *testing.T) {
 			if c, err := LoadCluster(st); c != nil || err != nil {
 				t.Errorf("LoadCluster of nothing = %v, %v", c, err)
 			}
-			joined, err := JoinCluster(st, testToken())
+			joined, err := JoinCluster(st, testToken(), testMembership())
 			if err != nil {
 				t.Fatal(err)
 			}
 			if got, err := LoadCluster(st); err != nil || !reflect.DeepEqual(got, joined) {
 				t.Errorf("LoadCluster = %+v, %v; want %+v", got, err, joined)
 			}
-			other := testToken()
-			other.ClusterID = "another"
-			if c, err := JoinCluster(st, other); err != nil || c.ID != "another" {
+			if old, err := CheckJoin(st, testToken()); err != nil || !reflect.DeepEqual(old, joined) {
+				t.Errorf("CheckJoin of the same cluster = %+v, %v", old, err)
+			}
+			other, member := testToken(), testMembership()
+			other.Authority = mesh.NewAuthorityKey([32]byte{9}).Authority()
+			if _, err := JoinCluster(st, other, member); err == nil || !strings.Contains(err.Error(), "another authority key") {
+				t.Errorf("joining with another authority's answer: %v", err)
+			}
+			member.ClusterID, member.Authority = "another", other.Authority
+			if old, err := CheckJoin(st, other); err != nil || old.ID != testClusterID {
+				t.Errorf("CheckJoin of another cluster = %v, %v", old, err)
+			}
+			if c, err := JoinCluster(st, other, member); err != nil || c.ID != "another" {
 				t.Errorf("joining another cluster = %v, %v", c, err)
 			}
 		})
@@ -58,18 +72,23 @@ func TestFounderStays(t *testing.T) {
 	if got, err := LoadCluster(st); err != nil || !reflect.DeepEqual(got, founded) || !got.Founder {
 		t.Errorf("LoadCluster = %+v, %v; want %+v", got, err, founded)
 	}
-	if _, err := JoinCluster(st, testToken()); err == nil || !strings.Contains(err.Error(), "this node founded another cluster") {
+	key, err := mesh.ParseAuthorityKey(must(st.Read(mesh.AuthorityKeyFile)))
+	if err != nil || key.Authority() != founded.Authority {
+		t.Errorf("the stored authority key does not fit: %v", err)
+	}
+	if _, err := CheckJoin(st, testToken()); err == nil || !strings.Contains(err.Error(), "this node founded another cluster") {
 		t.Errorf("joining elsewhere = %v", err)
 	}
 	own := testToken()
-	own.ClusterID = founded.ID
-	if c, err := JoinCluster(st, own); err != nil || !c.Founder {
+	own.Authority = founded.Authority
+	if c, err := CheckJoin(st, own); err != nil || !c.Founder {
 		t.Errorf("joining its own cluster = %+v, %v", c, err)
 	}
 }
 
 func TestDamagedClusterIsKept(t *testing.T) {
 	pin := strings.Repeat("A", 43) + "="
+	valid := "clusterID: x\nclusterSecret: " + testSecret + "\nauthority: " + testToken().Authority.String() + "\nfounder: true\n"
 	for name, test := range map[string]struct{ content, want string }{
 		"empty":       {"", "damaged YAML"},
 		"not YAML":    {"{[", "damaged YAML"},
@@ -78,7 +97,10 @@ func TestDamagedClusterIsKept(t *testing.T) {
 		"zero secret": {"clusterID: x\nclusterSecret: " + pin + "\nfounder: true\n", "clusterSecret: all zero"},
 		"no id":       {"clusterSecret: " + testSecret + "\nfounder: true\n", "clusterID is missing"},
 		"no servers":  {"clusterID: x\nclusterSecret: " + testSecret + "\n", "servers are missing"},
-		"pin":         {"clusterID: x\nclusterSecret: " + testSecret + "\nfounder: true\npin: AAAA\n", "pin: expected base64 of 32 bytes"},
+		"authority":   {"clusterID: x\nclusterSecret: " + testSecret + "\nfounder: true\n", "authority: expected 32 bytes, got 0"},
+		"weak":        {"clusterID: x\nclusterSecret: " + testSecret + "\nauthority: " + pin + "\nfounder: true\n", "authority: an Ed25519 key of small order"},
+		"pin":         {valid + "pin: AAAA\n", "pin: expected base64 of 32 bytes"},
+		"token":       {valid + "token: AAAA\n", "token: expected base64 of 8 bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			st := openState(t, t.TempDir())
@@ -87,7 +109,7 @@ func TestDamagedClusterIsKept(t *testing.T) {
 			}
 			for what, err := range map[string]error{
 				"LoadCluster": second(LoadCluster(st)),
-				"JoinCluster": second(JoinCluster(st, testToken())),
+				"CheckJoin":   second(CheckJoin(st, testToken())),
 			} {
 				if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), testSecret) {
 					t.Errorf("%s = %v, want %q", what, err, test.want)
@@ -105,12 +127,12 @@ func second[T any](_ T, err error) error { return err }
 // FuzzParseCluster checks that no input causes a panic, that no error quotes the secret,
 // and that an accepted cluster is the same after it is saved and loaded.
 func FuzzParseCluster(f *testing.F) {
-	seed, err := yaml.Marshal(clusterDocument{ClusterID: testClusterID, ClusterSecret: testSecret, Servers: []string{"a:1"}, Pin: strings.Repeat("A", 43) + "="})
+	seed, err := yaml.Marshal(clusterDocument{ClusterID: testClusterID, ClusterSecret: testSecret, Authority: testToken().Authority.String(), Servers: []string{"a:1"}, Pin: strings.Repeat("A", 43) + "="})
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(seed)
-	f.Add([]byte("founder: true\nclusterID: x\nclusterSecret: " + testSecret))
+	f.Add([]byte("founder: true\nclusterID: x\nclusterSecret: " + testSecret + "\nauthority: " + testToken().Authority.String()))
 	f.Add([]byte("clusterSecret: &a [*a]"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := parseCluster(data)
@@ -128,7 +150,7 @@ func FuzzParseCluster(f *testing.F) {
 			t.Fatal(err)
 		}
 		again, err := LoadCluster(st)
-		if err != nil || again.ID != c.ID || again.Secret != c.Secret || again.Pin != c.Pin || again.Founder != c.Founder ||
+		if err != nil || again.ID != c.ID || again.Secret != c.Secret || again.Pin != c.Pin || again.Authority != c.Authority || again.Token != c.Token || again.Founder != c.Founder ||
 			strings.Join(again.Servers, "\n") != strings.Join(c.Servers, "\n") {
 			t.Errorf("reads back as %+v, %v; want %+v", again, err, c)
 		}

@@ -20,6 +20,7 @@ var scenarios = []struct {
 	{"DiscoveryOutage", scenarioDiscoveryOutage},
 	{"EndpointCycling", scenarioEndpointCycling},
 	{"Mesh", scenarioMesh},
+	{"Join", scenarioJoin},
 	{"StandaloneDiscovery", scenarioStandaloneDiscovery},
 	{"MixedBackends", scenarioMixedBackends},
 	{"Kill", scenarioKill},

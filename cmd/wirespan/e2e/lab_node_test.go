@@ -97,7 +97,7 @@ func (n *labNode) link() string { return n.flags[7] }
 func (n *labNode) argv(args ...string) []string {
 	flags := []string{"--control-socket", n.path("s")}
 	switch args[0] {
-	case "up", "down", "gen", "firewall", "demo":
+	case "up", "down", "gen", "token", "firewall", "demo":
 		flags = n.flags
 	}
 	return append(append([]string{n.binary}, args...), flags...)

@@ -1,0 +1,225 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wirespan/wirespan/discovery/server"
+	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/agent"
+	"github.com/wirespan/wirespan/mesh/config"
+	"github.com/wirespan/wirespan/mesh/state"
+)
+
+func testToken() config.Token {
+	return config.Token{
+		Servers: []string{"127.0.0.1:1", "[::1]:1"}, Pin: [32]byte{1, 2, 3},
+		Authority: mesh.NewAuthorityKey([32]byte{4}).Authority(), ID: mesh.EnrolmentID{5}, Key: mesh.NewSecret([32]byte{6}),
+		Expires: time.Unix(1_800_000_000, 0).UTC(),
+	}
+}
+
+func testMembership() mesh.Membership {
+	return mesh.Membership{ClusterID: testClusterID, Secret: must(mesh.ParseSecret(testSecret)), Authority: testToken().Authority}
+}
+
+// entered returns a node that has entered its cluster, or the error.
+func entered(t *testing.T, c Config) (*Node, error) {
+	t.Helper()
+	n := must(locate(c))
+	if err := n.take(); err != nil {
+		t.Fatal(err)
+	}
+	err := n.enter(t.Context())
+	return n, errors.Join(err, n.Close())
+}
+
+// Which cluster a node enters without anybody's help: one that the configuration names,
+// one of the state directory, or a new one.
+func TestEnter(t *testing.T) {
+	token := testToken()
+	dir := t.TempDir()
+	if _, err := entered(t, Config{Config: testConfig(t, dir, testDocuments), Token: &token}); !errors.Is(err, ErrTwoClusters) {
+		t.Errorf("a token beside a configured cluster: %v", err)
+	}
+	if n, err := entered(t, Config{Config: testConfig(t, dir, testDocuments)}); err != nil || n.cluster != nil {
+		t.Errorf("a configured cluster: %+v, %v", n.cluster, err)
+	}
+	st := must(state.Open(dir, nil))
+	if err := st.Create(server.KeyFile, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := entered(t, Config{Config: testConfig(t, dir)}); err == nil || !strings.Contains(err.Error(), "cluster.yaml is missing") {
+		t.Errorf("a server's key without its cluster: %v", err)
+	}
+	joined := must(state.JoinCluster(st, token, testMembership()))
+	if n, err := entered(t, Config{Config: testConfig(t, dir)}); err != nil || !reflect.DeepEqual(n.cluster, joined) {
+		t.Errorf("the state directory: %+v, %v", n.cluster, err)
+	}
+	if n, err := entered(t, Config{Config: testConfig(t, dir), Token: &token}); err != nil || !reflect.DeepEqual(n.cluster, joined) {
+		t.Errorf("the same token again: %+v, %v", n.cluster, err)
+	}
+	moved := token
+	moved.Servers = []string{"127.0.0.1:2"}
+	if n, err := entered(t, Config{Config: testConfig(t, dir), Token: &moved}); err != nil || n.cluster.Servers[0] != "127.0.0.1:2" || n.cluster.Secret != joined.Secret {
+		t.Errorf("the same token with another address: %+v, %v", n.cluster, err)
+	}
+	joined = must(state.LoadCluster(st))
+	later := token
+	later.ID[0]++
+	if n, err := entered(t, Config{Config: testConfig(t, dir), Token: &later}); err != nil || !reflect.DeepEqual(n.cluster, joined) {
+		t.Errorf("another token of the same mesh, whose founder does not answer: %+v, %v", n.cluster, err)
+	}
+	founder := t.TempDir()
+	if n, err := entered(t, Config{Config: testConfig(t, founder)}); err != nil || !n.founder() {
+		t.Errorf("a new cluster: %+v, %v", n.cluster, err)
+	}
+	if _, err := entered(t, Config{Config: testConfig(t, founder), Token: &token}); err == nil || !strings.Contains(err.Error(), "this node founded another cluster") {
+		t.Errorf("a founder with the token of another mesh: %v", err)
+	}
+}
+
+// A node whose id cannot sign cannot join.
+func TestJoinWithoutNodeKey(t *testing.T) {
+	dir, token := t.TempDir(), testToken()
+	id := mesh.EncodeNodeIdentity(mesh.NodeIDFromBytes([32]byte{1}))
+	if err := os.WriteFile(filepath.Join(dir, mesh.NodeIdentityFile), id, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := entered(t, Config{Config: testConfig(t, dir), Token: &token}); err == nil || !strings.Contains(err.Error(), "has no key to sign with") {
+		t.Errorf("%v", err)
+	}
+}
+
+// A node joins by a token that only one node may use: it starts again without the
+// founder's help, and another node is refused and has joined nothing.
+func TestJoin(t *testing.T) {
+	anyPort := func(dir string) *config.Config {
+		c := testConfig(t, dir)
+		c.ListenPort = 0
+		return c
+	}
+	shown := make(chan string, 10)
+	founder, stop := runNode(t, Config{Config: anyPort(t.TempDir()), ShowToken: func(s string) bool { shown <- s; return true }})
+	<-shown // the founder knows its address
+	token := must(config.ParseToken(must(founder.newToken(1, time.Hour))))
+	if token.Authority != founder.cluster.Authority {
+		t.Error("not the authority of the mesh")
+	}
+
+	dir := t.TempDir()
+	c := Config{Config: anyPort(dir), Token: &token}
+	member, stopMember := runNode(t, c)
+	connected(t, member)
+	if _, err := member.newToken(1, time.Hour); !errors.Is(err, errNotFounder) {
+		t.Errorf("a member makes a token: %v", err)
+	}
+	if err := stopMember(); err != nil {
+		t.Error(err)
+	}
+	if got := must(state.LoadCluster(must(state.Open(dir, nil)))); got.ID != founder.cluster.ID || got.Secret != founder.cluster.Secret {
+		t.Error("the member has joined another cluster")
+	}
+
+	other := t.TempDir()
+	if _, err := entered(t, Config{Config: testConfig(t, other), Token: &token}); err == nil || !strings.Contains(err.Error(), "joining: the join token is used up: it was for 1") {
+		t.Errorf("a second node: %v", err)
+	}
+	if c, err := state.LoadCluster(must(state.Open(other, nil))); c != nil || err != nil {
+		t.Errorf("a node that was refused has the cluster %v, %v", c, err)
+	}
+	forged := token
+	forged.Key = mesh.NewSecret([32]byte{9})
+	if _, err := entered(t, Config{Config: testConfig(t, other), Token: &forged}); err == nil || !strings.Contains(err.Error(), "the founder does not know this join token") {
+		t.Errorf("a made-up token: %v", err)
+	}
+	strange := token
+	strange.Pin[0]++
+	if _, err := entered(t, Config{Config: testConfig(t, other), Token: &strange}); err == nil || !strings.Contains(err.Error(), "certificate pin mismatch") {
+		t.Errorf("another server: %v", err)
+	}
+
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if _, err := entered(t, c); err != nil {
+		t.Errorf("the member again, with its token and without the founder: %v", err)
+	}
+}
+
+// connected waits until a node's discovery service has answered.
+func connected(t *testing.T, n *Node) {
+	t.Helper()
+	for s := n.Agent().Status(); !answered(s); s = n.Agent().Status() {
+		select {
+		case <-s.Changed():
+		case <-t.Context().Done():
+			t.Fatal("not connected")
+		}
+	}
+}
+
+func answered(s *agent.Status) bool { return len(s.Discovery) == 1 && s.Discovery[0].Connected }
+
+// A node that waits for the founder can be stopped, and has joined nothing.
+func TestJoinIsInterrupted(t *testing.T) {
+	dir, token := t.TempDir(), testToken()
+	n := must(locate(Config{Config: testConfig(t, dir), Token: &token}))
+	if err := n.take(); err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := n.enter(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("enter = %v", err)
+	}
+	if c, err := state.LoadCluster(n.state); c != nil || err != nil {
+		t.Errorf("cluster %v, %v", c, err)
+	}
+}
+
+// The token that a founder offers is replaced when it is used up.
+func TestOfferedTokenIsRenewed(t *testing.T) {
+	st := must(state.Open(config.StateMemory, nil))
+	n := &Node{log: (Config{}).logger(), state: st, cluster: must(state.FoundCluster(st)), server: &embeddedServer{pin: [32]byte{7}}}
+	n.tokens = must(openTokens(st, n.cluster))
+	var offered []config.Token
+	n.cfg.ShowToken = func(s string) bool { offered = append(offered, must(config.ParseToken(s))); return true }
+	if n.offer(); len(offered) != 0 {
+		t.Errorf("offered without an address: %v", offered)
+	}
+	n.tokens.advertise([]string{"192.0.2.1:1"}, n.server.pin)
+	n.offer()
+	n.offer()
+	if len(offered) != 1 {
+		t.Fatalf("offered %d tokens, want 1", len(offered))
+	}
+	first := offered[0]
+	for i := range offeredUses {
+		e := mesh.NewEnrolment(first.ID, first.Key, mesh.NewNodeKey([32]byte{byte(i)}), n.server.pin)
+		answer, err := n.enrol(t.Context(), e.Encode())
+		if m, err2 := mesh.ParseMembership(answer); err != nil || err2 != nil || m.Secret != n.cluster.Secret {
+			t.Errorf("node %d: %v, %v", i, err, err2)
+		}
+		if want := 1 + i/(offeredUses-1); len(offered) != want {
+			t.Errorf("%d tokens offered after %d nodes, want %d", len(offered), i+1, want)
+		}
+	}
+	if second := offered[len(offered)-1]; second.ID == first.ID || second.Key == first.Key {
+		t.Error("the same token is offered again")
+	}
+	n.tokens.advertise([]string{"192.0.2.2:1"}, n.server.pin)
+	if n.offer(); len(offered) != 3 || offered[2].ID != offered[1].ID || offered[2].Servers[0] != "192.0.2.2:1" {
+		t.Errorf("with another address: %d tokens offered", len(offered))
+	}
+	if _, err := n.enrol(t.Context(), []byte("x")); !errors.As(err, new(server.Refusal)) {
+		t.Errorf("an invalid request: %v", err)
+	}
+}

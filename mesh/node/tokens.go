@@ -1,0 +1,208 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/wirespan/wirespan/discovery/server"
+	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/config"
+	"github.com/wirespan/wirespan/mesh/state"
+)
+
+// The join token that a founder offers without being asked admits some nodes and is
+// replaced by another one in time.
+const (
+	offeredUses     = 8
+	offeredLifetime = 24 * time.Hour
+	renewBefore     = offeredLifetime / 2 // its end
+)
+
+// tokens makes the join tokens of a founder. The agent's loop, the discovery server and
+// the control socket use it.
+type tokens struct {
+	enrolments *state.Enrolments
+	authority  mesh.Authority
+
+	mu      sync.Mutex
+	servers []string
+	pin     [32]byte
+	offered config.Token // the zero Token: none
+}
+
+var errNoAddress = errors.New("no address of the discovery server is known that other hosts could reach: start the agent, name one with --advertise-discovery, or let --address-filters admit an address of this host")
+
+// openTokens reads the record of a founder's join tokens, and the token that it offered
+// last.
+func openTokens(st *state.Dir, c *state.Cluster) (*tokens, error) {
+	enrolments, err := state.OpenEnrolments(st)
+	if err != nil {
+		return nil, err
+	}
+	t := &tokens{enrolments: enrolments, authority: c.Authority, servers: c.Servers, pin: c.Pin}
+	if data, err := st.Read(joinTokenFile); err == nil {
+		if offered, err := config.ParseToken(string(data)); err == nil && offered.Authority == c.Authority {
+			t.offered = offered
+		}
+	}
+	return t, nil
+}
+
+// advertise sets where the server is.
+func (t *tokens) advertise(servers []string, pin [32]byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.servers, t.pin = servers, pin
+}
+
+// issue makes a join token.
+func (t *tokens) issue(s state.TokenSpec) (string, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	made, err := t.make(s)
+	if err != nil {
+		return "", err
+	}
+	return made.Encode()
+}
+
+func (t *tokens) make(s state.TokenSpec) (made config.Token, err error) {
+	if len(t.servers) == 0 {
+		return made, errNoAddress
+	}
+	made = config.Token{Servers: t.servers, Pin: t.pin, Authority: t.authority}
+	made.ID, made.Key, made.Expires, err = t.enrolments.Issue(s, time.Now())
+	return made, err
+}
+
+// offer returns the token to offer: the last one, with the present addresses, or another
+// one when that is used up or about to expire.
+func (t *tokens) offer() (text string, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.servers) == 0 {
+		return "", errNoAddress
+	}
+	if t.enrolments.Left(t.offered.ID, time.Now()) < renewBefore {
+		made, err := t.make(state.TokenSpec{Uses: offeredUses, Lifetime: offeredLifetime, Renewed: true})
+		if err != nil {
+			return "", err
+		}
+		t.offered = made
+	}
+	t.offered.Servers, t.offered.Pin = t.servers, t.pin
+	return t.offered.Encode()
+}
+
+// enrol answers a node that wants to join.
+func (n *Node) enrol(_ context.Context, request []byte) ([]byte, error) {
+	r, err := mesh.ParseEnrolment(request)
+	if err != nil {
+		return nil, server.Refusal(err.Error())
+	}
+	err = n.tokens.enrolments.Enrol(r, n.server.pin, time.Now())
+	if refusal, ok := errors.AsType[state.Refusal](err); ok {
+		return nil, server.Refusal(refusal)
+	}
+	if err != nil {
+		return nil, err
+	}
+	n.log.Info("a node has joined with a join token", "node", r.NodeID)
+	n.offer()
+	m := mesh.Membership{ClusterID: n.cluster.ID, Secret: n.cluster.Secret, Authority: n.cluster.Authority}
+	return m.Encode(), nil
+}
+
+// offer shows the join token and writes it to a file that only this user may read, if it
+// has changed.
+func (n *Node) offer() {
+	n.offering.Lock()
+	defer n.offering.Unlock()
+	text, err := n.tokens.offer()
+	if err != nil {
+		n.log.Debug("no join token is available", "error", err)
+		return
+	}
+	if text == n.offered {
+		return
+	}
+	first := n.offered == ""
+	n.offered = text
+	memory := n.state.Root() == config.StateMemory
+	if !memory {
+		if err := n.writeToken(text); err != nil {
+			n.log.Warn("writing the join token", "error", err)
+			return
+		}
+	}
+	switch shown := n.cfg.ShowToken != nil && n.cfg.ShowToken(text); {
+	case shown || !first:
+	case memory:
+		n.log.Info("to add another box to this mesh, run wirespan token here")
+	default:
+		n.log.Info("to add another box to this mesh, run wirespan up --join @FILE there, with this file", "file", n.state.Path(joinTokenFile))
+	}
+}
+
+// writeToken writes the offered token, unless it is there: it is the same after a restart.
+func (n *Node) writeToken(text string) error {
+	if old, err := n.state.Read(joinTokenFile); err == nil && strings.TrimSpace(string(old)) == text {
+		return nil
+	}
+	return n.state.Replace(joinTokenFile, []byte(text+"\n"))
+}
+
+// CheckToken returns an error if no join token can be for so many nodes, or for so long.
+func CheckToken(uses int, lifetime time.Duration) error {
+	return state.TokenSpec{Uses: uses, Lifetime: lifetime}.Check()
+}
+
+// Token makes a join token for the cluster that this node has founded. No agent may be
+// running.
+func Token(c Config, uses int, lifetime time.Duration) (string, error) {
+	if known, err := Known(c.Config); err != nil {
+		return "", err
+	} else if !known {
+		return "", errNoCluster
+	}
+	n, err := locate(c)
+	if err != nil {
+		return "", err
+	}
+	if err := n.state.Lock(); err != nil {
+		return "", fmt.Errorf("no agent answers on the control socket, so this command makes the token itself: %w", err)
+	}
+	defer n.state.Close()
+	if !n.config.Standalone() {
+		return "", errNoCluster
+	}
+	if n.cluster, err = state.LoadCluster(n.state); err != nil {
+		return "", err
+	}
+	if n.founder() {
+		if n.tokens, err = openTokens(n.state, n.cluster); err != nil {
+			return "", err
+		}
+	}
+	return n.newToken(uses, lifetime)
+}
+
+var (
+	errNoCluster  = errors.New("this node has neither founded nor joined a cluster by wirespan up (a cluster that is configured in files is joined by the same files)")
+	errNotFounder = errors.New("only the founder of a mesh makes join tokens, and this node has joined by one: run wirespan token on the founder")
+)
+
+// newToken makes a join token for a caller of the control socket.
+func (n *Node) newToken(uses int, lifetime time.Duration) (string, error) {
+	switch {
+	case n.cluster == nil:
+		return "", errNoCluster
+	case n.tokens == nil:
+		return "", errNotFounder
+	}
+	return n.tokens.issue(state.TokenSpec{Uses: uses, Lifetime: lifetime})
+}
