@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -37,6 +38,12 @@ func serveControl(t *testing.T, dial func(ctx context.Context, network, address 
 	c := &controlled{harness: h, path: filepath.Join(t.TempDir(), "s")}
 	control, err := Open(Config{
 		Path: c.path, Agent: h.agent, Metrics: MetricsHandler(h.agent), Dial: dial, Log: hclog.NewNullLogger(),
+		Token: func(uses int, lifetime time.Duration) (string, error) {
+			if uses > 9 {
+				return "", errTest
+			}
+			return fmt.Sprint(uses, lifetime), nil
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -134,6 +141,31 @@ func TestControlLeave(t *testing.T) {
 	c.want("POST", "/v1/leave", 502, "the agent has stopped")
 	if running, deleted := c.found().State(); running || deleted != 1 {
 		t.Errorf("running %v, deleted %d times", running, deleted)
+	}
+}
+
+func TestControlToken(t *testing.T) {
+	c := serveControl(t, nil)
+	c.want("POST", "/v1/token?uses=10&lifetime=1h", 422, errTest.Error())
+	c.want("POST", "/v1/token?uses=two&lifetime=1h", 400, "uses is a number, and lifetime a duration")
+	c.want("POST", "/v1/token?uses=2", 400, "uses is a number, and lifetime a duration")
+	cl := NewClient(c.path)
+	defer cl.Close()
+	if text, err := cl.Token(t.Context(), 2, time.Hour); err != nil || text != "2 1h0m0s" {
+		t.Errorf("Token = %q, %v", text, err)
+	}
+}
+
+func TestControlForget(t *testing.T) {
+	c := serveControl(t, nil)
+	cl := NewClient(c.path)
+	defer cl.Close()
+	if err := cl.Forget(t.Context(), "node-2"); err == nil || !strings.Contains(err.Error(), `no node "node-2" is remembered`) {
+		t.Errorf("Forget of nobody = %v", err)
+	}
+	c.up()
+	if err := cl.Forget(t.Context(), "node-2"); err != nil {
+		t.Errorf("Forget = %v", err)
 	}
 }
 

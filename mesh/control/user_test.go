@@ -78,6 +78,9 @@ func TestControlForOthers(t *testing.T) {
 		{"GET", "/v1/resources/KubeSpanIdentities.kubespan.talos.dev?watch=1&secrets=1", 403},
 		{"POST", "/v1/reload", 403},
 		{"POST", "/v1/leave", 403},
+		{"POST", "/v1/accept?node=x", 403},
+		{"POST", "/v1/forget?node=x", 403},
+		{"POST", "/v1/token?uses=1&lifetime=1h", 403},
 		{"POST", "/v1/ping?address=" + p.Address.String(), 403},
 		{"CONNECT", "", 403},
 	} {
