@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/wirespan/wirespan/discovery"
@@ -26,31 +27,42 @@ func (r Refusal) Error() string { return string(r) }
 var errEnrolment = status.Error(codes.Internal, "the founder could not answer, its log says why")
 
 // registerEnrolment adds the method that calls Config.Enrol.
-func (s *Server) registerEnrolment(gs *grpc.Server) {
+func (s *Server) registerEnrolment(gs *grpc.Server, g *gate) {
 	gs.RegisterService(&grpc.ServiceDesc{
 		ServiceName: discovery.EnrolmentService,
 		HandlerType: (*any)(nil),
-		Methods:     []grpc.MethodDesc{{MethodName: discovery.EnrolMethod, Handler: s.handleEnrolment}},
+		Methods:     []grpc.MethodDesc{{MethodName: discovery.EnrolMethod, Handler: s.enrolment(g)}},
 	}, s)
 }
 
-// handleEnrolment decodes a request and passes it through the interceptor, as generated
-// code does.
-func (s *Server) handleEnrolment(_ any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
-	req := new(wrapperspb.BytesValue)
-	if err := decode(req); err != nil {
-		return nil, err
+// enrolment passes requests through the gate, which lets in all that are small: they name
+// no cluster.
+func (s *Server) enrolment(g *gate) grpc.MethodHandler {
+	small := func(_ *call, raw rawMessage) error {
+		if len(raw) > mesh.MaxEnrolmentSize+3 { // tag and length
+			return status.Error(codes.InvalidArgument, "the enrolment is too big")
+		}
+		return nil
 	}
-	info := &grpc.UnaryServerInfo{Server: s, FullMethod: "/" + discovery.EnrolmentService + "/" + discovery.EnrolMethod}
-	return intercept(ctx, req, info, func(ctx context.Context, req any) (any, error) {
-		return s.enrol(ctx, req.(*wrapperspb.BytesValue).GetValue())
-	})
+	return func(_ any, ctx context.Context, receive func(any) error, _ grpc.UnaryServerInterceptor) (resp any, err error) {
+		c := &call{method: "/" + discovery.EnrolmentService + "/" + discovery.EnrolMethod, kind: "unary", addr: g.cfg.clientAddr(ctx)}
+		err = g.around(c, func() error {
+			raw, err := g.admit(ctx, c, receive, small)
+			if err != nil {
+				return err
+			}
+			var req wrapperspb.BytesValue
+			if err := proto.Unmarshal(raw, &req); err != nil {
+				return malformed(err)
+			}
+			resp, err = s.enrol(ctx, req.GetValue())
+			return err
+		})
+		return resp, err
+	}
 }
 
 func (s *Server) enrol(ctx context.Context, request []byte) (*wrapperspb.BytesValue, error) {
-	if len(request) > mesh.MaxEnrolmentSize {
-		return nil, status.Error(codes.InvalidArgument, "the enrolment is too big")
-	}
 	answer, err := s.cfg.Enrol(ctx, request)
 	if refusal, ok := errors.AsType[Refusal](err); ok {
 		return nil, status.Error(codes.PermissionDenied, string(refusal))

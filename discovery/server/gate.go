@@ -112,7 +112,7 @@ func (g *gate) protected(c *call, handle func() error) (err error) {
 // receiver returns a function that decodes the message of a request once it is admitted.
 func (g *gate) receiver(ctx context.Context, c *call, receive func(any) error) func(any) error {
 	return func(m any) error {
-		raw, err := g.admit(ctx, c, receive)
+		raw, err := g.admit(ctx, c, receive, g.ofCluster)
 		if err != nil {
 			return err
 		}
@@ -123,8 +123,8 @@ func (g *gate) receiver(ctx context.Context, c *call, receive func(any) error) f
 	}
 }
 
-// admit receives a message and waits until it may be decoded.
-func (g *gate) admit(ctx context.Context, c *call, receive func(any) error) (rawMessage, error) {
+// admit receives a message, checks it, and waits until it may be decoded.
+func (g *gate) admit(ctx context.Context, c *call, receive func(any) error, check func(*call, rawMessage) error) (rawMessage, error) {
 	key := clientKey(c.addr)
 	if !g.pools.pending.take(key, 1) {
 		return nil, errPending
@@ -135,15 +135,20 @@ func (g *gate) admit(ctx context.Context, c *call, receive func(any) error) (raw
 		return nil, err
 	}
 	arrived(ctx)
-	cluster, err := clusterOf(raw)
-	if err != nil {
-		return nil, malformed(err)
-	}
-	c.cluster = mesh.ShortClusterID(cluster)
-	if err := g.checkCluster(cluster); err != nil {
+	if err := check(c, raw); err != nil {
 		return nil, err
 	}
 	return raw, g.clients.wait(ctx, key)
+}
+
+// ofCluster returns an error for a request of a cluster that is not served.
+func (g *gate) ofCluster(c *call, raw rawMessage) error {
+	cluster, err := clusterOf(raw)
+	if err != nil {
+		return malformed(err)
+	}
+	c.cluster = mesh.ShortClusterID(cluster)
+	return g.checkCluster(cluster)
 }
 
 func (g *gate) checkCluster(id string) error {

@@ -187,7 +187,7 @@ func (s *Server) grpcServer(ctx context.Context) *grpc.Server {
 		cfg: &s.cfg, store: s.store, pools: s.pools, metrics: s.metrics, stopping: ctx.Done(),
 	})
 	if s.cfg.Enrol != nil {
-		s.registerEnrolment(gs)
+		s.registerEnrolment(gs, g)
 	}
 	return gs
 }
