@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"golang.zx2c4.com/wireguard/conn"
@@ -62,6 +63,7 @@ type Device struct {
 	cancel     context.CancelFunc // ends background
 	background sync.WaitGroup
 	closing    atomic.Bool
+	shaken     time.Time // the latest handshake, as last read; of handshakeSum
 
 	mu      sync.Mutex // guards what follows; the device is changed under it, too
 	port    uint16     // as last asked for; as found, if any would do
@@ -79,6 +81,7 @@ func Open(c Config) (*Device, error) {
 		c.Log = hclog.NewNullLogger()
 	}
 	d := open(c)
+	d.gate.LimitInitiations()
 	if err := d.start(c); err != nil {
 		_ = d.Close()
 		return nil, err
@@ -219,6 +222,10 @@ func (d *Device) handshakeDone() {
 // Fragmented returns, sorted, the hosts to which encrypted packets are larger than
 // the route's MTU, so that the kernel fragments them.
 func (d *Device) Fragmented() []netip.Addr { return d.bind.Fragmented() }
+
+// DroppedInitiations returns how many handshakes were not started, since too many
+// were with addresses that have not answered.
+func (d *Device) DroppedInitiations() uint64 { return d.gate.DroppedInitiations() }
 
 // Done returns a channel that is closed when the device has stopped, by Close or by
 // itself.

@@ -200,13 +200,26 @@ func (d *Device) Stats() ([]mesh.PeerStats, error) {
 	return stats, nil
 }
 
-// handshakeSum returns a sum that changes whenever a peer completes a handshake.
+// handshakeSum returns a sum that changes whenever a peer completes a handshake. It
+// tells the limit of initiations from where new ones came. It must not be called
+// concurrently.
 func (d *Device) handshakeSum() (uint64, error) {
 	var sum uint64
+	var latest time.Time
 	err := d.get(query{peer: func(p *devicePeer) {
-		if !p.handshake.IsZero() {
-			sum += uint64(p.handshake.UnixNano())
+		if p.handshake.IsZero() {
+			return
+		}
+		sum += uint64(p.handshake.UnixNano())
+		if p.handshake.After(d.shaken) && p.endpoint.IsValid() {
+			d.gate.Answered(p.endpoint)
+		}
+		if p.handshake.After(latest) {
+			latest = p.handshake
 		}
 	}})
+	if err == nil {
+		d.shaken = latest
+	}
 	return sum, err
 }

@@ -15,8 +15,10 @@ type Bind struct {
 	conn.Bind
 	gate       *gate
 	handshakes handshakeLimit
-	device     atomic.Pointer[wireguard.Device] // nil before Attach
-	port       atomic.Uint32                    // of the last Open; 0 if it failed
+	// initiations is nil if any number of handshakes may be started.
+	initiations *initiationLimit
+	device      atomic.Pointer[wireguard.Device] // nil before Attach
+	port        atomic.Uint32                    // of the last Open; 0 if it failed
 }
 
 // Attach sets the device that the bind serves. Until then the device counts as
@@ -63,8 +65,12 @@ func (b *Bind) receive(fn conn.ReceiveFunc) conn.ReceiveFunc {
 	}
 }
 
-// Send sends encrypted packets, and acknowledges them.
+// Send sends encrypted packets, and acknowledges them. It sends no initiation above
+// the limit.
 func (b *Bind) Send(bufs [][]byte, ep conn.Endpoint) error {
+	if !b.mayInitiate(bufs, ep) {
+		return errInitiationLimit
+	}
 	err := b.Bind.Send(bufs, ep)
 	b.gate.ackOutbound(bufs)
 	return err

@@ -27,6 +27,9 @@ type Device interface {
 	Events() <-chan struct{}  // a handshake changed the statistics; coalesced
 	Done() <-chan struct{}    // closed when the device has died by itself
 	Fragmented() []netip.Addr // hosts to which encrypted packets are larger than the path takes
+	// DroppedInitiations counts the handshakes that were not started, since too many
+	// were with addresses that have not answered.
+	DroppedInitiations() uint64
 	Close() error
 }
 

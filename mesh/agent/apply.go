@@ -7,13 +7,20 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"time"
 
 	"github.com/wirespan/wirespan/firewall"
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/state"
 )
 
-const conditionFirewall mesh.ConditionType = "Firewall"
+const (
+	conditionFirewall   mesh.ConditionType = "Firewall"
+	conditionHandshakes mesh.ConditionType = "HandshakesLimited"
+)
+
+// droppedTime is how long a condition tells of initiations that were dropped.
+const droppedTime = 2 * time.Minute
 
 // plane is the data plane: the device, and what is known to be in it.
 type plane struct {
@@ -21,6 +28,8 @@ type plane struct {
 	stats      []mesh.PeerStats
 	peers      []mesh.PeerConfig // as last applied; nil: apply them all again
 	configured bool              // the link's settings were applied in this full pass
+	dropped    uint64            // initiations, as last counted
+	droppedAt  time.Time         // when there were last more of them
 }
 
 // routing is what the loop knows of the firewall.
@@ -129,7 +138,7 @@ func (a *Agent) prepare() error {
 	if err != nil {
 		return fmt.Errorf("opening the device: %w", err)
 	}
-	a.plane.device, a.plane.peers, a.plane.configured = dev, nil, false
+	a.plane.device, a.plane.peers, a.plane.configured, a.plane.dropped = dev, nil, false, 0
 	a.live.Store(&dev)
 	return nil
 }
@@ -198,4 +207,22 @@ func (a *Agent) fragmented() []mesh.Condition {
 		})
 	}
 	return conditions
+}
+
+// dropped returns a condition if initiations were dropped lately.
+func (a *Agent) dropped(now time.Time) []mesh.Condition {
+	if a.plane.device == nil {
+		return nil
+	}
+	p := &a.plane
+	if n := p.device.DroppedInitiations(); n != p.dropped {
+		p.dropped, p.droppedAt = n, now
+	}
+	if p.droppedAt.IsZero() || now.Sub(p.droppedAt) >= droppedTime {
+		return nil
+	}
+	return []mesh.Condition{{
+		Type: conditionHandshakes, Subject: "handshakes",
+		Message: fmt.Sprintf("%d handshakes were not started: too many nodes do not answer; they are tried more slowly; if you do not know these nodes, a member makes them up", p.dropped),
+	}}
 }

@@ -65,6 +65,7 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 	conditions = append(conditions, a.cfg.Clock.Conditions(now)...)
 	conditions = append(conditions, a.fragmented()...)
 	conditions = append(conditions, a.cfg.Memory.Damaged()...)
+	conditions = append(conditions, a.dropped(now)...)
 	plan.Conditions = append(plan.Conditions, conditions...)
 
 	a.schedule.end(prepared == nil && statsErr == nil && applyErr == nil)

@@ -26,6 +26,8 @@ type Status struct {
 	Conditions    []ConditionView   `json:"conditions"`
 	Ready         bool              `json:"ready"`
 	NotReady      string            `json:"notReady,omitempty"` // why not
+	// InitiationsDropped is how many handshakes the device did not start.
+	InitiationsDropped uint64 `json:"initiationsDropped,omitempty"`
 
 	changed chan struct{} // closed when a newer status exists
 }
@@ -113,6 +115,7 @@ func (a *Agent) storeStatus(p mesh.Plan, now time.Time) {
 		changed: make(chan struct{}),
 	}
 	if a.plane.device != nil {
+		s.InitiationsDropped = a.plane.dropped
 		s.Node.ListenPort = a.plane.device.ListenPort()
 	}
 	if !a.cfg.Backend.Netstack {

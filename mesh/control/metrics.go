@@ -33,6 +33,7 @@ func newCollector(a Agent) *collector {
 		"transmit":  prometheus.NewDesc("wirespan_peer_transmit_bytes_total", "Bytes sent to a peer, encrypted.", peer, nil),
 		"handshake": prometheus.NewDesc("wirespan_peer_last_handshake_seconds", "Unix time of the last handshake; 0 before the first.", peer, nil),
 		"discovery": prometheus.NewDesc("wirespan_discovery_connected", "Whether a discovery service is connected.", []string{"service"}, nil),
+		"dropped":   prometheus.NewDesc("wirespan_initiations_dropped_total", "Handshakes not started, since too many were with addresses that have not answered.", nil, nil),
 		"condition": prometheus.NewDesc("wirespan_conditions", "Problems that status shows, by type.", []string{"type"}, nil),
 	}}
 }
@@ -64,6 +65,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	for state, n := range states {
 		send("peers", prometheus.GaugeValue, float64(n), state.String())
 	}
+	send("dropped", prometheus.CounterValue, float64(s.InitiationsDropped))
 	for _, d := range s.Discovery {
 		connected := 0.0
 		if d.Connected {

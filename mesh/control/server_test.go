@@ -178,7 +178,7 @@ func TestControlMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v in\n%s", err, body)
 	}
-	if len(families) != 6 {
+	if len(families) != 7 {
 		t.Errorf("%d families in\n%s", len(families), body)
 	}
 	for _, want := range []string{
@@ -186,6 +186,7 @@ func TestControlMetrics(t *testing.T) {
 		`wirespan_peers{state="up"} 1`,
 		`wirespan_peers{state="down"} 0`,
 		`wirespan_peer_receive_bytes_total{peer="node-2",public_key="` + p.PublicKey.String() + `"} 148`,
+		`wirespan_initiations_dropped_total 0`,
 		`wirespan_discovery_connected{service="one"} 1`,
 	} {
 		if !strings.Contains(body, want+"\n") {

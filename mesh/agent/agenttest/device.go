@@ -31,6 +31,7 @@ type Device struct {
 	MTU             int
 	Addresses       []netip.Prefix
 	FragmentedHosts []netip.Addr
+	Dropped         uint64 // initiations
 	Closed          bool
 }
 
@@ -155,6 +156,13 @@ func (d *Device) Fragmented() []netip.Addr {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.FragmentedHosts
+}
+
+// DroppedInitiations returns Dropped.
+func (d *Device) DroppedInitiations() uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.Dropped
 }
 
 // Close notes that the device was closed.

@@ -96,7 +96,7 @@ func Device(t *testing.T, open func(t *testing.T) DeviceCase) {
 		}
 	})
 
-	t.Run("a device that runs is not done, and nothing is fragmented", func(t *testing.T) {
+	t.Run("a device that runs is not done, and nothing is fragmented or dropped", func(t *testing.T) {
 		dev, _ := start(t)
 		select {
 		case <-dev.Done():
@@ -105,6 +105,9 @@ func Device(t *testing.T, open func(t *testing.T) DeviceCase) {
 		}
 		if hosts := dev.Fragmented(); len(hosts) != 0 {
 			t.Errorf("Fragmented = %v", hosts)
+		}
+		if n := dev.DroppedInitiations(); n != 0 {
+			t.Errorf("DroppedInitiations = %d", n)
 		}
 	})
 }
