@@ -20,6 +20,9 @@ const (
 	// idleGarbage is how much garbage, together with free memory that was not
 	// returned to the system, makes a collection worthwhile.
 	idleGarbage = 2 << 20
+	// idleRest is how many times as long as a collection took, in CPU time, the
+	// next one waits at least: a large heap is not collected every second.
+	idleRest = 100
 )
 
 // idleCollector collects garbage while the process is idle. The lazy collector
@@ -27,6 +30,7 @@ const (
 // handshakes with peers that are down leave bit by bit.
 type idleCollector struct {
 	cpu  time.Duration // used by the process, at the last tick
+	rest time.Time     // no collection before
 	done chan struct{}
 	wait sync.WaitGroup
 }
@@ -52,18 +56,25 @@ func (c *idleCollector) run() {
 			return
 		case <-tick.C:
 		}
-		if c.due(readUsage()) {
+		if c.due(readUsage(), time.Now()) {
+			before := cpuTime()
 			debug.FreeOSMemory()
+			c.collected(cpuTime()-before, time.Now())
 			tick.Reset(idleTick)
 		}
 	}
 }
 
 // due reports whether a collection is worthwhile now.
-func (c *idleCollector) due(u usage) bool {
+func (c *idleCollector) due(u usage, now time.Time) bool {
 	idle := u.cpu-c.cpu < idleCPU
 	c.cpu = u.cpu
-	return idle && u.objects+u.free > u.live+idleGarbage
+	return idle && !now.Before(c.rest) && u.objects+u.free > u.live+idleGarbage
+}
+
+// collected notes what a collection has cost.
+func (c *idleCollector) collected(cost time.Duration, now time.Time) {
+	c.rest = now.Add(idleRest * cost)
 }
 
 // usage is the process' use of CPU time, and of memory in bytes.

@@ -22,8 +22,23 @@ func TestIdleCollector(t *testing.T) {
 		{"busy", usage{cpu: 2 * time.Second, objects: 117 * mib, live: 11 * mib, free: mib}, false},
 		{"idle again", usage{cpu: 2*time.Second + idleCPU - 1, objects: 118 * mib, live: 11 * mib, free: mib}, true},
 	} {
-		if got := c.due(tc.now); got != tc.want {
+		if got := c.due(tc.now, time.Unix(1e9, 0)); got != tc.want {
 			t.Errorf("%s: due = %v", tc.name, got)
+		}
+	}
+}
+
+// A collection that takes long is not repeated soon, however much garbage there is.
+func TestIdleCollectorRests(t *testing.T) {
+	c, start := new(idleCollector), time.Unix(1e9, 0)
+	garbage := usage{objects: 200 << 20, live: 100 << 20}
+	for _, tc := range []struct{ cost, rest time.Duration }{
+		{time.Millisecond, 100 * time.Millisecond},
+		{70 * time.Millisecond, 7 * time.Second},
+	} {
+		c.collected(tc.cost, start)
+		if c.due(garbage, start.Add(tc.rest-1)) || !c.due(garbage, start.Add(tc.rest)) {
+			t.Errorf("after %v of CPU time it does not wait for %v", tc.cost, tc.rest)
 		}
 	}
 }

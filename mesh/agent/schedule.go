@@ -16,6 +16,13 @@ const (
 	// last pass took: another program may go on changing them.
 	minQuiet   = 100 * time.Millisecond
 	quietShare = 10
+	// Passes that others cause are paced by what they cost. Each adds the time it
+	// took to a debt, of which 1/paceShare is paid off as time goes by. Above
+	// paceDebt the next pass waits, for maxPace at most. So a mesh of ordinary size
+	// is never held up, and one that is made to change all the time is.
+	paceShare = 20
+	paceDebt  = 250 * time.Millisecond
+	maxPace   = 5 * time.Second
 )
 
 // schedule says when the loop looks at the world, and how thoroughly.
@@ -26,6 +33,8 @@ type schedule struct {
 	disturbed  bool      // this pass repairs what other programs changed
 	quietUntil time.Time // such changes wait until then
 	failures   int       // passes in a row in which something could not be applied
+	paid       time.Time // when the debt of passes is paid off
+	restUntil  time.Time // a pass that nobody asked for waits until then
 	replies    []func()  // answers that are due after the next pass
 }
 
@@ -66,36 +75,73 @@ func (s *schedule) settle(start, now time.Time) {
 		s.disturbed = false
 		s.quietUntil = now.Add(max(minQuiet, quietShare*now.Sub(start)))
 	}
+	s.pace(now.Sub(start), now)
 	for _, reply := range s.replies {
 		reply()
 	}
 	s.replies = nil
 }
 
-// wait blocks until there is a reason to look again.
+// pace adds the cost of a pass that ended now to the debt.
+func (s *schedule) pace(cost time.Duration, now time.Time) {
+	if s.paid.Before(now) {
+		s.paid = now
+	}
+	s.paid = s.paid.Add(paceShare * cost)
+	s.restUntil = s.paid.Add(-paceShare * paceDebt)
+	if last := now.Add(maxPace); last.Before(s.restUntil) { // more debt than that is forgiven
+		s.restUntil = last
+		s.paid = last.Add(paceShare * paceDebt)
+	}
+}
+
+// wait blocks until there is a reason to look again, for wake at most. While the
+// loop rests, only requests and damage are reasons.
 func (a *Agent) wait(ctx context.Context, wake time.Duration) error {
 	if a.cfg.Watchdog > 0 {
 		a.cfg.Notify("WATCHDOG=1")
 		wake = min(wake, a.cfg.Watchdog)
 	}
+	deadline := time.Now().Add(wake)
+	for {
+		rest := time.Until(a.schedule.restUntil)
+		if rest <= 0 {
+			_, err := a.await(ctx, time.Until(deadline), false)
+			return err
+		}
+		if looked, err := a.await(ctx, rest, true); looked || err != nil {
+			return err
+		}
+	}
+}
+
+// await blocks until there is a reason to look again, and reports whether it was
+// another than the end of timeout.
+func (a *Agent) await(ctx context.Context, timeout time.Duration, resting bool) (reason bool, err error) {
 	var events, gone, interference <-chan struct{}
+	var discovered <-chan struct{} = a.sources.changed
+	host := a.cfg.Host.Changed()
 	if a.plane.device != nil {
 		events, gone = a.plane.device.Events(), a.plane.device.Done()
+	}
+	if resting {
+		events, discovered, host = nil, nil, nil
 	}
 	if a.cfg.Firewall != nil {
 		interference = a.cfg.Firewall.Changed()
 	}
 	if rest := time.Until(a.schedule.quietUntil); rest > 0 {
-		interference, wake = nil, min(wake, rest)
+		interference, timeout = nil, min(timeout, rest)
 	}
-	timer := time.NewTimer(wake)
+	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 	case <-timer.C:
-	case <-a.sources.changed:
+		return false, nil
+	case <-discovered:
 	case <-events:
-	case <-a.cfg.Host.Changed():
+	case <-host:
 		a.schedule.stale = true
 	case <-interference:
 		a.log.Debug("routing or firewall was changed from outside, looking again")
@@ -104,7 +150,7 @@ func (a *Agent) wait(ctx context.Context, wake time.Duration) error {
 		a.log.Warn("the tunnel device has gone, opening it again")
 		a.closeDevice()
 	case req := <-a.requests:
-		return a.handle(ctx, req)
+		return true, a.handle(ctx, req)
 	}
-	return nil
+	return true, nil
 }
