@@ -120,6 +120,7 @@ type Agent struct {
 	schedule schedule
 	plane    plane
 	routing  routing
+	pinning  settling
 	retained retained
 	record   record
 }
@@ -222,6 +223,7 @@ func (a *Agent) stop(ctx context.Context, err error) error {
 
 func (a *Agent) shutdown() {
 	a.cfg.Notify("STOPPING=1")
+	a.flush()
 	for name := range a.sources.running {
 		a.stopRegistry(name)
 	}

@@ -38,8 +38,9 @@ type routing struct {
 	compiled firewall.Ruleset
 	current  bool // applied is in place, as far as is known
 	removed  bool // nothing is in place
+	changed  bool // applied is another than at the end of the last pass
+	keeping  settling
 	warnings []string
-	unkept   error // the policy could not be written to disk, but it is in place
 }
 
 // apply makes firewall and device fit the plan. During the change everything is
@@ -51,7 +52,7 @@ func (a *Agent) apply(plan mesh.Plan) error {
 	policy := a.policy(plan)
 	during := policy
 	during.Routed = union(policy.Routed, a.routing.applied.Routed)
-	a.keepPolicy(during)
+	a.keepMore(during)
 	if err := a.route(during); err != nil {
 		return err
 	}
@@ -62,17 +63,14 @@ func (a *Agent) apply(plan mesh.Plan) error {
 	if !configured { // routes by the link could not be made while it was down
 		a.routing.current = false
 	}
-	err := a.route(policy)
-	if err == nil {
-		a.keepPolicy(policy)
-	}
-	return err
+	return a.route(policy)
 }
 
 // route applies a policy, unless it is in place.
 func (a *Agent) route(p firewall.Policy) error {
 	r := &a.routing
-	if a.cfg.Firewall == nil || r.current && reflect.DeepEqual(r.applied, p) {
+	same := samePolicy(r.applied, p)
+	if a.cfg.Firewall == nil || r.current && same {
 		return nil
 	}
 	r.current, r.removed = false, false
@@ -82,6 +80,7 @@ func (a *Agent) route(p firewall.Policy) error {
 		return fmt.Errorf("routing and firewall: %w", err)
 	}
 	r.applied, r.compiled, r.current = p, firewall.Compile(p), true
+	r.changed = r.changed || !same
 	return nil
 }
 
@@ -184,7 +183,7 @@ func (a *Agent) rules() firewall.Ruleset {
 // routingConditions returns what the firewall warns of.
 func (a *Agent) routingConditions() []mesh.Condition {
 	var out []mesh.Condition
-	if err := a.routing.unkept; err != nil {
+	if err := a.routing.keeping.err; err != nil {
 		out = append(out, mesh.Condition{Type: conditionMemory, Subject: state.PolicyFile, Message: err.Error()})
 	}
 	for i, w := range a.routing.warnings {

@@ -30,20 +30,47 @@ func (a *Agent) policy(plan mesh.Plan) firewall.Policy {
 	return p
 }
 
-// keepPolicy writes a policy to disk, so that a later agent finds what is in the
-// kernel. A policy that routes more is written before it is applied; any other
-// with the next full pass, since a peer that comes and goes must not wear out a
-// flash disk.
-func (a *Agent) keepPolicy(p firewall.Policy) {
+// keepMore writes a policy that routes more than the one on disk before it is
+// applied, so that a later agent finds what is in the kernel. Others are written
+// when they have settled.
+func (a *Agent) keepMore(p firewall.Policy) {
 	kept := a.cfg.Memory.Policy()
-	if a.cfg.Firewall == nil || a.cfg.Backend.Netstack || reflect.DeepEqual(kept, p) {
-		return // a netstack puts nothing into the kernel
-	}
-	more, _ := firewall.Diff(kept.Routed, p.Routed)
-	if len(more) == 0 && kept.Numbers == p.Numbers && kept.Interface == p.Interface && kept.Subnet == p.Subnet && !a.schedule.full {
+	if !a.keepsPolicy() || samePolicy(kept, p) {
 		return
 	}
-	a.routing.unkept = a.cfg.Memory.KeepPolicy(p)
+	more, _ := firewall.Diff(kept.Routed, p.Routed)
+	if len(more) == 0 && kept.Numbers == p.Numbers && kept.Interface == p.Interface && kept.Subnet == p.Subnet {
+		return
+	}
+	a.routing.keeping.err = a.cfg.Memory.KeepPolicy(p)
+}
+
+// keepsPolicy reports whether policies are kept on disk: a netstack puts nothing
+// into the kernel.
+func (a *Agent) keepsPolicy() bool { return a.cfg.Firewall != nil && !a.cfg.Backend.Netstack }
+
+// samePolicy reports whether two policies are equal. The lists that can be long are
+// compared first, and not by reflection.
+func samePolicy(a, b firewall.Policy) bool {
+	if !slices.Equal(a.Routed, b.Routed) || len(a.Ingress.Rules) != len(b.Ingress.Rules) {
+		return false
+	}
+	for i := range a.Ingress.Rules {
+		if !slices.Equal(a.Ingress.Rules[i].Sources, b.Ingress.Rules[i].Sources) {
+			return false
+		}
+	}
+	return reflect.DeepEqual(short(a), short(b))
+}
+
+// short returns a policy without its long lists.
+func short(p firewall.Policy) firewall.Policy {
+	p.Routed = nil
+	p.Ingress.Rules = slices.Clone(p.Ingress.Rules)
+	for i := range p.Ingress.Rules {
+		p.Ingress.Rules[i].Sources = nil
+	}
+	return p
 }
 
 // retainTime is how long after discovery's first answer the agent keeps routing

@@ -43,9 +43,13 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 		Affiliates: affiliates, Stats: stats, Previous: a.previous.Statuses,
 		Known: a.previous.Known, Pins: a.cfg.Memory.Pins(a.self.Subnet),
 	}, now)
-	report(conditionMemory, state.PinsFile, a.cfg.Memory.KeepPins(a.self.Subnet, plan.Pins))
+	if a.cfg.Memory.SetPins(a.self.Subnet, plan.Pins) {
+		a.pinning.note(now)
+	}
 	a.releaseRetained(plan, now)
 	applyErr := a.apply(plan)
+	a.settle(now)
+	report(conditionMemory, state.PinsFile, a.pinning.err)
 	subject := "device"
 	if a.cfg.Firewall != nil && !a.routing.current {
 		subject = "firewall"

@@ -135,7 +135,8 @@ func (a *Agent) accept(node string) error {
 		return err
 	}
 	a.log.Info("a node's changed identity is accepted", "node", node)
-	return a.cfg.Memory.KeepPins(a.self.Subnet, pins)
+	a.cfg.Memory.SetPins(a.self.Subnet, pins)
+	return a.cfg.Memory.WritePins()
 }
 
 func (a *Agent) forgetNode(node string) error {

@@ -24,6 +24,7 @@ const (
 type Memory struct {
 	state  *Dir
 	pins   pinsDocument
+	dirty  bool            // pins are not written yet
 	policy firewall.Policy // zero: none
 
 	damaged []mesh.Condition
@@ -69,16 +70,24 @@ func (m *Memory) Pins(cluster netip.Prefix) []mesh.Pin {
 	return m.pins.Pins
 }
 
-// KeepPins stores the pins if they have changed.
-func (m *Memory) KeepPins(cluster netip.Prefix, pins []mesh.Pin) error {
+// SetPins sets the pins, and reports whether they have changed. WritePins writes them.
+func (m *Memory) SetPins(cluster netip.Prefix, pins []mesh.Pin) (changed bool) {
 	if m.pins.Cluster == cluster && reflect.DeepEqual(m.pins.Pins, pins) {
+		return false
+	}
+	m.pins, m.dirty = pinsDocument{cluster, pins}, true
+	return true
+}
+
+// WritePins stores the pins, if SetPins has changed them.
+func (m *Memory) WritePins() error {
+	if !m.dirty {
 		return nil
 	}
-	doc := pinsDocument{cluster, pins}
-	if err := m.write(PinsFile, doc); err != nil {
+	if err := m.write(PinsFile, m.pins); err != nil {
 		return err
 	}
-	m.pins = doc
+	m.dirty = false
 	return nil
 }
 

@@ -47,7 +47,13 @@ func TestPins(t *testing.T) {
 			if got := m.Pins(one); got != nil {
 				t.Errorf("pins at the first start: %+v", got)
 			}
-			if err := m.KeepPins(one, pins); err != nil {
+			if !m.SetPins(one, pins) {
+				t.Error("new pins are no change")
+			}
+			if _, err := st.Read(PinsFile); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("pins were written at once: %v", err)
+			}
+			if err := m.WritePins(); err != nil {
 				t.Fatal(err)
 			}
 			for which, m := range map[string]*Memory{"the same": m, "a later one": OpenMemory(st)} {
@@ -61,13 +67,17 @@ func TestPins(t *testing.T) {
 			if err := st.Remove(PinsFile); err != nil {
 				t.Fatal(err)
 			}
-			if err := m.KeepPins(one, slices.Clone(pins)); err != nil {
+			if m.SetPins(one, slices.Clone(pins)) {
+				t.Error("the same pins are a change")
+			}
+			if err := m.WritePins(); err != nil {
 				t.Error(err)
 			}
 			if _, err := st.Read(PinsFile); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("unchanged pins were written again: %v", err)
 			}
-			if err := m.KeepPins(two, pins); err != nil {
+			m.SetPins(two, pins)
+			if err := m.WritePins(); err != nil {
 				t.Error(err)
 			}
 			if got := OpenMemory(st).Pins(one); got != nil {

@@ -1,0 +1,73 @@
+package agent
+
+import (
+	"time"
+
+	"github.com/wirespan/wirespan/mesh/state"
+)
+
+const (
+	// What has changed is written to disk by the first pass after settleTime without
+	// another change, and after settleLimit at the latest: a member that changes all
+	// the time must not wear out a flash disk.
+	settleTime  = 10 * time.Second
+	settleLimit = 3 * time.Minute
+)
+
+// settling says when changes are written to a file.
+type settling struct {
+	first, last time.Time // changes that are not written; zero: none
+	err         error     // of the last attempt
+}
+
+// note notes a change.
+func (s *settling) note(now time.Time) {
+	s.last = now
+	if s.first.IsZero() {
+		s.first = now
+	}
+}
+
+// write writes the changes if they are due. After an error they are due again in a
+// while.
+func (s *settling) write(now time.Time, f func() error) {
+	settled := now.Sub(s.last) >= settleTime || now.Sub(s.first) >= settleLimit
+	if s.first.IsZero() || !settled {
+		return
+	}
+	if s.err = f(); s.err != nil {
+		s.first, s.last = now, now
+		return
+	}
+	s.first = time.Time{}
+}
+
+// settle writes pins and policy when they have settled.
+func (a *Agent) settle(now time.Time) {
+	a.pinning.write(now, a.cfg.Memory.WritePins)
+	r := &a.routing
+	if !a.keepsPolicy() || !r.current {
+		return
+	}
+	switch {
+	case samePolicy(a.cfg.Memory.Policy(), r.applied):
+		r.keeping = settling{}
+	case r.changed || r.keeping.first.IsZero():
+		r.keeping.note(now)
+	}
+	r.changed = false
+	r.keeping.write(now, func() error { return a.cfg.Memory.KeepPolicy(r.applied) })
+}
+
+// flush writes at the end of Run what has not settled.
+func (a *Agent) flush() {
+	if err := a.cfg.Memory.WritePins(); err != nil {
+		a.log.Warn("writing state", "file", state.PinsFile, "error", err)
+	}
+	if !a.keepsPolicy() || !a.routing.current || samePolicy(a.cfg.Memory.Policy(), a.routing.applied) {
+		return
+	}
+	if err := a.cfg.Memory.KeepPolicy(a.routing.applied); err != nil {
+		a.log.Warn("writing state", "file", state.PolicyFile, "error", err)
+	}
+}

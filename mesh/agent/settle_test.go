@@ -1,0 +1,110 @@
+package agent
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/state"
+)
+
+// reads returns a state file; empty: there is none.
+func (h *harness) reads(file string) string {
+	data, err := h.state.Read(file)
+	if err != nil {
+		return ""
+	}
+	return string(data)
+}
+
+// A member that changes its nodename all the time: pins.json is written once in
+// settleLimit, and once more when it has settled.
+func TestPinsAreWrittenWhenSettled(t *testing.T) {
+	bubble(t, []string{meshDocument}, func(h *harness) {
+		p := testPeer(2, "192.0.2.2:51820")
+		writes, last := 0, h.reads(state.PinsFile)
+		flap := func(n int) {
+			for i := range n {
+				p.Nodename = fmt.Sprintf("flap-%d", i)
+				h.find(p)
+				h.advance(time.Second / 15)
+				if now := h.reads(state.PinsFile); now != last {
+					writes, last = writes+1, now
+				}
+			}
+		}
+		flap(15 * 60)
+		if writes > 0 {
+			t.Errorf("%d writes in a minute of changes", writes)
+		}
+		flap(15 * 600)
+		if writes != 3 { // after each 3 min
+			t.Errorf("%d writes in 11 minutes of changes, want 3", writes)
+		}
+		h.advance(mesh.ReconcileInterval + settleTime)
+		if now := h.reads(state.PinsFile); now == last || !strings.Contains(now, p.Nodename) {
+			t.Errorf("what has settled is not written: %s", now)
+		}
+	})
+}
+
+// A network that comes and goes is written when it comes first, before it is
+// routed, and then as seldom as pins.
+func TestPolicyIsWrittenWhenSettled(t *testing.T) {
+	bubble(t, []string{meshDocument}, func(h *harness) {
+		p := testPeer(2, "192.0.2.2:51820")
+		p.AdditionalAddresses = []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")}
+		without := testPeer(2, "192.0.2.2:51820")
+		h.fw.With(func() {
+			h.fw.OnApply = func() {
+				if len(h.fw.History) > 0 && !strings.Contains(h.reads(state.PolicyFile), "10.9.0.0/16") {
+					t.Error("a network is routed before it is on disk")
+				}
+			}
+		})
+		h.find(p)
+		writes, last := 0, h.reads(state.PolicyFile)
+		if !strings.Contains(last, "10.9.0.0/16") {
+			t.Fatalf("a network is not on disk: %s", last)
+		}
+		for range 15 * 60 {
+			h.find(without)
+			h.advance(time.Second / 30)
+			h.find(p)
+			h.advance(time.Second / 30)
+			if now := h.reads(state.PolicyFile); now != last {
+				writes, last = writes+1, now
+			}
+		}
+		if writes > 0 {
+			t.Errorf("%d writes in a minute in which a network comes and goes", writes)
+		}
+		h.fw.With(func() { h.fw.OnApply = nil })
+		h.find(without)
+		h.advance(mesh.ReconcileInterval + settleTime)
+		if strings.Contains(h.reads(state.PolicyFile), "10.9.0.0/16") {
+			t.Error("the network is on disk after it has gone")
+		}
+	})
+}
+
+// The end of Run writes what has not settled.
+func TestStopWritesState(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, meshDocument)
+		h.start()
+		p := testPeer(2, "192.0.2.2:51820")
+		h.find(p)
+		if got := h.reads(state.PinsFile); got != "" {
+			t.Errorf("pins were written at once: %s", got)
+		}
+		h.stop()
+		if got := h.reads(state.PinsFile); !strings.Contains(got, p.NodeID) {
+			t.Errorf("pins after the end: %q", got)
+		}
+	})
+}
