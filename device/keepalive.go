@@ -132,7 +132,7 @@ func (d *Device) checkKeepalives(now time.Time) (due []mesh.Key, err error) {
 	}
 	req := &d.request
 	defer req.clear()
-	err = d.get(query{config: true, peer: func(p *devicePeer) {
+	err = d.get(query{keepalive: true, peer: func(p *devicePeer) {
 		k := d.keepalives.peers[p.publicKey]
 		if k == nil {
 			return

@@ -110,16 +110,17 @@ func TestHandshakesAreStartedAfterSilence(t *testing.T) {
 func TestPeersThatAreDownAreCheap(t *testing.T) {
 	const peers, each = 256, 48 << 10
 	a := newNode(t, 1)
-	silent, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	silent, err := net.ListenPacket("udp4", "0.0.0.0:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer silent.Close()
+	port := silent.LocalAddr().(*net.UDPAddr).AddrPort().Port()
 	configs := make([]mesh.PeerConfig, peers)
 	for i := range configs {
 		configs[i] = mesh.PeerConfig{
 			PublicKey: newKey().Public(), AllowedIPs: []netip.Prefix{host(ula(10 + i))},
-			Endpoint:            silent.LocalAddr().(*net.UDPAddr).AddrPort(),
+			Endpoint:            netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 1, byte(i >> 8), byte(i)}), port),
 			PersistentKeepalive: mesh.PersistentKeepalive,
 		}
 	}

@@ -31,9 +31,9 @@ type query struct {
 	// peer is called for each peer; nil: not called. The devicePeer and its slice
 	// are used again for the next peer.
 	peer func(*devicePeer)
-	// config selects preshared key, keepalive and allowed IPs as well. Without it,
-	// they are zero.
-	config bool
+	// config selects preshared key, keepalive and allowed IPs as well, keepalive the
+	// second alone. What is not selected is zero.
+	config, keepalive bool
 }
 
 // get reads the device's state. The text in which upstream returns it holds all
@@ -94,7 +94,7 @@ func (p *getParser) field(key, value []byte) error {
 	if p.peer == nil || !p.inPeer {
 		return nil
 	}
-	if p.config {
+	if p.config || p.keepalive && string(key) == "persistent_keepalive_interval" {
 		return p.configField(string(key), value)
 	}
 	return p.statField(string(key), value)

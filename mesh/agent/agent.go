@@ -115,14 +115,16 @@ type Agent struct {
 	self     mesh.Identity
 	selfMAC  []byte    // configured when self was made
 	previous mesh.Plan // of the last pass
-	host     hostView
-	sources  sources
-	schedule schedule
-	plane    plane
-	routing  routing
-	pinning  settling
-	retained retained
-	record   record
+	// presented are the affiliates that the resource store shows.
+	presented []mesh.Affiliate
+	host      hostView
+	sources   sources
+	schedule  schedule
+	plane     plane
+	routing   routing
+	pinning   settling
+	retained  retained
+	record    record
 }
 
 // hostView is this machine as last observed.

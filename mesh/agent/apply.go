@@ -3,7 +3,6 @@ package agent
 import (
 	"fmt"
 	"net/netip"
-	"reflect"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -93,7 +92,7 @@ func (a *Agent) applyDevice(plan mesh.Plan) error {
 		}
 		a.plane.configured = true
 	}
-	if reflect.DeepEqual(a.plane.peers, plan.Peers) {
+	if a.plane.peers != nil && slices.EqualFunc(a.plane.peers, plan.Peers, sameConfig) {
 		return nil
 	}
 	a.plane.peers = nil

@@ -145,7 +145,8 @@ func (a *Agent) forgetNode(node string) error {
 		return err
 	}
 	a.log.Info("a node is forgotten", "node", node)
-	return a.cfg.Memory.KeepPins(a.self.Subnet, pins)
+	a.cfg.Memory.SetPins(a.self.Subnet, pins)
+	return a.cfg.Memory.WritePins()
 }
 
 func (a *Agent) reload() ([]string, error) {

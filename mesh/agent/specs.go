@@ -147,15 +147,19 @@ type memberSpec struct {
 	ControlPlane    *controlPlaneSpec `json:"controlPlane,omitempty"`
 }
 
-// present writes the whole plan into the resource store.
+// present writes the whole plan into the resource store. It passes over long lists
+// that are as they were in the last pass.
 func (a *Agent) present(p mesh.Plan, affiliates []mesh.Affiliate, now time.Time) {
 	put := func(typ int, entries []entry) { a.resources.update(ResourceTypes[typ], entries, now) }
 	put(typeNodeIdentities, []entry{{id: "local", spec: nodeIdentitySpec{a.self.NodeID}}})
 	put(typeIdentities, a.identityEntries())
 	put(typeConfigs, []entry{a.configEntry()})
-	put(typePeerSpecs, entries(p.Specs, func(s mesh.PeerSpec) entry {
-		return entry{id: s.PublicKey.String(), spec: peerSpecSpec{s.Address, list(s.AllowedIPs), list(s.Endpoints), s.Label}}
-	}))
+	specs := slices.EqualFunc(p.Specs, a.previous.Specs, sameSpec)
+	if !specs {
+		put(typePeerSpecs, entries(p.Specs, func(s mesh.PeerSpec) entry {
+			return entry{id: s.PublicKey.String(), spec: peerSpecSpec{s.Address, list(s.AllowedIPs), list(s.Endpoints), s.Label}}
+		}))
+	}
 	put(typePeerStatuses, entries(p.Statuses, func(s mesh.PeerStatus) entry {
 		return entry{id: s.PublicKey.String(), spec: PeerStatusSpec{
 			s.Endpoint, s.Label, s.State, s.ReceiveBytes, s.TransmitBytes,
@@ -165,13 +169,19 @@ func (a *Agent) present(p mesh.Plan, affiliates []mesh.Affiliate, now time.Time)
 	put(typeEndpoints, entries(p.Endpoints, func(e mesh.Endpoint) entry {
 		return entry{id: e.PublicKey.String(), spec: endpointSpec{e.AffiliateID, e.Endpoint}}
 	}))
-	put(typeAffiliates, entries(append([]mesh.Affiliate{p.Local}, affiliates...), affiliateEntry))
+	affiliates = append([]mesh.Affiliate{p.Local}, affiliates...)
+	if !slices.EqualFunc(affiliates, a.presented, sameAffiliate) {
+		put(typeAffiliates, entries(affiliates, affiliateEntry))
+		a.presented = affiliates
+	}
 	put(typeMembers, entries(p.Members, func(m mesh.Member) entry {
 		return entry{id: m.Nodename, spec: memberSpec{
 			m.NodeID, list(m.Addresses), m.Hostname, m.MachineType, m.OperatingSystem, controlPlane(m.ControlPlanePort),
 		}}
 	}))
-	put(typeRoutes, routeEntries(p))
+	if !specs || !sameRoutes(p, a.previous) {
+		put(typeRoutes, routeEntries(p))
+	}
 	put(typeConflicts, conflictEntries(p.Conditions))
 	put(typeRules, ruleEntries(a.rules()))
 }
