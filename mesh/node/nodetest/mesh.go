@@ -27,10 +27,16 @@ const (
 	Harvest = KubeSpan + "harvestExtraEndpoints: true\n"
 )
 
+// What all nodes have in common.
+const (
+	clusterID     = "Zq3vT8kLr0pW5xYb1nCe7sGd4hJf6mAu9oQi2tRzBNU="
+	clusterSecret = "sH5wPz1kN9cVb3mQx7rTy0uJd2fGa4eLi6oKn8pRsMU="
+)
+
 const clusterDocuments = `apiVersion: v1alpha1
 kind: DiscoveryIdentityConfig
-clusterID: Zq3vT8kLr0pW5xYb1nCe7sGd4hJf6mAu9oQi2tRzBNU=
-clusterSecret: sH5wPz1kN9cVb3mQx7rTy0uJd2fGa4eLi6oKn8pRsMU=
+clusterID: ` + clusterID + `
+clusterSecret: ` + clusterSecret + `
 ---
 apiVersion: v1alpha1
 kind: DiscoveryServiceConfig
