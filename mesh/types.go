@@ -169,7 +169,7 @@ type Host struct {
 type Config struct {
 	Enabled                   bool
 	ClusterSecret             Secret        // preshared key of every peer
-	OwnMesh                   bool   // wirespan founded it: it has no Talos nodes
+	OwnMesh                   bool          // wirespan founded it: it has no Talos nodes
 	RequireSigned             bool          // unsigned affiliates are not used
 	HoldNetworks              time.Duration // how long networks of nodes that are gone are held; 0: not at all
 	ForceRouting              bool          // not allowDownPeerBypass

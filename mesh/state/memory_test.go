@@ -162,7 +162,8 @@ func TestUnreadableMemory(t *testing.T) {
 	if got := m.Damaged(); len(got) != 2 {
 		t.Errorf("conditions %+v", got)
 	}
-	if err := m.KeepPins(mesh.ULA("one"), []mesh.Pin{{NodeID: "n"}}); err != nil {
+	m.SetPins(mesh.ULA("one"), []mesh.Pin{{NodeID: "n"}})
+	if err := m.WritePins(); err != nil {
 		t.Error(err)
 	}
 }

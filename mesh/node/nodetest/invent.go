@@ -8,23 +8,23 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// Invent publishes a member that does not exist, as anyone with the cluster's secret
-// can. Its key, node id and mesh address follow from n.
+// Invent publishes a member that does not exist, signed with a key of its
+// own, as anyone with the cluster's secret can. Its key, node id and mesh address follow from n.
 func (m *Mesh) Invent(n uint32, endpoints ...netip.AddrPort) {
 	m.t.Helper()
-	var seed [mesh.NodeIDSize]byte
+	var seed [mesh.KeySize]byte
 	binary.BigEndian.PutUint32(seed[:], n+1)
-	address := mesh.ULA(clusterID).Addr().As16()
-	copy(address[8:], seed[:4])
+	key := mesh.NewNodeKey(seed)
 	a := mesh.Affiliate{
-		NodeID: mesh.NodeIDFromBytes(seed), MachineType: mesh.MachineWorker,
-		PublicKey: mesh.NewPrivateKey(seed).Public(), Address: netip.AddrFrom16(address),
+		NodeID: key.NodeID(), MachineType: mesh.MachineWorker,
+		PublicKey: mesh.NewPrivateKey(seed).Public(), Address: mesh.DerivedAddress(mesh.ULA(clusterID), key.NodeID()),
+		Record: mesh.Record{Sequence: 1, Start: 1},
 	}
 	secret, err := mesh.ParseSecret(clusterSecret)
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	data, err := codec.SealAffiliate(secret, a, [codec.NonceSize]byte(seed[:]))
+	data, _, err := codec.SealAffiliate(codec.Cluster{ID: clusterID, Secret: secret}, key, a, [codec.NonceSize]byte(seed[:]))
 	if err != nil {
 		m.t.Fatal(err)
 	}
