@@ -76,7 +76,11 @@ func (a *Agent) retire(wanted map[string]registryIdentity) (forgotten <-chan str
 			continue
 		}
 		a.stopRegistry(name)
-		deleting.Go(func() { a.forget(r) })
+		var last mesh.Affiliate
+		if r.identity.ClusterID != a.config.ClusterID { // this node has left that mesh
+			last, _ = a.lastRecord() // an unsigned deletion will do
+		}
+		deleting.Go(func() { a.forget(r, last) })
 	}
 	a.sources.forgetting.Go(func() {
 		deleting.Wait()
@@ -128,10 +132,10 @@ func (a *Agent) stopRegistry(name string) {
 func (a *Agent) registryNames() []string { return slices.Sorted(maps.Keys(a.sources.running)) }
 
 // forget deletes this node from a service that is no longer configured.
-func (a *Agent) forget(r *runningRegistry) {
+func (a *Agent) forget(r *runningRegistry, last mesh.Affiliate) {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
-	if err := r.Delete(ctx, mesh.Affiliate{}); err != nil {
+	if err := r.Delete(ctx, last); err != nil {
 		a.log.Warn("our entry at the former discovery service could not be deleted, it expires by itself",
 			"service", r.identity.Source.Name, "error", err)
 	}

@@ -9,15 +9,32 @@ import (
 const (
 	// What has changed is written to disk by the first pass after settleTime without
 	// another change, and after settleLimit at the latest: a member that changes all
-	// the time must not wear out a flash disk.
-	settleTime  = 10 * time.Second
-	settleLimit = 3 * time.Minute
+	// the time must not wear out a flash disk. Pins are written at once, so that a crash
+	// forgets no node, but only writeBurst times in a row and then once per
+	// writeInterval.
+	writeBurst    = 20
+	writeInterval = time.Minute
+	settleTime    = 10 * time.Second
+	settleLimit   = 3 * time.Minute
 )
 
 // settling says when changes are written to a file.
 type settling struct {
 	first, last time.Time // changes that are not written; zero: none
+	busy        time.Time // until then, at one write per writeInterval
 	err         error     // of the last attempt
+}
+
+// mayWrite reports whether another write is within the limit, and counts it.
+func (s *settling) mayWrite(now time.Time) bool {
+	if s.busy.Before(now) {
+		s.busy = now
+	}
+	if s.busy.Sub(now) > (writeBurst-1)*writeInterval {
+		return false
+	}
+	s.busy = s.busy.Add(writeInterval)
+	return true
 }
 
 // note notes a change.
@@ -28,11 +45,14 @@ func (s *settling) note(now time.Time) {
 	}
 }
 
-// write writes the changes if they are due. After an error they are due again in a
-// while.
-func (s *settling) write(now time.Time, f func() error) {
+// write writes the changes if they are due, or at once. After an error they are due again
+// in a while.
+func (s *settling) write(now time.Time, atOnce bool, f func() error) {
+	if s.first.IsZero() {
+		return
+	}
 	settled := now.Sub(s.last) >= settleTime || now.Sub(s.first) >= settleLimit
-	if s.first.IsZero() || !settled {
+	if !settled && (!atOnce || s.err != nil || !s.mayWrite(now)) {
 		return
 	}
 	if s.err = f(); s.err != nil {
@@ -44,7 +64,7 @@ func (s *settling) write(now time.Time, f func() error) {
 
 // settle writes pins and policy when they have settled.
 func (a *Agent) settle(now time.Time) {
-	a.pinning.write(now, a.cfg.Memory.WritePins)
+	a.pinning.write(now, true, a.cfg.Memory.WritePins)
 	r := &a.routing
 	if !a.keepsPolicy() || !r.current {
 		return
@@ -56,7 +76,7 @@ func (a *Agent) settle(now time.Time) {
 		r.keeping.note(now)
 	}
 	r.changed = false
-	r.keeping.write(now, func() error { return a.cfg.Memory.KeepPolicy(r.applied) })
+	r.keeping.write(now, false, func() error { return a.cfg.Memory.KeepPolicy(r.applied) })
 }
 
 // flush writes at the end of Run what has not settled.
