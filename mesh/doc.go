@@ -14,12 +14,13 @@
 // # Claims
 //
 // A peer claims the addresses and networks that it announces. Of two peers that
-// claim an address the one with the lower node id gets it; broad networks such as
+// claim an address the one that has it keeps it, and of two strangers the one with
+// the lower node id gets it; broad networks such as
 // default routes get only what no other peer claims. Some claims are refused:
 // special-purpose prefixes ([SpecialPrefixes]) and addresses of this host always,
-// broad networks and protected addresses (gateways, DNS and discovery servers)
-// unless an [Allowance] names the peer. A node whose key or address differs from
-// its [Pin] is quarantined: it is no peer, but what it claims stays out of the clear.
+// broad and public networks and protected addresses (gateways, DNS and discovery servers)
+// unless an [Allowance] names the peer. An unsigned node whose key differs from
+// its [Pin] is quarantined: it is no peer, but what it had stays out of the clear.
 //
 // # Invariants
 //

@@ -9,12 +9,13 @@ import (
 func (c *cli) accept() *cobra.Command {
 	return c.asks(&cobra.Command{
 		Use:   "accept NODE",
-		Short: "Accept the changed key or address of a known node",
-		Long: "Accept the changed key or address of a known node.\n\n" +
-			"A node id is pinned to the public key and mesh address with which it was first\n" +
-			"seen. A node that turns up with others is quarantined and shows as the condition\n" +
-			"IdentityChanged: another host may pose as it. Once you know that it was really set up\n" +
-			"anew, accept it. NODE is its node id or its nodename.",
+		Short: "Accept a node that was set up anew",
+		Long: "Accept a node that was set up anew.\n\n" +
+			"Names, keys and addresses stay with the node that had them first. Another node with\n" +
+			"the same shows as a condition: it may be the same box, installed anew, or pose as\n" +
+			"it. Once you know, accept it: it then gets what the other one had. So does a node\n" +
+			"that can't sign and has another key (IdentityChanged). NODE is its node id or its\n" +
+			"nodename. The node that runs this command decides for itself alone.",
 		Example: "  wirespan get conflicts\n  wirespan accept box2",
 		Args:    arguments(1, 1),
 
