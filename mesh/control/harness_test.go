@@ -54,6 +54,8 @@ func testSettings(t *testing.T, more string) *agent.Effective {
 	if err != nil {
 		t.Fatal(err)
 	}
+	member := true
+	c.AnnounceAsMember = &member
 	return &agent.Effective{Config: c, Sources: []agent.Source{{Name: "one"}}}
 }
 

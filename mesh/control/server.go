@@ -299,10 +299,12 @@ func writeJSON(w http.ResponseWriter, v any) {
 	_ = json.NewEncoder(w).Encode(v) // the client has gone: nobody to tell
 }
 
-// stream sends JSON lines until the client goes or the agent stops.
+// stream sends JSON lines until the client goes or the agent stops. The header goes out
+// at once: a client would take a watch of nothing for an agent that does not answer.
 func stream(w http.ResponseWriter, _ *http.Request, body func(send func(any) bool)) {
 	w.Header().Set("Content-Type", "application/jsonl")
 	enc, flush := json.NewEncoder(w), http.NewResponseController(w)
+	_ = flush.Flush() // if the client has gone, body notices
 	body(func(v any) bool { return enc.Encode(v) == nil && flush.Flush() == nil })
 }
 

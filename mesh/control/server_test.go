@@ -108,9 +108,9 @@ func TestControlAnswers(t *testing.T) {
 	c.want("GET", "/v1/health/ready", 200, "ok")
 	c.want("GET", "/v1/health/well", 404, "unknown check: use live or ready")
 	c.want("GET", "/v1/status", 200, `"label":"node-2","address":"`+p.Address.String()+`","allowedIPs":["`+p.Address.String()+`/128"],"state":"up"`)
-	c.want("GET", "/v1/resources/Members.cluster.talos.dev?id=node-2", 200, `[{"metadata":{"type":"Members.cluster.talos.dev","id":"node-2","version":1,`)
+	c.want("GET", "/v1/resources/Members.cluster.talos.dev?id=node-2", 200, `[{"metadata":{"namespace":"cluster","type":"Members.cluster.talos.dev","id":"node-2","version":1,`)
 	for _, name := range []string{"members", "MEM", "Member", "members.CLUSTER.talos.dev"} {
-		c.want("GET", "/v1/resources/"+name+"?id=node-2", 200, `[{"metadata":{"type":"Members.cluster.talos.dev","id":"node-2"`)
+		c.want("GET", "/v1/resources/"+name+"?id=node-2", 200, `[{"metadata":{"namespace":"cluster","type":"Members.cluster.talos.dev","id":"node-2"`)
 	}
 	c.want("GET", "/v1/resources/members?id=nobody", 200, "[]")
 	c.want("GET", "/v1/resources/Nothing", 404, `unknown resource "Nothing"; there are kubespanidentities, `)
