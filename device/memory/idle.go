@@ -22,7 +22,7 @@ const (
 	idleGarbage = 2 << 20
 	// idleRest is how many times as long as a collection took, in CPU time, the
 	// next one waits at least: a large heap is not collected every second.
-	idleRest = 25
+	idleRest = 10
 )
 
 // idleCollector collects garbage while the process is idle. The lazy collector

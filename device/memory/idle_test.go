@@ -33,8 +33,8 @@ func TestIdleCollectorRests(t *testing.T) {
 	c, start := new(idleCollector), time.Unix(1e9, 0)
 	garbage := usage{objects: 200 << 20, live: 100 << 20}
 	for _, tc := range []struct{ cost, rest time.Duration }{
-		{time.Millisecond, 25 * time.Millisecond},
-		{80 * time.Millisecond, 2 * time.Second},
+		{time.Millisecond, 10 * time.Millisecond},
+		{200 * time.Millisecond, 2 * time.Second},
 	} {
 		c.collected(tc.cost, start)
 		if c.due(garbage, start.Add(tc.rest-1)) || !c.due(garbage, start.Add(tc.rest)) {

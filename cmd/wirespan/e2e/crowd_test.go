@@ -51,7 +51,14 @@ func scenarioCrowd(l *lab) {
 	}
 	<-time.After(idle)
 	for _, n := range nodes {
-		now, most := n.settled(), n.proc.memory(l.T, "VmHWM")
+		now := n.settled()
+		for range 8 { // on a busy machine the garbage of joining is collected later
+			if now <= crowdMegabytes*1000*1000/1024 {
+				break
+			}
+			now = n.settled()
+		}
+		most := n.proc.memory(l.T, "VmHWM")
 		l.Logf("%s with %d peers: %d KiB after %s, %d KiB at most", n.mustStatus().Backend, crowdSize, now, idle, most)
 		if now > crowdMegabytes*1000*1000/1024 {
 			l.Errorf("%s uses %d KiB", n.name, now)
