@@ -103,7 +103,7 @@ func reportHeld(held []Held, cs *conditions) {
 			list = append(list, held[end].Prefix.String())
 		}
 		const named = 4
-		text := strings.Join(bounded(list, min(named, len(list))), ", ")
+		text := strings.Join(bounded(list, named), ", ")
 		if len(list) > named {
 			text += ", …"
 		}

@@ -92,6 +92,22 @@ func TestNetworksOfAVanishedNodeAreHeld(t *testing.T) {
 	tr.want(tr.decide(time.Second), "10.9.0.1", "clear")
 }
 
+// After a restart, networks are held without a word until discovery has answered.
+func TestHeldUntilDiscoveryAnswers(t *testing.T) {
+	tr := newTrial(t)
+	tr.decide(0, withNetworks("b", "11", "10.9.0.0/24"))
+	tr.in.Host.DiscoveryPending, tr.in.Known, tr.in.Previous = true, nil, nil
+	plan := tr.decide(time.Minute)
+	tr.want(plan, "10.9.0.1", "held")
+	if hasCondition(plan, ConditionNetworksHeld) || !plan.Held[0].Since.IsZero() {
+		t.Errorf("held %v, conditions %v", plan.Held, plan.Conditions)
+	}
+	tr.in.Host.DiscoveryPending = false
+	if plan = tr.decide(time.Second); !hasCondition(plan, ConditionNetworksHeld) {
+		t.Errorf("conditions %v", plan.Conditions)
+	}
+}
+
 func TestHeldNetworksSpareTheHostsOwn(t *testing.T) {
 	tr := newTrial(t)
 	tr.in.Config.ExcludeAdvertisedNetworks = prefixes("10.9.1.0/24")

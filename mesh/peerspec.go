@@ -64,7 +64,9 @@ func peerSpecs(in *Input, known *roster, addrs []hostAddress, now time.Time, cs 
 	shares, contested := divide(claims)
 	reportOverlaps(all, shares, contested, cs)
 	held := heldShares(all, shares)
-	reportHeld(held, cs)
+	if !in.Host.DiscoveryPending {
+		reportHeld(held, cs)
+	}
 
 	allowed := allowedIPs(peers, shares)
 	specs := make([]PeerSpec, len(peers))

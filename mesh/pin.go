@@ -104,11 +104,13 @@ func (r *roster) admit(in *Input, affiliates []*Affiliate, now time.Time, cs *co
 		}
 	}
 	r.keepSessions(in, now)
-	r.markGone(now)
+	if !in.Host.DiscoveryPending { // after a restart, all are unknown for a moment
+		r.markGone(now)
+	}
 	sort.Slice(r.others, func(i, j int) bool { return r.others[i].NodeID < r.others[j].NodeID })
 	if len(unsigned) > 0 {
 		const named = 3
-		text := strings.Join(bounded(unsigned, min(named, len(unsigned))), ", ")
+		text := strings.Join(bounded(unsigned, named), ", ")
 		if more := len(unsigned) - named; more > 0 {
 			text += fmt.Sprintf(" and %d more", more)
 		}

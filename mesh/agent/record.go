@@ -108,7 +108,7 @@ func (a *Agent) sign(local mesh.Affiliate, now time.Time) (mesh.Affiliate, error
 	if err != nil {
 		return local, err
 	}
-	if r.start == 0 {
+	if r.start == 0 || superseded && !r.echoed { // a restored backup starts below its own record
 		r.start = sequence
 	}
 	local.Record = mesh.Record{Sequence: sequence, Instance: r.instance, Start: r.start, Ephemeral: a.cfg.Keys.Ephemeral}
