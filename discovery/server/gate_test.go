@@ -242,7 +242,10 @@ func TestAnswersAreCountedUntilTaken(t *testing.T) {
 }
 
 // Requests that wait for their turn hold their bytes, and no more.
-func TestWaitersAreBounded(t *testing.T) {
+func TestWaitersAreBounded(t *testing.T) { synctest.Test(t, waitersAreBounded) }
+
+// waitersAreBounded needs a clock that stands still: each second admits some of those that wait.
+func waitersAreBounded(t *testing.T) {
 	g := &gate{cfg: &Config{}, clients: newClients(), pools: newPools(true)}
 	addr := netip.MustParseAddr("192.0.2.1")
 	for range requestBurst {

@@ -29,17 +29,14 @@ func scenarioOverlap(l *lab) {
 	d := l.host("d").node(settings("advertisedNetworks: [" + shared + ", 10.90.0.254/32, 10.55.0.53/32]"))
 	before := a.steadyKernel()
 	token := c.found()
-	for _, n := range []*labNode{a, b, d} {
-		n.join(token)
-	}
+	a.join(token)
+	b.join(token)
+	l.allUp(a, b, c)
+	a.leads(shared, c.name, mesh.PathTunnel)
+	d.join(token)
 	l.allUp(a, b, c, d)
-
-	winner, loser := c, d
-	if d.mustStatus().Node.ID < c.mustStatus().Node.ID {
-		winner, loser = d, c
-	}
-	a.leads(shared, winner.name, mesh.PathTunnel)
-	a.conflict(mesh.ConditionNetworkOverlap, loser, shared, loser.mustStatus().Node.ID, winner.mustStatus().Node.ID)
+	a.leads(shared, c.name, mesh.PathTunnel) // the first seen keeps it
+	a.conflict(mesh.ConditionNetworkOverlap, d, shared, d.mustStatus().Node.ID, c.mustStatus().Node.ID)
 	a.conflict(mesh.ConditionRouteRefused, b, "0.0.0.0/0", "allowedNetworks: [b=0.0.0.0/0]")
 	a.conflict(mesh.ConditionRouteRefused, d, "10.90.0.254 (this node's gateway)", "10.55.0.53 (this node's DNS server)")
 	for _, to := range []string{internet.address, "10.90.0.254", "10.55.0.53"} {
