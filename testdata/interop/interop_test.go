@@ -63,14 +63,14 @@ func serve(t *testing.T, addr string) (endpoint string, stop func()) {
 	return l.Addr().String(), background(t, func(ctx context.Context) error { return s.Serve(ctx, l) })
 }
 
-func startOurs(t *testing.T, endpoint string) *service.Client {
+// startOurs starts our client; a zero key signs nothing.
+func startOurs(t *testing.T, endpoint, id string, key mesh.NodeKey) (c *service.Client, stop func()) {
 	t.Helper()
-	c, err := service.New(service.Config{Endpoints: []string{endpoint}, Insecure: true, ClusterID: clusterID, AffiliateID: oursID, Secret: secret, ClientVersion: "v0.1.0"})
+	c, err := service.New(service.Config{Endpoints: []string{endpoint}, Insecure: true, ClusterID: clusterID, AffiliateID: id, Secret: secret, NodeKey: key, ClientVersion: "v0.1.0"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	background(t, c.Run)
-	return c
+	return c, background(t, c.Run)
 }
 
 // theirs is Sidero's client with its wake-ups.
@@ -79,14 +79,14 @@ type theirs struct {
 	changed chan struct{}
 }
 
-func startTheirs(t *testing.T, endpoint string) theirs {
+func startTheirs(t *testing.T, endpoint, id string) theirs {
 	t.Helper()
 	key := secret.Reveal()
 	block, err := aes.NewCipher(key[:])
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := sidero.NewClient(sidero.Options{Cipher: block, Endpoint: endpoint, ClusterID: clusterID, AffiliateID: theirsID, ClientVersion: "v1.14.0", TTL: time.Minute, Insecure: true})
+	c, err := sidero.NewClient(sidero.Options{Cipher: block, Endpoint: endpoint, ClusterID: clusterID, AffiliateID: id, ClientVersion: "v1.14.0", TTL: time.Minute, Insecure: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +219,8 @@ func theirData() *sidero.Affiliate {
 // server with all state lost, deletion.
 func TestSideBySide(t *testing.T) {
 	endpoint, stop := serve(t, "127.0.0.1:0")
-	ours, theirs := startOurs(t, endpoint), startTheirs(t, endpoint)
+	ours, _ := startOurs(t, endpoint, oursID, mesh.NodeKey{})
+	theirs := startTheirs(t, endpoint, theirsID)
 	local, remote := ourData(), theirData()
 
 	ours.Publish(discovery.Local{Affiliate: local})
