@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"unicode"
@@ -9,6 +10,10 @@ import (
 // MaxInterfaceName is the length of the longest interface name in bytes: the
 // kernel's IFNAMSIZ without the final zero byte.
 const MaxInterfaceName = 15
+
+// ErrNameTaken reports that the tunnel's interface was renamed and another one has its
+// name, so that nothing may be routed by that name.
+var ErrNameTaken = errors.New("another interface has its name now")
 
 // CheckInterfaceName returns an error that says why no network interface may be
 // created with that name. A valid name is printable ASCII that kernel and nftables

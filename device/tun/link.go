@@ -14,7 +14,8 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// Configure sets the link up, with this MTU and these addresses. If there is no IPv4
+// Configure gives the link its name again, if another program has renamed it, and sets
+// it up, with this MTU and these addresses. If there is no IPv4
 // address among them, the link also gets 192.0.0.8 with link scope, without which the
 // kernel would drop incoming IPv4 packets for other hosts. Configure changes only
 // what differs, so calling it again undoes changes that others made.
@@ -24,6 +25,9 @@ func (t *TUN) Configure(mtu int, addresses []netip.Prefix) error {
 	link, err := t.handle.LinkByIndex(t.index)
 	if err != nil {
 		return fmt.Errorf("look up interface %s: %w", t.name, err)
+	}
+	if err := t.setName(link); err != nil {
+		return err
 	}
 	if err := t.setMTU(link, mtu); err != nil {
 		return err
@@ -37,6 +41,28 @@ func (t *TUN) Configure(mtu int, addresses []netip.Prefix) error {
 		addresses = append(slices.Clip(addresses), netip.PrefixFrom(dummyIPv4, dummyIPv4.BitLen()))
 	}
 	return t.setAddresses(link, addresses)
+}
+
+// setName undoes a renaming. The error is mesh.ErrNameTaken if another link has the name.
+func (t *TUN) setName(link netlink.Link) error {
+	was := link.Attrs().Name
+	if was == t.name {
+		return nil
+	}
+	err := t.handle.LinkSetName(link, t.name)
+	if errors.Is(err, unix.EBUSY) { // older kernels rename no link that is up
+		if err = t.handle.LinkSetDown(link); err == nil {
+			link.Attrs().Flags &^= net.FlagUp
+			err = t.handle.LinkSetName(link, t.name)
+		}
+	}
+	switch {
+	case errors.Is(err, unix.EEXIST):
+		return fmt.Errorf("interface %s was renamed to %q, and %w: rename or remove that one", t.name, was, mesh.ErrNameTaken)
+	case err != nil:
+		return fmt.Errorf("interface %s was renamed to %q; name it back: %w", t.name, was, err)
+	}
+	return nil
 }
 
 func (t *TUN) setMTU(link netlink.Link, mtu int) error {

@@ -14,6 +14,8 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/tun"
+
+	"github.com/wirespan/wirespan/mesh"
 )
 
 // enterNetns moves the test into a network namespace of its own.
@@ -66,6 +68,60 @@ func addresses(t *testing.T, link netlink.Link) []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// A link that was renamed gets its name back, whether it is up or down.
+func TestConfigureUndoesRenaming(t *testing.T) {
+	enterNetns(t)
+	n := open(t, "wstest0")
+	address := []netip.Prefix{netip.MustParsePrefix("fd00::1/64")}
+	if err := n.Configure(1420, address); err != nil {
+		t.Fatal(err)
+	}
+	rename := func(from, to string) {
+		t.Helper()
+		link, err := netlink.LinkByName(from)
+		if err == nil {
+			err = netlink.LinkSetName(link, to)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	restored := func(when string) {
+		t.Helper()
+		if err := n.Configure(1420, address); err != nil {
+			t.Fatalf("%s: %v", when, err)
+		}
+		link, err := netlink.LinkByName("wstest0")
+		if err != nil {
+			t.Fatalf("%s: %v", when, err)
+		}
+		if got := addresses(t, link); link.Attrs().Flags&net.FlagUp == 0 || !slices.Contains(got, "fd00::1/64") {
+			t.Errorf("%s: flags %v, addresses %v", when, link.Attrs().Flags, got)
+		}
+	}
+	rename("wstest0", "wsother")
+	restored("renamed")
+	link, err := netlink.LinkByName("wstest0")
+	if err == nil {
+		err = netlink.LinkSetDown(link)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	rename("wstest0", "wsother")
+	restored("set down and renamed")
+
+	rename("wstest0", "wsother")
+	stranger := open(t, "wstest0")
+	if err := n.Configure(1420, address); !errors.Is(err, mesh.ErrNameTaken) {
+		t.Errorf("while another link has the name: %v", err)
+	}
+	if err := stranger.Close(); err != nil {
+		t.Fatal(err)
+	}
+	restored("after the other link has gone")
 }
 
 func TestConfigureUndoesChanges(t *testing.T) {

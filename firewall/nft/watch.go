@@ -133,8 +133,20 @@ func concernsTable(t *targets, m netlink.Message) bool {
 	return ok && name == t.table
 }
 
+// forget removes the link with an index, which has another name now, and reports whether
+// it was there.
+func forget(links map[string]netlink.Link, index uint32) bool {
+	for name, l := range links {
+		if l.Index == index {
+			delete(links, name)
+			return true
+		}
+	}
+	return false
+}
+
 // concernsRouting returns a function that reports whether an rtnetlink event is
-// about a watched rule or route, or changes the state of a watched interface. It
+// about a watched rule or route, or changes the state or name of a watched interface. It
 // remembers the interfaces' states, and must not be called concurrently.
 func concernsRouting() func(*targets, netlink.Message) bool {
 	links := map[string]netlink.Link{}
@@ -143,7 +155,7 @@ func concernsRouting() func(*targets, netlink.Message) bool {
 		case unix.RTM_NEWLINK, unix.RTM_DELLINK:
 			now, name := netlink.ParseLink(m)
 			if !slices.Contains(t.interfaces, name) {
-				return false
+				return forget(links, now.Index)
 			}
 			if m.Type == unix.RTM_DELLINK {
 				now = netlink.Link{}

@@ -30,6 +30,7 @@ func TestChanged(t *testing.T) {
 		"ip -6 route del unreachable fd12:3456:789a:bc02::/64",
 		"ip link set " + iface + " down",
 		"ip link set " + iface + " up",
+		"ip link set " + iface + " name wsother",
 		"ip link del " + iface,
 	} {
 		run(t, strings.Fields(harm)...)
@@ -38,8 +39,11 @@ func TestChanged(t *testing.T) {
 		case <-time.After(10 * time.Second):
 			t.Error("no notification after", harm)
 		}
-		if strings.Contains(harm, "lookup 7") {
+		switch {
+		case strings.Contains(harm, "lookup 7"):
 			run(t, "ip", "rule", "del", "priority", "32500", "fwmark", "1")
+		case strings.Contains(harm, "name"):
+			run(t, "ip", "link", "set", "wsother", "name", iface)
 		}
 		apply(t, f, rs)
 	}

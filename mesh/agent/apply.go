@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"runtime"
@@ -48,19 +49,24 @@ func (a *Agent) apply(plan mesh.Plan) error {
 	if a.plane.device == nil {
 		return nil
 	}
+	// The link comes first: routes need one that is up and has its name. New peers get
+	// nothing before the firewall is in place.
+	configured := a.configure()
+	if errors.Is(configured, mesh.ErrNameTaken) {
+		return configured // what is in place knows the link by its index, and its name: all is dropped
+	}
 	policy := a.policy(plan)
 	during := policy
 	during.Routed = union(policy.Routed, a.routing.applied.Routed)
 	a.keepMore(during)
 	if err := a.route(during); err != nil {
-		return err
+		return errors.Join(configured, err)
 	}
-	configured := a.plane.configured
-	if err := a.applyDevice(plan); err != nil {
-		return err
+	if configured != nil {
+		return configured
 	}
-	if !configured { // routes by the link could not be made while it was down
-		a.routing.current = false
+	if err := a.applyPeers(plan); err != nil {
+		return err
 	}
 	return a.route(policy)
 }
@@ -83,15 +89,19 @@ func (a *Agent) route(p firewall.Policy) error {
 	return nil
 }
 
-// applyDevice applies the link's settings and the peers, unless they are in place.
-func (a *Agent) applyDevice(plan mesh.Plan) error {
-	if !a.plane.configured {
-		addr := netip.PrefixFrom(a.self.Address, a.self.Subnet.Bits())
-		if err := a.plane.device.Configure(a.host.mtu, []netip.Prefix{addr}); err != nil {
-			return err
-		}
-		a.plane.configured = true
+// configure applies the link's settings, unless they are in place.
+func (a *Agent) configure() error {
+	if a.plane.configured {
+		return nil
 	}
+	addr := netip.PrefixFrom(a.self.Address, a.self.Subnet.Bits())
+	err := a.plane.device.Configure(a.host.mtu, []netip.Prefix{addr})
+	a.plane.configured = err == nil
+	return err
+}
+
+// applyPeers applies the peers, unless they are in place.
+func (a *Agent) applyPeers(plan mesh.Plan) error {
 	if a.plane.peers != nil && slices.EqualFunc(a.plane.peers, plan.Peers, sameConfig) {
 		return nil
 	}

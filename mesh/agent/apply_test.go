@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"slices"
@@ -52,6 +53,39 @@ func TestFirewallFirst(t *testing.T) {
 			t.Errorf("after the change %v is routed", after.Routed)
 		}
 	})
+}
+
+// If the link can't be set up, networks are still routed, and so refused, but the device
+// gets no peer. By a name that another link has, nothing is routed.
+func TestLinkFails(t *testing.T) {
+	for _, tc := range []struct {
+		err    error
+		routed bool
+	}{
+		{errTest, true},
+		{fmt.Errorf("interface wirespan0: %w", mesh.ErrNameTaken), false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHarness(t, meshDocument)
+			h.start()
+			defer h.stop()
+			dev := h.device()
+			dev.With(func() { dev.ConfigureErr = tc.err })
+			h.advance(mesh.ReconcileInterval)
+			h.find(withNetworks(testPeer(1), "10.1.0.0/16"))
+			if got := has(h.fw.Routed(), "10.1.0.0/16"); got != tc.routed || len(dev.Config()) != 0 {
+				t.Errorf("%v: routed: %v, %d peers", tc.err, got, len(dev.Config()))
+			}
+			if c := h.condition(conditionApply); c != tc.err.Error() {
+				t.Errorf("condition %q", c)
+			}
+			dev.With(func() { dev.ConfigureErr = nil })
+			h.advance(time.Minute)
+			if !has(h.fw.Routed(), "10.1.0.0/16") || len(dev.Config()) != 1 || h.condition(conditionApply) != "" {
+				t.Errorf("%v is over: routed %v, %d peers, condition %q", tc.err, h.fw.Routed(), len(dev.Config()), h.condition(conditionApply))
+			}
+		})
+	}
 }
 
 // Without its rules nothing is added to the device, and it is tried again.

@@ -51,6 +51,7 @@ func scenarioCoexistHeal(l *lab) {
 		"ip address flush dev " + a.link(),
 		"ip link set " + a.link() + " mtu 1300",
 		"ip link set " + a.link() + " down",
+		"ip link set " + a.link() + " name ws-other",
 	} {
 		a.mustExec(strings.Fields(harm)...)
 		a.heals(harm, good)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/agent"
 )
 
 // scenarioLeak checks that no packet that belongs in the tunnel is seen on the switch,
@@ -26,6 +27,7 @@ func scenarioLeak(l *lab) {
 	w.peersGo()
 	w.agentGoes()
 	w.changes()
+	w.interfaceIsRenamed()
 	w.interfaceGoes()
 	w.flushed()
 	w.unguarded()
@@ -147,6 +149,43 @@ func (w *leakLab) changes() {
 	w.detector.clean("during a hundred changes")
 	w.meshed("after a hundred changes")
 	w.tight("after a hundred changes")
+}
+
+// interfaceIsRenamed renames a's interface. If another one has its name then, the agent
+// can't name it back, and routes nothing by that name.
+func (w *leakLab) interfaceIsRenamed() {
+	w.Helper()
+	link := w.a.link()
+	w.a.ip("link set " + link + " name ws-other")
+	w.meshed("a's interface was renamed")
+	w.tight("after a's interface was renamed")
+
+	// The peer of the impostor is up, so that packets to it would leave.
+	w.a.ip("link add ws-spare type veth peer name ws-spare2")
+	w.a.ip("link set ws-spare2 up")
+	a := w.a.proc.cmd.Process
+	if err := a.Signal(syscall.SIGSTOP); err != nil { // else it is named back too soon
+		w.Fatal(err)
+	}
+	w.a.ip("link set " + link + " name ws-other")
+	w.a.ip("link set ws-spare name " + link + " up")
+	if err := a.Signal(syscall.SIGCONT); err != nil {
+		w.Fatal(err)
+	}
+	eventually(w.T, 20*time.Second, func() error {
+		s, err := w.a.status()
+		if err == nil && !slices.ContainsFunc(s.Conditions, func(c agent.ConditionView) bool { return strings.Contains(c.Message, mesh.ErrNameTaken.Error()) }) {
+			err = fmt.Errorf("conditions %v", s.Conditions)
+		}
+		return err
+	})
+	w.tight("while another interface has the name")
+	if out := w.a.mustExec("ip", "route", "show", "table", "all", "dev", link); strings.Contains(out, "table 180") {
+		w.Errorf("the agent routes into another program's interface:\n%s", out)
+	}
+	w.a.ip("link delete " + link)
+	w.meshed("the other interface has gone")
+	w.tight("after the other interface has gone")
 }
 
 // interfaceGoes deletes a's interface.

@@ -27,6 +27,7 @@ type Device struct {
 	ApplyErr        error
 	StatsErr        error
 	PortErr         error
+	ConfigureErr    error
 	Port            uint16
 	MTU             int
 	Addresses       []netip.Prefix
@@ -103,10 +104,13 @@ func (d *Device) Stats() ([]mesh.PeerStats, error) {
 	return slices.Collect(maps.Values(d.Counters)), nil
 }
 
-// Configure notes MTU and addresses.
+// Configure notes MTU and addresses, or returns ConfigureErr.
 func (d *Device) Configure(mtu int, addrs []netip.Prefix) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.ConfigureErr != nil {
+		return d.ConfigureErr
+	}
 	d.MTU, d.Addresses = mtu, addrs
 	return nil
 }
