@@ -21,11 +21,8 @@ var cryptoSizes = []int{64, 512, 1424, 8192}
 func cryptoPath() string {
 	switch runtime.GOARCH {
 	case "amd64":
-		switch {
-		case cpu.X86.HasAVX2 && cpu.X86.HasBMI2:
+		if cpu.X86.HasAVX2 && cpu.X86.HasBMI2 {
 			return "AVX2"
-		case cpu.X86.HasSSSE3:
-			return "SSSE3"
 		}
 		return "generic"
 	case "arm64":
