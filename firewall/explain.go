@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"github.com/wirespan/wirespan/mesh"
 )
 
 // Path is where a packet goes, by the policy or by what the kernel has.
@@ -94,7 +96,7 @@ func (p Policy) explainIncoming(q Query, v *Explanation) {
 		v.because("peers", "no packet comes in: the interface %s does not exist", p.Interface)
 		return
 	}
-	v.because("peers", "%v is in %v of %s", q.Source, from.Prefix, from.Peer)
+	v.because("peers", "%v is in %v of %s", q.Source, from.Prefix, mesh.QuoteName(from.Peer))
 	if !p.explainIngress(q, v) {
 		return
 	}
@@ -145,7 +147,7 @@ func (p Policy) explainRoute(q Query, v *Explanation, chain string) {
 		v.because(chain, "%v is in no prefix of set %s", q.Destination, set)
 		if known {
 			v.Prefix = to.Prefix
-			v.because("peers", "%s has %v, but it is not routed", to.Peer, to.Prefix)
+			v.because("peers", "%s has %v, but it is not routed", mesh.QuoteName(to.Peer), to.Prefix)
 		}
 		v.because("table main", "it goes by the host's own routes")
 		return
@@ -157,7 +159,7 @@ func (p Policy) explainRoute(q Query, v *Explanation, chain string) {
 	}
 	v.because(table, "it goes by %s", p.Interface)
 	if known {
-		v.because("peers", "%s has %v", to.Peer, to.Prefix)
+		v.because("peers", "%s has %v", mesh.QuoteName(to.Peer), to.Prefix)
 	} else {
 		v.because("peers", "no peer has %v: the tunnel drops it", q.Destination)
 	}

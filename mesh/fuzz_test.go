@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"go4.org/netipx"
 )
@@ -49,8 +51,17 @@ func FuzzDecide(f *testing.F) {
 	})
 }
 
+// hostileName is what a registry that cleans nothing could hand on.
+const hostileName = "evil\"; run: $(id)\n\x1b[2J\u202e'`|,]\xff"
+
 func checkInvariants(t *testing.T, in Input, plan Plan) {
 	t.Helper()
+	for _, c := range plan.Conditions {
+		// Quoted, the name has backslashes; whatever shows a message needs no further care.
+		if !utf8.ValidString(c.Message) || strings.ContainsFunc(c.Message, func(r rune) bool { return !unicode.IsPrint(r) }) || strings.Contains(c.Message, `evil"`) {
+			t.Errorf("a name is not quoted: %q", c.Message)
+		}
+	}
 	var all netipx.IPSetBuilder
 	own := []netip.Addr{in.Self.Address}
 	for _, l := range in.Host.Links {
@@ -280,7 +291,7 @@ func boolToDuration(b bool) time.Duration {
 
 func (c *chooser) affiliate() Affiliate {
 	return Affiliate{
-		Nodename: []string{"", "a", "b", "self"}[c.n(4)], PublicKey: c.key(), Address: c.addr(),
+		Nodename: []string{"", "a", "b", "self", hostileName}[c.n(5)], PublicKey: c.key(), Address: c.addr(),
 		Addresses: many(c, 5, c.addr), AdditionalAddresses: many(c, 4, c.prefix), ExcludeAdvertisedNetworks: many(c, 3, c.prefix),
 		Endpoints: many(c, 4, c.addrPort), MachineType: MachineControlPlane, ControlPlanePort: 6443,
 	}
@@ -306,7 +317,7 @@ func (c *chooser) input() Input {
 		for i := range c.n(5) {
 			in.Pins = append(in.Pins, Pin{
 				NodeID: fmt.Sprintf("n%d", i+1), PublicKey: c.key(), Address: c.addr(), FirstSeen: c.time(), LastSeen: c.time(),
-				Nodename: []string{"", "a", "b"}[c.n(3)], Networks: disjoint(many(c, 3, c.masked)), Gone: c.time(),
+				Nodename: []string{"", "a", "b", hostileName}[c.n(4)], Networks: disjoint(many(c, 3, c.masked)), Gone: c.time(),
 				Sequence: uint64(c.n(3)), Start: uint64(c.n(2)), Ephemeral: c.flag(),
 			})
 		}

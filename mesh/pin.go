@@ -89,7 +89,7 @@ func (r *roster) admit(in *Input, affiliates []*Affiliate, now time.Time, cs *co
 		p := r.pins[a.NodeID]
 		switch {
 		case !a.Record.Signed() && (in.Config.RequireSigned || p != nil && p.Sequence != 0):
-			unsigned = append(unsigned, a.displayName())
+			unsigned = append(unsigned, QuoteName(a.displayName()))
 		case p != nil && a.Record.Signed() && a.Record.Sequence < p.Sequence:
 			cs.add(ConditionRecordOld, a.displayName(),
 				"%q (node %s) announces a record that is older than one seen before: not used; a node that was restored from a backup announces a new one within a minute",

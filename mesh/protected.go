@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -151,7 +152,11 @@ func (p *candidate) reportRefused(broad []netip.Prefix, protected []protectedAdd
 	if len(parts) > 1 {
 		allows = "the first"
 	}
-	remedy := fmt.Sprintf("allowedNetworks: [%s=%v] would allow %s", p.name, first, allows)
+	entry := fmt.Sprintf("%s=%v", p.name, first)
+	if !IsShellWord(p.name) {
+		entry = strconv.Quote(entry) // or else it might be more than one setting
+	}
+	remedy := fmt.Sprintf("allowedNetworks: [%s] would allow %s", entry, allows)
 	if p.name == "" {
 		remedy = "allowedNetworks can't allow it, since the node has no nodename of its own"
 	}

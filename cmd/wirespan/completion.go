@@ -83,8 +83,16 @@ func (c *cli) offerNodes(names func(*agent.Status) []string) cobra.CompletionFun
 			}
 			return err
 		})
-		return found, cobra.ShellCompDirectiveNoFileComp
+		return plainWords(found), cobra.ShellCompDirectiveNoFileComp
 	}
+}
+
+// plainWords removes what a shell would not take literally: nodes choose their names, and a
+// completion may be inserted as it is.
+func plainWords(words []string) []string {
+	return slices.DeleteFunc(words, func(s string) bool {
+		return !mesh.IsShellWord(strings.NewReplacer("+", "", "/", "", "=", "").Replace(s))
+	})
 }
 
 // offerResources completes a resource, by all of its names, and then an id.
@@ -107,6 +115,7 @@ func (c *cli) offerResources(cmd *cobra.Command, args []string, _ string) (found
 			for _, r := range list {
 				found = append(found, r.Metadata.ID)
 			}
+			found = plainWords(found)
 			return err
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wirespan/wirespan/firewall"
+	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
 	"github.com/wirespan/wirespan/mesh/control"
 )
@@ -72,7 +73,7 @@ func (c *cli) printExplanation(e agent.Explanation, target string) {
 }
 
 func sentence(e agent.Explanation) string {
-	peer := e.Plan.Peer
+	peer := mesh.QuoteName(e.Plan.Peer)
 	if peer != "" && e.State != nil {
 		peer = fmt.Sprintf("%s, which is %s", peer, e.State)
 	}

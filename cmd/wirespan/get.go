@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
 	"github.com/wirespan/wirespan/mesh/control"
 )
@@ -176,7 +177,7 @@ func (g getter) header() []string {
 func (g getter) row(r agent.Resource) []string {
 	var spec map[string]json.RawMessage
 	_ = json.Unmarshal(r.Spec, &spec) // an unreadable one has empty cells
-	out := []string{nameCell(r.Metadata.ID), strconv.Itoa(r.Metadata.Version)}
+	out := []string{mesh.QuoteName(r.Metadata.ID), strconv.Itoa(r.Metadata.Version)}
 	for _, col := range columns[g.typ.Plural] {
 		out = append(out, cell(spec[col.key]))
 	}

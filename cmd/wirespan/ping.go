@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
 	"github.com/wirespan/wirespan/mesh/control"
 )
@@ -61,7 +62,7 @@ type pinging struct {
 }
 
 func (c *cli) pingPeer(ctx context.Context, cl *control.Client, peer agent.PeerView, p pinging) error {
-	fmt.Fprintf(c.out, "PING %s (%s)\n", peer.Name(), peer.Address)
+	fmt.Fprintf(c.out, "PING %s (%s)\n", mesh.QuoteName(peer.Name()), peer.Address)
 	sent, received := 0, 0
 	for ; p.count == 0 || sent < p.count; sent++ {
 		if sent > 0 && !sleep(ctx, time.Duration(p.interval)) {

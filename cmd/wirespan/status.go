@@ -206,7 +206,7 @@ func peerTable(peers []agent.PeerView, now time.Time, columns int) table {
 			endpoint = p.Endpoint.String()
 		}
 		all.rows = append(all.rows, []string{
-			nameCell(p.Name()), p.State.String(), handshake, bytesText(p.ReceiveBytes), bytesText(p.TransmitBytes),
+			mesh.QuoteName(p.Name()), p.State.String(), handshake, bytesText(p.ReceiveBytes), bytesText(p.TransmitBytes),
 			endpoint, addressText(p.Address), p.Reason,
 		})
 	}

@@ -3,7 +3,9 @@ package agent
 import (
 	"cmp"
 	"net/netip"
+	"strconv"
 
+	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/mesh"
 )
 
@@ -16,7 +18,7 @@ func (a *Agent) logChanges(plan mesh.Plan) {
 	for _, s := range plan.Statuses {
 		old, known := was[s.PublicKey]
 		delete(was, s.PublicKey)
-		name := cmp.Or(s.Label, s.PublicKey.String())
+		name := printed(cmp.Or(s.Label, s.PublicKey.String()))
 		switch {
 		case !known:
 			a.log.Info("peer added", "peer", name, "publicKey", s.PublicKey)
@@ -28,10 +30,18 @@ func (a *Agent) logChanges(plan mesh.Plan) {
 	}
 	for _, s := range a.previous.Statuses {
 		if _, gone := was[s.PublicKey]; gone {
-			a.log.Info("peer removed", "peer", cmp.Or(s.Label, s.PublicKey.String()), "publicKey", s.PublicKey)
+			a.log.Info("peer removed", "peer", printed(cmp.Or(s.Label, s.PublicKey.String())), "publicKey", s.PublicKey)
 		}
 	}
 	a.logConditions(plan.Conditions)
+}
+
+// printed returns s as it may be in a log: quoted, if not all of it prints.
+func printed(s string) string {
+	if discovery.Printable(s) {
+		return s
+	}
+	return strconv.Quote(s)
 }
 
 // shown returns an endpoint as the log shows it.
@@ -56,14 +66,14 @@ func (a *Agent) logConditions(now []mesh.Condition) {
 	for _, c := range now {
 		k := key{c.Type, c.Subject}
 		if _, known := there[k]; !known {
-			a.log.Warn(c.Message, "condition", c.Type, "subject", c.Subject)
+			a.log.Warn(c.Message, "condition", c.Type, "subject", printed(c.Subject))
 		}
 		there[k] = true
 	}
 	for _, c := range a.previous.Conditions {
 		if k := (key{c.Type, c.Subject}); !there[k] {
 			there[k] = true
-			a.log.Info("condition cleared", "condition", c.Type, "subject", c.Subject)
+			a.log.Info("condition cleared", "condition", c.Type, "subject", printed(c.Subject))
 		}
 	}
 }

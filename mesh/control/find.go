@@ -39,7 +39,7 @@ func someNames(peers []agent.PeerView) string {
 	const most = 10
 	var names []string
 	for _, p := range peers {
-		name := p.Name()
+		name := mesh.QuoteName(p.Name())
 		if slices.Contains(names, name) {
 			continue
 		}
@@ -68,7 +68,7 @@ func NotUp(s *agent.Status, want string) string {
 	var waiting []string
 	for _, p := range peers {
 		if p.State != mesh.PeerStateUp {
-			waiting = append(waiting, fmt.Sprintf("%s is %s", p.Name(), p.State))
+			waiting = append(waiting, fmt.Sprintf("%s is %s", mesh.QuoteName(p.Name()), p.State))
 		}
 	}
 	return strings.Join(waiting, ", ")

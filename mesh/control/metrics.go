@@ -2,6 +2,7 @@ package control
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -53,14 +54,14 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	states := map[mesh.PeerState]int{mesh.PeerStateUnknown: 0, mesh.PeerStateUp: 0, mesh.PeerStateDown: 0}
 	for _, p := range s.Peers {
 		states[p.State]++
-		key := p.PublicKey.String()
-		send("receive", prometheus.CounterValue, float64(p.ReceiveBytes), p.Label, key)
-		send("transmit", prometheus.CounterValue, float64(p.TransmitBytes), p.Label, key)
+		key, label := p.PublicKey.String(), strings.ToValidUTF8(p.Label, "\ufffd") // else the metric panics
+		send("receive", prometheus.CounterValue, float64(p.ReceiveBytes), label, key)
+		send("transmit", prometheus.CounterValue, float64(p.TransmitBytes), label, key)
 		handshake := 0.0
 		if !p.LastHandshake.IsZero() {
 			handshake = float64(p.LastHandshake.Unix())
 		}
-		send("handshake", prometheus.GaugeValue, handshake, p.Label, key)
+		send("handshake", prometheus.GaugeValue, handshake, label, key)
 	}
 	for state, n := range states {
 		send("peers", prometheus.GaugeValue, float64(n), state.String())

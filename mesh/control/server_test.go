@@ -195,6 +195,26 @@ func TestControlMetrics(t *testing.T) {
 	}
 }
 
+// A label is one label, whatever a node calls itself, and a scrape never fails by it.
+func TestMetricsEscapeNames(t *testing.T) {
+	c := serveControl(t, nil)
+	for hostile, want := range map[string]string{
+		"evil\"} 7\nforged_metric{a=\"\\": `peer="evil\"} 7\nforged_metric{a=\"\\"`,
+		"a\xffb":                          "peer=\"a\ufffdb\"",
+	} {
+		p := testPeer()
+		p.Nodename = hostile
+		c.found().Find(p)
+		c.until(func(s *agent.Status) bool { return len(s.Peers) == 1 && s.Peers[0].Label == hostile })
+		_, body := request1(t, c.client, "GET", "/metrics")
+		parser := expfmt.NewTextParser(model.UTF8Validation)
+		families, err := parser.TextToMetricFamilies(strings.NewReader(body))
+		if err != nil || families["forged_metric"] != nil || !strings.Contains(body, want) {
+			t.Errorf("%q: %v in\n%s", hostile, err, body)
+		}
+	}
+}
+
 func TestControlWatch(t *testing.T) {
 	c := serveControl(t, nil)
 	watch := func(target string) (*json.Decoder, func()) {
