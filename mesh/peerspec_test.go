@@ -209,7 +209,7 @@ func TestOverlapNamesFewWinners(t *testing.T) {
 func TestPeerEndpoints(t *testing.T) {
 	in := testInput()
 	p := testPeer("n1", "11")
-	p.Endpoints = addrPorts("172.21.100.1:1 [::ffff:172.21.100.2]:2 172.21.100.1:1 [fd20:db8::1]:3 127.0.0.1:4 " +
+	p.Endpoints = addrPorts("172.21.100.1:1 [::ffff:172.21.100.2]:2 172.21.100.1:1 [fd20:db8::1]:3 127.0.0.1:4 [::1]:4 [::ffff:127.0.0.2]:4 " +
 		"0.0.0.0:5 [ff02::1]:6 [fe80::1]:7 [fe80::1%eth0]:8 [fd00:0:0:2::12]:9 172.21.100.3:0 [fd20:db8::2%x]:1")
 	p.Endpoints = append(p.Endpoints, netip.AddrPort{})
 	in.Affiliates = []Affiliate{p}
@@ -220,7 +220,7 @@ func TestPeerEndpoints(t *testing.T) {
 	}
 	in.Config.ExtraAnnouncedEndpoints = addrPorts("[::ffff:127.0.0.1]:51820") // a mesh of processes on this host
 	spec, _ = specOf(t, in, "n1")
-	if want = append(want, addrPorts("127.0.0.1:4")...); !slices.Equal(spec.Endpoints, want) {
+	if want = append(want, addrPorts("127.0.0.1:4 [::1]:4 127.0.0.2:4")...); !slices.Equal(spec.Endpoints, want) {
 		t.Errorf("among processes: endpoints %v, want %v", spec.Endpoints, want)
 	}
 

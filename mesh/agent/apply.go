@@ -53,7 +53,10 @@ func (a *Agent) apply(plan mesh.Plan) error {
 	// nothing before the firewall is in place.
 	configured := a.configure()
 	if errors.Is(configured, mesh.ErrNameTaken) {
-		return configured // what is in place knows the link by its index, and its name: all is dropped
+		// Out go no packets: routes know the link by its index, and the guard by its name.
+		// For those that come in, the ingress rules would not see that they do by the tunnel.
+		a.plane.peers = nil
+		return errors.Join(configured, a.plane.device.Apply(nil))
 	}
 	policy := a.policy(plan)
 	during := policy

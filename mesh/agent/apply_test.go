@@ -56,24 +56,27 @@ func TestFirewallFirst(t *testing.T) {
 }
 
 // If the link can't be set up, networks are still routed, and so refused, but the device
-// gets no peer. By a name that another link has, nothing is routed.
+// gets no new peer. By a name that another link has, nothing is routed, and the device
+// loses its peers, too: the firewall would not know their packets.
 func TestLinkFails(t *testing.T) {
 	for _, tc := range []struct {
 		err    error
 		routed bool
+		peers  int
 	}{
-		{errTest, true},
-		{fmt.Errorf("interface wirespan0: %w", mesh.ErrNameTaken), false},
+		{errTest, true, 1},
+		{fmt.Errorf("interface wirespan0: %w", mesh.ErrNameTaken), false, 0},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			h := newHarness(t, meshDocument)
 			h.start()
 			defer h.stop()
+			h.find(testPeer(8))
 			dev := h.device()
 			dev.With(func() { dev.ConfigureErr = tc.err })
 			h.advance(mesh.ReconcileInterval)
-			h.find(withNetworks(testPeer(1), "10.1.0.0/16"))
-			if got := has(h.fw.Routed(), "10.1.0.0/16"); got != tc.routed || len(dev.Config()) != 0 {
+			h.find(testPeer(8), withNetworks(testPeer(16), "10.1.0.0/16"))
+			if got := has(h.fw.Routed(), "10.1.0.0/16"); got != tc.routed || len(dev.Config()) != tc.peers {
 				t.Errorf("%v: routed: %v, %d peers", tc.err, got, len(dev.Config()))
 			}
 			if c := h.condition(conditionApply); c != tc.err.Error() {
@@ -81,7 +84,7 @@ func TestLinkFails(t *testing.T) {
 			}
 			dev.With(func() { dev.ConfigureErr = nil })
 			h.advance(time.Minute)
-			if !has(h.fw.Routed(), "10.1.0.0/16") || len(dev.Config()) != 1 || h.condition(conditionApply) != "" {
+			if !has(h.fw.Routed(), "10.1.0.0/16") || len(dev.Config()) != 2 || h.condition(conditionApply) != "" {
 				t.Errorf("%v is over: routed %v, %d peers, condition %q", tc.err, h.fw.Routed(), len(dev.Config()), h.condition(conditionApply))
 			}
 		})
@@ -231,6 +234,55 @@ func TestFirewallRemembers(t *testing.T) {
 		h.advance(retainTime + time.Minute)
 		if has(h.fw.Routed(), "10.1.0.0/16") || !has(h.fw.Routed(), "10.2.0.0/16") {
 			t.Errorf("after %v %v is routed", retainTime, h.fw.Routed())
+		}
+	})
+}
+
+// If the pins are lost, nodes that sign nothing are named with the keys that they have now,
+// and what was routed stays refused as long as the pins would have held it.
+func TestLostPins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, meshDocument)
+		h.start()
+		unsigned, signed := testPeer(8), withNetworks(testPeer(16), "10.2.0.0/16")
+		signed.Record = mesh.Record{Sequence: 5, Start: 5}
+		h.find(unsigned, signed, withNetworks(testPeer(24), "10.3.0.0/16"))
+		h.stop()
+		if err := h.state.Replace(state.PinsFile, []byte("{")); err != nil {
+			t.Fatal(err)
+		}
+		unsigned.PublicKey = mesh.NewPrivateKey([32]byte{32}).Public()
+		for _, start := range []string{"damaged", "set aside"} {
+			h.config.Memory = state.OpenMemory(h.state)
+			h.start()
+			h.find(unsigned, signed)
+			if c := h.condition(state.ConditionDamaged); !strings.Contains(c, state.PinsFile) {
+				t.Errorf("%s: condition %q", start, c)
+			}
+			if c := h.condition(conditionUnproven); !strings.HasSuffix(c, ": node-8 with "+unsigned.PublicKey.String()) {
+				t.Errorf("%s: condition %q", start, c)
+			}
+			h.advance(23 * time.Hour)
+			if !has(h.fw.Routed(), "10.3.0.0/16") {
+				t.Errorf("%s: in the clear: 10.3.0.0/16 of a node that is gone", start)
+			}
+			if start == "set aside" {
+				h.advance(2 * time.Hour)
+				if has(h.fw.Routed(), "10.3.0.0/16") || !has(h.fw.Routed(), "10.2.0.0/16") {
+					t.Errorf("a day later %v is routed", h.fw.Routed())
+				}
+			}
+			h.stop()
+		}
+		if err := h.state.Remove(state.PinsFile + ".damaged"); err != nil {
+			t.Fatal(err)
+		}
+		h.config.Memory = state.OpenMemory(h.state)
+		h.start()
+		defer h.stop()
+		h.find(unsigned, signed)
+		if c := h.condition(state.ConditionDamaged) + h.condition(conditionUnproven); c != "" {
+			t.Errorf("after the file was removed: %q", c)
 		}
 	})
 }

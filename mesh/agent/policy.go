@@ -10,6 +10,7 @@ import (
 
 	"github.com/wirespan/wirespan/firewall"
 	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/state"
 )
 
 // policy returns what the plan asks of routing and firewall, with what is
@@ -85,6 +86,15 @@ type retained struct {
 	until  time.Time // zero: discovery has not answered yet
 }
 
+// retainTime returns how long networks are retained: longer if the pins are lost, which
+// would have held those of nodes that are gone.
+func (a *Agent) retainTime() time.Duration {
+	if a.cfg.Memory.IsDamaged(state.PinsFile) {
+		return max(retainTime, a.config.Mesh().HoldNetworks)
+	}
+	return retainTime
+}
+
 // releaseRetained drops from what is retained the networks that a peer has now,
 // for which the plan decides, and in time the rest.
 func (a *Agent) releaseRetained(plan mesh.Plan, now time.Time) {
@@ -92,7 +102,7 @@ func (a *Agent) releaseRetained(plan mesh.Plan, now time.Time) {
 		return
 	}
 	if a.sources.answered && a.retained.until.IsZero() {
-		a.retained.until = now.Add(retainTime)
+		a.retained.until = now.Add(a.retainTime())
 	}
 	if a.sources.answered && !now.Before(a.retained.until) {
 		a.retained.policy.Routed = nil

@@ -1,6 +1,9 @@
 package agent
 
 import (
+	"cmp"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/wirespan/wirespan/mesh"
@@ -13,6 +16,8 @@ const (
 	conditionData   mesh.ConditionType = "DiscoveryData"
 	conditionMTU    mesh.ConditionType = "UnderlayMTU"
 	conditionMemory mesh.ConditionType = "StateNotWritten"
+
+	conditionUnproven mesh.ConditionType = "IdentityUnproven"
 )
 
 // reconcile is one pass: it looks at everything, decides, applies and shows. It
@@ -69,6 +74,7 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 	conditions = append(conditions, a.cfg.Clock.Conditions(now)...)
 	conditions = append(conditions, a.fragmented()...)
 	conditions = append(conditions, a.cfg.Memory.Damaged()...)
+	conditions = append(conditions, a.unproven(plan.Pins)...)
 	conditions = append(conditions, a.dropped(now)...)
 	plan.Conditions = append(plan.Conditions, conditions...)
 
@@ -89,4 +95,30 @@ func (a *Agent) meshConfig() mesh.Config {
 	m.RequireSigned = a.config.Own && a.signs()
 	m.Enabled = m.Enabled && !a.record.withdrawn
 	return m
+}
+
+// unproven returns a condition that names the nodes whose keys nothing vouches for: their
+// records are not signed, and the pins of an earlier agent are lost.
+func (a *Agent) unproven(pins []mesh.Pin) []mesh.Condition {
+	if !a.cfg.Memory.IsDamaged(state.PinsFile) {
+		return nil
+	}
+	const named = 8
+	var nodes []string
+	for i := range pins {
+		if p := &pins[i]; p.NodeID != a.self.NodeID && p.Sequence == 0 && !p.PublicKey.IsZero() {
+			nodes = append(nodes, fmt.Sprintf("%s with %s", mesh.QuoteName(cmp.Or(p.Nodename, p.NodeID)), p.PublicKey))
+		}
+	}
+	if len(nodes) == 0 {
+		return nil
+	}
+	text := strings.Join(nodes[:min(len(nodes), named)], ", ")
+	if more := len(nodes) - named; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return []mesh.Condition{{
+		Type: conditionUnproven, Subject: state.PinsFile,
+		Message: "these nodes sign nothing, and which keys they had is lost: compare the keys that they have now with those on the nodes: " + text,
+	}}
 }

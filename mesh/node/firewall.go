@@ -142,7 +142,7 @@ func (n *Node) openFirewall(plane *dataPlane, memory *state.Memory) (agent.Firew
 		}
 		return inside{plane, func() error { return n.removeRules(memory) }}, nil, nil
 	case n.config.Firewall.Enabled:
-		if memory.PolicyDamaged() {
+		if memory.IsDamaged(state.PolicyFile) {
 			p, err := assumed(n.config, n.clusterID(), n.log)
 			if err != nil {
 				n.log.Warn("reading what an earlier agent routed", "error", err)
@@ -155,14 +155,24 @@ func (n *Node) openFirewall(plane *dataPlane, memory *state.Memory) (agent.Firew
 	return nil, nil, n.removeRules(memory)
 }
 
+// implied returns the policy of an agent of which only the configuration is known, with
+// every rule that there may be: this host may have had no default route.
+func implied(cfg *config.Config, clusterID string) firewall.Policy {
+	p := firewall.Policy{
+		Numbers: cfg.Firewall.Numbers, Interface: cfg.InterfaceName, MTU: mesh.DefaultMTU,
+		NoDefault4: true, NoDefault6: true,
+	}
+	if clusterID != "" {
+		p.Subnet = mesh.ULA(clusterID)
+	}
+	return p
+}
+
 // assumed returns the policy that an earlier agent is assumed to have applied if the
 // stored one is damaged: the configuration's numbers, with the networks that the kernel
 // still routes into the tunnel.
 func assumed(cfg *config.Config, clusterID string, log hclog.Logger) (firewall.Policy, error) {
-	p := firewall.Policy{Numbers: cfg.Firewall.Numbers, Interface: cfg.InterfaceName, MTU: mesh.DefaultMTU}
-	if clusterID != "" {
-		p.Subnet = mesh.ULA(clusterID)
-	}
+	p := implied(cfg, clusterID)
 	f, err := nft.Open(nft.Config{Log: log.Named("firewall")})
 	if err != nil {
 		return p, err
@@ -181,11 +191,7 @@ func removeUnremembered(cfg *config.Config, clusterID string, log hclog.Logger) 
 	if err != nil {
 		return err
 	}
-	p := firewall.Policy{Numbers: cfg.Firewall.Numbers, Interface: cfg.InterfaceName, MTU: mesh.DefaultMTU}
-	if clusterID != "" {
-		p.Subnet = mesh.ULA(clusterID)
-	}
-	return errors.Join(f.Remove(firewall.Compile(p)), f.Close())
+	return errors.Join(f.Remove(firewall.Compile(implied(cfg, clusterID))), f.Close())
 }
 
 // removeRules removes what an agent that no longer runs applied to the kernel. It forgets

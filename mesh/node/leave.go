@@ -68,6 +68,13 @@ func (n *Node) removeAllRules() error {
 	for _, damage := range memory.Damaged() {
 		n.log.Warn(damage.Message)
 	}
+	if memory.IsDamaged(state.PolicyFile) {
+		p, err := assumed(n.config, n.clusterID(), n.log)
+		if err != nil {
+			return err
+		}
+		memory.Assume(p)
+	}
 	if memory.Policy().Table == "" {
 		return removeUnremembered(n.config, n.clusterID(), n.log)
 	}

@@ -39,7 +39,7 @@ func RestoreRules(c *config.Config, log hclog.Logger) (restored bool, err error)
 		log.Warn(damage.Message)
 	}
 	p := memory.Policy()
-	if memory.PolicyDamaged() { // refuse at least what is known
+	if memory.IsDamaged(state.PolicyFile) { // refuse at least what is known
 		if p, err = assumed(c, storedClusterID(c, st), log); err != nil {
 			return false, err
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/wirespan/wirespan/firewall"
 	"github.com/wirespan/wirespan/mesh"
@@ -45,14 +46,22 @@ func Derived[T any](m *Memory, name, consequence string, check func(T) error) (v
 // Damaged returns a condition for each file that was damaged when this process read it.
 func (m *Memory) Damaged() []mesh.Condition { return m.damaged }
 
-// PolicyDamaged reports whether an earlier agent stored a policy that cannot be read.
-func (m *Memory) PolicyDamaged() bool {
-	for _, c := range m.damaged {
-		if c.Subject == PolicyFile {
-			return true
-		}
+// IsDamaged reports whether there is a condition about a file.
+func (m *Memory) IsDamaged(name string) bool {
+	return slices.ContainsFunc(m.damaged, func(c mesh.Condition) bool { return c.Subject == name })
+}
+
+// remind adds a condition about a file that an earlier agent has set aside, and that
+// nobody has looked at.
+func (m *Memory) remind(name, consequence string) {
+	aside := name + damagedSuffix
+	if _, err := m.state.Read(aside); m.IsDamaged(name) || errors.Is(err, fs.ErrNotExist) {
+		return
 	}
-	return false
+	m.damaged = append(m.damaged, mesh.Condition{
+		Type: ConditionDamaged, Subject: name,
+		Message: fmt.Sprintf("%q could not be used at an earlier start; %s; look at it, remove it, and restart the agent", m.state.Path(aside), consequence),
+	})
 }
 
 // Assume makes p the last policy, in place of one that was damaged.

@@ -35,10 +35,13 @@ type pinsDocument struct {
 	Pins    []mesh.Pin
 }
 
-// OpenMemory reads what an earlier agent stored. Damaged files are set aside.
+// OpenMemory reads what an earlier agent stored. Damaged files are set aside. Pins can't be
+// found out again: until the user has removed what was set aside, a condition tells of it.
 func OpenMemory(st *Dir) *Memory {
 	m := OpenPolicy(st)
-	m.pins = Derived[pinsDocument](m, PinsFile, "every node is taken as it is now, and pinned anew", nil)
+	const consequence = "every node is taken as it is now, and pinned anew"
+	m.pins = Derived[pinsDocument](m, PinsFile, consequence, nil)
+	m.remind(PinsFile, consequence)
 	return m
 }
 

@@ -128,7 +128,7 @@ func TestDamagedMemory(t *testing.T) {
 				}
 				m := OpenMemory(st)
 				got := m.Damaged()
-				if len(got) != 1 || got[0].Type != ConditionDamaged || got[0].Subject != test.file || m.PolicyDamaged() != (test.file == PolicyFile) ||
+				if len(got) != 1 || got[0].Type != ConditionDamaged || got[0].Subject != test.file || !m.IsDamaged(test.file) ||
 					!strings.Contains(got[0].Message, test.want) || !strings.Contains(got[0].Message, st.Path(test.file+".damaged")) {
 					t.Errorf("%s, %s: conditions %+v", name, where, got)
 				}
@@ -139,8 +139,15 @@ func TestDamagedMemory(t *testing.T) {
 			if got, err := st.Read(test.file + ".damaged"); err != nil || string(got) != test.content {
 				t.Errorf("%s, %s: set aside is %q, %v", name, where, got, err)
 			}
-			if m := OpenMemory(st); m.Damaged() != nil {
+			// Only pins can't be found out again.
+			if m := OpenMemory(st); m.IsDamaged(PinsFile) != (test.file == PinsFile) || m.IsDamaged(PolicyFile) {
 				t.Errorf("%s, %s: the next time %+v", name, where, m.Damaged())
+			}
+			if err := st.Remove(test.file + ".damaged"); err != nil {
+				t.Fatal(err)
+			}
+			if m := OpenMemory(st); m.Damaged() != nil {
+				t.Errorf("%s, %s: once it is removed %+v", name, where, m.Damaged())
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -12,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/agent"
+	"github.com/wirespan/wirespan/mesh/state"
 )
 
 // booted moves the node to another host, whose kernel has no state of it, and names it
@@ -123,6 +126,8 @@ func scenarioBootDamaged(l *lab) {
 		l.Errorf("restoring was refused, and the kernel has\n%s", out)
 	}
 	n.downFails()
+	n.downAfterDamage(string(good))
+	n.upAfterDamage(string(good))
 
 	n.write(rules, string(good))
 	n.write(n.path("pins.json"), "{")
@@ -135,6 +140,56 @@ func scenarioBootDamaged(l *lab) {
 	if out := n.mustExec("nft", "list", "ruleset"); !strings.Contains(out, "chain guard") {
 		l.Errorf("a mistake in the configuration has kept rules from being restored:\n%s", out)
 	}
+}
+
+// derived are the files that the agent can do without.
+var derived = []string{"firewall.json", "pins.json", "forwarding.json"}
+
+// damage damages all of them.
+func (n *labNode) damage() {
+	n.Helper()
+	for _, file := range derived {
+		n.write(n.path(file), "{")
+	}
+}
+
+// downAfterDamage checks that down removes all rules, whatever has become of the files.
+func (n *labNode) downAfterDamage(rules string) {
+	n.Helper()
+	n.wipe()
+	before := n.kernel()
+	n.write(n.path("firewall.json"), rules)
+	n.restores()
+	n.damage()
+	if out := n.mustCLI("down"); !strings.Contains(out, "could not be used") {
+		n.Errorf("down with damaged files says: %s", out)
+	}
+	if after := n.kernel(); after != before {
+		n.Errorf("down with damaged files leaves\n%s\nof\n%s", after, before)
+	}
+}
+
+// upAfterDamage checks that damaged files don't stop the agent, which says what is lost.
+func (n *labNode) upAfterDamage(rules string) {
+	n.Helper()
+	n.write(n.path("firewall.json"), rules)
+	n.restores()
+	n.damage()
+	n.up()
+	eventually(n.T, within, func() error {
+		s, err := n.status()
+		if err != nil {
+			return err
+		}
+		for _, file := range derived {
+			if !slices.ContainsFunc(s.Conditions, func(c agent.ConditionView) bool { return c.Type == state.ConditionDamaged && c.Subject == file }) {
+				return fmt.Errorf("no condition tells of damage to %s: %+v", file, s.Conditions)
+			}
+		}
+		return nil
+	})
+	n.proc.end(n.T, syscall.SIGKILL)
+	n.wipe()
 }
 
 // downFails checks that rules that cannot be removed are not forgotten, and that rules

@@ -62,7 +62,9 @@ func (w *leakLab) agentGoes() {
 	w.tight("with a back")
 
 	w.server.proc.end(w.T, syscall.SIGKILL)
-	w.a.restart()
+	w.a.proc.end(w.T, syscall.SIGKILL)
+	w.a.damage() // what the kernel still routes is all that is known
+	w.a.up()
 	eventually(w.T, 20*time.Second, func() error {
 		s, err := w.a.status()
 		if err == nil && (len(s.Discovery) != 1 || s.Discovery[0].Error == "") {
