@@ -97,7 +97,7 @@ func TestMembers(t *testing.T) {
 	if !reflect.DeepEqual(plan.Members, want) {
 		t.Errorf("members\n%+v\nwant\n%+v", plan.Members, want)
 	}
-	if len(plan.Conditions) != 2 || plan.Conditions[0].Type != ConditionDuplicateNodename || plan.Conditions[0].Subject != "n9" || plan.Conditions[1].Subject != "web" {
+	if len(plan.Conditions) != 1 || plan.Conditions[0].Type != ConditionDuplicateNodename || plan.Conditions[0].Subject != "web" {
 		t.Errorf("conditions %v, want one on each of both", plan.Conditions)
 	}
 }

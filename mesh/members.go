@@ -30,7 +30,7 @@ func (r *roster) nameOwners(cs *conditions) {
 			r.names[p.Nodename] = a
 		}
 	}
-	if name := r.local.Nodename; name != "" {
+	if name := r.local.Nodename; name != "" && !r.yielded {
 		r.names[name] = r.local
 	}
 	for _, a := range r.others {
@@ -49,12 +49,10 @@ func (r *roster) nameOwners(cs *conditions) {
 	}
 }
 
-// reportName adds conditions for a node whose name another node has, and for the name.
+// reportName adds a condition for a node whose name another node has.
 func reportName(a *Affiliate, owner string, cs *conditions) {
 	cs.add(ConditionDuplicateNodename, a.Nodename,
-		"nodes %s and %s are both named %q; the former keeps the name, since it had it first", owner, a.NodeID, a.Nodename)
-	cs.add(ConditionDuplicateNodename, a.NodeID,
-		"node %s is named %q, which node %s has: it goes by its node id; if it is the same box, installed anew, run: wirespan accept %s; else rename one of them",
+		"node %s is named %q like node %s, which keeps the name; it goes by its node id; if it is the same box, installed anew, run: wirespan accept %s; else rename one of them",
 		a.NodeID, a.Nodename, owner, shellWord(a.NodeID))
 }
 

@@ -5,28 +5,57 @@ import (
 	"time"
 )
 
+// together is within which time of the start of one node another one counts as started at
+// the same time: neither had a name first.
+const together = time.Minute
+
 // ownName returns the nodename that this node announces; it may be none. A nodename makes
 // it a member, and Talos keeps one member per nodename, so a node that cannot be reached
-// has none, and one whose nodename another node has withholds it. This node's own pin
-// says that it had the name before.
+// has none, and one whose nodename another node has withholds it. In an own mesh it
+// announces it, so that others can be told to accept it, and yields it to the other node.
+// This node's own pin says that it had the name before.
 func (r *roster) ownName(in *Input, now time.Time, cs *conditions) string {
 	name, had := in.Host.Nodename, ""
-	if p := r.pins[in.Self.NodeID]; p != nil {
-		had, p.Nodename, p.Gone = p.Nodename, "", time.Time{}
+	own := r.pins[in.Self.NodeID]
+	if own != nil {
+		had, own.Nodename, own.Gone = own.Nodename, "", time.Time{}
 	}
-	if !in.Config.AnnounceAsMember || name == "" || !in.meshing() || len(r.local.Addresses) == 0 || had != name && in.Host.DiscoveryPending && !in.Config.OwnMesh {
+	pending := had != name && in.Host.DiscoveryPending
+	if !in.Config.AnnounceAsMember || name == "" || !in.meshing() || len(r.local.Addresses) == 0 || pending && !in.Config.OwnMesh {
 		return ""
 	}
 	for _, a := range r.others {
-		if a.Nodename == name && (had != name || !in.Config.OwnMesh && a.isTalos()) {
+		switch {
+		case a.Nodename != name:
+		case had == name && !r.hadFirst(a, own) && (in.Config.OwnMesh || !a.isTalos()):
+		case in.Config.OwnMesh:
+			r.yielded = true
+			cs.add(ConditionDuplicateNodename, name,
+				"node %s is named %q like this node (%s), and had the name first; this node goes by its node id; if it is the same box, installed anew, run on the others: wirespan accept %s; else set nodename to another one here",
+				a.NodeID, name, in.Self.NodeID, in.Self.NodeID)
+			return name
+		default:
 			cs.add(ConditionNodenameWithheld, name,
 				"node %s is named %q like this node, which therefore announces no nodename; set nodename to another one here, or rename that node", a.NodeID, name)
 			return ""
 		}
 	}
-	p := r.touch(in.Self.NodeID, now)
-	p.Nodename = name
+	if !pending {
+		r.touch(in.Self.NodeID, now).Nodename = name
+	}
 	return name
+}
+
+// hadFirst reports whether another node had this node's name before it. Of two that
+// started together, both decide alike: for the lower node id.
+func (r *roster) hadFirst(a *Affiliate, own *Pin) bool {
+	if r.pins[a.NodeID].FirstSeen.Sub(own.FirstSeen) > together {
+		return false
+	}
+	if start := time.UnixMilli(int64(a.Record.Start)); a.Record.Signed() && own.FirstSeen.Sub(start) > together {
+		return true
+	}
+	return a.NodeID < own.NodeID
 }
 
 // isTalos reports whether a says that it is a Talos node. Nodes of this agent never

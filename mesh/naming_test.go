@@ -77,6 +77,48 @@ func TestNodenameKept(t *testing.T) {
 	}
 }
 
+// Two nodes start together with one name, before either sees the other. Both have a
+// condition, and agree that the lower node id has it.
+func TestOneNameForTwo(t *testing.T) {
+	for _, own := range []bool{true, false} {
+		views := map[string]Plan{}
+		for _, ids := range [][2]string{{"n1", "n2"}, {"n2", "n1"}} {
+			in := testInput()
+			in.Config.OwnMesh, in.Self.NodeID = own, ids[0]
+			alone := Decide(in, testNow)
+			other := signed(testPeer(ids[1], "11"), uint64(testNow.UnixMilli())+500)
+			other.Record.Start, other.Nodename = other.Record.Sequence, "self"
+			in.Affiliates = []Affiliate{other}
+			plan := again(in, alone, 2*time.Second)
+			views[ids[0]] = again(in, plan, time.Hour)
+		}
+		winner, loser := views["n1"], views["n2"]
+		if ownerOfName(winner, "self") != "" || winner.Local.Nodename != "self" || !hasCondition(winner, ConditionDuplicateNodename) {
+			t.Errorf("own %v: the winner says that %q has the name; conditions %v", own, ownerOfName(winner, "self"), winner.Conditions)
+		}
+		if ownerOfName(loser, "self") != "n1" || len(loser.Conditions) != 1 || (loser.Local.Nodename == "self") != own {
+			t.Errorf("own %v: the loser says that %q has the name; conditions %v", own, ownerOfName(loser, "self"), loser.Conditions)
+		}
+	}
+}
+
+// A node that starts while it sees nobody yields its name to one that ran long before,
+// but one that has had its name for long yields it to nobody.
+func TestNameOfTheOlder(t *testing.T) {
+	in := testInput()
+	in.Config.OwnMesh = true
+	alone := Decide(in, testNow)
+	rival := signed(testPeer("n9", "11"), uint64(testNow.UnixMilli()))
+	rival.Record.Start, rival.Nodename = uint64(testNow.Add(-time.Hour).UnixMilli()), "self"
+	in.Affiliates = []Affiliate{rival}
+	if plan := again(in, alone, time.Second); ownerOfName(plan, "self") != "n9" {
+		t.Errorf("just started: %v", plan.Conditions)
+	}
+	if plan := again(in, alone, time.Hour); ownerOfName(plan, "self") != "" || !hasCondition(plan, ConditionDuplicateNodename) {
+		t.Errorf("long there: %v", plan.Conditions)
+	}
+}
+
 // Who has no place among the members announces no nodename.
 func TestNoNodename(t *testing.T) {
 	for name, change := range map[string]func(*Input){

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -46,6 +47,7 @@ type Pin struct {
 	Ephemeral bool      `json:",omitempty"` // the pin ends when the node leaves or is gone
 	Left      bool      `json:",omitempty"` // its last record says so
 	Cloned    time.Time `json:",omitzero"`  // when two instances were last seen to publish
+	CloneAt   string    `json:",omitempty"` // where the one was that started later
 }
 
 // gone reports whether the pin's networks and address may pass on.
@@ -63,6 +65,8 @@ type roster struct {
 	pins   map[string]*Pin
 	order  []*Pin                // the pins, first seen first: of two with the same thing, the first has it
 	names  map[string]*Affiliate // the owner of each nodename, if it is there
+
+	yielded bool // another node has this node's name
 }
 
 // newRoster reads the pins, and removes those whose time has come.
@@ -100,7 +104,7 @@ func (r *roster) admit(in *Input, affiliates []*Affiliate, now time.Time, cs *co
 				"%q (node %s) has the public key %s instead of %s, with which it was first seen; it is quarantined; if this change is expected, run: wirespan accept %s",
 				a.displayName(), a.NodeID, a.PublicKey, p.PublicKey, shellWord(a.NodeID))
 		default:
-			r.take(a, now, cs)
+			r.take(in, a, now, cs)
 		}
 	}
 	r.keepSessions(in, now)
@@ -119,18 +123,21 @@ func (r *roster) admit(in *Input, affiliates []*Affiliate, now time.Time, cs *co
 }
 
 // take takes an affiliate that is who it says it is, as far as that can be known.
-func (r *roster) take(a *Affiliate, now time.Time, cs *conditions) {
+func (r *roster) take(in *Input, a *Affiliate, now time.Time, cs *conditions) {
 	p := r.touch(a.NodeID, now)
 	if a.Record.Signed() {
 		if a.Record.Start < p.Start && a.Record.Sequence > p.Sequence {
 			p.Cloned = now.UTC().Truncate(time.Second)
+			if i := slices.IndexFunc(in.Known, func(k Affiliate) bool { return k.NodeID == a.NodeID }); i >= 0 {
+				p.CloneAt = firstEndpoint(&in.Known[i])
+			}
 		}
 		p.Sequence, p.Instance, p.Start = a.Record.Sequence, a.Record.Instance, max(p.Start, a.Record.Start)
 		p.Ephemeral, p.Left = a.Record.Ephemeral, a.Record.Left
 		if !p.Cloned.IsZero() && now.Sub(p.Cloned) < PassOnTime {
 			cs.add(ConditionCloned, a.displayName(),
-				"%q (node %s) runs twice: two processes with its identity publish, the last one at %s; give one of the two hosts an identity of its own (remove %s and %s there)",
-				a.displayName(), a.NodeID, firstEndpoint(a), NodeKeyFile, NodeIdentityFile)
+				"%q (node %s) runs on two hosts, one at %s and one that started later, at %s; give the latter an identity of its own: stop it, and remove %s and %s there",
+				a.displayName(), a.NodeID, firstEndpoint(a), cmp.Or(p.CloneAt, "an unknown address"), NodeKeyFile, NodeIdentityFile)
 		}
 	}
 	r.listed[a.NodeID] = true
@@ -231,7 +238,7 @@ func (r *roster) remember() []Pin {
 
 // Accept returns pins as they are after the user has accepted a node, which is given by
 // node id or nodename: a node that is quarantined, or that has the name, the key or the
-// address of another one, which loses it.
+// address of another one, which loses it although it may still announce it.
 func Accept(pins []Pin, affiliates []Affiliate, node string) ([]Pin, error) {
 	var candidates []*Affiliate
 	for i := range affiliates {
@@ -255,9 +262,13 @@ func Accept(pins []Pin, affiliates []Affiliate, node string) ([]Pin, error) {
 	a := candidates[0]
 	out := slices.Clone(pins)
 	for i := range out {
-		out[i].yield(a)
+		if out[i].NodeID == a.NodeID {
+			out[i].PublicKey, out[i].Address, out[i].Nodename = a.PublicKey, a.Address, a.Nodename
+		} else {
+			out[i].yield(a)
+		}
 	}
-	return slices.DeleteFunc(out, func(p Pin) bool { return p.NodeID == a.NodeID }), nil
+	return out, nil
 }
 
 // stands reports whether p keeps a from something that a announces.
@@ -272,7 +283,7 @@ func (p *Pin) stands(a *Affiliate) bool {
 
 // yield gives up what a announces.
 func (p *Pin) yield(a *Affiliate) {
-	if p.NodeID == a.NodeID || !p.stands(a) {
+	if !p.stands(a) {
 		return
 	}
 	if p.Nodename == a.Nodename {

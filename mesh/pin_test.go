@@ -75,7 +75,8 @@ func TestAcceptByName(t *testing.T) {
 	if _, err := Accept(pins, twins, "web"); err == nil || !strings.Contains(err.Error(), "n1, n2") {
 		t.Errorf("one name for two nodes: %v", err)
 	}
-	if left, err := Accept(pins, twins, "n2"); err != nil || len(left) != 1 || left[0].NodeID != "n1" {
+	left, err := Accept(pins, twins, "n2")
+	if err != nil || len(left) != 2 || !reflect.DeepEqual(left[0], pins[0]) || left[1].PublicKey != testKey("c") || left[1].Nodename != "web" {
 		t.Errorf("by node id: %v, %v", left, err)
 	}
 }
