@@ -31,6 +31,9 @@ func (n *Node) enter(ctx context.Context) (err error) {
 		}
 		return nil
 	}
+	if n.keys.NodeKey.IsZero() {
+		return fmt.Errorf("node id %s is in the form of Talos and has no key to sign with, but nodes of a mesh without Talos take only what is signed: remove %s to become a new node", n.keys.NodeID, mesh.NodeIdentityFile)
+	}
 	if n.cfg.Token != nil {
 		n.cluster, err = n.join(ctx, *n.cfg.Token)
 		return err
@@ -66,9 +69,6 @@ func (n *Node) join(ctx context.Context, t config.Token) (*state.Cluster, error)
 	case known:
 		old.Servers, old.Pin = t.Servers, t.Pin
 		return old, state.SaveCluster(n.state, old)
-	}
-	if n.keys.NodeKey.IsZero() {
-		return nil, fmt.Errorf("joining: the node id %s is in the form of Talos, and has no key to sign with: remove %s to become a new node", n.keys.NodeID, mesh.NodeIdentityFile)
 	}
 	m, err := n.ask(ctx, t, member)
 	if err != nil && member && ctx.Err() == nil {

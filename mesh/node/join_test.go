@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/wirespan/wirespan/discovery/server"
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
@@ -85,15 +87,37 @@ func TestEnter(t *testing.T) {
 	}
 }
 
-// A node whose id cannot sign cannot join.
-func TestJoinWithoutNodeKey(t *testing.T) {
-	dir, token := t.TempDir(), testToken()
-	id := mesh.EncodeNodeIdentity(mesh.NodeIDFromBytes([32]byte{1}))
-	if err := os.WriteFile(filepath.Join(dir, mesh.NodeIdentityFile), id, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := entered(t, Config{Config: testConfig(t, dir), Token: &token}); err == nil || !strings.Contains(err.Error(), "has no key to sign with") {
-		t.Errorf("%v", err)
+// A node whose id cannot sign has no place in a mesh without Talos nodes.
+func TestOwnMeshNeedsNodeKey(t *testing.T) {
+	token := testToken()
+	for name, tc := range map[string]struct {
+		token  *config.Token
+		member bool
+	}{
+		"a founder":     {},
+		"who joins":     {token: &token},
+		"a member":      {member: true},
+		"a member anew": {token: &token, member: true},
+	} {
+		dir := t.TempDir()
+		id := mesh.EncodeNodeIdentity(mesh.NodeIDFromBytes([32]byte{1}))
+		if err := os.WriteFile(filepath.Join(dir, mesh.NodeIdentityFile), id, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if tc.member {
+			st := must(state.Open(dir, hclog.NewNullLogger()))
+			c := &state.Cluster{ID: "id", Secret: mesh.NewSecret([32]byte{1}), Authority: token.Authority, Servers: token.Servers, Pin: token.Pin}
+			if err := errors.Join(state.SaveCluster(st, c), st.Close()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err := entered(t, Config{Config: testConfig(t, dir), Token: tc.token})
+		if err == nil || !strings.Contains(err.Error(), "has no key to sign with") || !strings.Contains(err.Error(), "remove "+mesh.NodeIdentityFile) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := os.Stat(filepath.Join(dir, mesh.AuthorityKeyFile)); err == nil {
+			t.Errorf("%s: a mesh was founded", name)
+		}
 	}
 }
 
