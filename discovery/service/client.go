@@ -103,7 +103,8 @@ func New(c Config) (*Client, error) {
 }
 
 // Publish replaces the data to publish. It does not block, and sends nothing if the data
-// is unchanged. Nothing is sent before the first call. The slices in l must not be
+// is unchanged. Nothing is sent before the first call, or after one with an empty
+// affiliate: what the service has then ages. The slices in l must not be
 // modified afterwards.
 func (c *Client) Publish(l discovery.Local) {
 	c.mu.Lock()

@@ -101,7 +101,7 @@ func (p *publisher) publish(ctx context.Context) (retry bool, err error) {
 	p.c.mu.Lock()
 	local := p.c.local
 	p.c.mu.Unlock()
-	if local == nil {
+	if local == nil || local.Affiliate.NodeID == "" {
 		return false, nil
 	}
 	accepted, err := p.publishOwn(ctx, local.Affiliate)

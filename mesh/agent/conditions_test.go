@@ -79,6 +79,7 @@ func TestDiscoveryProblemsAreConditions(t *testing.T) {
 
 func TestHostTrouble(t *testing.T) {
 	bubble(t, []string{meshDocument}, func(h *harness) {
+		h.find()
 		h.host.Change(func() { h.host.Err = errTest })
 		synctest.Wait()
 		if got := h.condition(conditionHost); !strings.Contains(got, "looking at this host: "+errTest.Error()) {

@@ -52,6 +52,9 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 		a.pinning.note(now)
 	}
 	a.releaseRetained(plan, now)
+	if a.onTrial(&plan.Local, now) {
+		plan.Peers, plan.Specs, plan.Statuses, plan.Routes, plan.Wake = nil, nil, nil, nil, a.record.trial
+	}
 	applyErr := a.apply(plan)
 	a.settle(now)
 	report(conditionMemory, state.PinsFile, a.pinning.err)
@@ -61,13 +64,7 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 	}
 	report(conditionApply, subject, applyErr)
 	conditions = append(conditions, a.routingConditions()...)
-	if !a.record.withdrawn {
-		local, err := a.sign(plan.Local, now)
-		report(conditionSequence, state.SequenceFile, err)
-		if plan.Local = local; err == nil {
-			a.publish(plan)
-		}
-	}
+	report(conditionSequence, state.SequenceFile, a.publish(&plan, now))
 	conditions = append(conditions, a.cloneConditions(now)...)
 
 	report(state.ConditionClockNotRecorded, "clock", a.cfg.Clock.Tick(now))
@@ -91,8 +88,7 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 func (a *Agent) meshConfig() mesh.Config {
 	m := a.config.mesh(a.host.links)
 	m.NoRouting = a.cfg.Firewall == nil
-	m.OwnMesh = a.config.Own
-	m.RequireSigned = a.config.Own && a.signs()
+	m.OwnMesh, m.RequireSigned = a.config.Own, a.config.Own
 	m.Enabled = m.Enabled && !a.record.withdrawn
 	return m
 }

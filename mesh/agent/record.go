@@ -19,54 +19,86 @@ const (
 // record is what this process has signed.
 type record struct {
 	instance  uint64
-	start     uint64         // the first sequence of this process; zero: none yet
-	echoed    bool           // a source has shown a record of this process
-	published mesh.Affiliate // the last, with its record
-	withdrawn bool           // an older process with this identity works on
-	rival     string         // where another process with this identity is
+	start     uint64          // the first sequence of this process; zero: none yet
+	echoed    map[string]bool // by name: sources that have shown a record of this process
+	published mesh.Affiliate  // the last, with its record
+	began     int64           // when this process started, by the clock that published was signed with; in ms
+	other     mesh.Affiliate  // the newest of another process that a source has shown
+	trial     time.Time       // until when this process waits for that one to answer; zero: it has not begun
+	withdrawn bool            // an older process with this identity works on
+	rival     string          // where that is, or one that has withdrawn
 	rivalSeen time.Time
 }
 
 func newRecord() record {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // does not fail
-	return record{instance: binary.BigEndian.Uint64(b[:])}
+	return record{instance: binary.BigEndian.Uint64(b[:]), echoed: map[string]bool{}}
 }
 
 // signs reports whether this node can sign.
 func (a *Agent) signs() bool { return !a.cfg.Keys.NodeKey.IsZero() }
 
-// newestSelf returns this node's newest record at any source. It can be one of an earlier
-// process, or of another host that has a copy of this node's state.
-func (a *Agent) newestSelf() (newest mesh.Affiliate) {
-	for _, name := range a.registryNames() {
-		if self := a.sources.running[name].Snapshot().Self; self.Record.Newer(newest.Record) {
-			newest = self
-		}
-	}
-	return newest
-}
-
 // watchClones decides whether this process or another one with the same identity works
-// on. A record of another instance is that of an earlier process, unless it is newer than
-// one of ours that a source has shown: only a process that runs publishes again. Then the
-// one that started later withdraws.
+// on. A record of another instance is that of an earlier process, unless its source has
+// shown one of ours before: only a process that runs replaces that. Then the one that
+// started later withdraws, until the other one leaves or its record ends.
 func (a *Agent) watchClones(now time.Time) {
 	r := &a.record
-	self := a.newestSelf()
-	switch {
-	case !self.Record.Signed():
-		r.withdrawn = false // it is gone
-	case self.Record.Instance == r.instance:
-		r.echoed = true
-	case r.echoed && !self.Record.Left && self.Record.Newer(r.published.Record):
-		r.rival, r.rivalSeen = endpointOf(self), now
-		later := self.Record.Start < r.start || self.Record.Start == r.start && self.Record.Instance < r.instance
-		if later && !r.withdrawn {
-			a.log.Error("another host runs with this node's identity and started earlier: withdrawing", "at", r.rival)
+	for _, name := range a.registryNames() {
+		self := a.sources.running[name].Snapshot().Self
+		switch {
+		case !self.Record.Signed():
+			continue
+		case self.Record.Instance == r.instance:
+			r.echoed[name] = true
+			continue
+		case self.Record.Newer(r.other.Record):
+			r.other = self
 		}
-		r.withdrawn = later
+		switch {
+		case r.withdrawn && !self.Record.Left:
+			r.rivalSeen = now
+		case r.echoed[name] && !self.Record.Left && self.Record.Newer(r.published.Record):
+			a.meetClone(self, now)
+		}
 	}
+	if r.withdrawn && (r.other.Record.Left || now.Sub(r.rivalSeen) >= mesh.PassOnTime) {
+		r.withdrawn, r.rival = false, ""
+		a.log.Info("the other host with this node's identity has gone: taking its place")
+	}
+}
+
+// meetClone notes that another process publishes with this identity.
+func (a *Agent) meetClone(self mesh.Affiliate, now time.Time) {
+	r := &a.record
+	r.rival, r.rivalSeen = endpointOf(self), now
+	later := self.Record.Start < r.start || self.Record.Start == r.start && self.Record.Instance < r.instance
+	if later && !r.withdrawn {
+		a.log.Error("another host runs with this node's identity and started earlier: withdrawing", "at", r.rival)
+		r.withdrawn = true
+	}
+}
+
+// trialTime is how long a process that starts elsewhere than the last one with this
+// identity waits for an answer of that one.
+const trialTime = 5 * time.Second
+
+// onTrial reports whether this process must not reach for peers yet. A clone would take
+// over the sessions of the host that it is a copy of, before it learns of it. If the last
+// record names the place where this process is, it is that of an earlier process.
+func (a *Agent) onTrial(local *mesh.Affiliate, now time.Time) bool {
+	r := &a.record
+	if !r.other.Record.Signed() || r.trial.IsZero() && len(r.echoed) > 0 {
+		return false
+	}
+	if r.trial.IsZero() {
+		r.trial = now.Add(trialTime)
+		if r.other.Record.Left || endpointOf(r.other) == endpointOf(*local) {
+			r.trial = now
+		}
+	}
+	return now.Before(r.trial)
 }
 
 func endpointOf(a mesh.Affiliate) string {
@@ -88,31 +120,35 @@ func (a *Agent) cloneConditions(now time.Time) []mesh.Condition {
 	}
 	return []mesh.Condition{{Type: conditionCloned, Subject: a.self.NodeID, Message: fmt.Sprintf(
 		"two hosts run with this node's identity, this one (%s) and one at %s; %s; give one of them an identity of its own: stop it, and remove %s and %s there",
-		endpointOf(a.previous.Local), r.rival, what, mesh.NodeKeyFile, mesh.NodeIdentityFile)}}
+		endpointOf(r.published), r.rival, what, mesh.NodeKeyFile, mesh.NodeIdentityFile)}}
 }
 
+// clockStep is by how much the clock must have been set forward for a new record.
+const clockStep = time.Minute
+
 // sign gives this node's affiliate its record: that of the last one, if it is unchanged
-// and no other is newer, else a new one.
+// and no other is newer, else a new one. It signs anew, too, when the clock has been set
+// forward: a record from before that may be older than those that others have seen.
 func (a *Agent) sign(local mesh.Affiliate, now time.Time) (mesh.Affiliate, error) {
 	if !a.signs() {
 		return local, nil
 	}
 	r := &a.record
-	self := a.newestSelf()
+	began := now.Add(-now.Sub(a.started)).UnixMilli()
 	local.Record = r.published.Record
-	superseded := self.Record.Instance != r.instance && self.Record.Newer(r.published.Record)
-	if r.start != 0 && !superseded && reflect.DeepEqual(local, r.published) {
+	superseded := r.other.Record.Newer(r.published.Record)
+	if r.start != 0 && !superseded && began-r.began < clockStep.Milliseconds() && reflect.DeepEqual(local, r.published) {
 		return local, nil
 	}
-	sequence, err := a.cfg.Sequence.Next(now, self.Record.Sequence)
+	sequence, err := a.cfg.Sequence.Next(now, r.other.Record.Sequence)
 	if err != nil {
 		return local, err
 	}
-	if r.start == 0 || superseded && !r.echoed { // a restored backup starts below its own record
+	if r.start == 0 || superseded && r.rival == "" { // a restored backup starts below its own record
 		r.start = sequence
 	}
 	local.Record = mesh.Record{Sequence: sequence, Instance: r.instance, Start: r.start, Ephemeral: a.cfg.Keys.Ephemeral}
-	r.published = local
+	r.published, r.began = local, began
 	return local, nil
 }
 
@@ -121,7 +157,7 @@ func (a *Agent) lastRecord() (mesh.Affiliate, error) {
 	if !a.signs() {
 		return mesh.Affiliate{}, nil
 	}
-	sequence, err := a.cfg.Sequence.Next(time.Now(), max(a.newestSelf().Record.Sequence, a.record.published.Record.Sequence))
+	sequence, err := a.cfg.Sequence.Next(time.Now(), a.record.other.Record.Sequence)
 	if err != nil {
 		return mesh.Affiliate{}, err
 	}

@@ -218,9 +218,23 @@ func (a *Agent) discoveryServers() (list []netip.Addr) {
 	return list
 }
 
-// publish hands this node, and where it sees others, to every registry.
-func (a *Agent) publish(plan mesh.Plan) {
-	for _, r := range a.sources.running {
-		r.Publish(discovery.Local{Affiliate: plan.Local, Others: plan.Endpoints})
+// publish signs this node's affiliate and hands it, with where this node sees others, to
+// every registry. At first it waits for what discovery has: that may be a record of this
+// node, which must not be replaced unseen. A node that has withdrawn publishes nothing.
+func (a *Agent) publish(plan *mesh.Plan, now time.Time) error {
+	var local discovery.Local
+	if !a.record.withdrawn {
+		if a.signs() && !a.sources.answered && now.Sub(a.started) < trialTime {
+			return nil
+		}
+		signed, err := a.sign(plan.Local, now)
+		if plan.Local = signed; err != nil {
+			return err
+		}
+		local = discovery.Local{Affiliate: plan.Local, Others: plan.Endpoints}
 	}
+	for _, r := range a.sources.running {
+		r.Publish(local)
+	}
+	return nil
 }

@@ -49,9 +49,9 @@ func (h *Hub) SetAway(away bool) {
 	}
 }
 
-// update stores affiliate data (empty: none) and endpoints, and wakes the other
-// members if anything is new.
-func (h *Hub) update(from *client, id string, data []byte, endpoints [][]byte) {
+// update stores affiliate data (empty: none) and endpoints, and wakes all members if
+// anything is new, also the one that it is from.
+func (h *Hub) update(id string, data []byte, endpoints [][]byte) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	until := time.Now().Add(discovery.MaxTTL)
@@ -76,16 +76,14 @@ func (h *Hub) update(from *client, id string, data []byte, endpoints [][]byte) {
 		}
 	}
 	if fresh {
-		h.notify(from)
+		h.notify()
 	}
 }
 
-// notify wakes all members but one. The caller holds mu.
-func (h *Hub) notify(but *client) {
+// notify wakes all members. The caller holds mu.
+func (h *Hub) notify() {
 	for _, c := range h.clients {
-		if c != but {
-			time.AfterFunc(HubDelay, c.wake.Notify)
-		}
+		time.AfterFunc(HubDelay, c.wake.Notify)
 	}
 }
 
@@ -142,7 +140,7 @@ func (h *Hub) leave(c *client, data []byte) error {
 	if away {
 		return errAway
 	}
-	h.update(c, c.id, data, nil)
+	h.update(c.id, data, nil)
 	return nil
 }
 
@@ -154,6 +152,6 @@ func (h *Hub) remove(c *client) error {
 		return errAway
 	}
 	delete(h.entries, c.id)
-	h.notify(c)
+	h.notify()
 	return nil
 }

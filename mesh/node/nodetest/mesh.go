@@ -42,15 +42,16 @@ apiVersion: v1alpha1
 kind: DiscoveryServiceConfig
 name: hub
 endpoint: https://hub.example/
----
-apiVersion: v1alpha1
+`
+
+const nodeDocument = `apiVersion: v1alpha1
 kind: WirespanConfig
 backend: netstack
-stateDir: memory
 leaveOnStop: false
 announceAsMember: true
 hostname: %s
-`
+stateDir: %s
+%s`
 
 // Mesh is a network with a discovery service, and the nodes on it.
 type Mesh struct {
@@ -69,7 +70,7 @@ func New(t *testing.T) *Mesh { return &Mesh{Router: NewRouter(1), Hub: newHub(),
 type Node struct {
 	*agent.Agent
 	*Host
-	Name string // its hostname and nodename: node-1, node-2, …
+	Box
 
 	mesh   *Mesh
 	cancel context.CancelFunc
@@ -82,13 +83,21 @@ type Node struct {
 // when it stops.
 func (m *Mesh) Start(h *Host, documents ...string) *Node {
 	m.t.Helper()
-	m.nodes++
-	n := &Node{Host: h, Name: fmt.Sprintf("node-%d", m.nodes), mesh: m, ended: make(chan error, 1)}
+	return m.Boot(Box{Name: m.name(), Dir: config.StateMemory}, h, documents...)
+}
+
+// Boot starts a node as Start does, with the name and the state of a box.
+func (m *Mesh) Boot(b Box, h *Host, documents ...string) *Node {
+	m.t.Helper()
+	n := &Node{Host: h, Box: b, mesh: m, ended: make(chan error, 1)}
 	if len(documents) == 0 {
 		documents = []string{KubeSpan}
 	}
-	documents = append([]string{fmt.Sprintf(clusterDocuments, n.Name)}, documents...)
-	c, err := config.Load([]config.File{{Name: n.Name, Data: []byte(strings.Join(documents, "---\n"))}}, config.Options{})
+	documents = append(documents, fmt.Sprintf(nodeDocument, n.Name, n.Dir, n.Settings))
+	if !b.own {
+		documents = append(documents, clusterDocuments)
+	}
+	c, err := config.Load([]config.File{{Name: n.Name, Data: []byte(strings.Join(documents, "---\n"))}}, config.Options{ClusterProvided: b.own})
 	if err != nil {
 		m.t.Fatal(err)
 	}

@@ -120,7 +120,7 @@ func (c *client) publish() error {
 	c.mu.Lock()
 	local := c.local
 	c.mu.Unlock()
-	if local == nil || local == c.sent {
+	if local == nil || local == c.sent || local.Affiliate.NodeID == "" {
 		return nil
 	}
 	own := local.Affiliate
@@ -139,13 +139,13 @@ func (c *client) publish() error {
 		}
 		endpoints = append(endpoints, sealed)
 	}
-	c.hub.update(c, c.id, c.data, endpoints)
+	c.hub.update(c.id, c.data, endpoints)
 	for _, o := range local.Others {
 		sealed, err := codec.SealEndpoint(c.cluster.Secret, o.Endpoint)
 		if err != nil {
 			return err
 		}
-		c.hub.update(c, o.AffiliateID, nil, [][]byte{sealed})
+		c.hub.update(o.AffiliateID, nil, [][]byte{sealed})
 	}
 	c.sent = local
 	return nil
