@@ -37,9 +37,9 @@ func (r *roster) nameOwners(cs *conditions) {
 		switch owner, p := r.names[a.Nodename], absent[a.Nodename]; {
 		case a.Nodename == "" || owner == a:
 		case owner != nil:
-			reportName(a, owner.NodeID, cs)
+			r.reportName(a, owner.NodeID, cs)
 		case p != nil:
-			reportName(a, p.NodeID, cs)
+			r.reportName(a, p.NodeID, cs)
 		default:
 			r.names[a.Nodename] = a
 		}
@@ -47,13 +47,20 @@ func (r *roster) nameOwners(cs *conditions) {
 			p.Nodename = a.Nodename
 		}
 	}
+	if owner := r.names[r.local.Nodename]; r.yielded && owner != nil {
+		r.reportName(r.local, owner.NodeID, cs)
+	}
 }
 
 // reportName adds a condition for a node whose name another node has.
-func reportName(a *Affiliate, owner string, cs *conditions) {
+func (r *roster) reportName(a *Affiliate, owner string, cs *conditions) {
+	run := "run"
+	if a == r.local {
+		run = "run on the others"
+	}
 	cs.add(ConditionDuplicateNodename, a.Nodename,
-		"node %s is named %q like node %s, which keeps the name; it goes by its node id; if it is the same box, installed anew, run: wirespan accept %s; else rename one of them",
-		a.NodeID, a.Nodename, owner, shellWord(a.NodeID))
+		"node %s is named %q like node %s, which keeps the name; it goes by its node id; if it is the same box, installed anew, %s: wirespan accept %s; else rename one of them",
+		a.NodeID, a.Nodename, owner, run, shellWord(a.NodeID))
 }
 
 // name returns the nodename of a if a owns it, else "". Rules use it.

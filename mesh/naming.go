@@ -12,35 +12,32 @@ const together = time.Minute
 // ownName returns the nodename that this node announces; it may be none. A nodename makes
 // it a member, and Talos keeps one member per nodename, so a node that cannot be reached
 // has none, and one whose nodename another node has withholds it. In an own mesh it
-// announces it, so that others can be told to accept it, and yields it to the other node.
-// This node's own pin says that it had the name before.
+// announces it, so that others can be told to accept it. This node's own pin says that it
+// had the name before: then it announces it, even if it was not the first.
 func (r *roster) ownName(in *Input, now time.Time, cs *conditions) string {
 	name, had := in.Host.Nodename, ""
 	own := r.pins[in.Self.NodeID]
 	if own != nil {
 		had, own.Nodename, own.Gone = own.Nodename, "", time.Time{}
 	}
-	pending := had != name && in.Host.DiscoveryPending
-	if !in.Config.AnnounceAsMember || name == "" || !in.meshing() || len(r.local.Addresses) == 0 || pending && !in.Config.OwnMesh {
+	has := had == name || !in.Host.DiscoveryPending
+	if !in.Config.AnnounceAsMember || name == "" || !in.meshing() || len(r.local.Addresses) == 0 || !has && !in.Config.OwnMesh {
 		return ""
 	}
 	for _, a := range r.others {
 		switch {
 		case a.Nodename != name:
-		case had == name && !r.hadFirst(a, own) && (in.Config.OwnMesh || !a.isTalos()):
+		case had == name && in.Config.OwnMesh, had == name && !a.isTalos():
+			r.yielded = r.yielded || r.hadFirst(a, own)
 		case in.Config.OwnMesh:
-			r.yielded = true
-			cs.add(ConditionDuplicateNodename, name,
-				"node %s is named %q like this node (%s), and had the name first; this node goes by its node id; if it is the same box, installed anew, run on the others: wirespan accept %s; else set nodename to another one here",
-				a.NodeID, name, in.Self.NodeID, in.Self.NodeID)
-			return name
+			r.yielded, has = true, false
 		default:
 			cs.add(ConditionNodenameWithheld, name,
 				"node %s is named %q like this node, which therefore announces no nodename; set nodename to another one here, or rename that node", a.NodeID, name)
 			return ""
 		}
 	}
-	if !pending {
+	if has {
 		r.touch(in.Self.NodeID, now).Nodename = name
 	}
 	return name

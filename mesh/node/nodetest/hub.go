@@ -80,6 +80,28 @@ func (h *Hub) update(id string, data []byte, endpoints [][]byte) {
 	}
 }
 
+// Entry returns the sealed data of a member; nil if the hub has none.
+func (h *Hub) Entry(id string) []byte {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if e := h.entries[id]; e != nil {
+		return e.data
+	}
+	return nil
+}
+
+// Forge replaces a member's entry, as anyone can who knows the cluster, and the service
+// itself. Without data the entry is deleted.
+func (h *Hub) Forge(id string, data []byte, endpoints ...[]byte) {
+	h.mu.Lock()
+	delete(h.entries, id)
+	h.notify()
+	h.mu.Unlock()
+	if len(data) > 0 {
+		h.update(id, data, endpoints)
+	}
+}
+
 // notify wakes all members. The caller holds mu.
 func (h *Hub) notify() {
 	for _, c := range h.clients {

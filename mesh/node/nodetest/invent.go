@@ -1,6 +1,7 @@
 package nodetest
 
 import (
+	"crypto/rand"
 	"encoding/binary"
 	"net/netip"
 
@@ -15,19 +16,18 @@ type Invented struct {
 	Key mesh.NodeKey // signs its records
 
 	mesh *Mesh
-	seed [mesh.KeySize]byte
 }
 
 // Invent makes a member and publishes it, signed with a key of its own. Its key, node id
 // and mesh address follow from n.
 func (m *Mesh) Invent(n uint32, endpoints ...netip.AddrPort) *Invented {
 	m.t.Helper()
-	i := &Invented{mesh: m}
-	binary.BigEndian.PutUint32(i.seed[:], n+1)
-	i.Key = mesh.NewNodeKey(i.seed)
+	var seed [mesh.KeySize]byte
+	binary.BigEndian.PutUint32(seed[:], n+1)
+	i := &Invented{mesh: m, Key: mesh.NewNodeKey(seed)}
 	i.Affiliate = mesh.Affiliate{
 		NodeID: i.Key.NodeID(), MachineType: mesh.MachineWorker, Endpoints: endpoints,
-		PublicKey: mesh.NewPrivateKey(i.seed).Public(), Address: mesh.DerivedAddress(mesh.ULA(clusterID), i.Key.NodeID()),
+		PublicKey: mesh.NewPrivateKey(seed).Public(), Address: mesh.DerivedAddress(mesh.ULA(clusterID), i.Key.NodeID()),
 	}
 	i.Publish()
 	return i
@@ -38,17 +38,41 @@ func (i *Invented) Publish() {
 	i.mesh.t.Helper()
 	i.Record.Sequence++
 	i.Record.Start = 1
+	i.mesh.Hub.update(i.NodeID, i.mesh.Seal(i.Affiliate, i.Key), nil)
+}
+
+// Seal returns an affiliate as its entry at the hub, signed if it has a record.
+func (m *Mesh) Seal(a mesh.Affiliate, key mesh.NodeKey) []byte {
+	m.t.Helper()
+	data, _, err := codec.SealAffiliate(m.cluster(), key, a, m.nonce())
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return data
+}
+
+// SealEndpoint returns an endpoint as it is beside an entry at the hub.
+func (m *Mesh) SealEndpoint(e netip.AddrPort) []byte {
+	m.t.Helper()
+	sealed, err := codec.SealEndpoint(m.cluster().Secret, e)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return sealed
+}
+
+// cluster is what all nodes have in common.
+func (m *Mesh) cluster() codec.Cluster {
 	secret, err := mesh.ParseSecret(clusterSecret)
 	if err != nil {
-		i.mesh.t.Fatal(err)
+		m.t.Fatal(err)
 	}
-	nonce := [codec.NonceSize]byte(i.seed[:])
-	nonce[codec.NonceSize-1] = byte(i.Record.Sequence)
-	data, _, err := codec.SealAffiliate(codec.Cluster{ID: clusterID, Secret: secret}, i.Key, i.Affiliate, nonce)
-	if err != nil {
-		i.mesh.t.Fatal(err)
-	}
-	i.mesh.Hub.update(i.NodeID, data, nil)
+	return codec.Cluster{ID: clusterID, Secret: secret}
+}
+
+func (m *Mesh) nonce() (nonce [codec.NonceSize]byte) {
+	_, _ = rand.Read(nonce[:]) // never fails
+	return nonce
 }
 
 // Leave publishes the signed statement that the member has left.
