@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"reflect"
 	"time"
 
@@ -94,11 +95,20 @@ func (a *Agent) onTrial(local *mesh.Affiliate, now time.Time) bool {
 	}
 	if r.trial.IsZero() {
 		r.trial = now.Add(trialTime)
-		if r.other.Record.Left || endpointOf(r.other) == endpointOf(*local) {
+		if r.other.Record.Left || placeOf(&r.other) == placeOf(local) {
 			r.trial = now
 		}
 	}
 	return now.Before(r.trial)
+}
+
+// placeOf returns the address of the first endpoint. Its port may change from one process
+// to the next.
+func placeOf(a *mesh.Affiliate) netip.Addr {
+	if len(a.Endpoints) == 0 {
+		return netip.Addr{}
+	}
+	return a.Endpoints[0].Addr()
 }
 
 func endpointOf(a mesh.Affiliate) string {

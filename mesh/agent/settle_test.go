@@ -53,6 +53,33 @@ func TestPinsAreWrittenWhenSettled(t *testing.T) {
 	})
 }
 
+// Made-up members sign a new record all the time, each with a new sequence, and new ones
+// take their place. pins.json, which holds the sequences, is written as seldom.
+func TestSignedFlapIsWrittenSeldom(t *testing.T) {
+	bubble(t, []string{meshDocument}, func(h *harness) {
+		writes, last := 0, h.reads(state.PinsFile)
+		for round := range uint64(10 * 60) {
+			var all []mesh.Affiliate
+			for i := range byte(20) {
+				p := testPeer(2+i+20*byte(round/60), "192.0.2.2:51820")
+				p.Nodename, p.Record = "", mesh.Record{Sequence: round + 1, Instance: round, Start: round + 1}
+				all = append(all, p)
+			}
+			h.find(all...)
+			h.advance(time.Second)
+			if now := h.reads(state.PinsFile); now != last {
+				writes, last = writes+1, now
+			}
+		}
+		if writes == 0 || writes > writeBurst+10+10/3 {
+			t.Errorf("%d writes in 10 minutes of changes", writes)
+		}
+		if len(h.registry().Last().Affiliate.NodeID) == 0 {
+			t.Error("this node is not published")
+		}
+	})
+}
+
 // A network that comes and goes is written when it comes first, before it is
 // routed, and then as seldom as pins.
 func TestPolicyIsWrittenWhenSettled(t *testing.T) {

@@ -69,10 +69,11 @@ func scenarioClone(l *lab) {
 	}
 	b.mustCLI("down")
 	eventually(l.T, within, func() error {
-		if s, err := a.peer("b"); err != nil || s.State != mesh.PeerStateUp || s.Endpoint.Addr().String() != c.address {
-			return fmt.Errorf("b at a: %+v, %v", s, err)
+		p, err := a.peer("b")
+		if err == nil && (p.State != mesh.PeerStateUp || p.Endpoint.Addr().String() != c.address) {
+			err = fmt.Errorf("b at a: %+v", p)
 		}
-		return nil
+		return err
 	})
 	a.reaches(address)
 }
@@ -94,7 +95,7 @@ func scenarioReinstall(l *lab) {
 			id = s.Node.ID
 		}
 		if err != nil || id == was.ID {
-			return fmt.Errorf("b is %q, was %q: %w", id, was.ID, err)
+			return errors.Join(err, fmt.Errorf("b is %q, was %q", id, was.ID))
 		}
 		return a.sees(id)
 	})
