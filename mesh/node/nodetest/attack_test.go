@@ -47,14 +47,14 @@ func TestForgedEntriesCutNobodyOff(t *testing.T) {
 				b.Move("192.0.2.3") // a newer record
 				m.Await(time.Minute, "both up", func() bool { return nodetest.AllUp(a, b) && a.Reaches(b) })
 				lost := pinging(t, a, b)
-				for range 60 {
+				for range 10 {
 					forge(m, b, first)
 					time.Sleep(time.Minute)
 					if _, known := a.Peer(b); !known {
 						t.Fatal("b is no peer of a")
 					}
 				}
-				if sent, n := lost(); n != 0 || sent < 1000 {
+				if sent, n := lost(); n != 0 || sent < 150 {
 					t.Errorf("%d of %d pings were lost", n, sent)
 				}
 			})
@@ -70,12 +70,12 @@ func TestSignedSybilsDisturbNobody(t *testing.T) {
 		a, b := pair(t, m)
 		lost := pinging(t, a, b)
 		var sybils []*nodetest.Invented
-		for i := range uint32(100) {
+		for i := range uint32(50) {
 			s := m.Invent(i)
 			s.Nodename, s.Address = b.Name, b.Address()
 			sybils = append(sybils, s)
 		}
-		for round := range 60 {
+		for round := range 20 {
 			for i, s := range sybils {
 				s.Hostname = fmt.Sprint(round)
 				s.AdditionalAddresses = []netip.Prefix{netip.MustParsePrefix(fmt.Sprintf("10.%d.%d.0/24", round, i)), netip.PrefixFrom(b.Address(), 128)}
@@ -83,7 +83,7 @@ func TestSignedSybilsDisturbNobody(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 		}
-		if sent, n := lost(); n != 0 || sent < 50 {
+		if sent, n := lost(); n != 0 || sent < 15 {
 			t.Errorf("%d of %d pings were lost", n, sent)
 		}
 		if p, ok := a.Peer(b); !ok || p.Address != b.Address() || p.PublicKey != b.Status().Node.PublicKey {
@@ -96,7 +96,7 @@ func TestSignedSybilsDisturbNobody(t *testing.T) {
 // handshakes as from those that stay.
 func TestMovingSilentPeers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const seconds, peers = 60, 50
+		const seconds, peers, burst = 20, 100, 32
 		m := nodetest.New(t)
 		var silent []*nodetest.Invented
 		for i := range uint32(peers) {
@@ -113,8 +113,8 @@ func TestMovingSilentPeers(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 		}
-		if got := len(wire.Datagrams()); got == 0 || got > 5*(seconds+1) {
-			t.Errorf("%d datagrams in %d s, want 5 per second at most", got, seconds)
+		if got := len(wire.Datagrams()); got == 0 || got > burst+5*(seconds+1) {
+			t.Errorf("%d datagrams in %d s, want %d and 5 per second at most", got, seconds, burst)
 		}
 	})
 }
