@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -35,7 +36,7 @@ func BenchmarkStore(b *testing.B) {
 	updates := fill(b, m)
 	var subs []Subscription
 	for range benchWatchers {
-		sub, err := m.Watch(context.Background(), "c")
+		sub, err := m.Watch(context.Background(), "c", netip.Addr{})
 		if err != nil {
 			b.Fatal(err)
 		}

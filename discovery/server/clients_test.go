@@ -185,7 +185,7 @@ func TestClientsAreBounded(t *testing.T) {
 }
 
 func TestConnectionsAreBounded(t *testing.T) {
-	lis := newBoundedListener(bufconn.Listen(1), newPool(2), hclog.NewNullLogger())
+	lis := newBoundedListener(bufconn.Listen(1), newPool(2), nil, hclog.NewNullLogger())
 	defer lis.Close()
 	open := func() net.Conn {
 		a, b := net.Pipe()

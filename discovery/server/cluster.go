@@ -11,7 +11,9 @@ import (
 
 // cluster is the state of one cluster. It reads no clock.
 type cluster struct {
-	pool       *pool // of affiliates, in all clusters
+	from       netip.Prefix // the address in whose share the cluster counts
+	total, own *pool        // of affiliates: in all clusters, and in this one
+	watches    *pool
 	affiliates map[string]*affiliate
 	watchers   map[*watcher]struct{}
 }
@@ -28,10 +30,18 @@ type endpoint struct {
 	expiry time.Time
 }
 
-type watcher struct{ events chan Event }
+type watcher struct {
+	from   netip.Prefix // the address in whose share it counts
+	events chan Event
+}
 
-func newCluster(p *pool) *cluster {
-	return &cluster{pool: p, affiliates: map[string]*affiliate{}, watchers: map[*watcher]struct{}{}}
+// newCluster returns a cluster that an address has brought. Total is the pool of the
+// affiliates in all clusters.
+func newCluster(from netip.Prefix, total *pool) *cluster {
+	return &cluster{
+		from: from, total: total, own: newPool(discovery.MaxAffiliates), watches: newPool(maxWatchersPerCluster),
+		affiliates: map[string]*affiliate{}, watchers: map[*watcher]struct{}{},
+	}
 }
 
 func (c *cluster) empty() bool { return len(c.affiliates) == 0 && len(c.watchers) == 0 }
@@ -58,26 +68,44 @@ func (c *cluster) update(u Update, now time.Time) (err error) {
 	return err
 }
 
-// add adds a new affiliate, if the cluster and the share of its address have room.
+// add adds a new affiliate, if there is room for it and its address has not more than its
+// share, of this cluster and of all.
 func (c *cluster) add(id string, a *affiliate) error {
 	switch {
-	case len(c.affiliates) >= discovery.MaxAffiliates:
-		return ErrTooManyAffiliates
-	case c.pool.take(a.from, 1):
+	case c.take(a.from):
 		c.affiliates[id] = a
 		return nil
-	case c.pool.full():
+	case c.own.full():
+		return ErrTooManyAffiliates
+	case c.total.full():
 		return ErrTooManyTotalAffiliates
 	default:
 		return ErrTooManyFromAddress
 	}
 }
 
+// take counts an affiliate in the shares of an address.
+func (c *cluster) take(from netip.Prefix) bool {
+	if !c.own.take(from, 1) {
+		return false
+	}
+	if !c.total.take(from, 1) {
+		c.own.put(from, 1)
+		return false
+	}
+	return true
+}
+
+func (c *cluster) put(from netip.Prefix) {
+	c.own.put(from, 1)
+	c.total.put(from, 1)
+}
+
 // attribute counts an affiliate whose address is not known, since it was restored from a
 // snapshot, in the share of an address.
 func (c *cluster) attribute(a *affiliate, from netip.Prefix) {
-	if !a.from.IsValid() && c.pool.take(from, 1) {
-		c.pool.put(a.from, 1)
+	if !a.from.IsValid() && c.take(from) {
+		c.put(a.from)
 		a.from = from
 	}
 }
@@ -108,7 +136,7 @@ func (c *cluster) remove(id string) bool {
 	if a == nil {
 		return false
 	}
-	c.pool.put(a.from, 1)
+	c.put(a.from)
 	delete(c.affiliates, id)
 	c.notify(Event{Affiliate: Affiliate{ID: id}, Deleted: true})
 	return true
@@ -143,8 +171,29 @@ func (c *cluster) notify(ev Event) {
 		case w.events <- ev:
 		default:
 			close(w.events)
-			delete(c.watchers, w)
+			c.unsubscribe(w)
 		}
+	}
+}
+
+// subscribe adds a watcher, if there is room for it and its address has not more than its
+// share.
+func (c *cluster) subscribe(w *watcher) error {
+	switch {
+	case c.watches.take(w.from, 1):
+		c.watchers[w] = struct{}{}
+		return nil
+	case c.watches.full():
+		return ErrTooManyWatchers
+	default:
+		return ErrTooManyWatchesFromAddress
+	}
+}
+
+func (c *cluster) unsubscribe(w *watcher) {
+	if _, ok := c.watchers[w]; ok {
+		c.watches.put(w.from, 1)
+		delete(c.watchers, w)
 	}
 }
 

@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -130,8 +131,8 @@ func TestClusterRules(t *testing.T) {
 		}, "a=x[" + strings.Join(many(0, 64), "@1m ") + "@1m]@1m"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			c := newCluster(newPool(maxTotalAffiliates))
-			w := &watcher{make(chan Event, watchBuffer)}
+			c := newCluster(netip.Prefix{}, newPool(maxTotalAffiliates))
+			w := &watcher{events: make(chan Event, watchBuffer)}
 			c.watchers[w] = struct{}{}
 			for i, s := range tc.steps {
 				if err := s.apply(c); !errors.Is(err, s.err) {
@@ -201,7 +202,7 @@ func (c *cluster) dump() string {
 }
 
 func TestClusterBoundsAffiliates(t *testing.T) {
-	c := newCluster(newPool(maxTotalAffiliates))
+	c := newCluster(netip.Prefix{}, newPool(maxTotalAffiliates))
 	for i := range discovery.MaxAffiliates {
 		if err := c.update(Update{Affiliate: fmt.Sprint(i), TTL: minute}, t0); err != nil {
 			t.Fatal(err)
@@ -216,8 +217,8 @@ func TestClusterBoundsAffiliates(t *testing.T) {
 }
 
 func TestSlowWatcherLosesItsSubscriptionOnly(t *testing.T) {
-	c := newCluster(newPool(maxTotalAffiliates))
-	slow, quick := &watcher{make(chan Event, watchBuffer)}, &watcher{make(chan Event, watchBuffer)}
+	c := newCluster(netip.Prefix{}, newPool(maxTotalAffiliates))
+	slow, quick := &watcher{events: make(chan Event, watchBuffer)}, &watcher{events: make(chan Event, watchBuffer)}
 	c.watchers[slow], c.watchers[quick] = struct{}{}, struct{}{}
 	for i := range watchBuffer + 1 {
 		if err := c.update(*put(fmt.Sprint(i), minute), t0); err != nil {

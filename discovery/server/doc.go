@@ -30,9 +30,15 @@
 // clusters and continues to serve the known ones.
 //
 // Messages have 8 KiB at most and are not decoded before the cluster is checked and the
-// rate limit admits them. Connections, waiting requests, watches, affiliates and answers
-// under way are pools that all client addresses share: one address gets 38 % of a pool,
-// and many leave a part for others. With OnlyCluster the pools are small. They then hold
+// rate limit admits them. Connections, waiting requests, watches, affiliates, clusters and
+// answers under way are pools that all client addresses share: one address gets 38 % of a
+// pool, and many leave a part for others. Each cluster has pools of affiliates and watches
+// of its own, so one address gets at most 391 of its 1,024 affiliates. An IPv6 address
+// counts as its /64. What an address sends is read at 128 KiB/s after a burst of 2 MiB; a
+// connection counts as 4 KiB more and a refused request as 2 KiB more, so that floods of
+// what is refused take bounded time. Behind a trusted proxy that limit is the proxy's.
+//
+// With OnlyCluster the pools are small. They then hold
 // at most about 6 MB of affiliates (1,024 of 6 KiB), 32 MB of answers, 40 MB of waiting
 // requests (512 with a window of 64 KiB and a stream each), and 2,048 connections and
 // watches. What a watch queues for a client that does not read comes on top of that: up

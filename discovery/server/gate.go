@@ -24,7 +24,8 @@ import (
 // gate stands before every request, because decoding is expensive: 8 KiB can become
 // 100 KiB of objects. It receives the message as bytes, reads the cluster id in them,
 // refuses other clusters at once, and waits for the rate limit. Only then is the message
-// decoded. Around that are metrics, log, and recovery from panics.
+// decoded. Around that are metrics, log, and recovery from panics. What is refused counts
+// as bytes of its address, which the listener limits.
 type gate struct {
 	cfg     *Config
 	log     hclog.Logger
@@ -90,6 +91,9 @@ func (g *gate) around(c *call, handle func() error) error {
 	g.metrics.started(c)
 	err := g.protected(c, handle)
 	took := time.Since(begin)
+	if err != nil && c.addr.IsValid() {
+		g.clients.spend(clientKey(c.addr), refusalCost, time.Now())
+	}
 	g.metrics.handled(c, status.Code(err), took)
 	if err != nil && g.log.IsDebug() {
 		g.log.Debug("request ended with an error", "method", c.method, "cluster", c.cluster,

@@ -42,6 +42,14 @@ const (
 	sweepInterval = time.Minute
 	maxAddresses  = 1 << 16 // client addresses with a rate limit of their own
 
+	// What an address sends is read at this rate, whatever it is: a request that is
+	// refused, or never becomes one, costs time, too.
+	byteRate       = 128 << 10 // per second
+	byteBurst      = 2 << 20
+	connectionCost = 4 << 10          // of the handshake, in bytes beyond its own
+	refusalCost    = 2 << 10          // of a request
+	maxDebt        = 10 * time.Second // then connections are closed
+
 	maxVersionLabels = 64
 
 	maxSnapshotSize = 1 << 30 // bytes; maxTotalAffiliates take less

@@ -1,20 +1,26 @@
 package server
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 )
 
-// boundedListener limits the open connections and closes further ones at once. It can close all of its connections: grpc can't stop
-// while one of them has not finished the handshake, so a silent client could delay
-// a shutdown.
+// boundedListener limits the open connections and closes further ones at once. It limits
+// how fast it reads what an address sends, over all of its connections: thus also what
+// never becomes a request costs an address its share.
+//
+// It can close all of its connections: grpc can't stop while one of them has not finished
+// the handshake, so a silent client could delay a shutdown.
 type boundedListener struct {
 	net.Listener
-	log  hclog.Logger
-	pool *pool
+	log     hclog.Logger
+	pool    *pool
+	clients *clients // nil: a proxy is the one client, and limits by itself
 
 	mu    sync.Mutex
 	conns map[*boundedConn]struct{}
@@ -24,11 +30,12 @@ type boundedConn struct {
 	net.Conn
 	lis    *boundedListener
 	key    netip.Prefix
-	closed sync.Once
+	closed chan struct{}
+	close  sync.Once
 }
 
-func newBoundedListener(lis net.Listener, p *pool, log hclog.Logger) *boundedListener {
-	return &boundedListener{Listener: lis, log: log, pool: p, conns: map[*boundedConn]struct{}{}}
+func newBoundedListener(lis net.Listener, p *pool, c *clients, log hclog.Logger) *boundedListener {
+	return &boundedListener{Listener: lis, log: log, pool: p, clients: c, conns: map[*boundedConn]struct{}{}}
 }
 
 func (l *boundedListener) Accept() (net.Conn, error) {
@@ -51,12 +58,19 @@ func (l *boundedListener) admit(conn net.Conn) net.Conn {
 	if !l.pool.take(key, 1) {
 		return nil
 	}
-	c := &boundedConn{Conn: conn, lis: l, key: key}
+	if l.limits(key) && l.clients.spend(key, connectionCost, time.Now()) > maxDebt {
+		l.pool.put(key, 1)
+		return nil
+	}
+	c := &boundedConn{Conn: conn, lis: l, key: key, closed: make(chan struct{})}
 	l.mu.Lock()
 	l.conns[c] = struct{}{}
 	l.mu.Unlock()
 	return c
 }
+
+// limits reports whether what an address sends is limited.
+func (l *boundedListener) limits(key netip.Prefix) bool { return l.clients != nil && key.IsValid() }
 
 // closeConns closes every open connection.
 func (l *boundedListener) closeConns() {
@@ -71,9 +85,35 @@ func (l *boundedListener) closeConns() {
 	}
 }
 
+var errDebt = errors.New("the client address has sent too much")
+
+// Read reads, and then waits until the address may send more.
+func (c *boundedConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if err != nil || !c.lis.limits(c.key) {
+		return n, err
+	}
+	wait := c.lis.clients.spend(c.key, n, time.Now())
+	switch {
+	case wait == 0:
+		return n, nil
+	case wait > maxDebt:
+		return 0, errDebt
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return n, nil
+	case <-c.closed:
+		return 0, net.ErrClosed
+	}
+}
+
 // Close closes the connection. It may be called more than once.
 func (c *boundedConn) Close() error {
-	c.closed.Do(func() {
+	c.close.Do(func() {
+		close(c.closed)
 		c.lis.pool.put(c.key, 1)
 		c.lis.mu.Lock()
 		delete(c.lis.conns, c)

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"net/netip"
 	"sort"
 	"sync"
 	"time"
@@ -15,11 +16,10 @@ import (
 // memory is the default Store. One mutex is enough: every operation takes
 // microseconds, and the code under the mutex never blocks, logs or sorts a list.
 type memory struct {
-	log         hclog.Logger
-	level       hclog.Level // for affiliates that join and leave
-	maxClusters int
+	log   hclog.Logger
+	level hclog.Level // for affiliates that join and leave
 
-	affiliates *pool
+	shares, affiliates *pool // of the clusters, and of the affiliates in all of them
 
 	mu       sync.Mutex
 	clusters map[string]*cluster // by id; none is empty
@@ -33,11 +33,11 @@ type counts struct{ clusters, affiliates, endpoints, watchers int }
 // second at Debug.
 func newMemory(only string, log hclog.Logger) *memory {
 	m := &memory{
-		log: log, level: hclog.Debug, maxClusters: maxClusters,
-		affiliates: newPool(maxTotalAffiliates), clusters: map[string]*cluster{},
+		log: log, level: hclog.Debug,
+		shares: newPool(maxClusters), affiliates: newPool(maxTotalAffiliates), clusters: map[string]*cluster{},
 	}
 	if only != "" {
-		m.level, m.maxClusters, m.affiliates = hclog.Info, 1, newPool(discovery.MaxAffiliates)
+		m.level, m.shares, m.affiliates = hclog.Info, newPool(1), newPool(discovery.MaxAffiliates)
 	}
 	return m
 }
@@ -53,7 +53,7 @@ func (m *memory) Update(_ context.Context, u Update, now time.Time) error {
 func (m *memory) update(u Update, now time.Time) (joined bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c, err := m.cluster(u.Cluster)
+	c, err := m.cluster(u.Cluster, clientKey(u.From))
 	if err != nil {
 		return false, err
 	}
@@ -88,8 +88,8 @@ func (m *memory) List(_ context.Context, cluster string) ([]Affiliate, error) {
 	return sorted(list), nil
 }
 
-func (m *memory) Watch(_ context.Context, cluster string) (Subscription, error) {
-	w := &watcher{events: make(chan Event, watchBuffer)}
+func (m *memory) Watch(_ context.Context, cluster string, from netip.Addr) (Subscription, error) {
+	w := &watcher{from: clientKey(from), events: make(chan Event, watchBuffer)}
 	list, err := m.subscribe(cluster, w)
 	if err != nil {
 		return Subscription{}, err
@@ -104,14 +104,14 @@ func (m *memory) Watch(_ context.Context, cluster string) (Subscription, error) 
 func (m *memory) subscribe(cluster string, w *watcher) ([]Affiliate, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c, err := m.cluster(cluster)
+	c, err := m.cluster(cluster, w.from)
 	if err != nil {
 		return nil, err
 	}
-	if len(c.watchers) >= maxWatchersPerCluster {
-		return nil, ErrTooManyWatchers
+	defer m.dropEmpty(cluster)
+	if err := c.subscribe(w); err != nil {
+		return nil, err
 	}
-	c.watchers[w] = struct{}{}
 	return c.list(), nil
 }
 
@@ -119,7 +119,7 @@ func (m *memory) unsubscribe(cluster string, w *watcher) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if c := m.clusters[cluster]; c != nil { // nil if w lost an event and the rest expired
-		delete(c.watchers, w)
+		c.unsubscribe(w)
 		m.dropEmpty(cluster)
 	}
 }
@@ -158,25 +158,30 @@ func (m *memory) counts() counts {
 	return n
 }
 
-// cluster returns a cluster, which it creates if need be. The caller drops it if it
-// stays empty.
-func (m *memory) cluster(id string) (*cluster, error) {
-	c := m.clusters[id]
-	if c == nil {
-		if len(m.clusters) >= m.maxClusters {
+// cluster returns a cluster, which it creates if need be, in the share of an address. The
+// caller drops it if it stays empty.
+func (m *memory) cluster(id string, from netip.Prefix) (*cluster, error) {
+	if c := m.clusters[id]; c != nil {
+		return c, nil
+	}
+	if !m.shares.take(from, 1) {
+		if m.shares.full() {
 			return nil, ErrTooManyClusters
 		}
-		c = newCluster(m.affiliates)
-		m.clusters[id] = c
+		return nil, ErrTooManyClustersFromAddress
 	}
+	c := newCluster(from, m.affiliates)
+	m.clusters[id] = c
 	return c, nil
 }
 
 // dropEmpty removes a cluster if it is empty, and reports whether it was.
 func (m *memory) dropEmpty(id string) bool {
-	if !m.clusters[id].empty() {
+	c := m.clusters[id]
+	if !c.empty() {
 		return false
 	}
+	m.shares.put(c.from, 1)
 	delete(m.clusters, id)
 	return true
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -40,7 +41,7 @@ func TestClustersExistWhileUsed(t *testing.T) {
 	}
 	check("list and delete by strangers", counts{})
 
-	sub, err := m.Watch(ctx, "c")
+	sub, err := m.Watch(ctx, "c", netip.Addr{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +89,7 @@ func TestMemoryBounds(t *testing.T) {
 		if err := m.Update(ctx, Update{Cluster: "new", Affiliate: "a"}, t0); !errors.Is(err, ErrTooManyClusters) {
 			t.Errorf("Update: %v", err)
 		}
-		if _, err := m.Watch(ctx, "new"); !errors.Is(err, ErrTooManyClusters) {
+		if _, err := m.Watch(ctx, "new", netip.Addr{}); !errors.Is(err, ErrTooManyClusters) {
 			t.Errorf("Watch: %v", err)
 		}
 		mustUpdate(t, m, "7", "b")
@@ -108,14 +109,14 @@ func TestMemoryBounds(t *testing.T) {
 	t.Run("watchers", func(t *testing.T) {
 		m := newTestMemory("")
 		for range maxWatchersPerCluster {
-			if _, err := m.Watch(ctx, "c"); err != nil {
+			if _, err := m.Watch(ctx, "c", netip.Addr{}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if _, err := m.Watch(ctx, "c"); !errors.Is(err, ErrTooManyWatchers) {
+		if _, err := m.Watch(ctx, "c", netip.Addr{}); !errors.Is(err, ErrTooManyWatchers) {
 			t.Errorf("Watch: %v", err)
 		}
-		if _, err := m.Watch(ctx, "d"); err != nil {
+		if _, err := m.Watch(ctx, "d", netip.Addr{}); err != nil {
 			t.Errorf("another cluster: %v", err)
 		}
 	})
@@ -123,7 +124,7 @@ func TestMemoryBounds(t *testing.T) {
 
 func TestCloseAfterLoss(t *testing.T) {
 	m := newTestMemory("")
-	sub, err := m.Watch(context.Background(), "c")
+	sub, err := m.Watch(context.Background(), "c", netip.Addr{})
 	if err != nil {
 		t.Fatal(err)
 	}

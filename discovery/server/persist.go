@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/netip"
 	"os"
 	"time"
 )
@@ -48,7 +49,7 @@ func (m *memory) restore(clusters []clusterSnapshot, only string, now time.Time)
 		if only != "" && cs.id != only {
 			continue
 		}
-		c, err := m.cluster(cs.id)
+		c, err := m.cluster(cs.id, netip.Prefix{})
 		if err != nil {
 			return
 		}

@@ -132,7 +132,11 @@ func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 	}
 	s.log.Info("discovery server started", "address", lis.Addr().String(), "tls", s.cfg.TLS != nil)
 
-	bounded := newBoundedListener(lis, s.pools.connections, s.log)
+	limited := s.clients
+	if s.cfg.TrustXRealIP || s.cfg.TrustXForwardedFor {
+		limited = nil
+	}
+	bounded := newBoundedListener(lis, s.pools.connections, limited, s.log)
 	g, ctx := errgroup.WithContext(ctx)
 	gs := s.grpcServer(ctx)
 	g.Go(func() error {

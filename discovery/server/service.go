@@ -78,12 +78,13 @@ func (s *service) List(ctx context.Context, req *pb.ListRequest) (*pb.ListRespon
 // Watch sends all affiliates in its first message, even if there are none, and
 // then one changed affiliate per message.
 func (s *service) Watch(req *pb.WatchRequest, stream pb.Cluster_WatchServer) error {
-	key := clientKey(s.cfg.clientAddr(stream.Context()))
+	addr := s.cfg.clientAddr(stream.Context())
+	key := clientKey(addr)
 	if !s.pools.watches.take(key, 1) {
 		return errWatches
 	}
 	defer s.pools.watches.put(key, 1)
-	sub, err := s.store.Watch(stream.Context(), req.GetClusterId())
+	sub, err := s.store.Watch(stream.Context(), req.GetClusterId(), addr)
 	if err != nil {
 		return storeError(err)
 	}

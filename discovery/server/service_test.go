@@ -265,7 +265,7 @@ func (brokenStore) List(context.Context, string) ([]Affiliate, error) {
 	return nil, fmt.Errorf("wrapped: %w", ErrTooManyClusters)
 }
 
-func (brokenStore) Watch(context.Context, string) (Subscription, error) {
+func (brokenStore) Watch(context.Context, string, netip.Addr) (Subscription, error) {
 	return Subscription{}, errors.New("no quorum")
 }
 

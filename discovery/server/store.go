@@ -54,8 +54,8 @@ type Subscription struct {
 type Store interface {
 	Update(ctx context.Context, u Update, now time.Time) error
 	Delete(ctx context.Context, cluster, affiliate string) error
-	List(ctx context.Context, cluster string) ([]Affiliate, error) // sorted by ID
-	Watch(ctx context.Context, cluster string) (Subscription, error)
+	List(ctx context.Context, cluster string) ([]Affiliate, error)                    // sorted by ID
+	Watch(ctx context.Context, cluster string, from netip.Addr) (Subscription, error) // from as in Update
 }
 
 // LimitError says which limit of the store a request exceeds. Clients see it as
@@ -73,4 +73,7 @@ const (
 	ErrTooManyTotalAffiliates LimitError = "too many affiliates on the server"
 	ErrTooManyWatchers        LimitError = "too many watchers of the cluster"
 	ErrTooManyFromAddress     LimitError = "too many affiliates from the client address"
+
+	ErrTooManyClustersFromAddress LimitError = "too many clusters from the client address"
+	ErrTooManyWatchesFromAddress  LimitError = "too many watches of the cluster from the client address"
 )

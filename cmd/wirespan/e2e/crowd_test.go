@@ -123,7 +123,7 @@ func (s crowdStore) List(context.Context, string) ([]server.Affiliate, error) {
 	return s, nil
 }
 
-func (s crowdStore) Watch(context.Context, string) (server.Subscription, error) {
+func (s crowdStore) Watch(context.Context, string, netip.Addr) (server.Subscription, error) {
 	return server.Subscription{Affiliates: s, Close: func() {}}, nil
 }
 
