@@ -44,8 +44,10 @@ const ReasonWrongSecret = "no other affiliate can be decrypted: wrong cluster se
 
 // Collect returns the usable affiliates, sorted by node id, and all problems. If none of
 // the affiliates with data can be decrypted, it returns one problem instead of one each.
-func Collect(opened []Opened) ([]mesh.Affiliate, []Problem) {
-	var affiliates []mesh.Affiliate
+func Collect(opened []*Opened) ([]mesh.Affiliate, []Problem) {
+	opened = slices.Clone(opened)
+	slices.SortFunc(opened, func(a, b *Opened) int { return cmp.Compare(a.Affiliate.NodeID, b.Affiliate.NodeID) })
+	affiliates := make([]mesh.Affiliate, 0, len(opened))
 	var problems []Problem
 	unreadable := 0
 	for _, o := range opened {
@@ -60,7 +62,6 @@ func Collect(opened []Opened) ([]mesh.Affiliate, []Problem) {
 	if unreadable > 0 && len(affiliates) == 0 {
 		return nil, []Problem{{Reason: ReasonWrongSecret}}
 	}
-	sort.Slice(affiliates, func(i, j int) bool { return affiliates[i].NodeID < affiliates[j].NodeID })
 	sort.Slice(problems, func(i, j int) bool {
 		a, b := problems[i], problems[j]
 		return cmp.Or(cmp.Compare(a.AffiliateID, b.AffiliateID), cmp.Compare(a.Reason, b.Reason)) < 0

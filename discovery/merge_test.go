@@ -24,7 +24,11 @@ func TestCollect(t *testing.T) {
 		"all bad":     {in: []Opened{bad("a"), bad("b"), {}}, problems: []Problem{{"", ReasonWrongSecret}}},
 		"none usable": {in: []Opened{other, other}, problems: []Problem{{"c", "other"}}},
 	} {
-		affiliates, problems := Collect(tc.in)
+		var opened []*Opened
+		for i := range tc.in {
+			opened = append(opened, &tc.in[i])
+		}
+		affiliates, problems := Collect(opened)
 		var ids []string
 		for _, a := range affiliates {
 			ids = append(ids, a.NodeID)

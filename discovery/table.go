@@ -23,11 +23,16 @@ type Table struct {
 	grace   time.Duration
 	entries map[string]*entry
 	changed bool // Result would differ from its last return values
+	aging   int  // entries in their grace period
 	full    bool // the source holds more affiliates than the limit
 	lost    bool // the last listing lacked more than half of the entries
 	invalid []Problem
-	own     RawAffiliate // this node's entry; without an ID if the source has none
-	ownSeen Opened       // own, opened
+	ownRaw  RawAffiliate // this node's entry; without an ID if the source has none
+	own     entry        // what is in it
+
+	total   bucket    // of all that is opened
+	waiting int       // entries with data that waits
+	batch   time.Time // when it is opened; zero: none waits
 }
 
 type entry struct {
@@ -35,6 +40,10 @@ type entry struct {
 	data   [sha256.Size]byte // of the data in opened, so that no signature is verified twice
 	opened Opened
 	until  time.Time // end of the grace period; zero while the source lists it
+
+	pace     bucket
+	openedAt time.Time
+	waiting  *RawAffiliate // data that is not opened yet; nil: none
 }
 
 // NewTable returns an empty table. It opens affiliates with open, and keeps that with the
@@ -47,7 +56,7 @@ func NewTable(self string, open func(RawAffiliate, Known) Opened, grace time.Dur
 // starts now: the member may have left, or the source may have lost it and the member has
 // not published itself again yet.
 func (t *Table) Replace(list []RawAffiliate, now time.Time) {
-	t.changed, t.full, t.invalid, t.own = true, false, nil, RawAffiliate{}
+	t.changed, t.full, t.invalid, t.ownRaw = true, false, nil, RawAffiliate{}
 	listed := make(map[string]bool, len(list))
 	for _, raw := range list {
 		listed[raw.ID] = true
@@ -60,25 +69,27 @@ func (t *Table) Replace(list []RawAffiliate, now time.Time) {
 		missing++
 		if e.until.IsZero() {
 			e.until = now.Add(t.grace)
+			t.aging++
 		}
 	}
 	t.lost = 2*missing > len(t.entries)
-	t.Expire(now)
-	t.Update(list)
+	t.expire(now)
+	t.Update(list, now)
 }
 
-// Update takes affiliates that are new, changed or confirmed by the source.
-func (t *Table) Update(list []RawAffiliate) {
+// Update takes affiliates that are new, changed or confirmed by the source. It opens them,
+// or [Table.Advance] does later.
+func (t *Table) Update(list []RawAffiliate, now time.Time) {
 	for _, raw := range list {
 		if raw.ID == t.self {
-			t.updateOwn(raw)
+			t.updateOwn(raw, now)
 		} else {
-			t.update(raw)
+			t.update(raw, now)
 		}
 	}
 }
 
-func (t *Table) update(raw RawAffiliate) {
+func (t *Table) update(raw RawAffiliate, now time.Time) {
 	if err := CheckID(raw.ID); err != nil {
 		t.invalid, t.changed = []Problem{{Reason: "ignored an affiliate: " + err.Error()}}, true
 		return
@@ -88,54 +99,64 @@ func (t *Table) update(raw RawAffiliate) {
 		t.full, t.changed = true, true
 		return
 	}
-	if sum := digest(raw); e == nil || e.sum != sum {
-		e = t.replace(e, raw)
+	if e == nil {
+		e = &entry{}
+		t.entries[raw.ID] = e
+	}
+	if sum := digest(raw); e.sum != sum {
 		e.sum = sum
-		t.entries[raw.ID], t.changed = e, true
+		t.take(e, raw, now)
 	}
 	if !e.until.IsZero() {
 		e.until, t.changed = time.Time{}, true
+		t.aging--
 	}
 }
 
-// replace opens new data for an entry, or for a new one. Data that can't be used never
+// replace opens new data for an entry. Data that can't be used never
 // replaces data that could: a source, or one who knows only the cluster id, could remove
 // a member with garbage, and with a replay undo what it announced last.
-func (t *Table) replace(e *entry, raw RawAffiliate) *entry {
+func (t *Table) replace(e *entry, raw RawAffiliate) {
 	data := sha256.Sum256(raw.Data)
-	if e == nil {
-		return &entry{data: data, opened: t.open(raw, Known{})}
-	}
 	good := e.opened.Affiliate
 	opened := t.open(raw, Known{good.Record.Sequence, good.Record.Signed() && e.data == data})
 	if opened.Affiliate.NodeID == "" && good.NodeID != "" {
 		opened, data = Opened{Affiliate: good, Problems: opened.Problems}, e.data
 	}
-	return &entry{data: data, opened: opened, until: e.until}
+	e.data, e.opened = data, opened
 }
 
 // updateOwn takes this node's own entry.
-func (t *Table) updateOwn(raw RawAffiliate) {
-	if digest(raw) != digest(t.own) {
-		t.own, t.ownSeen, t.changed = raw, t.open(raw, Known{}), true
+func (t *Table) updateOwn(raw RawAffiliate, now time.Time) {
+	sum := digest(raw)
+	if t.ownRaw.ID == "" || t.own.sum != sum {
+		t.ownRaw, t.changed = raw, true
+	}
+	if t.own.sum != sum {
+		t.own.sum = sum
+		t.take(&t.own, raw, now)
 	}
 }
 
 // Own returns this node's entry, and what is in it. The entry has no ID if the source
 // has none, and the affiliate no NodeID if the node has not signed it.
 func (t *Table) Own() (RawAffiliate, mesh.Affiliate) {
-	if t.own.ID == "" || !t.ownSeen.Affiliate.Record.Signed() {
-		return t.own, mesh.Affiliate{}
+	if t.ownRaw.ID == "" || !t.own.opened.Affiliate.Record.Signed() {
+		return t.ownRaw, mesh.Affiliate{}
 	}
-	return t.own, t.ownSeen.Affiliate
+	return t.ownRaw, t.own.opened.Affiliate
 }
 
 // Remove removes an entry at once, because the source reports its deletion.
 func (t *Table) Remove(id string) {
-	if id == t.self && t.own.ID != "" {
-		t.own, t.changed = RawAffiliate{}, true
+	if id == t.self && t.ownRaw.ID != "" {
+		t.ownRaw, t.changed = RawAffiliate{}, true
 	}
-	if t.Has(id) {
+	if e := t.entries[id]; e != nil {
+		t.drop(e)
+		if !e.until.IsZero() {
+			t.aging--
+		}
 		delete(t.entries, id)
 		t.changed = true
 	}
@@ -147,8 +168,13 @@ func (t *Table) Has(id string) bool { return t.entries[id] != nil }
 // Len returns the number of entries, unreadable ones included.
 func (t *Table) Len() int { return len(t.entries) }
 
-// Expire removes the entries whose grace period has ended.
-func (t *Table) Expire(now time.Time) {
+// Advance opens what had to wait, and removes the entries whose grace period has ended.
+func (t *Table) Advance(now time.Time) {
+	t.openBatch(now)
+	t.expire(now)
+}
+
+func (t *Table) expire(now time.Time) {
 	for id, e := range t.entries {
 		if !e.until.IsZero() && !now.Before(e.until) {
 			t.Remove(id)
@@ -156,9 +182,21 @@ func (t *Table) Expire(now time.Time) {
 	}
 }
 
-// NextExpiry returns when the next grace period ends, or the zero time.
-func (t *Table) NextExpiry() time.Time {
+// Next returns when Advance has something to do, or the zero time.
+func (t *Table) Next() time.Time {
+	next := t.nextExpiry()
+	if next.IsZero() || !t.batch.IsZero() && t.batch.Before(next) {
+		return t.batch
+	}
+	return next
+}
+
+// nextExpiry returns when the next grace period ends, or the zero time.
+func (t *Table) nextExpiry() time.Time {
 	var next time.Time
+	if t.aging == 0 {
+		return next
+	}
 	for _, e := range t.entries {
 		if !e.until.IsZero() && (next.IsZero() || e.until.Before(next)) {
 			next = e.until
@@ -174,16 +212,16 @@ func (t *Table) Changed() bool { return t.changed }
 // were refused.
 func (t *Table) Result() ([]mesh.Affiliate, []Problem) {
 	t.changed = false
-	opened := make([]Opened, 0, len(t.entries))
+	opened := make([]*Opened, 0, len(t.entries))
 	for _, e := range t.entries {
-		opened = append(opened, e.opened)
+		opened = append(opened, &e.opened)
 	}
 	affiliates, problems := Collect(opened)
 	problems = slices.Concat(problems, t.invalid)
 	if t.full {
 		problems = append(problems, Problem{Reason: fmt.Sprintf("affiliates beyond the limit of %d ignored", MaxAffiliates)})
 	}
-	if t.lost && !t.NextExpiry().IsZero() {
+	if t.lost && !t.nextExpiry().IsZero() {
 		problems = append(problems, Problem{Reason: fmt.Sprintf("the server lost more than half of its affiliates: the missing ones are kept for up to %v", t.grace)})
 	}
 	return affiliates, problems

@@ -48,8 +48,8 @@ func TestTableAgesWhatAListingMisses(t *testing.T) {
 	tab := NewTable("self", openPlain, time.Minute)
 	tab.Replace(all, tableStart)
 	wantMembers(t, tab, "a", "b", "c")
-	if !tab.NextExpiry().IsZero() {
-		t.Errorf("what is listed expires at %v", tab.NextExpiry())
+	if !tab.Next().IsZero() {
+		t.Errorf("what is listed expires at %v", tab.Next())
 	}
 
 	tab.Replace(all[2:], tableStart) // without a
@@ -60,18 +60,18 @@ func TestTableAgesWhatAListingMisses(t *testing.T) {
 	if p := wantMembers(t, tab, "a", "b", "c"); len(p) != 1 {
 		t.Errorf("more than half is missing, and the problems are %v", p)
 	}
-	if want := tableStart.Add(time.Minute); tab.NextExpiry() != want {
-		t.Errorf("NextExpiry = %v, want %v", tab.NextExpiry(), want)
+	if want := tableStart.Add(time.Minute); tab.Next() != want {
+		t.Errorf("Next = %v, want %v", tab.Next(), want)
 	}
-	tab.Expire(tab.NextExpiry().Add(-time.Nanosecond))
+	tab.Advance(tab.Next().Add(-time.Nanosecond))
 	if tab.Changed() {
 		t.Error("an entry expired too early")
 	}
-	tab.Expire(tab.NextExpiry())
+	tab.Advance(tab.Next())
 	wantMembers(t, tab, "b", "c")
 
-	tab.Update(all[2:3]) // b is back
-	tab.Expire(tableStart.Add(time.Hour))
+	tab.Update(all[2:3], tableStart) // b is back
+	tab.Advance(tableStart.Add(time.Hour))
 	if p := wantMembers(t, tab, "b", "c"); len(p) != 0 {
 		t.Errorf("all are back, and the problems are %v", p)
 	}
@@ -92,13 +92,13 @@ func TestTableRemoveIsAtOnce(t *testing.T) {
 func TestTableOpensNothingTwice(t *testing.T) {
 	list := listed("a")
 	tab := NewTable("self", openPlain, time.Minute)
-	tab.Update(list)
+	tab.Update(list, tableStart)
 	wantMembers(t, tab, "a")
-	tab.Update(list)
+	tab.Update(list, tableStart)
 	if tab.Changed() {
 		t.Error("the same data again is a change")
 	}
-	tab.Update([]RawAffiliate{{ID: "b", Data: []byte("sealed by others")}})
+	tab.Update([]RawAffiliate{{ID: "b", Data: []byte("sealed by others")}}, tableStart)
 	tab.Remove("a")
 	if p := wantMembers(t, tab); len(p) != 1 || p[0].Reason != ReasonWrongSecret {
 		t.Errorf("problems %v", p)
@@ -133,7 +133,7 @@ func TestTableKeepsWhatIsGood(t *testing.T) {
 		{"good", "good", Known{4, true}},
 		{"newer", "newer", Known{4, false}},
 	} {
-		tab.Update([]RawAffiliate{{ID: "a", Data: []byte(tc.data)}})
+		tab.Update([]RawAffiliate{{ID: "a", Data: []byte(tc.data)}}, tableStart)
 		got, problems := tab.Result()
 		if len(got) != 1 || got[0].Hostname != tc.want || (tc.data == tc.want) != (len(problems) == 0) {
 			t.Errorf("%q: %+v, problems %v", tc.data, got, problems)
@@ -154,7 +154,7 @@ func TestTableOwn(t *testing.T) {
 		t.Errorf("own entry %v, %v", raw, a)
 	}
 	wantMembers(t, tab, "a")
-	tab.Update(listed("self"))
+	tab.Update(listed("self"), tableStart)
 	if tab.Changed() {
 		t.Error("the same entry again is a change")
 	}

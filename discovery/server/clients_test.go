@@ -34,11 +34,11 @@ func startInMemory(t *testing.T, c Config) (srv *Server, lis *bufconn.Listener, 
 	return srv, lis, func() error { cancel(); return <-served }
 }
 
-func dialInMemory(t *testing.T, open func(context.Context) (net.Conn, error)) (pb.ClusterClient, *grpc.ClientConn) {
+func dialInMemory(t *testing.T, open func(context.Context) (net.Conn, error), opts ...grpc.DialOption) (pb.ClusterClient, *grpc.ClientConn) {
 	t.Helper()
-	conn, err := grpc.NewClient("passthrough:///memory",
+	conn, err := grpc.NewClient("passthrough:///memory", append(opts,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return open(ctx) }))
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return open(ctx) }))...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -60,7 +60,8 @@ func (c *crowd) open(from string) (net.Conn, error) {
 // client returns a client with a connection of its own.
 func (c *crowd) client(t *testing.T, from string) pb.ClusterClient {
 	t.Helper()
-	client, conn := dialInMemory(t, func(context.Context) (net.Conn, error) { return c.open(from) })
+	client, conn := dialInMemory(t, func(context.Context) (net.Conn, error) { return c.open(from) },
+		grpc.WithInitialWindowSize(64<<10)) // does not grow
 	c.conns = append(c.conns, conn)
 	return client
 }

@@ -38,10 +38,10 @@ func (t *table) snapshot(list []*pb.Affiliate, now time.Time) {
 }
 
 // delta takes a later message of a watch.
-func (t *table) delta(m *pb.WatchResponse) {
+func (t *table) delta(m *pb.WatchResponse, now time.Time) {
 	if !m.GetDeleted() {
 		t.present(m.GetAffiliates())
-		t.Update(raw(m.GetAffiliates()))
+		t.Update(raw(m.GetAffiliates()), now)
 		return
 	}
 	for _, a := range m.GetAffiliates() {
@@ -68,7 +68,7 @@ func (t *table) verify() {
 }
 
 // verified applies that List: it deletes the marked affiliates that the List lacks.
-func (t *table) verified(list []*pb.Affiliate) {
+func (t *table) verified(list []*pb.Affiliate, now time.Time) {
 	var there []*pb.Affiliate
 	for _, a := range list {
 		if t.deleted[a.GetId()] {
@@ -76,7 +76,7 @@ func (t *table) verified(list []*pb.Affiliate) {
 		}
 	}
 	t.present(there)
-	t.Update(raw(there))
+	t.Update(raw(there), now)
 	for id, asked := range t.deleted {
 		if asked {
 			t.Remove(id)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/siderolabs/discovery-api/api/v1alpha1/server/pb"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 
 	"github.com/wirespan/wirespan/discovery"
@@ -17,6 +18,15 @@ import (
 const (
 	snapshotTimeout = 30 * time.Second // for the first message of a watch
 	listTimeout     = 30 * time.Second
+
+	// A snapshot of the table costs time for each of its entries: so changes are shown
+	// publishBurst times in a row, and then at publishRate.
+	publishRate  = 2 // per second
+	publishBurst = 20
+
+	// A service could send changes as fast as they are read.
+	messageRate  = 250 // per second
+	messageBurst = 4 * discovery.MaxAffiliates
 )
 
 // watch updates the table from one connection.
@@ -32,7 +42,9 @@ type watch struct {
 
 func (w *watch) run(ctx context.Context, g *errgroup.Group) error {
 	late := time.After(snapshotTimeout)
-	var verify <-chan time.Time // nil: nothing to verify, or a List is under way
+	pace := rate.NewLimiter(publishRate, publishBurst)
+	var publish <-chan time.Time // nil: nothing to show
+	var verify <-chan time.Time  // nil: nothing to verify, or a List is under way
 	listing := false
 	for {
 		if verify == nil && !listing && w.t.unverified() {
@@ -40,14 +52,17 @@ func (w *watch) run(ctx context.Context, g *errgroup.Group) error {
 			// requests of all members of a mesh.
 			verify = time.After(time.Second/2 + rand.N(time.Second))
 		}
-		var expiry <-chan time.Time
-		if next := w.t.NextExpiry(); !next.IsZero() {
-			expiry = time.After(time.Until(next))
+		var advance <-chan time.Time
+		if next := w.t.Next(); !next.IsZero() {
+			advance = time.After(time.Until(next))
 		}
 		select {
 		case <-ctx.Done():
 			for len(w.messages) > 0 { // the last message may be a deletion
 				w.apply(<-w.messages)
+			}
+			if w.good && w.t.Changed() {
+				w.publish()
 			}
 			return ctx.Err()
 		case <-late:
@@ -67,12 +82,19 @@ func (w *watch) run(ctx context.Context, g *errgroup.Group) error {
 			g.Go(func() error { return w.list(ctx) })
 		case list := <-w.listed:
 			listing = false
-			w.t.verified(list)
-		case now := <-expiry:
-			w.t.Expire(now)
-		}
-		if w.t.Changed() && len(w.messages) == 0 {
+			w.t.verified(list, time.Now())
+		case now := <-advance:
+			w.t.Advance(now)
+		case <-publish:
+			publish = nil
 			w.publish()
+		}
+		if publish == nil && w.t.Changed() && len(w.messages) == 0 {
+			if wait := pace.Reserve().Delay(); wait > 0 {
+				publish = time.After(wait)
+			} else {
+				w.publish()
+			}
 		}
 	}
 }
@@ -80,7 +102,7 @@ func (w *watch) run(ctx context.Context, g *errgroup.Group) error {
 // apply takes the snapshot or, after it, a delta.
 func (w *watch) apply(m *pb.WatchResponse) {
 	if w.good {
-		w.t.delta(m)
+		w.t.delta(m, time.Now())
 		return
 	}
 	w.good = true
@@ -94,7 +116,11 @@ func (w *watch) receive(ctx context.Context) error {
 	if err != nil {
 		return rpcError("watch", err)
 	}
+	pace := rate.NewLimiter(messageRate, messageBurst)
 	for first := true; ; first = false {
+		if err := pace.Wait(ctx); err != nil {
+			return err
+		}
 		m := &pb.WatchResponse{}
 		var into any = m
 		if first {

@@ -185,7 +185,7 @@ func TestSnapshotConfirmsDeletion(t *testing.T) {
 	p1, p2 := sealed(t, secret, "p1", ""), sealed(t, secret, "p2", "")
 	tab := newTable(&tableConfig)
 	tab.snapshot([]*pb.Affiliate{p1, p2}, now)
-	tab.delta(&pb.WatchResponse{Affiliates: []*pb.Affiliate{{Id: "p1"}, {Id: "p2"}}, Deleted: true})
+	tab.delta(&pb.WatchResponse{Affiliates: []*pb.Affiliate{{Id: "p1"}, {Id: "p2"}}, Deleted: true}, now)
 	tab.snapshot([]*pb.Affiliate{p2}, now)
 	if tab.Has("p1") || !tab.Has("p2") || tab.unverified() {
 		t.Errorf("%d entries, deleted %v", tab.Len(), tab.deleted)
@@ -197,16 +197,17 @@ func TestDeletionDuringList(t *testing.T) {
 	p1 := sealed(t, secret, "p1", "")
 	tab := newTable(&tableConfig)
 	deletion := &pb.WatchResponse{Affiliates: []*pb.Affiliate{{Id: "p1"}}, Deleted: true}
-	tab.snapshot([]*pb.Affiliate{p1}, time.Unix(1e9, 0))
-	tab.delta(deletion)
+	now := time.Unix(1e9, 0)
+	tab.snapshot([]*pb.Affiliate{p1}, now)
+	tab.delta(deletion, now)
 	tab.verify()
-	tab.delta(deletion)
-	tab.verified([]*pb.Affiliate{p1}) // older than the second event
+	tab.delta(deletion, now)
+	tab.verified([]*pb.Affiliate{p1}, now) // older than the second event
 	if !tab.unverified() {
 		t.Fatal("the second deletion was forgotten")
 	}
 	tab.verify()
-	tab.verified(nil)
+	tab.verified(nil, now)
 	if tab.Len() != 0 || tab.unverified() {
 		t.Errorf("%d entries, deleted %v", tab.Len(), tab.deleted)
 	}
@@ -296,19 +297,19 @@ func FuzzApply(f *testing.F) {
 		now := time.Unix(1e9, 0)
 		tab := newTable(&tableConfig)
 		tab.snapshot(a.Affiliates, now)
-		tab.delta(&b)
+		tab.delta(&b, now)
 		tab.verify()
-		tab.verified(a.Affiliates)
+		tab.verified(a.Affiliates, now)
 		tab.snapshot(b.Affiliates, now)
-		tab.Expire(now.Add(time.Minute))
+		tab.Advance(now.Add(time.Minute))
 		affiliates, _ := tab.Result()
 		for _, got := range affiliates {
 			if got.NodeID == "self" || discovery.CheckID(got.NodeID) != nil || len(got.Endpoints) > discovery.MaxEndpoints {
 				t.Fatalf("affiliate %+v", got)
 			}
 		}
-		if tab.Len() > discovery.MaxAffiliates || !tab.NextExpiry().IsZero() || tab.unverified() && !b.Deleted {
-			t.Fatalf("%d entries, next expiry %v", tab.Len(), tab.NextExpiry())
+		if tab.Len() > discovery.MaxAffiliates || !tab.Next().IsZero() || tab.unverified() && !b.Deleted {
+			t.Fatalf("%d entries, next at %v", tab.Len(), tab.Next())
 		}
 	})
 }

@@ -107,8 +107,8 @@ func (c *client) exchange() (next time.Time, err error) {
 	} else {
 		c.connected, c.sent = false, nil
 	}
-	c.table.Expire(now)
-	if at := c.table.NextExpiry(); !at.IsZero() {
+	c.table.Advance(now)
+	if at := c.table.Next(); !at.IsZero() {
 		next = sooner(next, at)
 	}
 	c.show(away)
@@ -164,7 +164,7 @@ func (c *client) take(list []discovery.RawAffiliate, now time.Time) {
 				c.table.Remove(id)
 			}
 		}
-		c.table.Update(list)
+		c.table.Update(list, now)
 	} else {
 		c.table.Replace(list, now)
 	}
