@@ -17,10 +17,11 @@ const (
 	minQuiet   = 100 * time.Millisecond
 	quietShare = 10
 	// Passes that others cause are paced by what they cost. Each adds the time it
-	// took to a debt, of which 1/paceShare is paid off as time goes by. Above
+	// took to a debt, of which 1/paceShare is paid off as time goes by; the garbage
+	// collector takes about as much again. Above
 	// paceDebt the next pass waits, for maxPace at most. So a mesh of ordinary size
 	// is never held up, and one that is made to change all the time is.
-	paceShare = 20
+	paceShare = 40
 	paceDebt  = 250 * time.Millisecond
 	maxPace   = 5 * time.Second
 )

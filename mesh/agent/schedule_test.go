@@ -19,7 +19,7 @@ func TestPace(t *testing.T) {
 		{"small passes, 15 per second", time.Millisecond, time.Second / 15, 1000, 0},
 		{"small passes, 100 per second", time.Millisecond, 10 * time.Millisecond, 1000, 5 * time.Second},
 		{"one pass as long as the debt allows", 250 * time.Millisecond, 0, 1, 0},
-		{"one long pass", 300 * time.Millisecond, 0, 1, time.Second},
+		{"one long pass", 300 * time.Millisecond, 0, 1, 2 * time.Second},
 		{"one very long pass", time.Minute, 0, 1, 5 * time.Second},
 		{"long passes, seldom", 500 * time.Millisecond, 30 * time.Second, 100, 5 * time.Second},
 	} {
