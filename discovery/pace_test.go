@@ -57,12 +57,12 @@ func TestOpeningIsPaced(t *testing.T) {
 	p := newPaced()
 	p.put("honest", "one")
 	const minutes = 2
-	for i := range minutes * 600 {
+	for i := range minutes * 120 { // each half a second
 		for j := range 900 {
 			p.put(fmt.Sprint("sybil", j), fmt.Sprint(i))
 		}
-		p.pass(batchInterval)
-		if i%600 == 300 { // once a minute
+		p.pass(time.Second / 2)
+		if i%120 == 60 { // once a minute
 			want := fmt.Sprint("honest ", i)
 			p.put("honest", want)
 			p.put("self", want)
@@ -86,7 +86,7 @@ func TestOpeningIsPaced(t *testing.T) {
 		t.Errorf("opened %d times, the limit is %d", total, limit)
 	}
 	p.pass(time.Minute)
-	if got, want := p.shown("sybil7"), fmt.Sprint(minutes*600-1); got != want {
+	if got, want := p.shown("sybil7"), fmt.Sprint(minutes*120-1); got != want {
 		t.Errorf("in the end %q is shown, not the newest %q", got, want)
 	}
 	if !p.Next().IsZero() {

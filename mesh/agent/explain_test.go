@@ -23,10 +23,14 @@ ingress:
 func TestExplain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, meshDocument, ingressDocument)
-		h.run()
-		if _, err := h.agent.Explain(ExplainQuery{To: netip.MustParseAddr("10.1.0.1")}); err == nil {
+		idle, err := New(h.config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := idle.Explain(ExplainQuery{To: netip.MustParseAddr("10.1.0.1")}); err == nil {
 			t.Error("explained before there is anything")
 		}
+		h.run()
 		synctest.Wait()
 		defer h.stop()
 		h.find(withNetworks(testPeer(8), "10.1.0.0/16"), testPeer(16))
