@@ -1,11 +1,16 @@
 package discovery
 
 import (
+	"errors"
 	"net/netip"
 	"time"
 
 	"github.com/wirespan/wirespan/mesh"
 )
+
+// ErrRefused reports that asking again is of no use: the server refuses what this node
+// asks for, or it is another server than the one with the pin.
+var ErrRefused = errors.New("refused")
 
 // Local is the data that a registry publishes for this node.
 type Local struct {

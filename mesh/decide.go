@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -28,6 +29,7 @@ func Decide(in Input, now time.Time) Plan {
 		plan.Routes = routes(&in, plan.Specs, plan.Statuses)
 		plan.Routed = routed(plan.Routes, plan.Held)
 		plan.ReturnByTunnel = returnByTunnel(&in.Config, plan.Routes)
+		plan.Waiting = waiting(&in.Config, plan.Specs, plan.Statuses)
 		plan.Endpoints = harvest(&in.Config, plan.Specs, plan.Statuses)
 		for _, a := range known.others {
 			plan.Known = append(plan.Known, *a)
@@ -83,6 +85,20 @@ func aggregate(prefixes []netip.Prefix) []netip.Prefix {
 // compareDisjoint orders masked prefixes of which none contains another: IPv4
 // first, by address. It is several times as fast as Prefix.Compare.
 func compareDisjoint(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) }
+
+// waiting lists the peers that are up and do not have the mesh's next secret yet.
+func waiting(cfg *Config, specs []PeerSpec, statuses []PeerStatus) (out []string) {
+	if cfg.Charter.Next.IsZero() {
+		return nil
+	}
+	for i := range specs {
+		if statuses[i].State == PeerStateUp && specs[i].secretNumber < cfg.Charter.SecretNumber {
+			out = append(out, cmp.Or(specs[i].Label, specs[i].NodeID))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
 
 // harvest lists the endpoints of peers that are up, for other nodes to try.
 func harvest(cfg *Config, specs []PeerSpec, statuses []PeerStatus) []Endpoint {

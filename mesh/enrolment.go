@@ -10,7 +10,8 @@ import (
 
 // Limits of the messages of an enrolment.
 const (
-	MaxEnrolmentSize = 2 << 10 // bytes
+	MaxEnrolmentSize  = 2 << 10  // bytes
+	MaxMembershipSize = 16 << 10 // bytes
 	// EnrolmentIDSize is the length of the id of a join token, in bytes.
 	EnrolmentIDSize = 8
 	maxClusterID    = 256
@@ -19,10 +20,11 @@ const (
 // EnrolmentID names a join token. It is no secret.
 type EnrolmentID [EnrolmentIDSize]byte
 
-// Enrolment is what a node sends to the founder of a mesh to become a member. The
-// connection must be one to the server with the pin: the key is in it.
+// Enrolment is what a node sends to the founder of a mesh to become a member, or as a
+// member, to get the present secret. The connection must be one to the server with the
+// pin: the key is in it.
 type Enrolment struct {
-	ID        EnrolmentID // of the join token
+	ID        EnrolmentID // of the join token; zero: of a member
 	Key       Secret      // of the join token
 	NodeID    string
 	Signature [SignatureSize]byte
@@ -30,9 +32,44 @@ type Enrolment struct {
 
 // Membership is the answer: all that a member needs and that its token does not have.
 type Membership struct {
-	ClusterID string
-	Secret    Secret
-	Authority Authority
+	ClusterID    string
+	Secret       Secret // the newest
+	SecretNumber uint64
+	Authority    Authority // the first of the mesh
+	Founder      string    // its node id
+	// Statements are the authority's: those that name successors, and the newest one.
+	Statements [][]byte
+}
+
+// MaxSuccessions bounds how often a mesh's authority can be replaced.
+const MaxSuccessions = 8
+
+// Latest verifies that this is the mesh of an authority, and its statements. It returns
+// the newest one (Number 0: there is none), as it was signed, and the authority that makes
+// the next one.
+func (m *Membership) Latest(known Authority) (s Statement, signed []byte, a Authority, err error) {
+	a = m.Authority
+	ours := a == known
+	for _, data := range m.Statements {
+		next, err := OpenStatement(a, m.ClusterID, data)
+		if err != nil {
+			return Statement{}, nil, Authority{}, fmt.Errorf("answer to the enrolment: %w", err)
+		}
+		if next.Number <= s.Number {
+			return Statement{}, nil, Authority{}, errors.New("answer to the enrolment: its statements are out of order")
+		}
+		if s, signed = next, data; s.Successor != (Authority{}) {
+			a = s.Successor
+			ours = ours || a == known
+		}
+	}
+	if !ours {
+		return Statement{}, nil, Authority{}, errors.New("the founder has another authority key: its mesh was founded anew; get a new join token there")
+	}
+	if s.SecretNumber != m.SecretNumber || m.SecretNumber != 0 && s.SecretHash != HashSecret(m.ClusterID, m.Secret) {
+		return Statement{}, nil, Authority{}, errors.New("answer to the enrolment: the secret is not the one of the authority's statement")
+	}
+	return s, signed, a, nil
 }
 
 // NewEnrolment returns an enrolment, signed for the server with this pin.
@@ -62,9 +99,12 @@ type enrolmentMessage struct {
 }
 
 type membershipMessage struct {
-	ClusterID string `json:"cluster"`
-	Secret    []byte `json:"secret"`
-	Authority []byte `json:"authority"`
+	ClusterID    string   `json:"cluster"`
+	Secret       []byte   `json:"secret"`
+	SecretNumber uint64   `json:"secretNumber"`
+	Authority    []byte   `json:"authority"`
+	Founder      string   `json:"founder"`
+	Statements   [][]byte `json:"statements"`
 }
 
 // Encode returns the message that [ParseEnrolment] reads. It reveals the key.
@@ -79,7 +119,7 @@ func (e *Enrolment) Encode() []byte {
 // ParseEnrolment reads an untrusted enrolment. It verifies nothing.
 func ParseEnrolment(data []byte) (Enrolment, error) {
 	var m enrolmentMessage
-	if err := decodeMessage(data, &m); err != nil {
+	if err := decodeMessage(data, MaxEnrolmentSize, &m); err != nil {
 		return Enrolment{}, fmt.Errorf("enrolment: %w", err)
 	}
 	if len(m.ID) != EnrolmentIDSize || len(m.Key) != KeySize || len(m.Signature) != SignatureSize {
@@ -93,7 +133,7 @@ func ParseEnrolment(data []byte) (Enrolment, error) {
 
 // Encode returns the message that [ParseMembership] reads. It reveals the secret.
 func (m *Membership) Encode() []byte {
-	data, err := json.Marshal(membershipMessage{m.ClusterID, m.Secret.b[:], m.Authority[:]})
+	data, err := json.Marshal(membershipMessage{m.ClusterID, m.Secret.b[:], m.SecretNumber, m.Authority[:], m.Founder, m.Statements})
 	if err != nil { // strings and bytes always encode
 		panic(err)
 	}
@@ -103,25 +143,30 @@ func (m *Membership) Encode() []byte {
 // ParseMembership reads an answer. Errors never quote values.
 func ParseMembership(data []byte) (Membership, error) {
 	var m membershipMessage
-	if err := decodeMessage(data, &m); err != nil {
+	if err := decodeMessage(data, MaxMembershipSize, &m); err != nil {
 		return Membership{}, fmt.Errorf("answer to the enrolment: %w", err)
 	}
 	if len(m.Secret) != KeySize || len(m.Authority) != KeySize {
 		return Membership{}, errors.New("answer to the enrolment: a field has the wrong length")
 	}
-	out := Membership{m.ClusterID, Secret{[KeySize]byte(m.Secret)}, Authority(m.Authority)}
+	out := Membership{m.ClusterID, Secret{[KeySize]byte(m.Secret)}, m.SecretNumber, Authority(m.Authority), m.Founder, m.Statements}
+	if _, err := DecodeNodeID(m.Founder); err != nil {
+		return Membership{}, fmt.Errorf("answer to the enrolment: the founder: %w", err)
+	}
 	switch {
 	case out.ClusterID == "" || len(out.ClusterID) > maxClusterID || !utf8.ValidString(out.ClusterID):
 		return Membership{}, errors.New("answer to the enrolment: not a cluster id")
 	case out.Secret.IsZero():
 		return Membership{}, errors.New("answer to the enrolment: no secret")
+	case len(m.Statements) > MaxSuccessions+1:
+		return Membership{}, errors.New("answer to the enrolment: too many statements")
 	}
 	return out, out.Authority.Check()
 }
 
-func decodeMessage(data []byte, into any) error {
-	if len(data) > MaxEnrolmentSize {
-		return fmt.Errorf("%d bytes, at most %d", len(data), MaxEnrolmentSize)
+func decodeMessage(data []byte, limit int, into any) error {
+	if len(data) > limit {
+		return fmt.Errorf("%d bytes, at most %d", len(data), limit)
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()

@@ -3,9 +3,12 @@ package mesh
 import (
 	"bytes"
 	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 )
+
+var testFounder = NewNodeKey([32]byte{8}).NodeID()
 
 func testEnrolment() Enrolment {
 	return NewEnrolment(EnrolmentID{1}, NewSecret([32]byte{2}), NewNodeKey([32]byte{3}), [32]byte{4})
@@ -65,15 +68,17 @@ func TestEnrolmentErrors(t *testing.T) {
 
 func TestMembership(t *testing.T) {
 	authority := NewAuthorityKey([32]byte{1}).Authority()
-	m := Membership{"cluster", NewSecret([32]byte{7}), authority}
-	if back, err := ParseMembership(m.Encode()); err != nil || back != m {
+	m := Membership{"cluster", NewSecret([32]byte{7}), 0, authority, testFounder, nil}
+	if back, err := ParseMembership(m.Encode()); err != nil || !reflect.DeepEqual(back, m) {
 		t.Errorf("reads back as %+v, %v", back, err)
 	}
 	for name, bad := range map[string]Membership{
-		"no cluster id":   {"", m.Secret, authority},
-		"long cluster id": {strings.Repeat("x", 257), m.Secret, authority},
-		"no secret":       {"c", Secret{}, authority},
-		"weak authority":  {"c", m.Secret, Authority{1}},
+		"no cluster id":   {"", m.Secret, 0, authority, testFounder, nil},
+		"long cluster id": {strings.Repeat("x", 257), m.Secret, 0, authority, testFounder, nil},
+		"no secret":       {"c", Secret{}, 0, authority, testFounder, nil},
+		"no founder":      {"c", m.Secret, 0, authority, "x", nil},
+		"weak authority":  {"c", m.Secret, 0, Authority{1}, testFounder, nil},
+		"many statements": {"c", m.Secret, 0, authority, testFounder, make([][]byte, MaxSuccessions+2)},
 	} {
 		if _, err := ParseMembership(bad.Encode()); err == nil {
 			t.Errorf("%s: accepted", name)
@@ -86,11 +91,51 @@ func TestMembership(t *testing.T) {
 	}
 }
 
+// A member takes a secret only together with the authority's statement of it, and follows
+// the authority to its successors.
+func TestMembershipStatements(t *testing.T) {
+	first, second := NewAuthorityKey([32]byte{1}), NewAuthorityKey([32]byte{2})
+	secret := NewSecret([32]byte{7})
+	handover := first.Sign("c", Statement{Number: 1, Successor: second.Authority()})
+	newest := second.Sign("c", Statement{Number: 2, SecretNumber: 3, SecretHash: HashSecret("c", secret)})
+	m := Membership{"c", secret, 3, first.Authority(), testFounder, [][]byte{handover, newest}}
+	for _, known := range []Authority{first.Authority(), second.Authority()} {
+		if s, signed, a, err := m.Latest(known); err != nil || s.Number != 2 || !bytes.Equal(signed, newest) || a != second.Authority() {
+			t.Errorf("latest: %+v, %v, %v", s, a, err)
+		}
+	}
+	plain := Membership{"c", secret, 0, first.Authority(), testFounder, nil}
+	if s, _, a, err := plain.Latest(first.Authority()); err != nil || s.Number != 0 || a != first.Authority() {
+		t.Errorf("without a statement: %+v, %v, %v", s, a, err)
+	}
+	for name, change := range map[string]func(*Membership){
+		"another mesh":      func(m *Membership) { m.ClusterID = "d" },
+		"another secret":    func(m *Membership) { m.Secret = NewSecret([32]byte{8}) },
+		"another number":    func(m *Membership) { m.SecretNumber++ },
+		"no statement":      func(m *Membership) { m.Statements = nil },
+		"no handover":       func(m *Membership) { m.Statements = m.Statements[1:] },
+		"out of order":      func(m *Membership) { m.Statements = [][]byte{newest, handover} },
+		"another authority": func(m *Membership) { m.Authority = second.Authority() },
+		"an unknown mesh's": func(m *Membership) {
+			m.Authority = NewAuthorityKey([32]byte{9}).Authority()
+			m.Statements = nil
+			m.SecretNumber = 0
+		},
+		"the same again": func(m *Membership) { m.Statements = append(m.Statements, newest) },
+	} {
+		bad := m
+		change(&bad)
+		if _, _, _, err := bad.Latest(first.Authority()); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
 // FuzzEnrolment: what is accepted has one encoding that reads back the same, as a
 // request or as an answer.
 func FuzzEnrolment(f *testing.F) {
 	e := testEnrolment()
-	m := Membership{"cluster", NewSecret([32]byte{7}), NewAuthorityKey([32]byte{1}).Authority()}
+	m := Membership{"cluster", NewSecret([32]byte{7}), 0, NewAuthorityKey([32]byte{1}).Authority(), testFounder, nil}
 	f.Add(e.Encode())
 	f.Add(m.Encode())
 	f.Fuzz(func(t *testing.T, data []byte) {

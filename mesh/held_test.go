@@ -270,7 +270,7 @@ func TestAddressesStayWithTheFirst(t *testing.T) {
 		t.Errorf("web is %v", plan.Specs)
 	}
 	var err error
-	if tr.in.Pins, err = Accept(tr.in.Pins, tr.in.Affiliates, "n1"); err != nil {
+	if tr.in.Pins, _, err = Accept(tr.in.Pins, tr.in.Affiliates, "n1"); err != nil {
 		t.Fatal(err)
 	}
 	if plan := tr.decide(time.Minute, lower); ownerOfName(plan, "web") != "n1" {

@@ -80,6 +80,8 @@ func peerSpecs(in *Input, known *roster, addrs []hostAddress, now time.Time, cs 
 			Address:    p.address,
 			AllowedIPs: allowed[i],
 			Endpoints:  peerEndpoints(in, p.Affiliate, cs),
+
+			secretNumber: p.Record.SecretNumber,
 		}
 		known.pins[p.NodeID].grant(p, allowed[i])
 	}

@@ -89,9 +89,12 @@ func newRoster(in *Input, local *Affiliate, now time.Time) *roster {
 // admit compares affiliates, sorted by node id, with their pins.
 func (r *roster) admit(in *Input, affiliates []*Affiliate, now time.Time, cs *conditions) {
 	var unsigned []string
+	r.expel(in)
+	r.accept(in, affiliates, now)
 	for _, a := range affiliates {
 		p := r.pins[a.NodeID]
 		switch {
+		case in.Config.Charter.Statement.Expels(a.NodeID):
 		case !a.Record.Signed() && (in.Config.RequireSigned || p != nil && p.Sequence != 0):
 			unsigned = append(unsigned, QuoteName(a.displayName()))
 		case p != nil && a.Record.Signed() && a.Record.Sequence < p.Sequence:
@@ -122,6 +125,40 @@ func (r *roster) admit(in *Input, affiliates []*Affiliate, now time.Time, cs *co
 	}
 }
 
+// expel lets go of nodes that the mesh's authority has expelled: what they had passes on
+// at once.
+func (r *roster) expel(in *Input) {
+	if len(in.Config.Charter.Statement.Expelled) == 0 {
+		return
+	}
+	for _, p := range r.order {
+		if in.Config.Charter.Statement.Expels(p.NodeID) {
+			p.leave()
+			p.Nodename, p.PublicKey = "", Key{}
+		}
+	}
+}
+
+// accept gives nodes what the mesh's authority has said they may have.
+func (r *roster) accept(in *Input, affiliates []*Affiliate, now time.Time) {
+	for _, accepted := range in.Config.Charter.Statement.Accepted {
+		for _, a := range affiliates {
+			if named, err := NewAcceptance(a.NodeID, a.Nodename); err != nil || named != accepted || !a.Record.Signed() {
+				continue
+			}
+			r.touch(a.NodeID, now).Nodename = a.Nodename
+			for _, p := range r.order {
+				p.yield(a)
+			}
+		}
+	}
+}
+
+// leave gives up what passes on when the node has left.
+func (p *Pin) leave() {
+	p.Left, p.Networks, p.Reached, p.Address = true, nil, nil, netip.Addr{}
+}
+
 // take takes an affiliate that is who it says it is, as far as that can be known.
 func (r *roster) take(in *Input, a *Affiliate, now time.Time, cs *conditions) {
 	p := r.touch(a.NodeID, now)
@@ -142,7 +179,7 @@ func (r *roster) take(in *Input, a *Affiliate, now time.Time, cs *conditions) {
 	}
 	r.listed[a.NodeID] = true
 	if p.Left {
-		p.Networks, p.Reached, p.Address = nil, nil, netip.Addr{}
+		p.leave()
 		return
 	}
 	p.Gone = time.Time{}
@@ -238,8 +275,9 @@ func (r *roster) remember() []Pin {
 
 // Accept returns pins as they are after the user has accepted a node, which is given by
 // node id or nodename: a node that is quarantined, or that has the name, the key or the
-// address of another one, which loses it although it may still announce it.
-func Accept(pins []Pin, affiliates []Affiliate, node string) ([]Pin, error) {
+// address of another one, which loses it although it may still announce it. It also
+// returns what the node announces.
+func Accept(pins []Pin, affiliates []Affiliate, node string) ([]Pin, Affiliate, error) {
 	var candidates []*Affiliate
 	for i := range affiliates {
 		a := &affiliates[i]
@@ -249,7 +287,7 @@ func Accept(pins []Pin, affiliates []Affiliate, node string) ([]Pin, error) {
 	}
 	switch len(candidates) {
 	case 0:
-		return nil, fmt.Errorf("no node %q waits to be accepted", node)
+		return nil, Affiliate{}, fmt.Errorf("no node %q waits to be accepted", node)
 	case 1:
 	default:
 		var ids []string
@@ -257,7 +295,7 @@ func Accept(pins []Pin, affiliates []Affiliate, node string) ([]Pin, error) {
 			ids = append(ids, a.NodeID)
 		}
 		slices.Sort(ids)
-		return nil, fmt.Errorf("several nodes named %q wait to be accepted; give one by its node id: %s", node, strings.Join(ids, ", "))
+		return nil, Affiliate{}, fmt.Errorf("several nodes named %q wait to be accepted; give one by its node id: %s", node, strings.Join(ids, ", "))
 	}
 	a := candidates[0]
 	out := slices.Clone(pins)
@@ -268,7 +306,7 @@ func Accept(pins []Pin, affiliates []Affiliate, node string) ([]Pin, error) {
 			out[i].yield(a)
 		}
 	}
-	return out, nil
+	return out, *a, nil
 }
 
 // stands reports whether p keeps a from something that a announces.
@@ -295,6 +333,33 @@ func (p *Pin) yield(a *Affiliate) {
 	if p.Address == a.Address {
 		p.Address = netip.Addr{}
 	}
+}
+
+// FindNode returns the node id of a node that was seen, by its node id or its nodename. A
+// node id need not have been seen.
+func FindNode(pins []Pin, affiliates []Affiliate, node string) (string, error) {
+	if _, err := DecodeNodeID(node); err == nil {
+		return node, nil
+	}
+	var ids []string
+	for i := range pins {
+		if node != "" && pins[i].Nodename == node {
+			ids = append(ids, pins[i].NodeID)
+		}
+	}
+	for i := range affiliates {
+		if a := &affiliates[i]; node != "" && a.Nodename == node && !slices.Contains(ids, a.NodeID) {
+			ids = append(ids, a.NodeID)
+		}
+	}
+	switch len(ids) {
+	case 0:
+		return "", fmt.Errorf("no node %q is known: give its node id", node)
+	case 1:
+		return ids[0], nil
+	}
+	slices.Sort(ids)
+	return "", fmt.Errorf("several nodes are named %q; give one by its node id: %s", node, strings.Join(ids, ", "))
 }
 
 // Forget returns pins without those of a node, which is given by node id or nodename.

@@ -22,11 +22,11 @@ func TestPinQuarantineAndAccept(t *testing.T) {
 	if !reflect.DeepEqual(othersOf(plan.Pins), in.Pins) {
 		t.Errorf("pins %v, want %v", plan.Pins, in.Pins)
 	}
-	if _, err := Accept(in.Pins, in.Affiliates, "n2"); err == nil {
+	if _, _, err := Accept(in.Pins, in.Affiliates, "n2"); err == nil {
 		t.Error("a node was accepted that is not quarantined")
 	}
 	var err error
-	if in.Pins, err = Accept(in.Pins, in.Affiliates, peer.Nodename); err != nil {
+	if in.Pins, _, err = Accept(in.Pins, in.Affiliates, peer.Nodename); err != nil {
 		t.Fatal(err)
 	}
 	plan = Decide(in, testNow.Add(time.Hour))
@@ -72,10 +72,10 @@ func TestPinsFlood(t *testing.T) {
 func TestAcceptByName(t *testing.T) {
 	pins := []Pin{{NodeID: "n1", PublicKey: testKey("a")}, {NodeID: "n2", PublicKey: testKey("b")}}
 	twins := []Affiliate{{NodeID: "n2", Nodename: "web", PublicKey: testKey("c")}, {NodeID: "n1", Nodename: "web", PublicKey: testKey("d")}}
-	if _, err := Accept(pins, twins, "web"); err == nil || !strings.Contains(err.Error(), "n1, n2") {
+	if _, _, err := Accept(pins, twins, "web"); err == nil || !strings.Contains(err.Error(), "n1, n2") {
 		t.Errorf("one name for two nodes: %v", err)
 	}
-	left, err := Accept(pins, twins, "n2")
+	left, _, err := Accept(pins, twins, "n2")
 	if err != nil || len(left) != 2 || !reflect.DeepEqual(left[0], pins[0]) || left[1].PublicKey != testKey("c") || left[1].Nodename != "web" {
 		t.Errorf("by node id: %v, %v", left, err)
 	}

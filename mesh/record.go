@@ -15,6 +15,9 @@ type Record struct {
 
 	Ephemeral bool // the identity ends with the process
 	Left      bool // the node has left the mesh
+
+	SecretNumber uint64 // of the newest secret of the mesh that the node has
+	Statement    string // of the mesh's authority, which the node repeats; empty if it repeats none
 }
 
 // Signed reports whether there is a record.

@@ -106,7 +106,7 @@ func observe(in *Input, specs []PeerSpec, now time.Time) ([]PeerStatus, []PeerCo
 		status.State = status.connectionState(now)
 		peers[i] = PeerConfig{
 			PublicKey:           spec.PublicKey,
-			PresharedKey:        in.Config.ClusterSecret,
+			PresharedKey:        in.Config.presharedKey(spec.secretNumber),
 			AllowedIPs:          slices.Clone(spec.AllowedIPs),
 			Endpoint:            status.direct(spec.Endpoints, now),
 			PersistentKeepalive: PersistentKeepalive,

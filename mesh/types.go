@@ -79,6 +79,8 @@ type PeerSpec struct {
 	Address    netip.Addr     // KubeSpan ULA; zero if it has none that may be routed
 	AllowedIPs []netip.Prefix // minimal, sorted, IPv4 first
 	Endpoints  []netip.AddrPort
+
+	secretNumber uint64 // of the newest secret of the mesh that it has
 }
 
 // PeerState is the believed state of a peer, with the numbers of Talos.
@@ -169,6 +171,7 @@ type Host struct {
 type Config struct {
 	Enabled                   bool
 	ClusterSecret             Secret        // preshared key of every peer
+	Charter                   Charter       // of an own mesh
 	OwnMesh                   bool          // wirespan founded it: it has no Talos nodes
 	RequireSigned             bool          // unsigned affiliates are not used
 	HoldNetworks              time.Duration // how long networks of nodes that are gone are held; 0: not at all
@@ -224,6 +227,7 @@ type Plan struct {
 	Pins           []Pin       // to remember; sorted by node id
 	Endpoints      []Endpoint  // harvested, to publish for others; sorted by public key
 	Members        []Member    // sorted by nodename
+	Waiting        []string    // peers that are up and do not have the mesh's next secret yet; sorted
 	Conditions     []Condition // sorted
 	// Wake is the next time at which a state changes without an event (at the 15 s
 	// and 275 s boundaries); zero if there is none. The loop decides again then.

@@ -23,6 +23,8 @@ const (
 	flagsField     protowire.Number = 4 // varint
 	endpointField  protowire.Number = 5 // address and port, big-endian; repeated
 	networkField   protowire.Number = 6 // address and prefix length; repeated
+	secretField    protowire.Number = 8 // varint: the number of the newest secret that the node has
+	statementField protowire.Number = 9 // of the mesh's authority, as that has signed it
 	signatureField protowire.Number = 15
 )
 
@@ -89,6 +91,12 @@ func (x *extension) encode() []byte {
 	}
 	if flags != 0 {
 		number(flagsField, flags)
+	}
+	if x.record.SecretNumber != 0 {
+		number(secretField, x.record.SecretNumber)
+	}
+	if x.record.Statement != "" {
+		b = protowire.AppendString(protowire.AppendTag(b, statementField, protowire.BytesType), x.record.Statement)
 	}
 	for _, ep := range x.endpoints {
 		v := binary.BigEndian.AppendUint16(ep.Addr().Unmap().AsSlice(), ep.Port())
@@ -169,6 +177,8 @@ func (x *extension) take(c *cleaner, field protowire.Number, kind protowire.Type
 			x.record.Start = v
 		case flagsField:
 			x.record.Ephemeral, x.record.Left = v&flagEphemeral != 0, v&flagLeft != 0
+		case secretField:
+			x.record.SecretNumber = v
 		}
 	case protowire.Fixed64Type:
 		if field == instanceField {
@@ -181,6 +191,8 @@ func (x *extension) take(c *cleaner, field protowire.Number, kind protowire.Type
 			x.takeEndpoint(c, v)
 		case networkField:
 			x.takeNetwork(c, v)
+		case statementField:
+			x.takeStatement(c, v)
 		}
 	}
 }
@@ -194,6 +206,16 @@ func (x *extension) takeEndpoint(c *cleaner, v []byte) {
 		}
 	}
 	c.drop("endpoint")
+}
+
+// takeStatement takes a statement of the mesh's authority, which it does not verify: only
+// one that is newer than the known one is worth that.
+func (x *extension) takeStatement(c *cleaner, v []byte) {
+	if _, err := mesh.ParseStatement(v); err != nil {
+		c.drop("statement")
+		return
+	}
+	x.record.Statement = string(v)
 }
 
 func (x *extension) takeNetwork(c *cleaner, v []byte) {

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/subtle"
 	"fmt"
 	"net/netip"
 	"runtime/debug"
@@ -29,6 +28,7 @@ import (
 type gate struct {
 	cfg     *Config
 	log     hclog.Logger
+	only    *only
 	clients *clients
 	pools   pools
 	metrics *metrics
@@ -159,8 +159,7 @@ func (g *gate) checkCluster(id string) error {
 	if err := validateClusterID(id); err != nil {
 		return err
 	}
-	only := g.cfg.OnlyCluster
-	if only != "" && subtle.ConstantTimeCompare([]byte(id), []byte(only)) == 0 {
+	if !g.only.serves(id) {
 		return errForeignCluster
 	}
 	return nil

@@ -131,7 +131,7 @@ func TestLargeRequestsAreRefused(t *testing.T) {
 // A request for another cluster is refused before it is decoded: what follows the id
 // is not UTF-8, which would be another error.
 func TestForeignRequestsAreNotDecoded(t *testing.T) {
-	g := &gate{cfg: &Config{OnlyCluster: "ours"}, clients: newClients(), pools: newPools(true)}
+	g := &gate{cfg: &Config{}, only: serving("ours"), clients: newClients(), pools: newPools(true)}
 	request := func(clusters ...string) error {
 		var raw []byte
 		for _, c := range clusters {
@@ -246,7 +246,7 @@ func TestWaitersAreBounded(t *testing.T) { synctest.Test(t, waitersAreBounded) }
 
 // waitersAreBounded needs a clock that stands still: each second admits some of those that wait.
 func waitersAreBounded(t *testing.T) {
-	g := &gate{cfg: &Config{}, clients: newClients(), pools: newPools(true)}
+	g := &gate{cfg: &Config{}, only: new(only), clients: newClients(), pools: newPools(true)}
 	addr := netip.MustParseAddr("192.0.2.1")
 	for range requestBurst {
 		if err := g.clients.wait(t.Context(), clientKey(addr)); err != nil {

@@ -37,7 +37,7 @@ func newMemory(only string, log hclog.Logger) *memory {
 		shares: newPool(maxClusters), affiliates: newPool(maxTotalAffiliates), clusters: map[string]*cluster{},
 	}
 	if only != "" {
-		m.level, m.shares, m.affiliates = hclog.Info, newPool(1), newPool(discovery.MaxAffiliates)
+		m.level, m.shares, m.affiliates = hclog.Info, newPool(8*maxOnly), newPool(maxOnly*discovery.MaxAffiliates)
 	}
 	return m
 }

@@ -41,12 +41,12 @@ func (a *affiliate) snapshot(id string, now time.Time) affiliateSnapshot {
 }
 
 // restore fills an empty store with the contents of a snapshot, up to the store's
-// limits. It restores only the cluster only, or all if that is empty.
-func (m *memory) restore(clusters []clusterSnapshot, only string, now time.Time) {
+// limits. It restores the clusters that are served.
+func (m *memory) restore(clusters []clusterSnapshot, only *only, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, cs := range clusters {
-		if only != "" && cs.id != only {
+		if !only.serves(cs.id) {
 			continue
 		}
 		c, err := m.cluster(cs.id, netip.Prefix{})
@@ -100,7 +100,7 @@ func (s *Server) load(now time.Time) error {
 		}
 		return nil
 	}
-	s.memory.restore(clusters, s.cfg.OnlyCluster, now)
+	s.memory.restore(clusters, &s.only, now)
 	n := s.memory.counts()
 	s.metrics.storage("load", true)
 	s.metrics.lastStorage("load", n, len(b), time.Since(begin))

@@ -62,6 +62,7 @@ type Server struct {
 	log     hclog.Logger
 	store   Store
 	memory  *memory // the store, unless Config brought one
+	only    only
 	clients *clients
 	pools   pools
 	metrics *metrics
@@ -78,6 +79,9 @@ func New(c Config) (*Server, error) {
 	s := &Server{cfg: c, log: c.Log, store: c.Store, clients: newClients(), pools: newPools(c.OnlyCluster != ""), metrics: newMetrics()}
 	if s.log == nil {
 		s.log = hclog.NewNullLogger()
+	}
+	if c.OnlyCluster != "" {
+		s.only.set(c.OnlyCluster)
 	}
 	if s.store == nil {
 		s.memory = newMemory(c.OnlyCluster, s.log)
@@ -159,7 +163,7 @@ func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 
 // grpcServer returns a server whose watches end when ctx does.
 func (s *Server) grpcServer(ctx context.Context) *grpc.Server {
-	g := &gate{cfg: &s.cfg, log: s.log, clients: s.clients, pools: s.pools, metrics: s.metrics}
+	g := &gate{cfg: &s.cfg, log: s.log, only: &s.only, clients: s.clients, pools: s.pools, metrics: s.metrics}
 	opts := []grpc.ServerOption{
 		grpc.InTapHandle(await),
 		grpc.ForceServerCodecV2(newWire()),
@@ -188,7 +192,7 @@ func (s *Server) grpcServer(ctx context.Context) *grpc.Server {
 	}
 	gs := grpc.NewServer(opts...)
 	gs.RegisterService(g.description(), &service{
-		cfg: &s.cfg, store: s.store, pools: s.pools, metrics: s.metrics, stopping: ctx.Done(),
+		cfg: &s.cfg, only: &s.only, store: s.store, pools: s.pools, metrics: s.metrics, stopping: ctx.Done(),
 	})
 	if s.cfg.Enrol != nil {
 		s.registerEnrolment(gs, g)

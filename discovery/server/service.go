@@ -22,6 +22,7 @@ type service struct {
 	pb.UnimplementedClusterServer
 	cfg      *Config
 	store    Store
+	only     *only
 	pools    pools
 	metrics  *metrics
 	stopping <-chan struct{} // closed when the server stops; ends watches
@@ -104,6 +105,9 @@ func (s *service) Watch(req *pb.WatchRequest, stream pb.Cluster_WatchServer) err
 		case <-s.stopping:
 			return nil // the client sees EOF and connects again
 		case ev, ok := <-sub.Events:
+			if !ok && !s.only.serves(req.GetClusterId()) {
+				return errForeignCluster
+			}
 			if !ok {
 				return errLostUpdate
 			}

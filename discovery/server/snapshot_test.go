@@ -153,7 +153,7 @@ func TestSnapshotRoundTrip(t *testing.T) {
 		t.Fatal(err)
 	}
 	restored := newTestMemory("")
-	restored.restore(clusters, "", t0)
+	restored.restore(clusters, new(only), t0)
 	const want = "a1=data1[p@29s q@29s]@29s a2=data2[p@1m29s q@1m29s]@1m29s a3=data3[p@2m29s q@2m29s]@2m29s"
 	for c := range 3 {
 		if got := restored.clusters[fmt.Sprint("c", c)].dump(); got != want {
@@ -163,9 +163,9 @@ func TestSnapshotRoundTrip(t *testing.T) {
 	if got := restored.counts(); got != (counts{clusters: 3, affiliates: 9, endpoints: 18}) {
 		t.Errorf("counts %+v", got)
 	}
-	only := newTestMemory("c1")
-	only.restore(clusters, "c1", t0)
-	if got := only.counts(); got != (counts{clusters: 1, affiliates: 3, endpoints: 6}) {
+	one := newTestMemory("c1")
+	one.restore(clusters, serving("c1"), t0)
+	if got := one.counts(); got != (counts{clusters: 1, affiliates: 3, endpoints: 6}) {
 		t.Errorf("only c1: %+v", got)
 	}
 }
@@ -180,7 +180,7 @@ func TestRestoreKeepsBounds(t *testing.T) {
 		cs.affiliates = append(cs.affiliates, a)
 	}
 	m := newTestMemory("")
-	m.restore([]clusterSnapshot{cs, cs, {id: "empty"}, {"expired", []affiliateSnapshot{{id: "a"}}}}, "", t0)
+	m.restore([]clusterSnapshot{cs, cs, {id: "empty"}, {"expired", []affiliateSnapshot{{id: "a"}}}}, new(only), t0)
 	want := counts{clusters: 1, affiliates: discovery.MaxAffiliates, endpoints: discovery.MaxAffiliates * discovery.MaxEndpoints}
 	if got := m.counts(); got != want {
 		t.Errorf("restored %+v, want %+v", got, want)
@@ -271,7 +271,7 @@ func FuzzLoadSnapshot(f *testing.F) {
 			return
 		}
 		m := newTestMemory("")
-		m.restore(clusters, "", t0)
+		m.restore(clusters, new(only), t0)
 		for id, c := range m.clusters {
 			if c.empty() || len(id) > discovery.MaxClusterIDLength || !validID(id) {
 				t.Errorf("cluster %q restored", id)
@@ -290,7 +290,7 @@ func FuzzLoadSnapshot(f *testing.F) {
 			t.Fatal(err)
 		}
 		twice := newTestMemory("")
-		twice.restore(again, "", t0)
+		twice.restore(again, new(only), t0)
 		for _, c := range saved {
 			if got, want := len(twice.clusters[c.id].affiliates), len(c.affiliates); got != want {
 				t.Errorf("cluster %q has %d affiliates, want %d", c.id, got, want)

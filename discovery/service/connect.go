@@ -176,7 +176,11 @@ func rpcError(doing string, err error) error {
 	if s.Code() == codes.DeadlineExceeded {
 		return fmt.Errorf("%s: %s: no answer in time", doing, s.Code())
 	}
-	return fmt.Errorf("%s: %s: %s", doing, s.Code(), clean(reason(s.Message())))
+	err = fmt.Errorf("%s: %s: %s", doing, s.Code(), clean(reason(s.Message())))
+	if s.Code() == codes.PermissionDenied {
+		return refusal{err}
+	}
+	return err
 }
 
 // reason returns why a connection failed, without what gRPC and the dialer put

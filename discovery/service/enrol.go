@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"sync/atomic"
 	"syscall"
@@ -28,19 +29,16 @@ type EnrolConfig struct {
 	Servers []string // host:port, addresses of one server; tried in turn
 	Pin     [32]byte // SHA-256 of the server's SubjectPublicKeyInfo
 	Control func(network, address string, c syscall.RawConn) error
+	Dial    func(ctx context.Context, address string) (net.Conn, error) // nil: directly, or through a proxy
 }
 
-// ErrRefused reports that asking again is of no use: the server refuses the request, or it
-// is another server than the one with the pin.
-var ErrRefused = errors.New("refused")
-
-// refusal is an error that is [ErrRefused].
+// refusal is an error that is [discovery.ErrRefused].
 type refusal struct{ error }
 
-func (refusal) Is(target error) bool { return target == ErrRefused }
+func (refusal) Is(target error) bool { return target == discovery.ErrRefused }
 
 // Enrol sends the request of a node that wants to join a mesh to the founder's server, and
-// returns the answer. The error is [ErrRefused], or no server answered.
+// returns the answer. The error is [discovery.ErrRefused], or no server answered.
 func Enrol(ctx context.Context, c EnrolConfig, request []byte) (answer []byte, err error) {
 	if c.Pin == [32]byte{} {
 		return nil, errors.New("enrolment: no pin of the server's key")
@@ -55,7 +53,7 @@ func Enrol(ctx context.Context, c EnrolConfig, request []byte) (answer []byte, e
 			return answer, nil
 		case errors.As(err, &strange): // another address may lead to the right one
 			refused++
-		case errors.Is(err, ErrRefused):
+		case errors.Is(err, discovery.ErrRefused):
 			return nil, err
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", server, err))
@@ -80,10 +78,14 @@ func enrolAt(ctx context.Context, c EnrolConfig, server string, request []byte) 
 		}
 		return err
 	}
+	dial := c.Dial
+	if dial == nil {
+		dial = newDialer(c.Control, connectTimeout(len(c.Servers)))
+	}
 	conn, err := grpc.NewClient("passthrough:///"+url.PathEscape(server),
 		grpc.WithTransportCredentials(credentials.NewTLS(cfg)),
-		grpc.WithContextDialer(newDialer(c.Control, connectTimeout(len(c.Servers)))),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(2*mesh.MaxEnrolmentSize)),
+		grpc.WithContextDialer(dial),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(mesh.MaxMembershipSize+16)),
 		grpc.WithDisableServiceConfig(),
 	)
 	if err != nil {

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wirespan/wirespan/discovery"
+
 	"github.com/wirespan/wirespan/discovery/server"
 )
 
@@ -74,8 +76,8 @@ func TestEnrol(t *testing.T) {
 		switch {
 		case test.want == "" && (err != nil || string(answer) != test.request):
 			t.Errorf("%s: %q, %v", name, answer, err)
-		case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want) || errors.Is(err, ErrRefused) != test.refused):
-			t.Errorf("%s: %v, refused %v; want %q, %v", name, err, errors.Is(err, ErrRefused), test.want, test.refused)
+		case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want) || errors.Is(err, discovery.ErrRefused) != test.refused):
+			t.Errorf("%s: %v, refused %v; want %q, %v", name, err, errors.Is(err, discovery.ErrRefused), test.want, test.refused)
 		}
 	}
 }

@@ -62,16 +62,19 @@ type Host interface {
 
 // Config is everything an Agent is made of.
 type Config struct {
-	Effective   *Effective
-	Reload      func() (*Effective, error) // reads files, environment and flags again
-	Keys        state.Keys
-	Clock       *state.Clock
-	Memory      *state.Memory
-	Sequence    *state.Sequence
-	Firewall    Firewall // nil: only mesh addresses are reachable, and nothing is filtered
-	Host        Host
-	Backend     Backend
-	OpenDevice  func(self mesh.Identity, c *Effective, mtu int) (Device, error)
+	Effective  *Effective
+	Reload     func() (*Effective, error) // reads files, environment and flags again
+	Keys       state.Keys
+	Clock      *state.Clock
+	Memory     *state.Memory
+	Sequence   *state.Sequence
+	Firewall   Firewall // nil: only mesh addresses are reachable, and nothing is filtered
+	Host       Host
+	Backend    Backend
+	OpenDevice func(self mesh.Identity, c *Effective, mtu int) (Device, error)
+	// Mesh is told by the loop what concerns the members of an own mesh; nil: not called.
+	Mesh        func(MeshView)
+	Refresh     func() (*Effective, error) // the present configuration with what the node knows now; nil: no Refresh
 	NewRegistry func(s Source, c *Effective, keys state.Keys) (Registry, error)
 	Hostname    string // default, when the configuration names none
 	OS          string // as announced, such as "Debian GNU/Linux (12)"
@@ -125,6 +128,7 @@ type Agent struct {
 	pinning   settling
 	retained  retained
 	record    record
+	refused   map[string]bool // statements that the mesh's authority has not signed
 }
 
 // hostView is this machine as last observed.
@@ -149,6 +153,9 @@ func New(c Config) (*Agent, error) {
 	if c.Observed == nil {
 		c.Observed = func([]mesh.Link) {}
 	}
+	if c.Mesh == nil {
+		c.Mesh = func(MeshView) {}
+	}
 	if c.LeaveOnStop == nil {
 		c.LeaveOnStop = func(*Effective) bool { return false }
 	}
@@ -159,6 +166,7 @@ func New(c Config) (*Agent, error) {
 		sources:  sources{running: map[string]*runningRegistry{}, changed: mesh.NewSignal()},
 		retained: retained{policy: c.Memory.Policy()},
 		record:   newRecord(),
+		refused:  map[string]bool{},
 	}
 	a.status.Store(&Status{
 		Version: c.Version, Started: a.started, Updated: a.started, Backend: c.Backend.String(), BackendReason: c.Backend.Reason,

@@ -134,7 +134,7 @@ func (a *Agent) prepare() error {
 	if err := a.identify(); err != nil {
 		return err
 	}
-	if a.record.withdrawn {
+	if a.withdrawn() {
 		a.closeDevice() // what is routed stays routed, so that nothing leaves in the clear
 		return nil
 	}

@@ -13,8 +13,10 @@ const wireGuardOverhead = 80
 
 // Source is a registry to use.
 type Source struct {
-	Name string // unique; for status and logs
-	Spec any    // what NewRegistry makes it of; a changed Spec makes a new registry
+	Name   string      // unique; for status and logs
+	Spec   any         // what NewRegistry makes it of; a changed Spec makes a new registry
+	Secret mesh.Secret // of the cluster there
+	Former bool        // the mesh changes to another secret: nodes that are not known yet are not taken from here
 }
 
 // Effective is the effective configuration: what files, environment and flags
@@ -23,12 +25,15 @@ type Effective struct {
 	*config.Config
 	Sources []Source
 	Own     bool // wirespan founded the cluster: all its nodes sign their records
+	Charter mesh.Charter
+	Notes   []mesh.Condition // of the node that the agent is part of
 }
 
 // mesh returns what decisions depend on, with an MTU that fits this host if none
 // is configured.
 func (e *Effective) mesh(links []mesh.Link) mesh.Config {
 	m := e.Mesh()
+	m.OwnMesh, m.Charter = e.Own, e.Charter
 	if e.KubeSpan.MTU == 0 {
 		m.MTU = tunnelMTU(links)
 	}

@@ -52,6 +52,7 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 		a.pinning.note(now)
 	}
 	a.releaseRetained(plan, now)
+	a.reportMesh(plan, affiliates)
 	if a.onTrial(&plan.Local, now) {
 		plan.Peers, plan.Specs, plan.Statuses, plan.Routes, plan.Wake = nil, nil, nil, nil, a.record.trial
 	}
@@ -66,6 +67,7 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 	conditions = append(conditions, a.routingConditions()...)
 	report(conditionSequence, state.SequenceFile, a.publish(&plan, now))
 	conditions = append(conditions, a.cloneConditions(now)...)
+	conditions = append(conditions, a.charterConditions(plan)...)
 
 	report(state.ConditionClockNotRecorded, "clock", a.cfg.Clock.Tick(now))
 	conditions = append(conditions, a.cfg.Clock.Conditions(now)...)
@@ -88,8 +90,8 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 func (a *Agent) meshConfig() mesh.Config {
 	m := a.config.mesh(a.host.links)
 	m.NoRouting = a.cfg.Firewall == nil
-	m.OwnMesh, m.RequireSigned = a.config.Own, a.config.Own
-	m.Enabled = m.Enabled && !a.record.withdrawn
+	m.RequireSigned = a.config.Own
+	m.Enabled = m.Enabled && !a.withdrawn()
 	return m
 }
 

@@ -146,6 +146,7 @@ func (a *Agent) sign(local mesh.Affiliate, now time.Time) (mesh.Affiliate, error
 	r := &a.record
 	began := now.Add(-now.Sub(a.started)).UnixMilli()
 	local.Record = r.published.Record
+	local.Record.SecretNumber, local.Record.Statement = a.config.Charter.SecretNumber, a.config.Charter.Repeated
 	superseded := r.other.Record.Newer(r.published.Record)
 	if r.start != 0 && !superseded && began-r.began < clockStep.Milliseconds() && reflect.DeepEqual(local, r.published) {
 		return local, nil
@@ -157,7 +158,8 @@ func (a *Agent) sign(local mesh.Affiliate, now time.Time) (mesh.Affiliate, error
 	if r.start == 0 || superseded && r.rival == "" { // a restored backup starts below its own record
 		r.start = sequence
 	}
-	local.Record = mesh.Record{Sequence: sequence, Instance: r.instance, Start: r.start, Ephemeral: a.cfg.Keys.Ephemeral}
+	local.Record.Sequence, local.Record.Instance, local.Record.Start = sequence, r.instance, r.start
+	local.Record.Ephemeral = a.cfg.Keys.Ephemeral
 	r.published, r.began = local, began
 	return local, nil
 }

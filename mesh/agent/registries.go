@@ -42,7 +42,6 @@ type runningRegistry struct {
 type registryIdentity struct {
 	Source    Source
 	ClusterID string
-	Secret    mesh.Secret
 }
 
 // syncRegistries starts and stops registries until those that run are those that
@@ -51,7 +50,7 @@ func (a *Agent) syncRegistries() []mesh.Condition {
 	var failed []mesh.Condition
 	wanted := map[string]registryIdentity{}
 	for _, s := range a.config.Sources {
-		wanted[s.Name] = registryIdentity{s, a.config.ClusterID, a.config.ClusterSecret}
+		wanted[s.Name] = registryIdentity{s, a.config.ClusterID}
 	}
 	forgotten := a.retire(wanted)
 	for _, name := range slices.Sorted(maps.Keys(wanted)) {
@@ -135,7 +134,10 @@ func (a *Agent) registryNames() []string { return slices.Sorted(maps.Keys(a.sour
 func (a *Agent) forget(r *runningRegistry, last mesh.Affiliate) {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
-	if err := r.Delete(ctx, last); err != nil {
+	err := r.Delete(ctx, last)
+	if errors.Is(err, discovery.ErrRefused) { // the mesh has another name there now
+		a.log.Debug("our entry at the former discovery service", "service", r.identity.Source.Name, "error", err)
+	} else if err != nil {
 		a.log.Warn("our entry at the former discovery service could not be deleted, it expires by itself",
 			"service", r.identity.Source.Name, "error", err)
 	}
@@ -172,7 +174,11 @@ func (a *Agent) leave(ctx context.Context) error {
 func (a *Agent) discovered() (affiliates []mesh.Affiliate, public []netip.Addr, problems []mesh.Condition) {
 	var sets []discovery.Named
 	for _, name := range a.registryNames() {
-		snap := a.sources.running[name].Snapshot()
+		r := a.sources.running[name]
+		snap := r.Snapshot()
+		if r.identity.Source.Former {
+			snap.Affiliates = a.pinned(snap.Affiliates)
+		}
 		sets = append(sets, discovery.Named{Name: "service/" + name, Affiliates: snap.Affiliates})
 		a.sources.answered = a.sources.answered || snap.Connected
 		if snap.PublicAddr.IsValid() {
@@ -223,7 +229,7 @@ func (a *Agent) discoveryServers() (list []netip.Addr) {
 // node, which must not be replaced unseen. A node that has withdrawn publishes nothing.
 func (a *Agent) publish(plan *mesh.Plan, now time.Time) error {
 	var local discovery.Local
-	if !a.record.withdrawn {
+	if !a.withdrawn() {
 		if a.signs() && !a.sources.answered && now.Sub(a.started) < trialTime {
 			return nil
 		}

@@ -26,12 +26,15 @@ const (
 	requestLook
 	requestAccept
 	requestForget
+	requestRefresh
+	requestFind
 )
 
 var errStopped = errors.New("the agent has stopped")
 
 type reply struct {
 	restart []string
+	node    mesh.Affiliate // the accepted one, or the one found
 	err     error
 }
 
@@ -51,10 +54,22 @@ func (a *Agent) Leave(ctx context.Context) error { return a.ask(ctx, request{kin
 // now and not of the last tick.
 func (a *Agent) Look(ctx context.Context) error { return a.ask(ctx, request{kind: requestLook}).err }
 
-// Accept accepts the changed key or address of a node, named by its node id or
-// nodename.
-func (a *Agent) Accept(ctx context.Context, node string) error {
-	return a.ask(ctx, request{kind: requestAccept, node: node}).err
+// Refresh takes over what the node knows of its mesh now.
+func (a *Agent) Refresh(ctx context.Context) error {
+	return a.ask(ctx, request{kind: requestRefresh}).err
+}
+
+// Accept accepts the changed key or address of a node, named by its node id or nodename,
+// and returns what that node announces.
+func (a *Agent) Accept(ctx context.Context, node string) (mesh.Affiliate, error) {
+	r := a.ask(ctx, request{kind: requestAccept, node: node})
+	return r.node, r.err
+}
+
+// FindNode returns the node id of a node, named by its node id or nodename.
+func (a *Agent) FindNode(ctx context.Context, node string) (string, error) {
+	r := a.ask(ctx, request{kind: requestFind, node: node})
+	return r.node.NodeID, r.err
 }
 
 // Forget forgets what is remembered of a node, named by its node id or nodename: its key,
@@ -100,13 +115,22 @@ func (a *Agent) handle(ctx context.Context, req request) error {
 	switch req.kind {
 	case requestReload:
 		restart, err := a.reload()
-		a.answer(req, reply{restart, err})
+		a.answer(req, reply{restart: restart, err: err})
 		return nil
 	case requestLook:
 		a.answer(req, reply{})
 		return nil
 	case requestAccept:
-		a.answer(req, reply{err: a.accept(req.node)})
+		accepted, err := a.accept(req.node)
+		a.answer(req, reply{node: accepted, err: err})
+		return nil
+	case requestFind:
+		affiliates, _, _ := a.discovered()
+		id, err := mesh.FindNode(a.cfg.Memory.Pins(a.self.Subnet), affiliates, req.node)
+		req.reply <- reply{node: mesh.Affiliate{NodeID: id}, err: err}
+		return nil
+	case requestRefresh:
+		a.answer(req, reply{err: a.refresh()})
 		return nil
 	case requestForget:
 		a.answer(req, reply{err: a.forgetNode(req.node)})
@@ -128,15 +152,25 @@ func (a *Agent) answer(req request, r reply) {
 	a.schedule.replies = append(a.schedule.replies, func() { req.reply <- r })
 }
 
-func (a *Agent) accept(node string) error {
+func (a *Agent) accept(node string) (mesh.Affiliate, error) {
 	affiliates, _, _ := a.discovered()
-	pins, err := mesh.Accept(a.cfg.Memory.Pins(a.self.Subnet), affiliates, node)
+	pins, accepted, err := mesh.Accept(a.cfg.Memory.Pins(a.self.Subnet), affiliates, node)
 	if err != nil {
-		return err
+		return mesh.Affiliate{}, err
 	}
 	a.log.Info("a node's changed identity is accepted", "node", node)
 	a.cfg.Memory.SetPins(a.self.Subnet, pins)
-	return a.cfg.Memory.WritePins()
+	return accepted, a.cfg.Memory.WritePins()
+}
+
+func (a *Agent) refresh() error {
+	next, err := a.cfg.Refresh()
+	if err != nil {
+		return err
+	}
+	next.ListenPort = a.config.ListenPort // a change of it may wait for a restart
+	a.config, a.schedule.stale = next, true
+	return nil
 }
 
 func (a *Agent) forgetNode(node string) error {

@@ -128,6 +128,21 @@ func (c *Client) Accept(ctx context.Context, node string) error {
 	return c.call(ctx, request{method: http.MethodPost, path: "/v1/accept", query: url.Values{"node": {node}}}, nil)
 }
 
+// Expel ends the membership of nodes, by node id or nodename. Only a founder can do that.
+func (c *Client) Expel(ctx context.Context, nodes []string) error {
+	return c.call(ctx, request{method: http.MethodPost, path: "/v1/expel", query: url.Values{"node": nodes}}, nil)
+}
+
+// RotateSecret changes the secret of the mesh. Only a founder can do that.
+func (c *Client) RotateSecret(ctx context.Context) error {
+	return c.call(ctx, request{method: http.MethodPost, path: "/v1/secret/rotate"}, nil)
+}
+
+// ReplaceAuthority makes another key the mesh's authority. Only a founder can do that.
+func (c *Client) ReplaceAuthority(ctx context.Context) error {
+	return c.call(ctx, request{method: http.MethodPost, path: "/v1/authority/replace"}, nil)
+}
+
 // Forget forgets what is remembered of a node, by node id or nodename.
 func (c *Client) Forget(ctx context.Context, node string) error {
 	return c.call(ctx, request{method: http.MethodPost, path: "/v1/forget", query: url.Values{"node": {node}}}, nil)

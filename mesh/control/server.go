@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
 )
 
@@ -30,10 +31,17 @@ type Agent interface {
 	Look(ctx context.Context) error
 	Reload(ctx context.Context) (restart []string, err error)
 	Leave(ctx context.Context) error
-	Accept(ctx context.Context, node string) error
+	Accept(ctx context.Context, node string) (mesh.Affiliate, error)
 	Forget(ctx context.Context, node string) error
 	Ping(ctx context.Context, addr netip.Addr) (time.Duration, error)
 	Explain(agent.ExplainQuery) (agent.Explanation, error)
+}
+
+// Authority is what the founder of a mesh can do. Elsewhere its methods return an error.
+type Authority interface {
+	Expel(ctx context.Context, nodes []string) error
+	RotateSecret(ctx context.Context) error
+	ReplaceAuthority(ctx context.Context) error
 }
 
 // Config is what a [Server] serves.
@@ -43,6 +51,8 @@ type Config struct {
 	Metrics http.Handler
 	// Token makes a join token; nil: refused.
 	Token func(uses int, lifetime time.Duration) (string, error)
+	// Authority decides who the members of a mesh are; nil: refused.
+	Authority Authority
 	// Dial opens a connection through the mesh for CONNECT; nil: refused.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	Log  hclog.Logger
@@ -116,9 +126,12 @@ func (c *Server) handler() http.Handler {
 	mux.Handle("GET /metrics", c.cfg.Metrics)
 	mux.Handle("POST /v1/reload", owner(c.reload))
 	mux.Handle("POST /v1/leave", owner(c.leave))
-	mux.Handle("POST /v1/accept", owner(c.named(c.cfg.Agent.Accept)))
+	mux.Handle("POST /v1/accept", owner(c.named(c.accept)))
 	mux.Handle("POST /v1/forget", owner(c.named(c.cfg.Agent.Forget)))
 	mux.Handle("POST /v1/token", owner(c.token))
+	mux.Handle("POST /v1/expel", owner(c.decides(func(r *http.Request) error { return c.cfg.Authority.Expel(r.Context(), r.URL.Query()["node"]) })))
+	mux.Handle("POST /v1/secret/rotate", owner(c.decides(func(r *http.Request) error { return c.cfg.Authority.RotateSecret(r.Context()) })))
+	mux.Handle("POST /v1/authority/replace", owner(c.decides(func(r *http.Request) error { return c.cfg.Authority.ReplaceAuthority(r.Context()) })))
 	mux.Handle("POST /v1/ping", owner(c.ping))
 	connect := owner(c.connect)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -266,6 +279,26 @@ func (c *Server) named(change func(ctx context.Context, node string) error) http
 		}
 		_, _ = fmt.Fprintln(w, "ok")
 	}
+}
+
+// decides answers a request for a decision of the mesh's authority.
+func (c *Server) decides(decide func(*http.Request) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if c.cfg.Authority == nil {
+			http.Error(w, "this agent has no authority over a mesh", http.StatusUnprocessableEntity)
+			return
+		}
+		if err := decide(r); err != nil {
+			http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+			return
+		}
+		_, _ = fmt.Fprintln(w, "ok")
+	}
+}
+
+func (c *Server) accept(ctx context.Context, node string) error {
+	_, err := c.cfg.Agent.Accept(ctx, node)
+	return err
 }
 
 // TokenReply is the answer to a request for a join token.

@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
@@ -24,7 +25,12 @@ func (n *Node) effective(c *config.Config) (*agent.Effective, error) {
 	if n.server != nil {
 		own = n.server.service()
 	}
-	return effective(c, n.cluster, own)
+	present := n.membership.present()
+	e, err := effective(c, present, own)
+	if err == nil && e.Own {
+		e.Charter, e.Notes = n.membership.charter(present)
+	}
+	return e, err
 }
 
 // effective combines the configuration with the cluster of the state directory, which
@@ -32,18 +38,14 @@ func (n *Node) effective(c *config.Config) (*agent.Effective, error) {
 // a founder.
 func effective(c *config.Config, cluster *state.Cluster, own service) (*agent.Effective, error) {
 	e := &agent.Effective{Config: c}
-	known := "" // as what the cluster is known at every service
-	if c.Standalone() && cluster != nil {
-		known = mesh.DiscoveryID(cluster.ID, cluster.Secret)
-	}
-	add := func(name string, s service) {
-		s.Name = known
-		e.Sources = append(e.Sources, agent.Source{Name: name, Spec: s})
-	}
+	var services []named
 	for _, s := range c.Services {
-		add(s.Name, service{Endpoints: []string{s.Endpoint}, Insecure: s.Insecure})
+		services = append(services, named{s.Name, service{Endpoints: []string{s.Endpoint}, Insecure: s.Insecure}})
 	}
 	if !c.Standalone() {
+		for _, s := range services {
+			e.Sources = append(e.Sources, agent.Source{Name: s.name, Spec: s.service, Secret: c.ClusterSecret})
+		}
 		return e, nil
 	}
 	if cluster == nil {
@@ -53,9 +55,32 @@ func effective(c *config.Config, cluster *state.Cluster, own service) (*agent.Ef
 	joined.ClusterID, joined.ClusterSecret = cluster.ID, cluster.Secret
 	e.Config, e.Own = &joined, true
 	if cluster.Founder {
-		add("embedded", own)
+		services = append(services, named{"embedded", own})
 	} else {
-		add("joined", service{Endpoints: cluster.Servers, Pin: cluster.Pin})
+		services = append(services, named{"joined", service{Endpoints: cluster.Servers, Pin: cluster.Pin}})
+	}
+	for _, s := range services {
+		changing := !cluster.Next.IsZero()
+		e.Sources = append(e.Sources, s.with(cluster.ID, cluster.Secret, cluster.SecretNumber, changing))
+		if changing {
+			e.Sources = append(e.Sources, s.with(cluster.ID, cluster.Next, cluster.NextNumber, false))
+		}
 	}
 	return e, nil
+}
+
+// named is a service with its name in status and logs.
+type named struct {
+	name string
+	service
+}
+
+// with returns the source that the service is for an own mesh with one of its secrets. Its
+// name stays the same when the other secret is used no more.
+func (s named) with(clusterID string, secret mesh.Secret, number uint64, former bool) agent.Source {
+	if number > 0 {
+		s.name = fmt.Sprintf("%s/%d", s.name, number)
+	}
+	s.Name = mesh.DiscoveryID(clusterID, secret)
+	return agent.Source{Name: s.name, Spec: s.service, Secret: secret, Former: former}
 }

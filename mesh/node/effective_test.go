@@ -41,12 +41,18 @@ func TestEffective(t *testing.T) {
 		return must(config.Load([]config.File{{Name: "f", Data: []byte(docs)}}, config.Options{ClusterProvided: true}))
 	}
 	own := service{Endpoints: []string{"127.0.0.1:1"}, Pin: [32]byte{9}}
-	files := agent.Source{Name: "one", Spec: service{Endpoints: []string{"discovery.example:443"}}}
 	secret := testMembership().Secret
-	named := func(id string, s service) service { s.Name = mesh.DiscoveryID(id, secret); return s }
+	files := agent.Source{Name: "one", Spec: service{Endpoints: []string{"discovery.example:443"}}, Secret: secret}
+	called := func(id string, s service) service { s.Name = mesh.DiscoveryID(id, secret); return s }
 	joined := &state.Cluster{ID: "joined", Secret: secret, Servers: testToken().Servers, Pin: testToken().Pin}
 	founded := &state.Cluster{ID: "own", Secret: secret, Founder: true}
-	there := named("joined", service{Endpoints: joined.Servers, Pin: joined.Pin})
+	changing := *joined
+	changing.Next, changing.NextNumber = mesh.NewSecret([32]byte{5}), 1
+	changed := changing
+	changed.Close()
+	next := called("joined", service{Endpoints: joined.Servers, Pin: joined.Pin})
+	next.Name = mesh.DiscoveryID("joined", changing.Next)
+	there := called("joined", service{Endpoints: joined.Servers, Pin: joined.Pin})
 	for name, test := range map[string]struct {
 		docs    string
 		cluster *state.Cluster
@@ -55,10 +61,14 @@ func TestEffective(t *testing.T) {
 	}{
 		"files":     {testDocuments, nil, testClusterID, []agent.Source{files}},
 		"files win": {testDocuments, joined, testClusterID, []agent.Source{files}},
-		"joined":    {"", joined, "joined", []agent.Source{{Name: "joined", Spec: there}}},
-		"founder":   {"", founded, "own", []agent.Source{{Name: "embedded", Spec: named("own", own)}}},
+		"joined":    {"", joined, "joined", []agent.Source{{Name: "joined", Spec: there, Secret: secret}}},
+		"changing": {"", &changing, "joined", []agent.Source{
+			{Name: "joined", Spec: there, Secret: secret, Former: true}, {Name: "joined/1", Spec: next, Secret: changing.Next},
+		}},
+		"changed": {"", &changed, "joined", []agent.Source{{Name: "joined/1", Spec: next, Secret: changing.Next}}},
+		"founder": {"", founded, "own", []agent.Source{{Name: "embedded", Spec: called("own", own), Secret: secret}}},
 		"founder & file": {strings.SplitAfterN(testDocuments, "---\n", 2)[1], founded, "own", []agent.Source{
-			{Name: "one", Spec: named("own", files.Spec.(service))}, {Name: "embedded", Spec: named("own", own)},
+			{Name: "one", Spec: called("own", files.Spec.(service)), Secret: secret}, {Name: "embedded", Spec: called("own", own), Secret: secret},
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {

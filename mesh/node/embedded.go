@@ -38,11 +38,12 @@ func (n *Node) listen(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if n.tokens, err = openTokens(n.state, n.cluster); err != nil {
+	present := n.membership.present()
+	if n.tokens, err = openTokens(n.state, present); err != nil {
 		return err
 	}
 	cfg := server.Config{
-		OnlyCluster: mesh.DiscoveryID(n.cluster.ID, n.cluster.Secret),
+		OnlyCluster: mesh.DiscoveryID(present.ID, present.Secret),
 		Enrol:       n.enrol,
 		TLS:         &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
 		Log:         n.log.Named("server"),
@@ -60,7 +61,7 @@ func (n *Node) listen(ctx context.Context) error {
 		return fmt.Errorf("embedded discovery server: %w (choose another address with --discovery-listen)", err)
 	}
 	n.server = &embeddedServer{srv, l, pin}
-	return nil
+	return n.serveMembers()
 }
 
 // certificate returns the server's certificate and its pin.
@@ -98,14 +99,13 @@ func (n *Node) observed(links []mesh.Link) {
 func (n *Node) advertise(links []mesh.Link) error {
 	servers := serverAddresses(n.config, links, n.server.listener.Addr().(*net.TCPAddr).AddrPort())
 	n.tokens.advertise(servers, n.server.pin)
-	if slices.Equal(servers, n.cluster.Servers) && n.server.pin == n.cluster.Pin {
-		return nil
-	}
-	if n.cluster.Pin != [32]byte{} && n.cluster.Pin != n.server.pin {
+	if before := n.membership.present(); before.Pin != [32]byte{} && before.Pin != n.server.pin {
 		n.log.Warn("the discovery server has a new key: nodes that joined with the old one must join again, with a new token")
 	}
-	n.cluster.Servers, n.cluster.Pin = servers, n.server.pin
-	return state.SaveCluster(n.state, n.cluster)
+	return n.alter(func(c *state.Cluster) error {
+		c.Servers, c.Pin = servers, n.server.pin
+		return nil
+	})
 }
 
 // serverAddresses returns the addresses for a join token. Configured ones come first;

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/wirespan/wirespan/device/bind"
+	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/discovery/server"
 	client "github.com/wirespan/wirespan/discovery/service"
 	"github.com/wirespan/wirespan/mesh"
@@ -24,7 +25,7 @@ const (
 
 // enter sets the node's cluster, unless the configuration names one: that of the token,
 // of the state directory or, if there is none, a new one.
-func (n *Node) enter(ctx context.Context) (err error) {
+func (n *Node) enter(ctx context.Context) error {
 	if !n.config.Standalone() {
 		if n.cfg.Token != nil {
 			return ErrTwoClusters
@@ -35,23 +36,29 @@ func (n *Node) enter(ctx context.Context) (err error) {
 		return fmt.Errorf("node id %s is in the form of Talos and has no key to sign with, but nodes of a mesh without Talos take only what is signed: remove %s to become a new node", n.keys.NodeID, mesh.NodeIdentityFile)
 	}
 	if n.cfg.Token != nil {
-		n.cluster, err = n.join(ctx, *n.cfg.Token)
+		c, err := n.join(ctx, *n.cfg.Token)
+		n.membership.enterCluster(c)
 		return err
 	}
-	if n.cluster, err = state.LoadCluster(n.state); err != nil || n.cluster != nil {
+	c, err := state.LoadCluster(n.state)
+	if n.membership.enterCluster(c); err != nil || c != nil {
 		return err
 	}
 	if _, err := n.state.Read(server.KeyFile); !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("state directory %q holds the key of a discovery server, but cluster.yaml is missing: restore it from a backup, or remove %s to found a new mesh", n.state.Root(), server.KeyFile)
 	}
-	n.cluster, err = state.FoundCluster(n.state)
+	c, err = state.FoundCluster(n.state)
+	n.membership.enterCluster(c)
 	return err
 }
 
 // ErrTwoClusters reports a join token for a configuration that already names a cluster.
 var ErrTwoClusters = errors.New("--join: the configuration already names a cluster (remove the token, or the identity from the configuration)")
 
-func (n *Node) founder() bool { return n.cluster != nil && n.cluster.Founder }
+func (n *Node) founder() bool {
+	c := n.membership.present()
+	return c != nil && c.Founder
+}
 
 // join enters the cluster of a token. A node that is in it already needs no one's help:
 // from the token that it joined by it takes the founder's addresses, which may have
@@ -96,7 +103,7 @@ func (n *Node) ask(ctx context.Context, t config.Token, once bool) (mesh.Members
 			return mesh.ParseMembership(answer)
 		case ctx.Err() != nil:
 			return mesh.Membership{}, ctx.Err()
-		case once || errors.Is(err, client.ErrRefused):
+		case once || errors.Is(err, discovery.ErrRefused):
 			return mesh.Membership{}, err
 		}
 		about := []any{"retryIn", wait.String(), "error", err}

@@ -28,7 +28,7 @@ func testToken() config.Token {
 }
 
 func testMembership() mesh.Membership {
-	return mesh.Membership{ClusterID: testClusterID, Secret: must(mesh.ParseSecret(testSecret)), Authority: testToken().Authority}
+	return mesh.Membership{ClusterID: testClusterID, Secret: must(mesh.ParseSecret(testSecret)), Authority: testToken().Authority, Founder: mesh.NewNodeKey([32]byte{8}).NodeID()}
 }
 
 // entered returns a node that has entered its cluster, or the error.
@@ -50,8 +50,8 @@ func TestEnter(t *testing.T) {
 	if _, err := entered(t, Config{Config: testConfig(t, dir, testDocuments), Token: &token}); !errors.Is(err, ErrTwoClusters) {
 		t.Errorf("a token beside a configured cluster: %v", err)
 	}
-	if n, err := entered(t, Config{Config: testConfig(t, dir, testDocuments)}); err != nil || n.cluster != nil {
-		t.Errorf("a configured cluster: %+v, %v", n.cluster, err)
+	if n, err := entered(t, Config{Config: testConfig(t, dir, testDocuments)}); err != nil || n.membership.present() != nil {
+		t.Errorf("a configured cluster: %+v, %v", n.membership.present(), err)
 	}
 	st := must(state.Open(dir, nil))
 	if err := st.Create(server.KeyFile, []byte("x")); err != nil {
@@ -61,26 +61,26 @@ func TestEnter(t *testing.T) {
 		t.Errorf("a server's key without its cluster: %v", err)
 	}
 	joined := must(state.JoinCluster(st, token, testMembership()))
-	if n, err := entered(t, Config{Config: testConfig(t, dir)}); err != nil || !reflect.DeepEqual(n.cluster, joined) {
-		t.Errorf("the state directory: %+v, %v", n.cluster, err)
+	if n, err := entered(t, Config{Config: testConfig(t, dir)}); err != nil || !reflect.DeepEqual(n.membership.present(), joined) {
+		t.Errorf("the state directory: %+v, %v", n.membership.present(), err)
 	}
-	if n, err := entered(t, Config{Config: testConfig(t, dir), Token: &token}); err != nil || !reflect.DeepEqual(n.cluster, joined) {
-		t.Errorf("the same token again: %+v, %v", n.cluster, err)
+	if n, err := entered(t, Config{Config: testConfig(t, dir), Token: &token}); err != nil || !reflect.DeepEqual(n.membership.present(), joined) {
+		t.Errorf("the same token again: %+v, %v", n.membership.present(), err)
 	}
 	moved := token
 	moved.Servers = []string{"127.0.0.1:2"}
-	if n, err := entered(t, Config{Config: testConfig(t, dir), Token: &moved}); err != nil || n.cluster.Servers[0] != "127.0.0.1:2" || n.cluster.Secret != joined.Secret {
-		t.Errorf("the same token with another address: %+v, %v", n.cluster, err)
+	if n, err := entered(t, Config{Config: testConfig(t, dir), Token: &moved}); err != nil || n.membership.present().Servers[0] != "127.0.0.1:2" || n.membership.present().Secret != joined.Secret {
+		t.Errorf("the same token with another address: %+v, %v", n.membership.present(), err)
 	}
 	joined = must(state.LoadCluster(st))
 	later := token
 	later.ID[0]++
-	if n, err := entered(t, Config{Config: testConfig(t, dir), Token: &later}); err != nil || !reflect.DeepEqual(n.cluster, joined) {
-		t.Errorf("another token of the same mesh, whose founder does not answer: %+v, %v", n.cluster, err)
+	if n, err := entered(t, Config{Config: testConfig(t, dir), Token: &later}); err != nil || !reflect.DeepEqual(n.membership.present(), joined) {
+		t.Errorf("another token of the same mesh, whose founder does not answer: %+v, %v", n.membership.present(), err)
 	}
 	founder := t.TempDir()
 	if n, err := entered(t, Config{Config: testConfig(t, founder)}); err != nil || !n.founder() {
-		t.Errorf("a new cluster: %+v, %v", n.cluster, err)
+		t.Errorf("a new cluster: %+v, %v", n.membership.present(), err)
 	}
 	if _, err := entered(t, Config{Config: testConfig(t, founder), Token: &token}); err == nil || !strings.Contains(err.Error(), "this node founded another cluster") {
 		t.Errorf("a founder with the token of another mesh: %v", err)
@@ -133,7 +133,7 @@ func TestJoin(t *testing.T) {
 	founder, stop := runNode(t, Config{Config: anyPort(t.TempDir()), ShowToken: func(s string) bool { shown <- s; return true }})
 	<-shown // the founder knows its address
 	token := must(config.ParseToken(must(founder.newToken(1, time.Hour))))
-	if token.Authority != founder.cluster.Authority {
+	if token.Authority != founder.membership.present().Authority {
 		t.Error("not the authority of the mesh")
 	}
 
@@ -147,7 +147,7 @@ func TestJoin(t *testing.T) {
 	if err := stopMember(); err != nil {
 		t.Error(err)
 	}
-	if got := must(state.LoadCluster(must(state.Open(dir, nil)))); got.ID != founder.cluster.ID || got.Secret != founder.cluster.Secret {
+	if got := must(state.LoadCluster(must(state.Open(dir, nil)))); got.ID != founder.membership.present().ID || got.Secret != founder.membership.present().Secret {
 		t.Error("the member has joined another cluster")
 	}
 
@@ -212,8 +212,10 @@ func TestJoinIsInterrupted(t *testing.T) {
 // The token that a founder offers is replaced when it is used up.
 func TestOfferedTokenIsRenewed(t *testing.T) {
 	st := must(state.Open(config.StateMemory, nil))
-	n := &Node{log: (Config{}).logger(), state: st, cluster: must(state.FoundCluster(st)), server: &embeddedServer{pin: [32]byte{7}}}
-	n.tokens = must(openTokens(st, n.cluster))
+	n := &Node{log: (Config{}).logger(), state: st, server: &embeddedServer{pin: [32]byte{7}}}
+	n.membership.enterCluster(must(state.FoundCluster(st)))
+	n.keys.NodeID = mesh.NewNodeKey([32]byte{99}).NodeID()
+	n.tokens = must(openTokens(st, n.membership.present()))
 	var offered []config.Token
 	n.cfg.ShowToken = func(s string) bool { offered = append(offered, must(config.ParseToken(s))); return true }
 	if n.offer(); len(offered) != 0 {
@@ -229,7 +231,7 @@ func TestOfferedTokenIsRenewed(t *testing.T) {
 	for i := range offeredUses {
 		e := mesh.NewEnrolment(first.ID, first.Key, mesh.NewNodeKey([32]byte{byte(i)}), n.server.pin)
 		answer, err := n.enrol(t.Context(), e.Encode())
-		if m, err2 := mesh.ParseMembership(answer); err != nil || err2 != nil || m.Secret != n.cluster.Secret {
+		if m, err2 := mesh.ParseMembership(answer); err != nil || err2 != nil || m.Secret != n.membership.present().Secret {
 			t.Errorf("node %d: %v, %v", i, err, err2)
 		}
 		if want := 1 + i/(offeredUses-1); len(offered) != want {

@@ -84,8 +84,8 @@ func (n *Node) removeAllRules() error {
 // clusterID returns the cluster id of the state directory or of the configuration, or an
 // empty string.
 func (n *Node) clusterID() string {
-	if n.cluster != nil {
-		return n.cluster.ID
+	if c := n.membership.present(); c != nil {
+		return c.ID
 	}
 	return n.config.ClusterID
 }
@@ -93,10 +93,11 @@ func (n *Node) clusterID() string {
 // leaveServices deletes this node from the discovery services.
 func (n *Node) leaveServices(ctx context.Context) error {
 	if n.config.Standalone() {
-		var err error
-		if n.cluster, err = state.LoadCluster(n.state); err != nil {
+		c, err := state.LoadCluster(n.state)
+		if err != nil {
 			return err
 		}
+		n.membership.enterCluster(c)
 	}
 	if n.founder() {
 		stop, err := n.serveBriefly(ctx)

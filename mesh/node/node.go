@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/wirespan/wirespan/device/netstack"
+	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
 	"github.com/wirespan/wirespan/mesh/config"
 	"github.com/wirespan/wirespan/mesh/control"
@@ -49,14 +50,16 @@ func (c Config) logger() hclog.Logger {
 
 // Node is an open node. Use [Open].
 type Node struct {
-	cfg     Config
-	log     hclog.Logger
-	config  *config.Config // as last loaded
-	state   *state.Dir
-	keys    state.Keys
-	cluster *state.Cluster  // nil if the configuration names the cluster
-	server  *embeddedServer // nil unless this node is the cluster's founder
-	tokens  *tokens         // likewise
+	cfg    Config
+	log    hclog.Logger
+	config *config.Config // as last loaded
+	state  *state.Dir
+	keys   state.Keys
+	server *embeddedServer // nil unless this node is the cluster's founder
+	tokens *tokens         // likewise
+
+	membership membership
+	plane      *dataPlane
 
 	offering sync.Mutex // guards offered
 	offered  string     // the last join token that was shown or written
@@ -86,7 +89,7 @@ func locate(c Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: c, log: c.logger(), config: c.Config}
+	n := &Node{cfg: c, log: c.logger(), config: c.Config, membership: membership{wake: mesh.NewSignal()}}
 	n.state, err = state.Open(dir, n.log)
 	return n, err
 }
@@ -126,7 +129,7 @@ func (n *Node) open(ctx context.Context) error {
 		return err
 	}
 	n.explain()
-	plane := &dataPlane{
+	n.plane = &dataPlane{
 		backend: backend, name: n.config.InterfaceName, log: n.log.Named("device"),
 		machine: &n.cfg.Machine, opened: n.cfg.Opened,
 	}
@@ -136,7 +139,7 @@ func (n *Node) open(ctx context.Context) error {
 		return err
 	}
 	var routing agent.Firewall
-	if routing, n.kernel, err = n.openFirewall(plane, memory); err != nil {
+	if routing, n.kernel, err = n.openFirewall(n.plane, memory); err != nil {
 		return err
 	}
 	if n.host = n.cfg.Machine.Host; n.host == nil {
@@ -144,9 +147,9 @@ func (n *Node) open(ctx context.Context) error {
 	}
 	c := agent.Config{
 		Effective: settings, Keys: n.keys, Clock: clock, Memory: memory, Sequence: sequence, Firewall: routing, Host: n.host,
-		Backend: plane.backend, OpenDevice: plane.open, NewRegistry: n.newRegistry,
+		Backend: n.plane.backend, OpenDevice: n.plane.open, NewRegistry: n.newRegistry,
 		OS: host.OperatingSystem(), Version: n.cfg.Version,
-		Observed: n.observed, LeaveOnStop: n.leaveOnStop, Log: n.log,
+		Mesh: n.membership.viewed, Refresh: n.refreshed, Observed: n.observed, LeaveOnStop: n.leaveOnStop, Log: n.log,
 	}
 	c.Hostname, _ = os.Hostname() // without one, none is announced
 	if n.cfg.Load != nil {
@@ -159,7 +162,7 @@ func (n *Node) open(ctx context.Context) error {
 	if n.agent, err = agent.New(c); err != nil {
 		return err
 	}
-	return n.openControl(plane)
+	return n.openControl(n.plane)
 }
 
 // Close releases what Open opened. Run does so, too; another Close after it does
@@ -208,6 +211,9 @@ func (n *Node) Run(ctx context.Context) error {
 		g.Go(func() error { return k.Run(outer) })
 	}
 	g.Go(func() error { n.reloadOnHangup(outer); return nil })
+	if ownMesh(n.config, n.membership.present()) {
+		g.Go(func() error { n.followMesh(outer); return nil })
+	}
 	g.Go(func() error {
 		defer stop()
 		return n.agent.Run(inner)
@@ -272,6 +278,21 @@ func (n *Node) notify(state string) {
 	}
 }
 
+// served is the agent as the control socket serves it.
+type served struct {
+	*agent.Agent
+	node *Node
+}
+
+// Accept accepts a node. That of a founder is followed by all members of its mesh.
+func (s served) Accept(ctx context.Context, node string) (mesh.Affiliate, error) {
+	a, err := s.Agent.Accept(ctx, node)
+	if err == nil && s.node.founder() {
+		err = s.node.accepted(ctx, a)
+	}
+	return a, err
+}
+
 // openControl opens the control socket. A node with its state in memory runs without
 // one if the default path cannot be opened.
 func (n *Node) openControl(plane *dataPlane) error {
@@ -282,12 +303,12 @@ func (n *Node) openControl(plane *dataPlane) error {
 	if err != nil {
 		return err
 	}
-	c := control.Config{Path: path, Agent: n.agent, Token: n.newToken, Log: n.log.Named("control")}
+	c := control.Config{Path: path, Agent: served{n.agent, n}, Token: n.newToken, Authority: n, Log: n.log.Named("control")}
 	var others []prometheus.Gatherer
 	if n.server != nil {
 		others = append(others, n.server.server.Metrics())
 	}
-	c.Metrics = control.MetricsHandler(n.agent, others...)
+	c.Metrics = control.MetricsHandler(c.Agent, others...)
 	if plane.backend.Netstack && n.cfg.Machine.NewStack == nil {
 		c.Dial = plane.dial
 	}

@@ -22,7 +22,7 @@ func (n *Node) newRegistry(s agent.Source, e *agent.Effective, keys state.Keys) 
 	}
 	return client.New(client.Config{
 		Name: s.Name, Endpoints: spec.Endpoints, Insecure: spec.Insecure, Pin: spec.Pin,
-		ClusterID: e.ClusterID, DiscoveryID: spec.Name, AffiliateID: keys.NodeID, NodeKey: keys.NodeKey, Secret: e.ClusterSecret,
+		ClusterID: e.ClusterID, DiscoveryID: spec.Name, AffiliateID: keys.NodeID, NodeKey: keys.NodeKey, Secret: s.Secret,
 		TTL: discovery.MaxTTL, ClientVersion: n.cfg.Version,
 		Control: bind.Control(e.Firewall.EncryptedMark), Log: n.log.Named("discovery"),
 	})

@@ -1,9 +1,12 @@
 package node
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -59,6 +62,13 @@ func (t *tokens) advertise(servers []string, pin [32]byte) {
 	t.servers, t.pin = servers, pin
 }
 
+// replaceAuthority sets the authority of later tokens.
+func (t *tokens) replaceAuthority(a mesh.Authority) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.authority, t.offered = a, config.Token{}
+}
+
 // issue makes a join token.
 func (t *tokens) issue(s state.TokenSpec) (string, error) {
 	t.mu.Lock()
@@ -104,17 +114,36 @@ func (n *Node) enrol(_ context.Context, request []byte) ([]byte, error) {
 	if err != nil {
 		return nil, server.Refusal(err.Error())
 	}
-	err = n.tokens.enrolments.Enrol(r, n.server.pin, time.Now())
+	joins := r.ID != mesh.EnrolmentID{}
+	if joins {
+		err = n.tokens.enrolments.Enrol(r, n.server.pin, time.Now())
+	} else {
+		err = n.tokens.enrolments.Renew(r, n.server.pin)
+	}
 	if refusal, ok := errors.AsType[state.Refusal](err); ok {
 		return nil, server.Refusal(refusal)
 	}
 	if err != nil {
 		return nil, err
 	}
-	n.log.Info("a node has joined with a join token", "node", r.NodeID)
-	n.offer()
-	m := mesh.Membership{ClusterID: n.cluster.ID, Secret: n.cluster.Secret, Authority: n.cluster.Authority}
+	if joins {
+		n.log.Info("a node has joined with a join token", "node", r.NodeID)
+		n.offer()
+	} else {
+		n.log.Info("a member has got the newest secret", "node", r.NodeID)
+	}
+	m := membershipOf(n.membership.present(), n.keys.NodeID)
 	return m.Encode(), nil
+}
+
+// membershipOf returns the answer to a member.
+func membershipOf(c *state.Cluster, founder string) mesh.Membership {
+	m := mesh.Membership{ClusterID: c.ID, Authority: cmp.Or(c.First, c.Authority), Founder: founder, Statements: slices.Clone(c.Successions)}
+	m.Secret, m.SecretNumber = c.Newest()
+	if n := len(m.Statements); len(c.Statement) > 0 && (n == 0 || !bytes.Equal(m.Statements[n-1], c.Statement)) {
+		m.Statements = append(m.Statements, c.Statement)
+	}
+	return m
 }
 
 // offer shows the join token and writes it to a file that only this user may read, if it
@@ -180,11 +209,12 @@ func Token(c Config, uses int, lifetime time.Duration) (string, error) {
 	if !n.config.Standalone() {
 		return "", errNoCluster
 	}
-	if n.cluster, err = state.LoadCluster(n.state); err != nil {
+	present, err := state.LoadCluster(n.state)
+	if err != nil {
 		return "", err
 	}
-	if n.founder() {
-		if n.tokens, err = openTokens(n.state, n.cluster); err != nil {
+	if n.membership.enterCluster(present); n.founder() {
+		if n.tokens, err = openTokens(n.state, present); err != nil {
 			return "", err
 		}
 	}
@@ -199,7 +229,7 @@ var (
 // newToken makes a join token for a caller of the control socket.
 func (n *Node) newToken(uses int, lifetime time.Duration) (string, error) {
 	switch {
-	case n.cluster == nil:
+	case n.membership.present() == nil:
 		return "", errNoCluster
 	case n.tokens == nil:
 		return "", errNotFounder

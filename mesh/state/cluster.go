@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -26,6 +27,34 @@ type Cluster struct {
 	Pin       [32]byte         // SHA-256 of the server's SubjectPublicKeyInfo
 	Founder   bool             // this node runs the discovery server and has the authority's key
 	Token     mesh.EnrolmentID // of the join token that this node used last; zero for a founder
+	FounderID string           // node id of the founder; empty on itself
+
+	SecretNumber uint64 // of Secret
+	// Next is the secret that the mesh changes to, with the number after SecretNumber or a
+	// later one; zero: no change is under way.
+	Next       mesh.Secret
+	NextNumber uint64
+	Since      time.Time // when this node got Next
+	Statement  []byte    // the authority's newest, signed; nil: none
+
+	// Of a founder.
+	First       mesh.Authority // of the mesh, if Authority is another one; else zero
+	Successions [][]byte       // the statements that name successors
+	Again       bool           // the secret is to change again after this change
+}
+
+// Newest returns the newest secret, and its number.
+func (c *Cluster) Newest() (mesh.Secret, uint64) {
+	if c.Next.IsZero() {
+		return c.Secret, c.SecretNumber
+	}
+	return c.Next, c.NextNumber
+}
+
+// Close ends the change of the secret.
+func (c *Cluster) Close() {
+	c.Secret, c.SecretNumber = c.Newest()
+	c.Next, c.NextNumber, c.Since = mesh.Secret{}, 0, time.Time{}
 }
 
 type clusterDocument struct {
@@ -36,6 +65,16 @@ type clusterDocument struct {
 	Pin           string   `yaml:"pin,omitempty"`
 	Founder       bool     `yaml:"founder,omitempty"`
 	Token         string   `yaml:"token,omitempty"`
+	FounderID     string   `yaml:"founderID,omitempty"`
+
+	SecretNumber uint64    `yaml:"secretNumber,omitempty"`
+	NextSecret   string    `yaml:"nextSecret,omitempty"`
+	NextNumber   uint64    `yaml:"nextNumber,omitempty"`
+	Since        time.Time `yaml:"since,omitempty"`
+	Statement    string    `yaml:"statement,omitempty"`
+	First        string    `yaml:"firstAuthority,omitempty"`
+	Successions  []string  `yaml:"successions,omitempty"`
+	Again        bool      `yaml:"again,omitempty"`
 }
 
 // LoadCluster returns the stored cluster, or nil if the state directory holds none.
@@ -70,6 +109,50 @@ func FoundCluster(st *Dir) (*Cluster, error) {
 	return c, SaveCluster(st, c)
 }
 
+// nextAuthorityFile holds an authority key before the authority's statement that names it.
+const nextAuthorityFile = "authority-key.next.yaml"
+
+// LoadAuthorityKey returns the key of an authority, which only the founder of its mesh
+// has. A key that was prepared and has become the authority's takes the place of the
+// former one.
+func LoadAuthorityKey(st *Dir, a mesh.Authority) (mesh.AuthorityKey, error) {
+	key, err := readAuthorityKey(st, mesh.AuthorityKeyFile)
+	if err == nil && key.Authority() == a {
+		return key, nil
+	}
+	next, nextErr := readAuthorityKey(st, nextAuthorityFile)
+	if nextErr != nil || next.Authority() != a {
+		if err == nil {
+			err = fmt.Errorf("%q: not the key of this mesh's authority: restore it from a backup", st.Path(mesh.AuthorityKeyFile))
+		}
+		return mesh.AuthorityKey{}, fmt.Errorf("authority key: %w", err)
+	}
+	if err := st.Replace(mesh.AuthorityKeyFile, mesh.EncodeAuthorityKey(next)); err != nil {
+		return mesh.AuthorityKey{}, err
+	}
+	return next, st.Remove(nextAuthorityFile)
+}
+
+func readAuthorityKey(st *Dir, name string) (mesh.AuthorityKey, error) {
+	data, err := st.Read(name)
+	if err != nil {
+		return mesh.AuthorityKey{}, err
+	}
+	return mesh.ParseAuthorityKey(data)
+}
+
+// PrepareAuthorityKey makes and stores the key of the authority after the present one.
+func PrepareAuthorityKey(st *Dir, present mesh.Authority) (mesh.AuthorityKey, error) {
+	if _, err := LoadAuthorityKey(st, present); err != nil { // it must not be only in the file that is overwritten
+		return mesh.AuthorityKey{}, err
+	}
+	key := mesh.NewAuthorityKey(random32())
+	return key, st.Replace(nextAuthorityFile, mesh.EncodeAuthorityKey(key))
+}
+
+// NewSecret returns a random secret of a mesh.
+func NewSecret() mesh.Secret { return mesh.NewSecret(random32()) }
+
 // CheckJoin returns an error if this node can't join the cluster of a token: it has
 // founded another one, whose nodes depend on its discovery server. Old is the cluster
 // that it is in, if any.
@@ -86,10 +169,14 @@ func CheckJoin(st *Dir, t config.Token) (old *Cluster, err error) {
 // JoinCluster stores the cluster that the founder has admitted this node to, with a
 // token. It replaces a cluster that was joined before.
 func JoinCluster(st *Dir, t config.Token, m mesh.Membership) (*Cluster, error) {
-	if m.Authority != t.Authority {
-		return nil, errors.New("the founder has another authority key than the join token: its mesh was founded anew; get a new token there")
+	_, statement, authority, err := m.Latest(t.Authority)
+	if err != nil {
+		return nil, err
 	}
-	c := &Cluster{ID: m.ClusterID, Secret: m.Secret, Authority: m.Authority, Servers: t.Servers, Pin: t.Pin, Token: t.ID}
+	c := &Cluster{
+		ID: m.ClusterID, Secret: m.Secret, SecretNumber: m.SecretNumber, Authority: authority, Statement: statement,
+		Servers: t.Servers, Pin: t.Pin, Token: t.ID, FounderID: m.Founder,
+	}
 	return c, SaveCluster(st, c)
 }
 
@@ -97,6 +184,7 @@ func JoinCluster(st *Dir, t config.Token, m mesh.Membership) (*Cluster, error) {
 func SaveCluster(st *Dir, c *Cluster) error {
 	doc := clusterDocument{
 		ClusterID: c.ID, ClusterSecret: c.Secret.RevealBase64(), Authority: c.Authority.String(), Servers: c.Servers, Founder: c.Founder,
+		FounderID: c.FounderID,
 	}
 	if c.Pin != [32]byte{} {
 		doc.Pin = base64.StdEncoding.EncodeToString(c.Pin[:])
@@ -104,11 +192,62 @@ func SaveCluster(st *Dir, c *Cluster) error {
 	if c.Token != (mesh.EnrolmentID{}) {
 		doc.Token = base64.StdEncoding.EncodeToString(c.Token[:])
 	}
+	doc.encodeChange(c)
 	data, err := yaml.Marshal(doc)
 	if err != nil {
 		return fmt.Errorf("encoding %s: %w", clusterFile, err)
 	}
 	return st.Replace(clusterFile, data)
+}
+
+// encodeChange sets what belongs to a change of the secret.
+func (doc *clusterDocument) encodeChange(c *Cluster) {
+	doc.SecretNumber, doc.NextNumber, doc.Since, doc.Again = c.SecretNumber, c.NextNumber, c.Since, c.Again
+	if !c.Next.IsZero() {
+		doc.NextSecret = c.Next.RevealBase64()
+	}
+	if c.First != (mesh.Authority{}) {
+		doc.First = c.First.String()
+	}
+	doc.Statement = base64.StdEncoding.EncodeToString(c.Statement)
+	for _, s := range c.Successions {
+		doc.Successions = append(doc.Successions, base64.StdEncoding.EncodeToString(s))
+	}
+}
+
+// decodeChange is the reverse.
+func (doc *clusterDocument) decodeChange(c *Cluster) (err error) {
+	c.SecretNumber, c.NextNumber, c.Since, c.Again = doc.SecretNumber, doc.NextNumber, doc.Since, doc.Again
+	if doc.NextSecret != "" {
+		if c.Next, err = mesh.ParseSecret(doc.NextSecret); err != nil {
+			return fmt.Errorf("nextSecret: %w", err)
+		}
+	}
+	if c.Next.IsZero() != (c.NextNumber == 0) || !c.Next.IsZero() && c.NextNumber <= c.SecretNumber {
+		return errors.New("nextNumber: not a number after secretNumber")
+	}
+	if doc.First != "" {
+		if c.First, err = mesh.ParseAuthority(doc.First); err != nil {
+			return fmt.Errorf("firstAuthority: %w", err)
+		}
+	}
+	for i, text := range doc.Successions {
+		s, err := base64.StdEncoding.DecodeString(text)
+		if err != nil || len(s) == 0 || i >= mesh.MaxSuccessions {
+			return errors.New("successions: not a list of statements")
+		}
+		c.Successions = append(c.Successions, s)
+	}
+	if doc.Statement == "" {
+		return nil
+	}
+	if c.Statement, err = base64.StdEncoding.DecodeString(doc.Statement); err != nil {
+		return errors.New("statement: not base64")
+	}
+	if _, err := mesh.ParseStatement(c.Statement); err != nil {
+		return fmt.Errorf("statement: %w", err)
+	}
+	return nil
 }
 
 func parseCluster(data []byte) (*Cluster, error) {
@@ -135,11 +274,17 @@ func parseCluster(data []byte) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("authority: %w", err)
 	}
-	c := &Cluster{ID: doc.ClusterID, Secret: secret, Authority: authority, Servers: doc.Servers, Founder: doc.Founder}
+	c := &Cluster{ID: doc.ClusterID, Secret: secret, Authority: authority, Servers: doc.Servers, Founder: doc.Founder, FounderID: doc.FounderID}
 	if err := decodeField(c.Pin[:], "pin", doc.Pin); err != nil {
 		return nil, err
 	}
-	return c, decodeField(c.Token[:], "token", doc.Token)
+	if err := decodeField(c.Token[:], "token", doc.Token); err != nil {
+		return nil, err
+	}
+	if err := doc.decodeChange(c); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // decodeField decodes an optional field into a value of fixed length.

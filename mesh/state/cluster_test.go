@@ -27,7 +27,7 @@ func testToken() config.Token {
 }
 
 func testMembership() mesh.Membership {
-	return mesh.Membership{ClusterID: testClusterID, Secret: must(mesh.ParseSecret(testSecret)), Authority: testToken().Authority}
+	return mesh.Membership{ClusterID: testClusterID, Secret: must(mesh.ParseSecret(testSecret)), Authority: testToken().Authority, Founder: mesh.NewNodeKey([32]byte{8}).NodeID()}
 }
 
 func TestClusterRoundTrip(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// EnrolmentsFile is the founder's record of its join tokens.
+// EnrolmentsFile is the founder's record of its join tokens, and of the members.
 const EnrolmentsFile = "enrolments.json"
 
 // Limits of join tokens.
@@ -29,16 +29,24 @@ const (
 	maxRenewed  = 8                  // of those that renew themselves: the oldest ends first
 	tokenMemory = 7 * 24 * time.Hour // after a token has expired, so that it is not called unknown
 	maxSpent    = 64                 // expired or used up
+	maxMembers  = 4096               // nodes; the oldest end first
 	clockSlack  = 5 * time.Minute
 	instant     = "2006-01-02 15:04:05 MST"
 )
 
 // Enrolments is the founder's record of its join tokens, and of the nodes that joined
-// with each. Several goroutines may use it.
+// with them. Several goroutines may use it.
 type Enrolments struct {
-	st     *Dir
-	mu     sync.Mutex
-	tokens []issued // oldest first
+	st *Dir
+	mu sync.Mutex
+	enrolments
+}
+
+// enrolments is the record as it is stored.
+type enrolments struct {
+	Tokens   []issued          // oldest first
+	Members  []string          // node ids, oldest first
+	Expelled []mesh.NodeDigest // oldest first
 }
 
 // issued is a join token as the founder remembers it: of its key it has a hash.
@@ -68,9 +76,9 @@ func OpenEnrolments(st *Dir) (*Enrolments, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := json.Unmarshal(data, &e.tokens); err != nil {
-		e.tokens = nil
-		st.log.Warn("the record of join tokens is damaged: no token that was made before is valid", "file", st.Path(EnrolmentsFile), "error", err)
+	if err := json.Unmarshal(data, &e.enrolments); err != nil {
+		e.enrolments = enrolments{}
+		st.log.Warn("the record of members and join tokens is damaged: no token that was made before is valid, and when the secret changes, members must join again", "file", st.Path(EnrolmentsFile), "error", err)
 	}
 	return e, nil
 }
@@ -107,11 +115,12 @@ func (e *Enrolments) Issue(s TokenSpec, now time.Time) (id mesh.EnrolmentID, key
 
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	next := e.room(now, s.Renewed)
-	if !s.Renewed && count(next, func(t *issued) bool { return !t.Renewed && t.valid(now) }) >= maxTokens {
+	next := e.enrolments
+	next.Tokens = e.room(now, s.Renewed)
+	if !s.Renewed && count(next.Tokens, func(t *issued) bool { return !t.Renewed && t.valid(now) }) >= maxTokens {
 		return id, mesh.Secret{}, expires, fmt.Errorf("%d join tokens are valid: wait until one expires", maxTokens)
 	}
-	next = append(next, issued{
+	next.Tokens = append(next.Tokens, issued{
 		ID: base64.StdEncoding.EncodeToString(id[:]), KeyHash: hash[:], Uses: s.Uses, Renewed: s.Renewed, Created: now, Expires: expires,
 	})
 	return id, key, expires, e.keep(next)
@@ -119,7 +128,7 @@ func (e *Enrolments) Issue(s TokenSpec, now time.Time) (id mesh.EnrolmentID, key
 
 // room returns the tokens without those that need not be remembered any more.
 func (e *Enrolments) room(now time.Time, renewed bool) []issued {
-	next := slices.DeleteFunc(slices.Clone(e.tokens), func(t issued) bool { return now.Sub(t.Expires) > tokenMemory })
+	next := slices.DeleteFunc(slices.Clone(e.Tokens), func(t issued) bool { return now.Sub(t.Expires) > tokenMemory })
 	if renewed {
 		next = newest(next, maxRenewed-1, func(t *issued) bool { return t.Renewed })
 	}
@@ -150,16 +159,16 @@ func count(tokens []issued, match func(*issued) bool) (n int) {
 // valid reports whether another node can join with the token.
 func (t *issued) valid(now time.Time) bool { return now.Before(t.Expires) && len(t.Nodes) < t.Uses }
 
-// keep stores the tokens, and only then uses them.
-func (e *Enrolments) keep(tokens []issued) error {
-	data, err := json.Marshal(tokens)
+// keep stores the record, and only then uses it.
+func (e *Enrolments) keep(next enrolments) error {
+	data, err := json.Marshal(next)
 	if err != nil {
 		return fmt.Errorf("encoding %s: %w", EnrolmentsFile, err)
 	}
 	if err := e.st.Replace(EnrolmentsFile, append(data, '\n')); err != nil {
 		return err
 	}
-	e.tokens = tokens
+	e.enrolments = next
 	return nil
 }
 
@@ -167,15 +176,15 @@ func (e *Enrolments) keep(tokens []issued) error {
 func (e *Enrolments) Left(id mesh.EnrolmentID, now time.Time) time.Duration {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if i := e.find(id); i >= 0 && e.tokens[i].valid(now) {
-		return e.tokens[i].Expires.Sub(now)
+	if i := e.find(id); i >= 0 && e.Tokens[i].valid(now) {
+		return e.Tokens[i].Expires.Sub(now)
 	}
 	return 0
 }
 
 func (e *Enrolments) find(id mesh.EnrolmentID) int {
 	text := base64.StdEncoding.EncodeToString(id[:])
-	return slices.IndexFunc(e.tokens, func(t issued) bool { return t.ID == text })
+	return slices.IndexFunc(e.Tokens, func(t issued) bool { return t.ID == text })
 }
 
 // Enrol returns nil if a node may join; that it does is then stored. A node that asks
@@ -188,13 +197,16 @@ func (e *Enrolments) Enrol(r mesh.Enrolment, pin [32]byte, now time.Time) error 
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	i := e.find(r.ID)
-	if i < 0 || subtle.ConstantTimeCompare(hash[:], e.tokens[i].KeyHash) == 0 {
+	if i < 0 || subtle.ConstantTimeCompare(hash[:], e.Tokens[i].KeyHash) == 0 {
 		return Refusal("the founder does not know this join token: the token is old, or the mesh was founded anew; get a new one from the founder (wirespan token)")
 	}
 	if err := r.Verify(pin); err != nil {
 		return Refusal("the enrolment is not signed by the node for this server: " + err.Error())
 	}
-	t := e.tokens[i]
+	if e.expelled(r.NodeID) {
+		return errExpelled
+	}
+	t := e.Tokens[i]
 	switch known := slices.Contains(t.Nodes, r.NodeID); {
 	case now.Before(t.Created.Add(-clockSlack)):
 		return Refusal(fmt.Sprintf("the founder's clock is wrong: it says %s, and the join token was made at %s; set the founder's clock",
@@ -207,7 +219,56 @@ func (e *Enrolments) Enrol(r mesh.Enrolment, pin [32]byte, now time.Time) error 
 	case len(t.Nodes) >= t.Uses:
 		return Refusal(fmt.Sprintf("the join token is used up: it was for %d, which have joined; get a new one from the founder (wirespan token)", t.Uses))
 	}
-	next := slices.Clone(e.tokens)
-	next[i].Nodes = append(slices.Clone(t.Nodes), r.NodeID)
+	next := e.enrolments
+	next.Tokens = slices.Clone(e.Tokens)
+	next.Tokens[i].Nodes = append(slices.Clone(t.Nodes), r.NodeID)
+	if !slices.Contains(e.Members, r.NodeID) {
+		next.Members = append(slices.Clone(e.Members[max(0, len(e.Members)+1-maxMembers):]), r.NodeID)
+	}
+	return e.keep(next)
+}
+
+var errExpelled = Refusal("this node was expelled from the mesh: to join as a new node, remove " + mesh.NodeKeyFile + " and " + mesh.NodeIdentityFile + " from its state directory")
+
+// Renew returns nil if a node that asks for the present secret is a member. Pin is that of
+// this node's server.
+func (e *Enrolments) Renew(r mesh.Enrolment, pin [32]byte) error {
+	if err := r.Verify(pin); err != nil {
+		return Refusal("the request is not signed by the node for this server: " + err.Error())
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.expelled(r.NodeID):
+		return errExpelled
+	case !slices.Contains(e.Members, r.NodeID):
+		return Refusal("the founder does not know this node as a member: join again, with a new join token (wirespan token, on the founder)")
+	}
+	return nil
+}
+
+func (e *Enrolments) expelled(nodeID string) bool {
+	d, err := mesh.DigestNodeID(nodeID)
+	return err == nil && slices.Contains(e.Expelled, d)
+}
+
+// Expel ends the membership of nodes. It does nothing for those that are expelled already.
+func (e *Enrolments) Expel(nodes []mesh.NodeDigest) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	next := e.enrolments
+	for _, d := range nodes {
+		if !slices.Contains(next.Expelled, d) {
+			next.Expelled = append(slices.Clip(next.Expelled), d)
+		}
+	}
+	if len(next.Expelled) == len(e.Expelled) {
+		return nil
+	}
+	next.Expelled = next.Expelled[max(0, len(next.Expelled)-maxMembers):]
+	next.Members = slices.DeleteFunc(slices.Clone(e.Members), func(id string) bool {
+		d, err := mesh.DigestNodeID(id)
+		return err == nil && slices.Contains(nodes, d)
+	})
 	return e.keep(next)
 }

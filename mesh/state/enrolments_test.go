@@ -140,7 +140,7 @@ func TestIssueIsBounded(t *testing.T) {
 		}
 		later = later.Add(time.Hour)
 	}
-	if n := len(e.tokens); n > maxTokens+maxRenewed+maxSpent {
+	if n := len(e.Tokens); n > maxTokens+maxRenewed+maxSpent {
 		t.Errorf("%d tokens are remembered", n)
 	}
 }
@@ -162,5 +162,65 @@ func TestDamagedEnrolments(t *testing.T) {
 	}
 	if _, _, _, err := e.Issue(TokenSpec{Uses: 1, Lifetime: time.Hour}, tokenTime); err != nil {
 		t.Error(err)
+	}
+}
+
+// A member gets the newest secret by its signature, until it is expelled. Then it can't
+// join with a token either.
+func TestRenewAndExpel(t *testing.T) {
+	st := must(Open("memory", nil))
+	e := must(OpenEnrolments(st))
+	id, key, _, err := e.Issue(TokenSpec{Uses: 3, Lifetime: time.Hour}, tokenTime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pin := [32]byte{7}
+	member, stranger := mesh.NewNodeKey([32]byte{1}), mesh.NewNodeKey([32]byte{2})
+	join := func(k mesh.NodeKey) error { return e.Enrol(mesh.NewEnrolment(id, key, k, pin), pin, tokenTime) }
+	renew := func(k mesh.NodeKey) error {
+		return e.Renew(mesh.NewEnrolment(mesh.EnrolmentID{}, mesh.Secret{}, k, pin), pin)
+	}
+	if err := join(member); err != nil {
+		t.Fatal(err)
+	}
+	later := tokenTime.Add(2 * MaxTokenLifetime) // the token is forgotten, the member is not
+	if _, _, _, err := e.Issue(TokenSpec{Uses: 1, Lifetime: time.Hour}, later); err != nil {
+		t.Fatal(err)
+	}
+	e = must(OpenEnrolments(st))
+	if err := renew(member); err != nil {
+		t.Errorf("a member: %v", err)
+	}
+	if err := renew(stranger); err == nil || !strings.Contains(err.Error(), "wirespan token, on the founder") {
+		t.Errorf("a stranger: %v", err)
+	}
+	forged := mesh.NewEnrolment(mesh.EnrolmentID{}, mesh.Secret{}, stranger, pin)
+	forged.NodeID = member.NodeID()
+	if err := e.Renew(forged, pin); err == nil {
+		t.Error("a stranger renews as the member")
+	}
+
+	d := must(mesh.DigestNodeID(member.NodeID()))
+	for range 2 {
+		if err := e.Expel([]mesh.NodeDigest{d}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e = must(OpenEnrolments(st))
+	if len(e.Expelled) != 1 || len(e.Members) != 0 {
+		t.Errorf("members %q, expelled %v", e.Members, e.Expelled)
+	}
+	if err := renew(member); err == nil || !strings.Contains(err.Error(), "expelled") {
+		t.Errorf("an expelled node: %v", err)
+	}
+	id, key, _, err = e.Issue(TokenSpec{Uses: 3, Lifetime: time.Hour}, tokenTime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := join(member); err == nil || !strings.Contains(err.Error(), "expelled") {
+		t.Errorf("an expelled node joins: %v", err)
+	}
+	if err := join(stranger); err != nil {
+		t.Errorf("another node: %v", err)
 	}
 }

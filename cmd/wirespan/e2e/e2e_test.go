@@ -34,6 +34,8 @@ var scenarios = []struct {
 	{"WrongSecret", scenarioWrongSecret},
 	{"Garbage", scenarioGarbage},
 	{"Leave", scenarioLeave},
+	{"Expel", scenarioExpel},
+	{"ExpelKilled", scenarioExpelKilled},
 	{"Reload", scenarioReload},
 	{"Idle", scenarioIdle},
 	{"Device", scenarioDevice},

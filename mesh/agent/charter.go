@@ -1,0 +1,83 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/wirespan/wirespan/discovery"
+	"github.com/wirespan/wirespan/mesh"
+)
+
+// Conditions of the membership of an own mesh.
+const (
+	conditionExpelled mesh.ConditionType = "Expelled"
+	conditionChanging mesh.ConditionType = "SecretChanging"
+)
+
+// MeshView is what a pass of the loop has seen of an own mesh.
+type MeshView struct {
+	SecretNumber uint64   // of the newest secret that the agent uses
+	Statement    string   // newer than the node's, as the authority has signed it; empty: none
+	Waiting      []string // peers that are up and do not have the next secret yet
+	Refused      bool     // a discovery server refuses the name that the mesh has by this node's secret
+}
+
+// reportMesh tells the node what concerns the members of its mesh.
+func (a *Agent) reportMesh(plan mesh.Plan, affiliates []mesh.Affiliate) {
+	if !a.config.Own {
+		return
+	}
+	v := MeshView{SecretNumber: a.config.Charter.SecretNumber, Statement: a.config.Charter.NewestStatement(a.config.ClusterID, affiliates, a.refused), Waiting: plan.Waiting}
+	for _, r := range a.sources.running {
+		if !r.identity.Source.Former && errors.Is(r.Snapshot().LastError, discovery.ErrRefused) {
+			v.Refused = true
+		}
+	}
+	a.cfg.Mesh(v)
+}
+
+// expelled reports whether the mesh's authority has expelled this node.
+func (a *Agent) expelled() bool {
+	return a.config.Charter.Statement.Expels(a.cfg.Keys.NodeID)
+}
+
+// withdrawn reports whether this node must not take part in the mesh. What is routed stays
+// routed, so that nothing leaves in the clear.
+func (a *Agent) withdrawn() bool { return a.record.withdrawn || a.expelled() }
+
+// pinned returns the affiliates of nodes that were seen before.
+func (a *Agent) pinned(affiliates []mesh.Affiliate) []mesh.Affiliate {
+	known := map[string]bool{}
+	for _, p := range a.cfg.Memory.Pins(a.self.Subnet) {
+		known[p.NodeID] = true
+	}
+	return slices.DeleteFunc(slices.Clone(affiliates), func(a mesh.Affiliate) bool { return !known[a.NodeID] })
+}
+
+// charterConditions says what happens to the membership.
+func (a *Agent) charterConditions(plan mesh.Plan) []mesh.Condition {
+	c := a.config.Charter
+	out := slices.Clone(a.config.Notes)
+	if a.expelled() {
+		out = append(out, mesh.Condition{
+			Type: conditionExpelled, Subject: a.cfg.Keys.NodeID,
+			Message: fmt.Sprintf("this node was expelled from the mesh and has stopped its tunnel; to join a mesh as a new node, run wirespan down, remove %s and %s, and use a new join token", mesh.NodeKeyFile, mesh.NodeIdentityFile),
+		})
+	}
+	if c.Next.IsZero() {
+		return out
+	}
+	const named = 5
+	left := strings.Join(plan.Waiting[:min(len(plan.Waiting), named)], ", ")
+	switch n := len(plan.Waiting); {
+	case n == 0:
+		left = "all peers that are up have it"
+	case n > named:
+		left = fmt.Sprintf("not yet on %s and %d more", left, n-named)
+	default:
+		left = "not yet on " + left
+	}
+	return append(out, mesh.Condition{Type: conditionChanging, Subject: fmt.Sprintf("secret %d", c.SecretNumber), Message: "the mesh changes to a new secret; " + left})
+}
