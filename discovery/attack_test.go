@@ -82,8 +82,8 @@ func TestSybilsDoNotDisplace(t *testing.T) {
 	for i := range 2 * MaxAffiliates {
 		sybils = append(sybils, listed(fmt.Sprintf("a%05d", i))...)
 	}
-	tab.Update(sybils)
-	tab.Update([]RawAffiliate{{ID: "real", Data: []byte("changed")}})
+	tab.Update(sybils, tableStart)
+	tab.Update([]RawAffiliate{{ID: "real", Data: []byte("changed")}}, tableStart)
 	members, problems := tab.Result()
 	if len(members) != MaxAffiliates || tab.Len() != MaxAffiliates || len(problems) != 1 || !strings.Contains(problems[0].Reason, "beyond the limit") {
 		t.Errorf("%d members of %d entries, problems %v", len(members), tab.Len(), problems)
@@ -113,7 +113,7 @@ func TestEndpointsBesideARecord(t *testing.T) {
 	}
 	tab := NewTable("self", open, time.Minute)
 	for i := range 50 {
-		tab.Update([]RawAffiliate{{ID: "n", Data: []byte("x"), Endpoints: [][]byte{fmt.Appendf(nil, "192.0.2.1:%d", i+1)}}})
+		tab.Update([]RawAffiliate{{ID: "n", Data: []byte("x"), Endpoints: [][]byte{fmt.Appendf(nil, "192.0.2.1:%d", i+1)}}}, tableStart)
 		if members, _ := tab.Result(); len(members) != 1 || members[0].Record.Sequence != 5 || len(members[0].Endpoints) != 1 {
 			t.Fatalf("members %+v", members)
 		}

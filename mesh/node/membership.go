@@ -138,7 +138,7 @@ func (n *Node) follow(ctx context.Context, now time.Time) (wait time.Duration) {
 	m.mu.Lock()
 	view := m.view
 	m.mu.Unlock()
-	if err := n.heed(ctx, view.Statement, now); err != nil {
+	if err := n.heed(ctx, view.Statement); err != nil {
 		n.log.Warn("a statement of the mesh's authority", "error", err)
 	}
 	c := m.present()
@@ -156,7 +156,7 @@ func (n *Node) follow(ctx context.Context, now time.Time) (wait time.Duration) {
 }
 
 // heed takes a newer statement, as the authority has signed it.
-func (n *Node) heed(ctx context.Context, signed string, now time.Time) error {
+func (n *Node) heed(ctx context.Context, signed string) error {
 	if signed == "" {
 		return nil
 	}
