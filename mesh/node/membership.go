@@ -194,9 +194,13 @@ func take(c *state.Cluster, s mesh.Statement, signed []byte) {
 // askAgain asks the founder for the secret, and returns when to ask next.
 func (n *Node) askAgain(ctx context.Context, now time.Time) time.Duration {
 	m := &n.membership
+	before := m.present()
 	answer, err := n.askFounder(ctx)
 	if err == nil {
 		err = n.admitted(answer, now)
+	}
+	if err == nil && m.present() == before {
+		err = errors.New("a discovery server refuses the mesh by the name of this secret, but the founder has no newer one")
 	}
 	if ctx.Err() != nil {
 		return time.Hour
@@ -211,7 +215,7 @@ func (n *Node) askAgain(ctx context.Context, now time.Time) time.Duration {
 		return closeCheck
 	}
 	if m.failures++; errors.Is(err, discovery.ErrRefused) || m.failures > 3 {
-		n.report(ctx, "the mesh has a new secret, and this node could not get it from the founder: "+err.Error())
+		n.report(ctx, "this node could not get the mesh's present secret: "+err.Error())
 	}
 	wait := min(askInterval<<min(m.failures-1, 10), maxAskInterval)
 	m.askAt = now.Add(wait)
