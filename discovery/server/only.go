@@ -62,7 +62,7 @@ func (m *memory) retain(served *only) {
 		}
 		for w := range c.watchers {
 			close(w.events)
-			delete(c.watchers, w)
+			c.unsubscribe(w)
 		}
 		m.dropEmpty(id)
 	}
