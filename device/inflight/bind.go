@@ -17,6 +17,7 @@ type Bind struct {
 	handshakes handshakeLimit
 	// initiations is nil if any number of handshakes may be started.
 	initiations *initiationLimit
+	answers     holder
 	device      atomic.Pointer[wireguard.Device] // nil before Attach
 	port        atomic.Uint32                    // of the last Open; 0 if it failed
 }
@@ -66,10 +67,13 @@ func (b *Bind) receive(fn conn.ReceiveFunc) conn.ReceiveFunc {
 }
 
 // Send sends encrypted packets, and acknowledges them. It sends no initiation above
-// the limit.
+// the limit, and holds answers to handshakes if it was told to.
 func (b *Bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 	if !b.mayInitiate(bufs, ep) {
 		return errInitiationLimit
+	}
+	if b.hold(bufs, ep) {
+		return nil
 	}
 	err := b.Bind.Send(bufs, ep)
 	b.gate.ackOutbound(bufs)

@@ -11,12 +11,15 @@ import (
 	"golang.zx2c4.com/wireguard/conn"
 	wireguard "golang.zx2c4.com/wireguard/device"
 	"golang.zx2c4.com/wireguard/tun"
+
+	"github.com/wirespan/wirespan/mesh"
 )
 
 // maxInFlight is how many packets may be in flight, in each direction, when
 // another batch is admitted. It bounds memory and queueing delay, and keeps the
-// buffers in use few enough to stay in the CPU's caches.
-const maxInFlight = 128
+// buffers in use few enough to stay in the CPU's caches. With that batch, they are as
+// many as upstream keeps for a peer without a session.
+const maxInFlight = wireguard.QueueStagedSize - 1
 
 // gate counts the packets inside the device. Outbound flows are destination
 // addresses, inbound ones are sessions.
@@ -42,11 +45,12 @@ func newGate(limit int) *gate {
 func Between(t tun.Device, b conn.Bind) (*TUN, *Bind) { return newGate(maxInFlight).sides(t, b) }
 
 func (g *gate) sides(t tun.Device, b conn.Bind) (*TUN, *Bind) {
-	return &TUN{Device: t, gate: g, room: g.out.addWaiter(), timer: time.NewTimer(0)}, &Bind{Bind: b, gate: g}
+	return &TUN{Device: t, gate: g, room: g.out.addWaiter(), timer: time.NewTimer(0)}, &Bind{Bind: b, gate: g, answers: holder{signal: mesh.NewSignal()}}
 }
 
 // admitOutbound tags packets from the data plane, and drops (size 0) those that
-// the window does not admit. It returns how many packets and bytes it admitted.
+// the window does not admit. It returns how many packets it admitted, and how many bytes
+// that may come from a standing queue.
 func (g *gate) admitOutbound(bufs [][]byte, sizes []int, offset int, now time.Time) (packets, total int) {
 	g.out.mu.Lock()
 	defer g.out.mu.Unlock()
@@ -68,6 +72,9 @@ func (g *gate) admitOutbound(bufs [][]byte, sizes []int, offset int, now time.Ti
 		}
 		t.put(space)
 		packets, total = packets+1, total+size
+	}
+	if now.Before(g.out.patience) {
+		total = 0
 	}
 	return packets, total
 }

@@ -31,6 +31,7 @@ type window struct {
 
 	mu       sync.Mutex // guards what follows
 	inFlight int        // packets, without those of stalled flows
+	patience time.Time  // until then no flow stalls
 	slots    [numSlots]slot
 	waiters  []mesh.Signal
 }
@@ -70,6 +71,13 @@ func (w *window) removeWaiter(c mesh.Signal) {
 	}
 }
 
+// bePatient says until when no flow stalls.
+func (w *window) bePatient(until time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.patience = until
+}
+
 // wait returns when there is room for another batch.
 func (w *window) wait(c mesh.Signal, timer *time.Timer) {
 	for !w.hasRoom() {
@@ -91,6 +99,9 @@ func (w *window) hasRoom() bool {
 		return true
 	}
 	now := time.Now()
+	if now.Before(w.patience) {
+		return false
+	}
 	for i := range w.slots {
 		s := &w.slots[i]
 		if !s.stalled && s.next != s.acked && now.Sub(s.moved) >= w.stallTime {
