@@ -69,6 +69,7 @@ type Device struct {
 	port    uint16     // as last asked for; as found, if any would do
 	peers   int        // as last counted: the size of the next Stats
 	request setRequest
+	standby map[mesh.Key]bool
 }
 
 // Open starts a device. The device owns c.TUN and c.Bind from then on; Open closes
@@ -117,6 +118,7 @@ func open(c Config) *Device {
 	w := handshakeWatcher{signal: c.Bind.Handshakes(), stopped: d.wg.Wait(), read: d.handshakeSum, changed: d.handshakeDone}
 	d.background.Go(func() { w.run(ctx) })
 	d.background.Go(func() { d.runKeepalives(ctx) })
+	d.background.Go(func() { d.runSuccession(ctx) })
 	return d
 }
 
@@ -161,12 +163,18 @@ func (d *Device) Configure(mtu int, addresses []netip.Prefix) error {
 	return d.tun.Configure(mtu, addresses)
 }
 
-// SetPrivateKey changes the node's key. Sessions end, peers stay.
+// SetPrivateKey changes the node's key. Peers stay, and those with a session get a new one
+// at once. Packets to them wait for that, and what they send in the old one still comes in.
 func (d *Device) SetPrivateKey(key mesh.PrivateKey) error {
 	if key.IsZero() {
 		return errors.New("set private key: it is empty")
 	}
-	if err := d.wg.SetPrivateKey(key.Reveal()); err != nil {
+	d.gate.Patient()
+	err := d.wg.SetPrivateKey(key.Reveal())
+	if err == nil {
+		err = d.renew()
+	}
+	if err != nil {
 		return fmt.Errorf("set private key: %w", err)
 	}
 	return nil

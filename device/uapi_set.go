@@ -14,8 +14,8 @@ import (
 )
 
 // Apply makes the device have exactly these peers. It reads the device's peers and
-// sends one request with the differences, removals first. A peer that is as it
-// should be is not in the request. A zero Endpoint keeps the endpoint that the
+// sends one request with the differences, removals last, so that a network that moves
+// from peer to peer always has one. A peer that is as it should be is not in the request. A zero Endpoint keeps the endpoint that the
 // device has. A peer without a session gets its keepalive as soon as it has one;
 // until then handshakes are started at the keepalive's interval.
 func (d *Device) Apply(peers []mesh.PeerConfig) error {
@@ -37,6 +37,7 @@ func (d *Device) Apply(peers []mesh.PeerConfig) error {
 	req := &d.request
 	defer req.clear()
 	var port uint16
+	called := map[mesh.Key]bool{}
 	now := time.Now()
 	err := d.get(query{port: &port, config: true, peer: func(current *devicePeer) {
 		desired := missing[current.publicKey]
@@ -45,6 +46,9 @@ func (d *Device) Apply(peers []mesh.PeerConfig) error {
 			return
 		}
 		delete(missing, current.publicKey)
+		if desired.Standby && current.receive > 0 {
+			called[current.publicKey] = true
+		}
 		req.change(desired, current, now)
 	}})
 	if err != nil {
@@ -55,13 +59,15 @@ func (d *Device) Apply(peers []mesh.PeerConfig) error {
 			req.add(desired)
 		}
 	}
-	if !req.empty() {
+	changed := !req.empty()
+	if changed {
 		if err := d.wg.IpcSetOperation(req.reader()); err != nil {
 			return fmt.Errorf("apply peers: %w", err)
 		}
 	}
 	d.keepalives.setPeers(peers, missing)
-	if !req.empty() {
+	d.setStandby(peers, called)
+	if changed {
 		d.keepalives.wake.Notify()
 	}
 	if port == 0 { // a change of port failed, and the old one was taken meanwhile
@@ -82,8 +88,8 @@ type setRequest struct {
 func (r *setRequest) empty() bool { return r.removals.Len()+r.updates.Len() == 0 }
 
 func (r *setRequest) reader() *bytes.Buffer {
-	r.removals.Write(r.updates.Bytes())
-	return &r.removals
+	r.updates.Write(r.removals.Bytes())
+	return &r.updates
 }
 
 func (r *setRequest) clear() { wipe(&r.removals, &r.updates) }

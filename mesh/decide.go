@@ -26,6 +26,8 @@ func Decide(in Input, now time.Time) Plan {
 	if in.meshing() {
 		plan.Specs, plan.Held = peerSpecs(&in, known, addrs, now, &cs)
 		plan.Statuses, plan.Peers = observe(&in, plan.Specs, now)
+		plan.Rotation, plan.Unprepared, plan.Wake = rotate(&in, known, plan.Specs, plan.Statuses, now)
+		announceKeys(&plan, &in, known, now)
 		plan.Routes = routes(&in, plan.Specs, plan.Statuses)
 		plan.Routed = routed(plan.Routes, plan.Held)
 		plan.ReturnByTunnel = returnByTunnel(&in.Config, plan.Routes)

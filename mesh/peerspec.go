@@ -27,6 +27,7 @@ type candidate struct {
 	hasBroad []netip.Prefix // those of them that are broad
 	live     netip.Addr     // where its session is; zero without one
 	reached  []netip.Addr   // its pin's
+	next     Key            // to which it changes soon; zero: to none
 
 	// Of a node that is no peer.
 	pin     *Pin // nil: it is a peer
@@ -80,6 +81,7 @@ func peerSpecs(in *Input, known *roster, addrs []hostAddress, now time.Time, cs 
 			Address:    p.address,
 			AllowedIPs: allowed[i],
 			Endpoints:  peerEndpoints(in, p.Affiliate, cs),
+			NextKey:    p.next,
 
 			secretNumber: p.Record.SecretNumber,
 		}
@@ -179,6 +181,7 @@ func admit(in *Input, known *roster, now time.Time, cs *conditions) []candidate 
 			peers = append(peers, c)
 		}
 	}
+	takeNextKeys(in, peers, owner)
 	return peers
 }
 

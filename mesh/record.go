@@ -16,8 +16,10 @@ type Record struct {
 	Ephemeral bool // the identity ends with the process
 	Left      bool // the node has left the mesh
 
-	SecretNumber uint64 // of the newest secret of the mesh that the node has
-	Statement    string // of the mesh's authority, which the node repeats; empty if it repeats none
+	SecretNumber uint64   // of the newest secret of the mesh that the node has
+	Statement    string   // of the mesh's authority, which the node repeats; empty if it repeats none
+	NextKey      Key      // the node changes its WireGuard key to this one soon; zero: to none
+	Prepared     []KeyTag // next keys of others for which the node has peers
 }
 
 // Signed reports whether there is a record.

@@ -93,30 +93,58 @@ func observe(in *Input, specs []PeerSpec, now time.Time) ([]PeerStatus, []PeerCo
 	for i := range in.Stats {
 		stats[in.Stats[i].PublicKey] = &in.Stats[i]
 	}
+	former := formerKeys(in)
 	statuses := make([]PeerStatus, len(specs))
-	peers := make([]PeerConfig, len(specs))
+	peers := make([]PeerConfig, len(specs), len(specs)+maxPrepared)
 	for i := range specs {
 		spec := &specs[i]
 		status := &statuses[i]
-		if old := previous[spec.PublicKey]; old != nil {
+		key := spec.PublicKey // of the device's peer
+		if old := previous[key]; old != nil {
 			*status = *old
+		} else if old := previous[former[spec.NodeID]]; old != nil && stats[key] != nil {
+			*status = *old // the device had the key before it was the node's
+			status.NewKey = true
+		}
+		if next := spec.NextKey; switched(stats[next]) {
+			key, status.NewKey = next, true
 		}
 		status.PublicKey, status.Label = spec.PublicKey, spec.Label
-		status.update(stats[spec.PublicKey])
+		status.update(stats[key])
 		status.State = status.connectionState(now)
 		peers[i] = PeerConfig{
-			PublicKey:           spec.PublicKey,
+			PublicKey:           key,
 			PresharedKey:        in.Config.presharedKey(spec.secretNumber),
 			AllowedIPs:          slices.Clone(spec.AllowedIPs),
 			Endpoint:            status.direct(spec.Endpoints, now),
 			PersistentKeepalive: PersistentKeepalive,
 		}
+		switch next := spec.NextKey; {
+		case next.IsZero():
+		case key == next: // packets may still be on their way through the old peer
+			peers = append(peers, PeerConfig{PublicKey: spec.PublicKey, PresharedKey: in.Config.presharedKey(spec.secretNumber)})
+		default:
+			peers = append(peers, PeerConfig{PublicKey: next, PresharedKey: in.Config.presharedKey(spec.secretNumber), Standby: true})
+		}
 	}
+	slices.SortFunc(peers, func(a, b PeerConfig) int { return a.PublicKey.Compare(b.PublicKey) })
 	return statuses, peers
 }
 
+// formerKeys returns the keys of nodes in the last decision that had announced others.
+func formerKeys(in *Input) map[string]Key {
+	former := map[string]Key{}
+	for i := range in.Known {
+		if a := &in.Known[i]; !a.Record.NextKey.IsZero() {
+			former[a.NodeID] = a.PublicKey
+		}
+	}
+	return former
+}
+
 // update takes over what the device reports. For a peer that the device lacks,
-// stats is nil: it keeps its history but has no endpoint.
+// stats is nil: it keeps its history but has no endpoint. If the peer has changed its key,
+// its last handshake with the old one counts until it completes one with the new.
 func (s *PeerStatus) update(stats *PeerStats) {
 	if stats == nil {
 		s.Endpoint = netip.AddrPort{}
@@ -124,7 +152,9 @@ func (s *PeerStatus) update(stats *PeerStats) {
 	}
 	s.Endpoint = unmapAddrPort(stats.Endpoint)
 	s.ReceiveBytes, s.TransmitBytes = stats.ReceiveBytes, stats.TransmitBytes
-	s.LastHandshakeTime = stats.LastHandshakeTime
+	if s.NewKey = s.NewKey && stats.LastHandshakeTime.IsZero(); !s.NewKey {
+		s.LastHandshakeTime = stats.LastHandshakeTime
+	}
 }
 
 // direct returns the endpoint to give to the device: the next one to try, or the

@@ -79,6 +79,7 @@ type PeerSpec struct {
 	Address    netip.Addr     // KubeSpan ULA; zero if it has none that may be routed
 	AllowedIPs []netip.Prefix // minimal, sorted, IPv4 first
 	Endpoints  []netip.AddrPort
+	NextKey    Key // to which the peer changes soon; zero: to none
 
 	secretNumber uint64 // of the newest secret of the mesh that it has
 }
@@ -105,6 +106,7 @@ type PeerStatus struct {
 	LastHandshakeTime  time.Time
 	LastUsedEndpoint   netip.AddrPort // the last one given to the device
 	LastEndpointChange time.Time
+	NewKey             bool // the peer has changed its key, and has no session with the new one yet
 }
 
 // PeerStats is what the device reports about a peer.
@@ -123,6 +125,9 @@ type PeerConfig struct {
 	AllowedIPs          []netip.Prefix
 	Endpoint            netip.AddrPort // zero: the device keeps the one it has
 	PersistentKeepalive time.Duration
+	// Standby says that the peer starts the first handshake, and that it gets networks
+	// before that is answered.
+	Standby bool
 }
 
 // Endpoint is a harvested endpoint: an address at which a peer was reached. There
@@ -209,6 +214,7 @@ type Input struct {
 	Previous   []PeerStatus // Plan.Statuses of the last decision
 	Known      []Affiliate  // Plan.Known of the last decision
 	Pins       []Pin        // Plan.Pins of the last decision, as Accept and Forget have left them
+	Rotation   Rotation
 }
 
 // Plan is everything that should be true.
@@ -229,6 +235,8 @@ type Plan struct {
 	Members        []Member    // sorted by nodename
 	Waiting        []string    // peers that are up and do not have the mesh's next secret yet; sorted
 	Conditions     []Condition // sorted
+	Rotation       RotationStep
+	Unprepared     []string // with RotationSwitch: labels of the peers that may lose packets
 	// Wake is the next time at which a state changes without an event (at the 15 s
 	// and 275 s boundaries); zero if there is none. The loop decides again then.
 	Wake time.Time

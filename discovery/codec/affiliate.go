@@ -35,8 +35,8 @@ type Cluster struct {
 // than a /8 travel in the signed part alone, so that Talos never routes them.
 //
 // Data above [discovery.MaxAffiliateDataSize] is an error. To avoid it, signed endpoints
-// are left out from the end, and then the operating system, the hostname and the statement
-// of the mesh's authority; cut names what was left out.
+// are left out from the end, and then the operating system, the hostname, the tags of keys
+// and the statement of the mesh's authority; cut names what was left out.
 func SealAffiliate(c Cluster, key mesh.NodeKey, a mesh.Affiliate, nonce [NonceSize]byte) (blob []byte, cut string, err error) {
 	if a.NodeID == "" {
 		return nil, "", errors.New("seal affiliate: no node id")
@@ -72,6 +72,9 @@ func shorten(a mesh.Affiliate, cut string) (mesh.Affiliate, string) {
 	case a.Hostname != "":
 		a.Hostname = ""
 		return a, join(cut, "hostname")
+	case len(a.Record.Prepared) > 0: // the others wait for a while, and then change their keys
+		a.Record.Prepared = nil
+		return a, join(cut, "keys that others change to")
 	case a.Record.Statement != "":
 		a.Record.Statement = ""
 		return a, join(cut, "the authority's statement")

@@ -17,14 +17,16 @@ import (
 const (
 	extensionField protowire.Number = 74_370
 
-	sequenceField  protowire.Number = 1 // varint
-	instanceField  protowire.Number = 2 // fixed64
-	startField     protowire.Number = 3 // varint
-	flagsField     protowire.Number = 4 // varint
-	endpointField  protowire.Number = 5 // address and port, big-endian; repeated
-	networkField   protowire.Number = 6 // address and prefix length; repeated
-	secretField    protowire.Number = 8 // varint: the number of the newest secret that the node has
-	statementField protowire.Number = 9 // of the mesh's authority, as that has signed it
+	sequenceField  protowire.Number = 1  // varint
+	instanceField  protowire.Number = 2  // fixed64
+	startField     protowire.Number = 3  // varint
+	flagsField     protowire.Number = 4  // varint
+	endpointField  protowire.Number = 5  // address and port, big-endian; repeated
+	networkField   protowire.Number = 6  // address and prefix length; repeated
+	nextKeyField   protowire.Number = 7  // 32 bytes
+	preparedField  protowire.Number = 13 // first 8 bytes of a key; repeated
+	secretField    protowire.Number = 8  // varint: the number of the newest secret that the node has
+	statementField protowire.Number = 9  // of the mesh's authority, as that has signed it
 	signatureField protowire.Number = 15
 )
 
@@ -105,6 +107,12 @@ func (x *extension) encode() []byte {
 	for _, p := range x.networks {
 		v := append(p.Addr().AsSlice(), byte(p.Bits()))
 		b = protowire.AppendBytes(protowire.AppendTag(b, networkField, protowire.BytesType), v)
+	}
+	if next := x.record.NextKey; !next.IsZero() {
+		b = protowire.AppendBytes(protowire.AppendTag(b, nextKeyField, protowire.BytesType), next[:])
+	}
+	for _, tag := range x.record.Prepared {
+		b = protowire.AppendBytes(protowire.AppendTag(b, preparedField, protowire.BytesType), tag[:])
 	}
 	return b
 }
@@ -193,6 +201,10 @@ func (x *extension) take(c *cleaner, field protowire.Number, kind protowire.Type
 			x.takeNetwork(c, v)
 		case statementField:
 			x.takeStatement(c, v)
+		case nextKeyField:
+			x.takeNextKey(c, v)
+		case preparedField:
+			x.takePrepared(c, v)
 		}
 	}
 }
@@ -227,4 +239,20 @@ func (x *extension) takeNetwork(c *cleaner, v []byte) {
 		}
 	}
 	c.drop("network")
+}
+
+func (x *extension) takeNextKey(c *cleaner, v []byte) {
+	if len(v) != mesh.KeySize {
+		c.drop("next key")
+		return
+	}
+	x.record.NextKey = mesh.Key(v)
+}
+
+func (x *extension) takePrepared(c *cleaner, v []byte) {
+	if len(v) != len(mesh.KeyTag{}) {
+		c.drop("tag of a key")
+		return
+	}
+	x.record.Prepared = append(x.record.Prepared, mesh.KeyTag(v))
 }

@@ -24,7 +24,10 @@ func signedAffiliate() mesh.Affiliate {
 	a.NodeID = nodeKey.NodeID()
 	a.Endpoints = []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:51820"), netip.MustParseAddrPort("[2001:db8::1]:51820")}
 	a.AdditionalAddresses = append(a.AdditionalAddresses, netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0"))
-	a.Record = mesh.Record{Sequence: 1 << 40, Instance: 7, Start: 1 << 39, Ephemeral: true}
+	a.Record = mesh.Record{
+		Sequence: 1 << 40, Instance: 7, Start: 1 << 39, Ephemeral: true,
+		NextKey: mesh.Key{0: 1, 31: 2}, Prepared: []mesh.KeyTag{{1}, {7: 3}},
+	}
 	return a
 }
 
@@ -158,7 +161,7 @@ func TestOlderRecords(t *testing.T) {
 // What does not fit is left out from the end, and said.
 func TestSealShortens(t *testing.T) {
 	a := signedAffiliate()
-	for len(a.AdditionalAddresses) < 80 {
+	for len(a.AdditionalAddresses) < 76 {
 		a.AdditionalAddresses = append(a.AdditionalAddresses, netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfd, byte(len(a.AdditionalAddresses)), 15: 1}), 64))
 	}
 	var cuts []string
@@ -183,7 +186,7 @@ func TestSealShortens(t *testing.T) {
 			a.AdditionalAddresses = append(a.AdditionalAddresses, netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfd, byte(len(a.AdditionalAddresses)), 15: 1}), 64))
 		}
 	}
-	want := []string{"signed endpoints", "signed endpoints, operating system", "signed endpoints, operating system, hostname"}
+	want := []string{"signed endpoints", "signed endpoints, operating system", "signed endpoints, operating system, hostname", "hostname, keys that others change to"}
 	for _, w := range want {
 		if !strings.Contains(strings.Join(cuts, "|"), w) {
 			t.Errorf("never cut: %q (%q)", w, cuts)

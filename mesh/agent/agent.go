@@ -22,6 +22,7 @@ type Device interface {
 	Stats() ([]mesh.PeerStats, error)
 	Configure(mtu int, addresses []netip.Prefix) error
 	SetListenPort(port uint16) error
+	SetPrivateKey(key mesh.PrivateKey) error // peers stay, and get new sessions at once
 	ListenPort() uint16
 	Ping(ctx context.Context, addr netip.Addr) (time.Duration, error)
 	Events() <-chan struct{}  // a handshake changed the statistics; coalesced
@@ -68,7 +69,8 @@ type Config struct {
 	Clock      *state.Clock
 	Memory     *state.Memory
 	Sequence   *state.Sequence
-	Firewall   Firewall // nil: only mesh addresses are reachable, and nothing is filtered
+	Rotation   *state.Rotation // nil: the WireGuard key never changes
+	Firewall   Firewall        // nil: only mesh addresses are reachable, and nothing is filtered
 	Host       Host
 	Backend    Backend
 	OpenDevice func(self mesh.Identity, c *Effective, mtu int) (Device, error)
@@ -129,6 +131,7 @@ type Agent struct {
 	retained  retained
 	record    record
 	refused   map[string]bool // statements that the mesh's authority has not signed
+	rotating  rotating
 }
 
 // hostView is this machine as last observed.

@@ -43,10 +43,12 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 	stats, statsErr := a.readStats()
 	report(conditionApply, "device", statsErr)
 
+	rotation, err := a.rotation(now)
+	report(conditionMemory, state.RotationFile, err)
 	plan := mesh.Decide(mesh.Input{
 		Config: a.meshConfig(), Self: a.self, Host: a.describeHost(public),
 		Affiliates: affiliates, Stats: stats, Previous: a.previous.Statuses,
-		Known: a.previous.Known, Pins: a.cfg.Memory.Pins(a.self.Subnet),
+		Known: a.previous.Known, Pins: a.cfg.Memory.Pins(a.self.Subnet), Rotation: rotation,
 	}, now)
 	if a.cfg.Memory.SetPins(a.self.Subnet, plan.Pins) {
 		a.pinning.note(now)
@@ -64,9 +66,14 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 		subject = "firewall"
 	}
 	report(conditionApply, subject, applyErr)
+	if applyErr != nil {
+		plan.Local.Record.Prepared = nil
+	}
 	conditions = append(conditions, a.routingConditions()...)
 	report(conditionSequence, state.SequenceFile, a.publish(&plan, now))
+	report(conditionMemory, state.RotationFile, a.rotate(plan, now))
 	conditions = append(conditions, a.cloneConditions(now)...)
+	conditions = append(conditions, a.rotationConditions()...)
 	conditions = append(conditions, a.charterConditions(plan)...)
 
 	report(state.ConditionClockNotRecorded, "clock", a.cfg.Clock.Tick(now))

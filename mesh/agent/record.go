@@ -141,12 +141,13 @@ const clockStep = time.Minute
 // forward: a record from before that may be older than those that others have seen.
 func (a *Agent) sign(local mesh.Affiliate, now time.Time) (mesh.Affiliate, error) {
 	if !a.signs() {
+		local.Record = mesh.Record{}
 		return local, nil
 	}
 	r := &a.record
 	began := now.Add(-now.Sub(a.started)).UnixMilli()
-	local.Record = r.published.Record
 	local.Record.SecretNumber, local.Record.Statement = a.config.Charter.SecretNumber, a.config.Charter.Repeated
+	mark(&local, r.published.Record)
 	superseded := r.other.Record.Newer(r.published.Record)
 	if r.start != 0 && !superseded && began-r.began < clockStep.Milliseconds() && reflect.DeepEqual(local, r.published) {
 		return local, nil
@@ -158,10 +159,14 @@ func (a *Agent) sign(local mesh.Affiliate, now time.Time) (mesh.Affiliate, error
 	if r.start == 0 || superseded && r.rival == "" { // a restored backup starts below its own record
 		r.start = sequence
 	}
-	local.Record.Sequence, local.Record.Instance, local.Record.Start = sequence, r.instance, r.start
-	local.Record.Ephemeral = a.cfg.Keys.Ephemeral
+	mark(&local, mesh.Record{Sequence: sequence, Instance: r.instance, Start: r.start, Ephemeral: a.cfg.Keys.Ephemeral})
 	r.published, r.began = local, began
 	return local, nil
+}
+
+// mark sets those fields of a record that do not come from the plan.
+func mark(a *mesh.Affiliate, r mesh.Record) {
+	a.Record.Sequence, a.Record.Instance, a.Record.Start, a.Record.Ephemeral = r.Sequence, r.Instance, r.Start, r.Ephemeral
 }
 
 // lastRecord returns the signed statement that this node leaves.

@@ -12,7 +12,7 @@ import (
 // sameConfig reports whether the device needs the same for two peers.
 func sameConfig(a, b mesh.PeerConfig) bool {
 	return a.PublicKey == b.PublicKey && a.PresharedKey == b.PresharedKey && a.Endpoint == b.Endpoint &&
-		a.PersistentKeepalive == b.PersistentKeepalive && slices.Equal(a.AllowedIPs, b.AllowedIPs)
+		a.PersistentKeepalive == b.PersistentKeepalive && a.Standby == b.Standby && slices.Equal(a.AllowedIPs, b.AllowedIPs)
 }
 
 // sameSpec reports whether two peers are shown alike.
@@ -25,7 +25,7 @@ func sameSpec(a, b mesh.PeerSpec) bool {
 func sameAffiliate(a, b mesh.Affiliate) bool {
 	return a.NodeID == b.NodeID && a.Hostname == b.Hostname && a.Nodename == b.Nodename &&
 		a.OperatingSystem == b.OperatingSystem && a.MachineType == b.MachineType && a.ControlPlanePort == b.ControlPlanePort &&
-		a.PublicKey == b.PublicKey && a.Address == b.Address && a.Record == b.Record &&
+		a.PublicKey == b.PublicKey && a.Address == b.Address && a.Record.Sequence == b.Record.Sequence && a.Record.Instance == b.Record.Instance &&
 		slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.AdditionalAddresses, b.AdditionalAddresses) &&
 		slices.Equal(a.Endpoints, b.Endpoints) && slices.Equal(a.ExcludeAdvertisedNetworks, b.ExcludeAdvertisedNetworks)
 }

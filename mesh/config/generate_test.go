@@ -56,7 +56,7 @@ func TestTemplate(t *testing.T) {
 		t.Errorf("ingress %+v", uncommented.Ingress)
 	}
 	set := reflect.ValueOf(uncommented.Wirespan)
-	off := []string{"NoClockFix", "Masquerade", "SiteOnLink"}
+	off := []string{"NoClockFix", "Masquerade", "SiteOnLink", "KeyRotation"}
 	for i := range set.NumField() {
 		if name := set.Type().Field(i).Name; set.Field(i).IsZero() && !slices.Contains(off, name) {
 			t.Errorf("%s is not set by:\n%s", name, all.String())

@@ -127,6 +127,8 @@ func TestNetworkDocumentErrors(t *testing.T) {
 			[]string{"a.yaml:3: advertisedNetworks needs firewall.enabled", "a.yaml:3: ingress needs firewall.enabled"},
 		},
 		{"masquerade alone", wirespan("siteOnLink: true\nmasquerade: true\n"), []string{"a.yaml:4: masquerade needs advertisedNetworks"}},
+		{"rotation of mounted keys", wirespan("identityDir: /id\nkeyRotation: 720h\n"), []string{"a.yaml:4: keyRotation needs its keys in the state directory: leave out identityDir"}},
+		{"rotation without a pause", wirespan("keyRotation: 9s\n"), []string{"a.yaml:3: WirespanConfig: keyRotation: 9s is too short: at least 10s, or 0 for never"}},
 		{"marks", wirespan("firewall:\n    table: mesh\n    tunnelMark: 0x20\n"), []string{
 			"a.yaml:5: firewall.tunnelMark: 0x20 equals firewall.encryptedMark; the two marks must differ",
 		}},

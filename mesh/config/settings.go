@@ -97,6 +97,10 @@ func nodeSettings() []Setting {
 		Help: "Directory for keys and node identity, if not the state directory; may be read-only.",
 		at:   func(w *Wirespan) target { return scalar[string]{&w.IdentityDir, parsePath} },
 	}, {
+		Key: "keyRotation", Default: "0",
+		Help: "How long a WireGuard key is used before another takes its place; 0 for ever; needs a node id that can sign, and no identityDir.",
+		at:   func(w *Wirespan) target { return scalar[time.Duration]{&w.KeyRotation, parseRotation} },
+	}, {
 		Key: "controlSocket", Example: "/run/wirespan/wirespan.sock", Restart: true,
 		Help: "Unix socket that the commands use to talk to the agent.",
 		at:   func(w *Wirespan) target { return scalar[string]{&w.ControlSocket, parseSocketPath} },

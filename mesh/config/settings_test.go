@@ -60,6 +60,7 @@ const everySetting = `backend: netstack
 listenPort: 0
 interfaceName: mesh1
 stateDir: memory
+keyRotation: 0h
 identityDir: /run/secrets/id
 controlSocket: /run/w.sock
 mac: 02:00:5e:10:00:01
@@ -136,7 +137,7 @@ func TestEverySetting(t *testing.T) {
 func TestEverySettingAsOverride(t *testing.T) {
 	values := map[string]string{
 		"backend": "netstack", "listenPort": "0", "interfaceName": "mesh1", "stateDir": "memory",
-		"identityDir": "/run/secrets/id", "controlSocket": "/run/w.sock", "mac": "02:00:5e:10:00:01",
+		"identityDir": "/run/secrets/id", "keyRotation": "0", "controlSocket": "/run/w.sock", "mac": "02:00:5e:10:00:01",
 		"nodename": "node-1", "hostname": "Node-1.example.org", "machineType": "worker", "leaveOnStop": "false",
 		"announceAsMember": "false", "addressFilters": "docker0, !10.0.0.0/8,", "discoveryListen": "[::1]:3000",
 		"advertiseDiscovery": "mesh.example.org,[2001:db8::1]:443", "noClockFix": "1", "memoryBudget": "65536 KiB",

@@ -49,6 +49,18 @@ func parseDuration(s string) (time.Duration, error) {
 	return d, nil
 }
 
+// shortestRotation leaves time for all nodes to prepare for a key.
+const shortestRotation = 10 * time.Second
+
+// parseRotation reads the duration for which a key is used.
+func parseRotation(s string) (time.Duration, error) {
+	d, err := parseDuration(s)
+	if err == nil && d != 0 && d < shortestRotation {
+		err = fmt.Errorf("%v is too short: at least %v, or 0 for never", d, shortestRotation)
+	}
+	return d, err
+}
+
 // parseNumber reads a whole number of at most 32 bits, decimal or hexadecimal.
 func parseNumber[T int | uint32](s string) (T, error) {
 	digits, base := s, 10

@@ -29,8 +29,9 @@ type Wirespan struct {
 	Backend            Backend
 	ListenPort         uint16 // WireGuard's UDP port; 0: any
 	InterfaceName      string
-	StateDir           string // or StateMemory
-	IdentityDir        string // empty: StateDir
+	StateDir           string        // or StateMemory
+	IdentityDir        string        // empty: StateDir
+	KeyRotation        time.Duration // 0: never
 	ControlSocket      string
 	MAC                []byte // 6 or 8 bytes; nil: the mesh address is derived from the node id
 	Nodename           string
@@ -126,6 +127,9 @@ func (l *loader) validateWirespan() {
 	w := &l.cfg.Wirespan
 	if w.Masquerade && len(w.AdvertisedNetworks) == 0 {
 		l.add(l.settings["masquerade"], "masquerade needs advertisedNetworks")
+	}
+	if w.KeyRotation > 0 && w.IdentityDir != "" {
+		l.add(l.settings["keyRotation"], "keyRotation needs its keys in the state directory: leave out identityDir")
 	}
 	if !w.Firewall.Enabled {
 		at := l.settings["firewall.enabled"]

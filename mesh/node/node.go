@@ -138,6 +138,10 @@ func (n *Node) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	rotation, err := state.OpenRotation(n.state, n.keys.PrivateKey)
+	if err != nil {
+		return err
+	}
 	var routing agent.Firewall
 	if routing, n.kernel, err = n.openFirewall(n.plane, memory); err != nil {
 		return err
@@ -146,7 +150,7 @@ func (n *Node) open(ctx context.Context) error {
 		n.host = host.New()
 	}
 	c := agent.Config{
-		Effective: settings, Keys: n.keys, Clock: clock, Memory: memory, Sequence: sequence, Firewall: routing, Host: n.host,
+		Effective: settings, Keys: n.keys, Clock: clock, Memory: memory, Sequence: sequence, Rotation: rotation, Firewall: routing, Host: n.host,
 		Backend: n.plane.backend, OpenDevice: n.plane.open, NewRegistry: n.newRegistry,
 		OS: host.OperatingSystem(), Version: n.cfg.Version,
 		Mesh: n.membership.viewed, Refresh: n.refreshed, Observed: n.observed, LeaveOnStop: n.leaveOnStop, Log: n.log,

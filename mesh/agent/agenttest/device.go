@@ -29,6 +29,7 @@ type Device struct {
 	PortErr         error
 	ConfigureErr    error
 	Port            uint16
+	PrivateKey      mesh.PrivateKey // as last set
 	MTU             int
 	Addresses       []netip.Prefix
 	FragmentedHosts []netip.Addr
@@ -125,6 +126,14 @@ func (d *Device) SetListenPort(port uint16) error {
 	if port != 0 {
 		d.Port = port
 	}
+	return nil
+}
+
+// SetPrivateKey notes the key.
+func (d *Device) SetPrivateKey(key mesh.PrivateKey) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.PrivateKey = key
 	return nil
 }
 

@@ -96,6 +96,19 @@ func Device(t *testing.T, open func(t *testing.T) DeviceCase) {
 		}
 	})
 
+	t.Run("another key leaves the peers, not their sessions", func(t *testing.T) {
+		dev, answering := start(t)
+		a := silentPeer(1)
+		apply(t, dev, answering, a)
+		if err := dev.SetPrivateKey(mesh.NewPrivateKey([32]byte{0xf8})); err != nil {
+			t.Errorf("SetPrivateKey = %v", err)
+		}
+		apply(t, dev, answering, a)
+		if stats, err := dev.Stats(); err != nil || len(stats) != 2 {
+			t.Errorf("Stats = %v, %v", stats, err)
+		}
+	})
+
 	t.Run("a device that runs is not done, and nothing is fragmented or dropped", func(t *testing.T) {
 		dev, _ := start(t)
 		select {

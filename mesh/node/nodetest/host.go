@@ -30,6 +30,7 @@ type Line struct {
 type Host struct {
 	network *Network
 	changed mesh.Signal
+	skips   bool // see SkipNextKeys
 
 	// The router's mutex guards what follows.
 	addresses []netip.Addr
@@ -45,6 +46,10 @@ func (h *Host) SetLine(l Line) {
 	defer h.network.router.mu.Unlock()
 	h.line = l
 }
+
+// SkipNextKeys makes nodes that are started on the host pass over the keys that others
+// change to, as Talos does.
+func (h *Host) SkipNextKeys() { h.skips = true }
 
 // Move gives the host other addresses, in the network that it is in. Its sockets
 // stay open.

@@ -43,7 +43,11 @@ type client struct {
 func (h *Hub) client(host *Host, e *agent.Effective, keys state.Keys) *client {
 	cluster := codec.Cluster{ID: e.ClusterID, Secret: e.ClusterSecret}
 	open := func(raw discovery.RawAffiliate, known discovery.Known) discovery.Opened {
-		return codec.OpenRaw(cluster, raw, known)
+		opened := codec.OpenRaw(cluster, raw, known)
+		if host.skips {
+			opened.Affiliate.Record.NextKey = mesh.Key{}
+		}
+		return opened
 	}
 	return &client{
 		hub: h, host: host, id: keys.NodeID, key: keys.NodeKey, cluster: cluster, changed: mesh.NewSignal(), wake: mesh.NewSignal(),
