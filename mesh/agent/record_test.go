@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"reflect"
 	"testing"
 	"time"
 
@@ -71,7 +72,7 @@ func TestReplayedOwnRecords(t *testing.T) {
 			h.show(mesh.Affiliate{})
 			h.show(mine)
 		}
-		if got := h.registry().Last().Affiliate; got.Record != mine.Record || h.condition(conditionCloned) != "" {
+		if got := h.registry().Last().Affiliate; !reflect.DeepEqual(got.Record, mine.Record) || h.condition(conditionCloned) != "" {
 			t.Errorf("signed %+v, was %+v; condition %q", got.Record, mine.Record, h.condition(conditionCloned))
 		}
 	})

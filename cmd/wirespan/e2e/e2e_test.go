@@ -69,6 +69,7 @@ var scenarios = []struct {
 	{"Refused", scenarioRefused},
 	{"BadInput", scenarioBadInput},
 	{"Pins", scenarioPins},
+	{"KeyRotation", scenarioKeyRotation},
 	{"ControlGarbage", scenarioControlGarbage},
 }
 
