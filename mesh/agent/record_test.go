@@ -86,7 +86,7 @@ func TestSignsAnewWhenTheClockIsSet(t *testing.T) {
 		mine := h.registry().Last().Affiliate
 		h.show(mine)
 		h.advance(24 * time.Hour)
-		if got := h.registry().Last().Affiliate; got.Record != mine.Record {
+		if got := h.registry().Last().Affiliate; !reflect.DeepEqual(got.Record, mine.Record) {
 			t.Errorf("time passed, and the node signed again: %+v", got.Record)
 		}
 		h.stop()
@@ -97,7 +97,7 @@ func TestSignsAnewWhenTheClockIsSet(t *testing.T) {
 		if err != nil || signed.Record.Sequence < uint64(time.Now().UnixMilli()) {
 			t.Errorf("signed %+v, %v", signed.Record, err)
 		}
-		if again, err := h.agent.sign(local, time.Now()); err != nil || again.Record != signed.Record {
+		if again, err := h.agent.sign(local, time.Now()); err != nil || !reflect.DeepEqual(again.Record, signed.Record) {
 			t.Errorf("and again %+v, %v", again.Record, err)
 		}
 	})

@@ -78,6 +78,9 @@ func (r *Rotation) Cancel() error { return r.write(r.since, mesh.PrivateKey{}) }
 // first: from then on a new process uses this key.
 func (r *Rotation) Switch(now time.Time) (mesh.PrivateKey, error) {
 	key := r.next
+	if key.IsZero() {
+		return key, errors.New("changing the WireGuard key: there is no next one")
+	}
 	identity := mesh.EncodeKubeSpanIdentity(mesh.Identity{PrivateKey: key, PublicKey: key.Public()})
 	if err := r.state.Replace(mesh.KubeSpanIdentityFile, identity); err != nil {
 		return mesh.PrivateKey{}, err
