@@ -29,6 +29,8 @@ type record struct {
 	withdrawn bool            // an older process with this identity works on
 	rival     string          // where that is, or one that has withdrawn
 	rivalSeen time.Time
+	met       uint64    // the sequence of its newest record
+	answerAt  time.Time // when this process signs above that
 }
 
 func newRecord() record {
@@ -70,10 +72,17 @@ func (a *Agent) watchClones(now time.Time) {
 	}
 }
 
+// answerTime is how long a process waits until it replaces a clone's record: the other
+// nodes are to see both.
+const answerTime = time.Second
+
 // meetClone notes that another process publishes with this identity.
 func (a *Agent) meetClone(self mesh.Affiliate, now time.Time) {
 	r := &a.record
 	r.rival, r.rivalSeen = endpointOf(self), now
+	if self.Record.Sequence != r.met {
+		r.met, r.answerAt = self.Record.Sequence, now.Add(answerTime)
+	}
 	later := self.Record.Start < r.start || self.Record.Start == r.start && self.Record.Instance < r.instance
 	if later && !r.withdrawn {
 		a.log.Error("another host runs with this node's identity and started earlier: withdrawing", "at", r.rival)

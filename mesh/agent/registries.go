@@ -233,6 +233,12 @@ func (a *Agent) publish(plan *mesh.Plan, now time.Time) error {
 		if a.signs() && !a.sources.answered && now.Sub(a.started) < trialTime {
 			return nil
 		}
+		if at := a.record.answerAt; now.Before(at) {
+			if plan.Wake.IsZero() || at.Before(plan.Wake) {
+				plan.Wake = at
+			}
+			return nil
+		}
 		signed, err := a.sign(plan.Local, now)
 		if plan.Local = signed; err != nil {
 			return err

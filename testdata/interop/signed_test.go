@@ -2,6 +2,7 @@ package interop
 
 import (
 	"net/netip"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -36,7 +37,7 @@ func TestSignedRecords(t *testing.T) {
 	witnessEventually := func(want mesh.Affiliate) {
 		t.Helper()
 		oursEventually(t, witness, showOurs(want))
-		if got := witness.Snapshot(); got.Affiliates[0].Record != want.Record || got.Problems != nil {
+		if got := witness.Snapshot(); !reflect.DeepEqual(got.Affiliates[0].Record, want.Record) || got.Problems != nil {
 			t.Errorf("our client sees the record %+v, problems %v; want %+v", got.Affiliates[0].Record, got.Problems, want.Record)
 		}
 	}
