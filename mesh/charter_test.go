@@ -57,6 +57,32 @@ func TestNextSecretIsUsedPairByPair(t *testing.T) {
 	}
 }
 
+// If one of a pair does not know that the other one has the next secret, they still meet.
+func TestPairsMeetWithoutDiscovery(t *testing.T) {
+	next := NewSecret([32]byte{2})
+	ends := [2]Input{{Self: Identity{NodeID: "a"}}, {Self: Identity{NodeID: "b"}}}
+	peers := [2]PeerSpec{{NodeID: "b", secretNumber: 2}, {NodeID: "a", secretNumber: 1}}
+	for i := range ends {
+		ends[i].Config = Config{ClusterSecret: NewSecret([32]byte{1}), Charter: Charter{SecretNumber: 2, Next: next}}
+	}
+	keys := func(now time.Time) (Secret, Secret) {
+		status := PeerStatus{LastHandshakeTime: testNow}
+		return ends[0].presharedKey(&peers[0], &status, now), ends[1].presharedKey(&peers[1], &status, now)
+	}
+	if a, b := keys(testNow.Add(handshakeLate)); a != next || b == next {
+		t.Error("with a session, each goes by the other one's record")
+	}
+	same := 0
+	for at := testNow.Add(handshakeLate + time.Second); at.Before(testNow.Add(handshakeLate + 6*higherPeriod)); at = at.Add(ReconcileInterval) {
+		if a, b := keys(at); a == b {
+			same++
+		}
+	}
+	if same < 6 {
+		t.Errorf("both have the same key in %d of 18 passes", same)
+	}
+}
+
 // An expelled node is no peer, and what it had is free at once.
 func TestExpelledNodes(t *testing.T) {
 	out, other := realPeer("out", "11", 1), realPeer("other", "12", 2)
@@ -82,6 +108,7 @@ func TestExpelledNodes(t *testing.T) {
 // What the authority accepts holds on every node, for that name only.
 func TestAcceptedByTheAuthority(t *testing.T) {
 	old, anew, other := realPeer("box", "11", 1), realPeer("box", "12", 2), realPeer("db", "13", 3)
+	anew.PublicKey = testKey("anew")
 	tr := newTrial(t)
 	tr.decide(0, old, other)
 	if plan := tr.decide(time.Minute, anew, other); ownerOfName(plan, "box") == anew.NodeID {
@@ -96,6 +123,11 @@ func TestAcceptedByTheAuthority(t *testing.T) {
 	poser.Nodename = "db"
 	if plan := tr.decide(time.Second, poser, other); ownerOfName(plan, "db") != other.NodeID {
 		t.Error("an accepted node takes another name")
+	}
+	thief := anew
+	thief.PublicKey = other.PublicKey
+	if plan := tr.decide(time.Second, thief, other); len(plan.Peers) != 1 || plan.Specs[0].NodeID != other.NodeID {
+		t.Errorf("an accepted node takes another node's key: %v", plan.Specs)
 	}
 	for range 2 {
 		if plan := tr.decide(time.Second, anew, other); ownerOfName(plan, "box") != anew.NodeID || hasCondition(plan, ConditionDuplicateNodename) {
@@ -113,20 +145,30 @@ func TestNewestStatement(t *testing.T) {
 	}
 	refused := map[string]bool{}
 	c := Charter{Authority: key.Authority(), Statement: Statement{Number: 4}}
-	if got := c.NewestStatement("c", affiliates, refused); got != text(key, 7) {
+	if got, _ := c.NewestStatement("c", affiliates, refused); got != text(key, 7) {
 		t.Errorf("newest is %q", got)
 	}
 	if !refused[text(forger, 9)] || len(refused) != 1 {
 		t.Errorf("refused: %d", len(refused))
 	}
+	founder := repeats(text(forger, 9))
+	founder.NodeID, c.Founder = "founder", "founder"
+	for range 2 { // what was refused before is as unknown
+		if _, unknown := c.NewestStatement("c", append(affiliates, founder), refused); !unknown {
+			t.Error("a statement of the founder that can't be verified is not reported")
+		}
+	}
+	if _, unknown := c.NewestStatement("c", affiliates, refused); unknown {
+		t.Error("a statement of another node is reported as the founder's")
+	}
 	c.Statement.Number = 7
-	if got := c.NewestStatement("c", affiliates, refused); got != "" {
+	if got, _ := c.NewestStatement("c", affiliates, refused); got != "" {
 		t.Errorf("newer than the newest: %q", got)
 	}
-	if got := (&Charter{}).NewestStatement("c", affiliates, refused); got != "" {
+	if got, _ := (&Charter{}).NewestStatement("c", affiliates, refused); got != "" {
 		t.Errorf("without an authority: %q", got)
 	}
-	if got := (&Charter{Authority: key.Authority()}).NewestStatement("d", affiliates, map[string]bool{}); got != "" {
+	if got, _ := (&Charter{Authority: key.Authority()}).NewestStatement("d", affiliates, map[string]bool{}); got != "" {
 		t.Errorf("of another mesh: %q", got)
 	}
 	for i := range maxRefused + 10 {

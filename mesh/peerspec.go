@@ -209,6 +209,11 @@ func keyOwners(known *roster) map[Key]string {
 			owner[p.PublicKey] = p.NodeID
 		}
 	}
+	for _, p := range known.order {
+		if _, taken := owner[p.NextKey]; !taken && !p.NextKey.IsZero() {
+			owner[p.NextKey] = p.NodeID
+		}
+	}
 	for _, a := range known.others {
 		if p := known.pins[a.NodeID]; p.changedKey(a) && owner[p.PublicKey] == a.NodeID {
 			delete(owner, p.PublicKey)

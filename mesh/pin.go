@@ -43,6 +43,7 @@ type Pin struct {
 	// key and address may change: its signature, and not they, says who it is.
 	Sequence  uint64    `json:",omitempty"`
 	Instance  uint64    `json:",omitempty"`
+	NextKey   Key       `json:",omitzero"`  // that it has announced, and nobody before it
 	Start     uint64    `json:",omitempty"` // the highest: of the instance that started last
 	Ephemeral bool      `json:",omitempty"` // the pin ends when the node leaves or is gone
 	Left      bool      `json:",omitempty"` // its last record says so
@@ -139,17 +140,19 @@ func (r *roster) expel(in *Input) {
 	}
 }
 
-// accept gives nodes what the mesh's authority has said they may have.
+// accept gives nodes the names that the mesh's authority has said they may have.
 func (r *roster) accept(in *Input, affiliates []*Affiliate, now time.Time) {
 	for _, accepted := range in.Config.Charter.Statement.Accepted {
 		for _, a := range affiliates {
-			if named, err := NewAcceptance(a.NodeID, a.Nodename); err != nil || named != accepted || !a.Record.Signed() {
+			if named, err := NewAcceptance(a.NodeID, a.Nodename); err != nil || named != accepted || !a.Record.Signed() || in.Config.Charter.Statement.Expels(a.NodeID) {
 				continue
 			}
-			r.touch(a.NodeID, now).Nodename = a.Nodename
 			for _, p := range r.order {
-				p.yield(a)
+				if p.Nodename == a.Nodename {
+					p.Nodename = ""
+				}
 			}
+			r.touch(a.NodeID, now).Nodename = a.Nodename
 		}
 	}
 }
@@ -171,6 +174,12 @@ func (r *roster) take(in *Input, a *Affiliate, now time.Time, cs *conditions) {
 		}
 		p.Sequence, p.Instance, p.Start = a.Record.Sequence, a.Record.Instance, max(p.Start, a.Record.Start)
 		p.Ephemeral, p.Left = a.Record.Ephemeral, a.Record.Left
+		if p.NextKey == a.PublicKey && !a.PublicKey.IsZero() {
+			p.PublicKey = a.PublicKey // the key was its own before
+		}
+		if p.NextKey != a.Record.NextKey {
+			p.NextKey = r.unclaimed(in, a)
+		}
 		if !p.Cloned.IsZero() && now.Sub(p.Cloned) < PassOnTime {
 			cs.add(ConditionCloned, a.displayName(),
 				"%q (node %s) runs on two hosts, one at %s and one that started later, at %s; give the latter an identity of its own: stop it, and remove %s and %s there",
@@ -184,6 +193,22 @@ func (r *roster) take(in *Input, a *Affiliate, now time.Time, cs *conditions) {
 	}
 	p.Gone = time.Time{}
 	r.others = append(r.others, a)
+}
+
+// unclaimed returns the next key that a node announces, unless another node has it.
+func (r *roster) unclaimed(in *Input, a *Affiliate) Key {
+	next := a.Record.NextKey
+	for _, p := range r.order {
+		if p.NodeID != a.NodeID && (p.PublicKey == next || p.NextKey == next) {
+			return Key{}
+		}
+	}
+	for i := range in.Affiliates {
+		if o := &in.Affiliates[i]; o.NodeID != a.NodeID && o.PublicKey == next {
+			return Key{}
+		}
+	}
+	return next
 }
 
 // touch returns the pin of a node that is there now, and makes it if there is none.

@@ -82,6 +82,13 @@ func rotate(in *Input, known *roster, specs []PeerSpec, statuses []PeerStatus, n
 	case r.Next.IsZero() || r.Announced.IsZero():
 		return RotationNone, nil, time.Time{}
 	}
+	end := r.Announced.Add(rotationWindow)
+	if known.claimed(r.Next) { // by a node that wants to cut this one off
+		if now.Before(end) {
+			return RotationNone, nil, end
+		}
+		return RotationBegin, nil, time.Time{}
+	}
 	records, wait := known.records(), false
 	for i := range specs {
 		if statuses[i].State != PeerStateUp {
@@ -97,11 +104,16 @@ func rotate(in *Input, known *roster, specs []PeerSpec, statuses []PeerStatus, n
 				slices.ContainsFunc(in.Stats, func(s PeerStats) bool { return s.PublicKey == next && switched(&s) })
 		}
 	}
-	if end := r.Announced.Add(rotationWindow); wait && now.Before(end) {
+	if wait && now.Before(end) {
 		return RotationNone, nil, end
 	}
 	slices.Sort(unprepared)
 	return RotationSwitch, unprepared, time.Time{}
+}
+
+// claimed reports whether another node announces a key as its own, or as its next one.
+func (r *roster) claimed(k Key) bool {
+	return slices.ContainsFunc(r.others, func(a *Affiliate) bool { return a.PublicKey == k || a.Record.NextKey == k })
 }
 
 // announceKeys adds to this node's record what concerns keys. After a change, the new key
@@ -146,14 +158,18 @@ func (r *roster) records() map[string]*Record {
 }
 
 // takeNextKeys notes the keys that peers announce as their next ones. A key that another
-// node has, or has announced before, is not used. Owner tells whose keys are known.
+// node has, or has announced before, is not used. Owner tells whose keys are known. There
+// is room for those that have a session first.
 func takeNextKeys(in *Input, peers []candidate, owner map[Key]string) {
 	room := maxPrepared
-	for i := range peers {
-		next := peers[i].Record.NextKey
-		if _, taken := owner[next]; !taken && !next.IsZero() && next != in.Self.PublicKey && next != in.Rotation.Next && room > 0 {
-			room--
-			owner[next], peers[i].next = peers[i].NodeID, next
+	for _, live := range []bool{true, false} {
+		for i := range peers {
+			next := peers[i].Record.NextKey
+			if peers[i].live.IsValid() == live && owner[next] == peers[i].NodeID && next != peers[i].PublicKey &&
+				!next.IsZero() && next != in.Self.PublicKey && next != in.Rotation.Next && room > 0 {
+				room--
+				peers[i].next = next
+			}
 		}
 	}
 }

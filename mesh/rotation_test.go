@@ -183,3 +183,41 @@ func TestRotationDue(t *testing.T) {
 		t.Error("two nodes are due at the same time")
 	}
 }
+
+// The announced next key of a node belongs to it. Nobody cuts it off with that, and it does
+// not change to a key that another node announces.
+func TestNextKeyClaimedByAnother(t *testing.T) {
+	for _, seeds := range [][2]byte{{1, 2}, {2, 1}} {
+		victim, evil := realPeer("victim", "11", seeds[0]), realPeer("evil", "12", seeds[1])
+		tr := newTrial(t)
+		tr.handshake(victim, "192.0.2.1:51820")
+		tr.decide(0, victim, evil)
+		next := testKey("next of victim")
+		victim.Record.Sequence++
+		victim.Record.NextKey = next
+		tr.decide(time.Second, victim, evil)
+		for _, claim := range []func(*Affiliate){
+			func(a *Affiliate) { a.Record.NextKey = next },
+			func(a *Affiliate) { a.PublicKey, a.Record.NextKey = next, Key{} },
+		} {
+			evil.Record.Sequence++
+			claim(&evil)
+			if plan := tr.decide(time.Second, victim, evil); len(plan.Local.Record.Prepared) != 1 {
+				t.Errorf("seeds %v: not prepared for the victim's key; conditions %v", seeds, plan.Conditions)
+			}
+		}
+		victim.Record.Sequence++
+		victim.PublicKey, victim.Record.NextKey = next, Key{}
+		plan := tr.decide(time.Second, victim, evil)
+		if len(plan.Specs) != 1 || plan.Specs[0].NodeID != victim.NodeID {
+			t.Errorf("seeds %v: peers %+v", seeds, plan.Specs)
+		}
+	}
+	in := rotationInput()
+	in.Affiliates[0].PublicKey = in.Rotation.Next
+	for after, want := range map[time.Duration]RotationStep{rotationWindow - 1: RotationNone, rotationWindow: RotationBegin} {
+		if plan := Decide(in, in.Rotation.Announced.Add(after)); plan.Rotation != want {
+			t.Errorf("a key that another node has: after %v step %v, want %v", after, plan.Rotation, want)
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Limits of a statement, so that it fits into a record together with the rest.
@@ -24,6 +25,7 @@ const (
 // secrets.
 type Charter struct {
 	Authority    Authority // of the mesh; zero: it has none
+	Founder      string    // node id of the founder; empty: this node
 	Statement    Statement // the newest; with Number 0 there is none
 	Repeated     string    // the same, signed, for this node's record; empty: not repeated
 	SecretNumber uint64    // of the newest secret that this node has
@@ -32,12 +34,32 @@ type Charter struct {
 	Next Secret
 }
 
-// presharedKey returns the preshared key for a peer that says which secret it has.
-func (c *Config) presharedKey(secretNumber uint64) Secret {
-	if m := &c.Charter; !m.Next.IsZero() && secretNumber >= m.SecretNumber {
-		return m.Next
+// Periods of attempts, see presharedKey. The shorter one fits into the longer one, and both
+// are those of whole passes.
+const (
+	handshakeLate = 150 * time.Second // RekeyAfterTime and some attempts
+	lowerPeriod   = ReconcileInterval
+	higherPeriod  = 3 * ReconcileInterval
+)
+
+// presharedKey returns the preshared key for a peer: the next secret if the peer says that
+// it has it, too. It may not know the same of this node, if discovery has failed between
+// the two records. So when there is no handshake for long, both try both secrets in turn,
+// the node with the higher node id more slowly.
+func (in *Input) presharedKey(peer *PeerSpec, s *PeerStatus, now time.Time) Secret {
+	m := &in.Config.Charter
+	next := peer.secretNumber >= m.SecretNumber
+	if last := s.LastHandshakeTime; !last.IsZero() && now.Sub(last) > handshakeLate {
+		period := lowerPeriod
+		if in.Self.NodeID > peer.NodeID {
+			period = higherPeriod
+		}
+		next = now.Unix()/int64(period/time.Second)%2 == 0
 	}
-	return c.ClusterSecret
+	if m.Next.IsZero() || !next {
+		return in.Config.ClusterSecret
+	}
+	return m.Next
 }
 
 // maxRefused bounds what NewestStatement remembers.
@@ -46,30 +68,35 @@ const maxRefused = 1024
 // NewestStatement returns the newest of the statements that affiliates repeat, as it was
 // signed, if it is newer than the one in c. Verifying takes 50 µs, and anyone who knows the
 // mesh's secret can make up statements; those that were refused are remembered in refused.
-func (c *Charter) NewestStatement(clusterID string, affiliates []Affiliate, refused map[string]bool) (newest string) {
+// Unknown reports that the founder repeats a newer one that is not by the authority that
+// this node knows: there may be a successor.
+func (c *Charter) NewestStatement(clusterID string, affiliates []Affiliate, refused map[string]bool) (newest string, unknown bool) {
 	if c.Authority == (Authority{}) {
-		return ""
+		return "", false
 	}
 	number := c.Statement.Number
 	for i := range affiliates {
 		text := affiliates[i].Record.Statement
-		if text == "" || text == c.Repeated || refused[text] {
+		if text == "" || text == c.Repeated {
 			continue
 		}
 		s, err := ParseStatement([]byte(text))
 		if err != nil || s.Number <= number {
 			continue
 		}
-		if _, err = OpenStatement(c.Authority, clusterID, []byte(text)); err != nil {
+		if !refused[text] {
+			if _, err = OpenStatement(c.Authority, clusterID, []byte(text)); err == nil {
+				number, newest = s.Number, text
+				continue
+			}
 			if len(refused) >= maxRefused {
 				clear(refused)
 			}
 			refused[text] = true
-			continue
 		}
-		number, newest = s.Number, text
+		unknown = unknown || affiliates[i].NodeID == c.Founder
 	}
-	return newest
+	return newest, unknown
 }
 
 // Bits of a statement's flags.

@@ -114,7 +114,7 @@ func observe(in *Input, specs []PeerSpec, now time.Time) ([]PeerStatus, []PeerCo
 		status.State = status.connectionState(now)
 		peers[i] = PeerConfig{
 			PublicKey:           key,
-			PresharedKey:        in.Config.presharedKey(spec.secretNumber),
+			PresharedKey:        in.presharedKey(spec, status, now),
 			AllowedIPs:          slices.Clone(spec.AllowedIPs),
 			Endpoint:            status.direct(spec.Endpoints, now),
 			PersistentKeepalive: PersistentKeepalive,
@@ -122,9 +122,9 @@ func observe(in *Input, specs []PeerSpec, now time.Time) ([]PeerStatus, []PeerCo
 		switch next := spec.NextKey; {
 		case next.IsZero():
 		case key == next: // packets may still be on their way through the old peer
-			peers = append(peers, PeerConfig{PublicKey: spec.PublicKey, PresharedKey: in.Config.presharedKey(spec.secretNumber)})
+			peers = append(peers, PeerConfig{PublicKey: spec.PublicKey, PresharedKey: in.presharedKey(spec, status, now)})
 		default:
-			peers = append(peers, PeerConfig{PublicKey: next, PresharedKey: in.Config.presharedKey(spec.secretNumber), Standby: true})
+			peers = append(peers, PeerConfig{PublicKey: next, PresharedKey: in.presharedKey(spec, status, now), Standby: true})
 		}
 	}
 	slices.SortFunc(peers, func(a, b PeerConfig) int { return a.PublicKey.Compare(b.PublicKey) })

@@ -77,6 +77,7 @@ type Config struct {
 	// Mesh is told by the loop what concerns the members of an own mesh; nil: not called.
 	Mesh        func(MeshView)
 	Refresh     func() (*Effective, error) // the present configuration with what the node knows now; nil: no Refresh
+	Accepting   func(mesh.Affiliate) error // called by the loop before a node is accepted; an error prevents it; nil: not called
 	NewRegistry func(s Source, c *Effective, keys state.Keys) (Registry, error)
 	Hostname    string // default, when the configuration names none
 	OS          string // as announced, such as "Debian GNU/Linux (12)"

@@ -21,6 +21,7 @@ type MeshView struct {
 	SecretNumber uint64   // of the newest secret that the agent uses
 	Statement    string   // newer than the node's, as the authority has signed it; empty: none
 	Waiting      []string // peers that are up and do not have the next secret yet
+	Unknown      bool     // the founder's record repeats a newer statement that this node can't verify
 	Refused      bool     // a discovery server refuses the name that the mesh has by this node's secret
 }
 
@@ -29,9 +30,10 @@ func (a *Agent) reportMesh(plan mesh.Plan, affiliates []mesh.Affiliate) {
 	if !a.config.Own {
 		return
 	}
-	v := MeshView{SecretNumber: a.config.Charter.SecretNumber, Statement: a.config.Charter.NewestStatement(a.config.ClusterID, affiliates, a.refused), Waiting: plan.Waiting}
+	v := MeshView{SecretNumber: a.config.Charter.SecretNumber, Waiting: plan.Waiting}
+	v.Statement, v.Unknown = a.config.Charter.NewestStatement(a.config.ClusterID, affiliates, a.refused)
 	for _, r := range a.sources.running {
-		if !r.identity.Source.Former && errors.Is(r.Snapshot().LastError, discovery.ErrRefused) {
+		if !r.former && errors.Is(r.Snapshot().LastError, discovery.ErrRefused) {
 			v.Refused = true
 		}
 	}
@@ -79,5 +81,5 @@ func (a *Agent) charterConditions(plan mesh.Plan) []mesh.Condition {
 	default:
 		left = "not yet on " + left
 	}
-	return append(out, mesh.Condition{Type: conditionChanging, Subject: fmt.Sprintf("secret %d", c.SecretNumber), Message: "the mesh changes to a new secret; " + left})
+	return append(out, mesh.Condition{Type: conditionChanging, Subject: "secret", Message: "the mesh changes to a new secret; " + left})
 }

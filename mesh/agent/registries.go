@@ -33,6 +33,7 @@ type sources struct {
 type runningRegistry struct {
 	Registry
 	identity registryIdentity
+	former   bool // see Source
 	cancel   context.CancelFunc
 	done     sync.WaitGroup
 }
@@ -40,46 +41,59 @@ type runningRegistry struct {
 // registryIdentity is what a registry was made of. A registry whose identity
 // changes is replaced.
 type registryIdentity struct {
-	Source    Source
+	Spec      any
+	Secret    mesh.Secret
 	ClusterID string
+}
+
+func (a *Agent) identityOf(s Source) registryIdentity {
+	return registryIdentity{s.Spec, s.Secret, a.config.ClusterID}
 }
 
 // syncRegistries starts and stops registries until those that run are those that
 // are configured.
 func (a *Agent) syncRegistries() []mesh.Condition {
 	var failed []mesh.Condition
-	wanted := map[string]registryIdentity{}
+	forgotten := a.retire()
 	for _, s := range a.config.Sources {
-		wanted[s.Name] = registryIdentity{s, a.config.ClusterID}
-	}
-	forgotten := a.retire(wanted)
-	for _, name := range slices.Sorted(maps.Keys(wanted)) {
-		if _, ok := a.sources.running[name]; ok {
-			continue
-		}
-		if err := a.startRegistry(wanted[name], forgotten); err != nil {
-			failed = append(failed, mesh.Condition{Type: conditionRegistry, Subject: name, Message: err.Error()})
+		if r, ok := a.sources.running[s.Name]; ok {
+			r.former = s.Former
+		} else if err := a.startRegistry(s, forgotten); err != nil {
+			failed = append(failed, mesh.Condition{Type: conditionRegistry, Subject: s.Name, Message: err.Error()})
 		}
 	}
 	return failed
 }
 
-// retire stops the registries that are not wanted, or not with this identity, and
-// deletes this node there, since it has moved. It closes forgotten when that is
-// done.
-func (a *Agent) retire(wanted map[string]registryIdentity) (forgotten <-chan struct{}) {
+// retire keeps the registries that are configured, whose names may have changed. It stops
+// the others and deletes this node there, since it has moved. It closes forgotten when that
+// is done.
+func (a *Agent) retire() (forgotten <-chan struct{}) {
+	before := a.sources.running
+	a.sources.running = make(map[string]*runningRegistry, len(a.config.Sources))
+	keep := func(as string, of string, id registryIdentity) {
+		if r, ok := before[of]; ok && a.sources.running[as] == nil && reflect.DeepEqual(r.identity, id) {
+			a.sources.running[as] = r
+			delete(before, of)
+		}
+	}
+	for _, s := range a.config.Sources {
+		keep(s.Name, s.Name, a.identityOf(s))
+	}
+	for _, s := range a.config.Sources {
+		for name := range before {
+			keep(s.Name, name, a.identityOf(s))
+		}
+	}
 	done := make(chan struct{})
 	var deleting sync.WaitGroup
-	for name, r := range a.sources.running {
-		if w, ok := wanted[name]; ok && reflect.DeepEqual(w, r.identity) {
-			continue
-		}
-		a.stopRegistry(name)
+	for name, r := range before {
+		r.stop()
 		var last mesh.Affiliate
 		if r.identity.ClusterID != a.config.ClusterID { // this node has left that mesh
 			last, _ = a.lastRecord() // an unsigned deletion will do
 		}
-		deleting.Go(func() { a.forget(r, last) })
+		deleting.Go(func() { a.forget(name, r, last) })
 	}
 	a.sources.forgetting.Go(func() {
 		deleting.Wait()
@@ -90,13 +104,13 @@ func (a *Agent) retire(wanted map[string]registryIdentity) (forgotten <-chan str
 
 // startRegistry makes a registry, which starts once the former entries are
 // deleted: at the same server, a late deletion would hit the new entry.
-func (a *Agent) startRegistry(id registryIdentity, forgotten <-chan struct{}) error {
-	r, err := a.cfg.NewRegistry(id.Source, a.config, a.cfg.Keys)
+func (a *Agent) startRegistry(s Source, forgotten <-chan struct{}) error {
+	r, err := a.cfg.NewRegistry(s, a.config, a.cfg.Keys)
 	if err != nil {
-		return fmt.Errorf("discovery service %s: %w", id.Source.Name, err)
+		return fmt.Errorf("discovery service %s: %w", s.Name, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	run := &runningRegistry{Registry: r, identity: id, cancel: cancel}
+	run := &runningRegistry{Registry: r, identity: a.identityOf(s), former: s.Former, cancel: cancel}
 	run.done.Go(func() {
 		select {
 		case <-ctx.Done():
@@ -104,7 +118,7 @@ func (a *Agent) startRegistry(id registryIdentity, forgotten <-chan struct{}) er
 		case <-forgotten:
 		}
 		if err := r.Run(ctx); err != nil {
-			a.log.Error("discovery client stopped", "service", id.Source.Name, "error", err)
+			a.log.Error("discovery client stopped", "service", s.Name, "error", err)
 		}
 	})
 	run.done.Go(func() {
@@ -117,29 +131,32 @@ func (a *Agent) startRegistry(id registryIdentity, forgotten <-chan struct{}) er
 			a.sources.changed.Notify()
 		}
 	})
-	a.sources.running[id.Source.Name] = run
+	a.sources.running[s.Name] = run
 	return nil
 }
 
 func (a *Agent) stopRegistry(name string) {
-	r := a.sources.running[name]
+	a.sources.running[name].stop()
+	delete(a.sources.running, name)
+}
+
+func (r *runningRegistry) stop() {
 	r.cancel()
 	r.done.Wait()
-	delete(a.sources.running, name)
 }
 
 func (a *Agent) registryNames() []string { return slices.Sorted(maps.Keys(a.sources.running)) }
 
 // forget deletes this node from a service that is no longer configured.
-func (a *Agent) forget(r *runningRegistry, last mesh.Affiliate) {
+func (a *Agent) forget(name string, r *runningRegistry, last mesh.Affiliate) {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
 	err := r.Delete(ctx, last)
 	if errors.Is(err, discovery.ErrRefused) { // the mesh has another name there now
-		a.log.Debug("our entry at the former discovery service", "service", r.identity.Source.Name, "error", err)
+		a.log.Debug("our entry at the former discovery service", "service", name, "error", err)
 	} else if err != nil {
 		a.log.Warn("our entry at the former discovery service could not be deleted, it expires by itself",
-			"service", r.identity.Source.Name, "error", err)
+			"service", name, "error", err)
 	}
 }
 
@@ -176,7 +193,7 @@ func (a *Agent) discovered() (affiliates []mesh.Affiliate, public []netip.Addr, 
 	for _, name := range a.registryNames() {
 		r := a.sources.running[name]
 		snap := r.Snapshot()
-		if r.identity.Source.Former {
+		if r.former {
 			snap.Affiliates = a.pinned(snap.Affiliates)
 		}
 		sets = append(sets, discovery.Named{Name: "service/" + name, Affiliates: snap.Affiliates})

@@ -34,7 +34,7 @@ var errStopped = errors.New("the agent has stopped")
 
 type reply struct {
 	restart []string
-	node    mesh.Affiliate // the accepted one, or the one found
+	node    string // node id of the one that was found
 	err     error
 }
 
@@ -59,17 +59,16 @@ func (a *Agent) Refresh(ctx context.Context) error {
 	return a.ask(ctx, request{kind: requestRefresh}).err
 }
 
-// Accept accepts the changed key or address of a node, named by its node id or nodename,
-// and returns what that node announces.
-func (a *Agent) Accept(ctx context.Context, node string) (mesh.Affiliate, error) {
-	r := a.ask(ctx, request{kind: requestAccept, node: node})
-	return r.node, r.err
+// Accept accepts the changed key or address of a node, named by its node id or
+// nodename.
+func (a *Agent) Accept(ctx context.Context, node string) error {
+	return a.ask(ctx, request{kind: requestAccept, node: node}).err
 }
 
 // FindNode returns the node id of a node, named by its node id or nodename.
 func (a *Agent) FindNode(ctx context.Context, node string) (string, error) {
 	r := a.ask(ctx, request{kind: requestFind, node: node})
-	return r.node.NodeID, r.err
+	return r.node, r.err
 }
 
 // Forget forgets what is remembered of a node, named by its node id or nodename: its key,
@@ -121,13 +120,12 @@ func (a *Agent) handle(ctx context.Context, req request) error {
 		a.answer(req, reply{})
 		return nil
 	case requestAccept:
-		accepted, err := a.accept(req.node)
-		a.answer(req, reply{node: accepted, err: err})
+		a.answer(req, reply{err: a.accept(req.node)})
 		return nil
 	case requestFind:
 		affiliates, _, _ := a.discovered()
 		id, err := mesh.FindNode(a.cfg.Memory.Pins(a.self.Subnet), affiliates, req.node)
-		req.reply <- reply{node: mesh.Affiliate{NodeID: id}, err: err}
+		req.reply <- reply{node: id, err: err}
 		return nil
 	case requestRefresh:
 		a.answer(req, reply{err: a.refresh()})
@@ -152,21 +150,27 @@ func (a *Agent) answer(req request, r reply) {
 	a.schedule.replies = append(a.schedule.replies, func() { req.reply <- r })
 }
 
-func (a *Agent) accept(node string) (mesh.Affiliate, error) {
+func (a *Agent) accept(node string) error {
 	affiliates, _, _ := a.discovered()
 	pins, accepted, err := mesh.Accept(a.cfg.Memory.Pins(a.self.Subnet), affiliates, node)
+	if err == nil && a.cfg.Accepting != nil {
+		err = a.cfg.Accepting(accepted)
+	}
 	if err != nil {
-		return mesh.Affiliate{}, err
+		return err
 	}
 	a.log.Info("a node's changed identity is accepted", "node", node)
 	a.cfg.Memory.SetPins(a.self.Subnet, pins)
-	return accepted, a.cfg.Memory.WritePins()
+	return a.cfg.Memory.WritePins()
 }
 
 func (a *Agent) refresh() error {
 	next, err := a.cfg.Refresh()
 	if err != nil {
 		return err
+	}
+	if next.Charter.Authority != a.config.Charter.Authority {
+		clear(a.refused)
 	}
 	next.ListenPort = a.config.ListenPort // a change of it may wait for a restart
 	a.config, a.schedule.stale = next, true

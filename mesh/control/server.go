@@ -14,7 +14,6 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
-	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
 )
 
@@ -31,7 +30,7 @@ type Agent interface {
 	Look(ctx context.Context) error
 	Reload(ctx context.Context) (restart []string, err error)
 	Leave(ctx context.Context) error
-	Accept(ctx context.Context, node string) (mesh.Affiliate, error)
+	Accept(ctx context.Context, node string) error
 	Forget(ctx context.Context, node string) error
 	Ping(ctx context.Context, addr netip.Addr) (time.Duration, error)
 	Explain(agent.ExplainQuery) (agent.Explanation, error)
@@ -126,7 +125,7 @@ func (c *Server) handler() http.Handler {
 	mux.Handle("GET /metrics", c.cfg.Metrics)
 	mux.Handle("POST /v1/reload", owner(c.reload))
 	mux.Handle("POST /v1/leave", owner(c.leave))
-	mux.Handle("POST /v1/accept", owner(c.named(c.accept)))
+	mux.Handle("POST /v1/accept", owner(c.named(c.cfg.Agent.Accept)))
 	mux.Handle("POST /v1/forget", owner(c.named(c.cfg.Agent.Forget)))
 	mux.Handle("POST /v1/token", owner(c.token))
 	mux.Handle("POST /v1/expel", owner(c.decides(func(r *http.Request) error { return c.cfg.Authority.Expel(r.Context(), r.URL.Query()["node"]) })))
@@ -294,11 +293,6 @@ func (c *Server) decides(decide func(*http.Request) error) http.HandlerFunc {
 		}
 		_, _ = fmt.Fprintln(w, "ok")
 	}
-}
-
-func (c *Server) accept(ctx context.Context, node string) error {
-	_, err := c.cfg.Agent.Accept(ctx, node)
-	return err
 }
 
 // TokenReply is the answer to a request for a join token.

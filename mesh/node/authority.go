@@ -34,14 +34,19 @@ func (n *Node) Expel(ctx context.Context, nodes []string) error {
 		}
 		expelled = append(expelled, d)
 	}
+	defer n.offer() // the last token may have ended
 	return n.changeSecret(ctx, expelled)
 }
 
-// RotateSecret changes the secret of the mesh.
+// RotateSecret changes the secret of the mesh, and ends all join tokens.
 func (n *Node) RotateSecret(ctx context.Context) error {
 	if !n.founder() {
 		return errNotAuthority
 	}
+	if err := n.tokens.enrolments.EndTokens(); err != nil {
+		return err
+	}
+	defer n.offer()
 	return n.changeSecret(ctx, nil)
 }
 
@@ -49,19 +54,21 @@ func (n *Node) RotateSecret(ctx context.Context) error {
 // dropped at once, and another change follows.
 func (n *Node) changeSecret(ctx context.Context, expelled []mesh.NodeDigest) error {
 	err := n.decree(func(c *state.Cluster, s *mesh.Statement) error {
-		if c.Next.IsZero() {
-			if !c.Again { // else they were expelled during the last change
-				s.Expelled = nil
-			}
-			begin(c, s, time.Now())
-		} else {
+		switch {
+		case !c.Next.IsZero():
 			c.Again = true
+		case c.Again: // some were expelled during the last change
+			begin(c, s, time.Now())
+		default:
+			s.Expelled = nil
+			begin(c, s, time.Now())
 		}
 		for _, d := range expelled {
 			if !slices.Contains(s.Expelled, d) {
 				s.Expelled = append(s.Expelled, d)
 			}
 		}
+		s.Accepted = slices.DeleteFunc(slices.Clone(s.Accepted), func(a mesh.Acceptance) bool { return slices.Contains(expelled, a.Node) })
 		if len(s.Expelled) > mesh.MaxExpelled {
 			return fmt.Errorf("expelling more than %d nodes with one change of the secret: expel the others when it is done", mesh.MaxExpelled)
 		}
@@ -73,27 +80,31 @@ func (n *Node) changeSecret(ctx context.Context, expelled []mesh.NodeDigest) err
 	return n.announce(ctx)
 }
 
-// begin begins a change.
+// begin begins a change. Numbers follow the clock, so that a founder that was restored
+// from a backup does not use one again.
 func begin(c *state.Cluster, s *mesh.Statement, now time.Time) {
-	c.Next, c.NextNumber, c.Since, c.Again = state.NewSecret(), c.SecretNumber+1, now.UTC().Truncate(time.Second), false
+	c.Next, c.NextNumber, c.Again = state.NewSecret(), max(c.SecretNumber+1, uint64(max(now.Unix(), 0))), false
 	s.SecretNumber, s.SecretHash, s.Closed = c.NextNumber, mesh.HashSecret(c.ID, c.Next), false
 }
 
 // decree makes the authority's next statement. It counts from the moment in which
-// cluster.yaml holds it: what follows is done again after a crash.
+// cluster.yaml holds it. What follows is up to lead, also after a crash.
 func (n *Node) decree(change func(*state.Cluster, *mesh.Statement) error) error {
-	key, err := state.LoadAuthorityKey(n.state, n.membership.present().Authority)
-	if err != nil {
-		return err
-	}
-	return n.alter(func(c *state.Cluster) error {
-		s := mesh.Statement{Closed: true}
-		if len(c.Statement) > 0 {
-			if s, err = mesh.ParseStatement(c.Statement); err != nil {
-				return err
-			}
+	n.membership.deciding.Lock()
+	defer n.membership.deciding.Unlock()
+	return n.decreeAlone(change)
+}
+
+// decreeAlone is decree for a caller that holds deciding.
+func (n *Node) decreeAlone(change func(*state.Cluster, *mesh.Statement) error) error {
+	err := n.alter(func(c *state.Cluster) error {
+		key, err := state.LoadAuthorityKey(n.state, c.Authority)
+		if err != nil {
+			return err
 		}
-		s.Number++
+		s := statementOf(c)
+		s.Closed = s.Closed || s.Number == 0
+		s.Number = max(s.Number+1, uint64(max(time.Now().UnixMilli(), 0)))
 		s.Successor = mesh.Authority{}
 		if err := change(c, &s); err != nil {
 			return err
@@ -107,15 +118,19 @@ func (n *Node) decree(change func(*state.Cluster, *mesh.Statement) error) error 
 		}
 		return nil
 	})
+	if err == nil {
+		n.membership.wake.Notify()
+	}
+	return err
 }
 
 // announce brings the parts of a founder in line with the cluster, and shows the newest
-// statement to the members.
+// statement to the members. It does not end with the caller who has asked for that.
 func (n *Node) announce(ctx context.Context) error {
 	if err := n.serveMembers(); err != nil {
 		return err
 	}
-	return n.refresh(ctx)
+	return n.refresh(context.WithoutCancel(ctx))
 }
 
 // serveMembers makes the discovery server serve the mesh by the names of its secrets, and
@@ -125,8 +140,7 @@ func (n *Node) serveMembers() error {
 	if err := n.server.server.ServeOnly(discoveryIDs(c)...); err != nil {
 		return err
 	}
-	s, _ := mesh.ParseStatement(c.Statement) // the zero statement expels nobody
-	return n.tokens.enrolments.Expel(s.Expelled)
+	return n.tokens.enrolments.Expel(statementOf(c).Expelled)
 }
 
 // discoveryIDs returns the discovery names of the mesh: that of its secret, and that of
@@ -139,92 +153,118 @@ func discoveryIDs(c *state.Cluster) []string {
 	return ids
 }
 
-// lead ends a change of the secret when it is time, and returns when to look again.
+// lead does what the founder's statements and its changes of the secret need, and returns
+// when to look again. All of it can be done twice.
 func (n *Node) lead(ctx context.Context, now time.Time) time.Duration {
-	c := n.membership.present()
-	if c.Next.IsZero() {
-		return n.rest(ctx, c)
-	}
-	n.membership.mu.Lock()
-	view := n.membership.view
-	n.membership.mu.Unlock()
-	age := now.Sub(c.Since) // negative: the clock was set back
-	done := view.SecretNumber == c.NextNumber && len(view.Waiting) == 0 && age >= closeAfter
-	if !done && age >= 0 && age < closeLimit {
+	wait, err := n.leadOn(ctx, now)
+	if err != nil && ctx.Err() == nil {
+		n.log.Error("leading the mesh", "error", err)
 		return closeCheck
+	}
+	return wait
+}
+
+func (n *Node) leadOn(ctx context.Context, now time.Time) (time.Duration, error) {
+	m := &n.membership
+	c := m.present()
+	if number := statementOf(c).Number; number != m.announced {
+		if err := n.announce(ctx); err != nil {
+			return 0, err
+		}
+		m.announced = number
+	}
+	switch {
+	case !c.Next.IsZero():
+		return closeCheck, n.endChange(ctx, c, now)
+	case now.Sub(m.closed) < closeCheck: // the members leave the former name before the server does
+		return closeCheck, nil
+	case c.Again:
+		return closeCheck, n.changeSecret(ctx, nil)
+	}
+	return time.Hour, n.serveMembers()
+}
+
+// endChange ends a change of the secret if it is time: by the time that has passed since
+// this process saw it first, whatever happens to the clock.
+func (n *Node) endChange(ctx context.Context, c *state.Cluster, now time.Time) error {
+	m := &n.membership
+	if m.changing != c.NextNumber {
+		m.changing, m.since = c.NextNumber, now
+	}
+	m.mu.Lock()
+	view := m.view
+	m.mu.Unlock()
+	age := now.Sub(m.since)
+	if view.SecretNumber != c.NextNumber || age < closeAfter || len(view.Waiting) > 0 && age < closeLimit {
+		return nil
 	}
 	err := n.decree(func(c *state.Cluster, s *mesh.Statement) error {
 		c.Close()
 		s.Closed = true
 		return nil
 	})
-	if err == nil {
-		n.log.Info("the mesh has changed its secret", "secret", c.NextNumber, "without", view.Waiting)
-		err = n.refresh(ctx) // the members leave the former name before the server does
+	if err != nil {
+		return fmt.Errorf("ending the change of the secret: %w", err)
 	}
-	if err != nil && ctx.Err() == nil {
-		n.log.Error("ending the change of the secret", "error", err)
-	}
-	return closeCheck
+	n.log.Info("the mesh has changed its secret", "secret", c.NextNumber, "without", view.Waiting)
+	m.closed, m.announced = now, statementOf(m.present()).Number
+	return n.refresh(ctx)
 }
 
-// rest is what is to do after a change: to serve the mesh by its new name only, and to
-// begin the next change if there is to be one.
-func (n *Node) rest(ctx context.Context, c *state.Cluster) time.Duration {
-	err := n.serveMembers()
-	if err == nil && c.Again {
-		if err = n.changeSecret(ctx, nil); err == nil {
-			return closeCheck
-		}
+// accepting makes the acceptance of a node by a founder one that all members follow. The
+// agent's loop calls it.
+func (n *Node) accepting(a mesh.Affiliate) error {
+	if !n.founder() {
+		return nil
 	}
-	if err != nil && ctx.Err() == nil {
-		n.log.Error("after the change of the secret", "error", err)
-		return closeCheck
-	}
-	return time.Hour
-}
-
-// accepted makes an acceptance that all members follow.
-func (n *Node) accepted(ctx context.Context, a mesh.Affiliate) error {
 	acceptance, err := mesh.NewAcceptance(a.NodeID, a.Nodename)
 	if err != nil {
 		return err
 	}
-	err = n.decree(func(_ *state.Cluster, s *mesh.Statement) error {
+	return n.decree(func(_ *state.Cluster, s *mesh.Statement) error {
 		s.Accept(acceptance)
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	return n.announce(ctx)
 }
 
-// ReplaceAuthority makes another key the mesh's authority.
+// ReplaceAuthority makes another key the mesh's authority, and ends all join tokens.
 func (n *Node) ReplaceAuthority(ctx context.Context) error {
 	if !n.founder() {
 		return errNotAuthority
 	}
-	if len(n.membership.present().Successions) >= mesh.MaxSuccessions {
-		return fmt.Errorf("the authority of a mesh can be replaced %d times: found a new mesh", mesh.MaxSuccessions)
-	}
-	next, err := state.PrepareAuthorityKey(n.state, n.membership.present().Authority)
+	next, err := n.succeed()
 	if err != nil {
 		return err
 	}
-	err = n.decree(func(_ *state.Cluster, s *mesh.Statement) error {
-		s.Successor = next.Authority()
+	n.tokens.replaceAuthority(next)
+	if err := n.tokens.enrolments.EndTokens(); err != nil {
+		return err
+	}
+	n.offer()
+	return n.announce(ctx)
+}
+
+// succeed makes the next authority. Its key is stored before the statement that names it.
+func (n *Node) succeed() (mesh.Authority, error) {
+	n.membership.deciding.Lock()
+	defer n.membership.deciding.Unlock()
+	c := n.membership.present()
+	if len(c.Successions) >= mesh.MaxSuccessions {
+		return mesh.Authority{}, fmt.Errorf("the authority of a mesh can be replaced %d times: found a new mesh", mesh.MaxSuccessions)
+	}
+	key, err := state.PrepareAuthorityKey(n.state, c.Authority)
+	if err != nil {
+		return mesh.Authority{}, err
+	}
+	err = n.decreeAlone(func(_ *state.Cluster, s *mesh.Statement) error {
+		s.Successor = key.Authority()
 		return nil
 	})
 	if err != nil {
-		return err
+		return mesh.Authority{}, err
 	}
-	if _, err := state.LoadAuthorityKey(n.state, next.Authority()); err != nil { // it takes the former one's place
-		return err
-	}
-	n.tokens.replaceAuthority(next.Authority())
-	n.offer()
-	return n.announce(ctx)
+	_, err = state.LoadAuthorityKey(n.state, key.Authority()) // it takes the former one's place
+	return key.Authority(), err
 }
 
 // AuthorityKey returns the file with the authority's key of the mesh that this node has
@@ -241,9 +281,9 @@ func AuthorityKey(c Config) ([]byte, error) {
 	if present == nil || !present.Founder || !n.config.Standalone() {
 		return nil, errNotAuthority
 	}
-	data, err := n.state.Read(mesh.AuthorityKeyFile)
+	key, err := state.ReadAuthorityKey(n.state, present.Authority)
 	if err != nil {
-		return nil, fmt.Errorf("authority key: %w", err)
+		return nil, err
 	}
-	return data, nil
+	return mesh.EncodeAuthorityKey(key), nil
 }

@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,6 +31,9 @@ func memoryState() *state.Dir { return must(state.Open(config.StateMemory, nil))
 func again(n *Node) *Node { return founderOf(n.state) }
 
 var testTime = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// number is that of the secret after one change.
+var number = uint64(testTime.Unix())
 
 // change begins a change of the secret, and end ends it, without a server and an agent.
 func change(t *testing.T, n *Node, expelled ...mesh.NodeDigest) {
@@ -100,21 +104,21 @@ func TestChangeOfTheSecret(t *testing.T) {
 	change(t, founder, mesh.NodeDigest{1})
 	founder = again(founder)
 	c := founder.membership.present()
-	if c.Next.IsZero() || c.NextNumber != 1 || c.Secret != first || c.SecretNumber != 0 || !c.Since.Equal(testTime) {
+	if c.Next.IsZero() || c.NextNumber != number || c.Secret != first || c.SecretNumber != 0 {
 		t.Fatalf("after the beginning: %+v", c)
 	}
 	hears(t, member, founder)
 	if m := member.membership.present(); !m.Next.IsZero() || m.Secret != first {
 		t.Errorf("a member that has only heard of it: %+v", m)
 	}
-	if err := member.admitted(answerOf(t, founder), testTime); err != nil {
+	if err := member.admitted(answerOf(t, founder)); err != nil {
 		t.Fatal(err)
 	}
-	if m := member.membership.present(); m.Next != c.Next || m.NextNumber != 1 || m.Secret != first {
+	if m := member.membership.present(); m.Next != c.Next || m.NextNumber != number || m.Secret != first {
 		t.Errorf("a member with the answer: %+v", m)
 	}
 	late := memberOf(t, founder)
-	if m := late.membership.present(); m.Secret != c.Next || m.SecretNumber != 1 || !m.Next.IsZero() {
+	if m := late.membership.present(); m.Secret != c.Next || m.SecretNumber != number || !m.Next.IsZero() {
 		t.Errorf("a node that joins during the change: %+v", m)
 	}
 	end(t, founder)
@@ -123,7 +127,7 @@ func TestChangeOfTheSecret(t *testing.T) {
 	hears(t, late, founder)
 	for _, n := range []*Node{founder, member, late} {
 		got := must(state.LoadCluster(n.state))
-		if got.Secret != c.Next || got.SecretNumber != 1 || !got.Next.IsZero() {
+		if got.Secret != c.Next || got.SecretNumber != number || !got.Next.IsZero() {
 			t.Errorf("after the end: %+v", got)
 		}
 	}
@@ -134,24 +138,24 @@ func TestMissedEndOfAChange(t *testing.T) {
 	founder := founderOf(memoryState())
 	member := memberOf(t, founder)
 	change(t, founder)
-	if err := member.admitted(answerOf(t, founder), testTime); err != nil {
+	if err := member.admitted(answerOf(t, founder)); err != nil {
 		t.Fatal(err)
 	}
 	second := founder.membership.present().Next
 	end(t, founder)
 	change(t, founder)
-	if err := member.admitted(answerOf(t, founder), testTime); err != nil {
+	if err := member.admitted(answerOf(t, founder)); err != nil {
 		t.Fatal(err)
 	}
 	m, f := member.membership.present(), founder.membership.present()
-	if m.Secret != second || m.SecretNumber != 1 || m.Next != f.Next || m.NextNumber != 2 {
+	if m.Secret != second || m.SecretNumber != number || m.Next != f.Next || m.NextNumber != number+1 {
 		t.Errorf("the member has %d and %d", m.SecretNumber, m.NextNumber)
 	}
 	// A founder that was restored from a backup knows less than its members.
 	old := founderOf(memoryState())
 	c := *old.membership.present()
 	c.ID, c.Authority, c.Statement = f.ID, f.Authority, nil
-	if err := member.admitted(membershipOf(&c, founder.keys.NodeID), testTime); err == nil {
+	if err := member.admitted(membershipOf(&c, founder.keys.NodeID)); err == nil {
 		t.Error("a member takes an older secret")
 	}
 }
@@ -182,16 +186,16 @@ func TestSuccessors(t *testing.T) {
 		t.Error("the key of another authority is accepted")
 	}
 	for name, n := range map[string]*Node{"one that heard all": early, "one that heard nothing": absent, "one that joins now": memberOf(t, founder)} {
-		if err := n.admitted(answerOf(t, founder), testTime); err != nil {
+		if err := n.admitted(answerOf(t, founder)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		c := must(state.LoadCluster(n.state))
-		if _, number := c.Newest(); c.Authority != founder.membership.present().Authority || number != 1 || !bytes.Equal(c.Statement, founder.membership.present().Statement) {
+		if _, got := c.Newest(); c.Authority != founder.membership.present().Authority || got != number || !bytes.Equal(c.Statement, founder.membership.present().Statement) {
 			t.Errorf("%s: %+v", name, c)
 		}
 	}
 	stranger := memberOf(t, founderOf(memoryState()))
-	if err := stranger.admitted(answerOf(t, founder), testTime); err == nil {
+	if err := stranger.admitted(answerOf(t, founder)); err == nil {
 		t.Error("a member of another mesh is admitted")
 	}
 }
@@ -207,5 +211,59 @@ func TestMembersDecideNothing(t *testing.T) {
 		if !errors.Is(err, errNotAuthority) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// What a statement says counts although the record of the members does not follow yet: an
+// expelled node that asks at the right moment gets no secret.
+func TestExpelledByStatementAlone(t *testing.T) {
+	founder := founderOf(memoryState())
+	founder.tokens = must(openTokens(founder.state, founder.membership.present()))
+	founder.server = &embeddedServer{pin: [32]byte{7}}
+	member := mesh.NewNodeKey([32]byte{1})
+	id, key, _, err := founder.tokens.enrolments.Issue(state.TokenSpec{Uses: 2, Lifetime: time.Hour}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	joins := mesh.NewEnrolment(id, key, member, founder.server.pin)
+	renews := mesh.NewEnrolment(mesh.EnrolmentID{}, mesh.Secret{}, member, founder.server.pin)
+	for _, e := range []mesh.Enrolment{joins, renews} {
+		if _, err := founder.enrol(t.Context(), e.Encode()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	change(t, founder, must(mesh.DigestNodeID(member.NodeID())))
+	for _, e := range []mesh.Enrolment{joins, renews} {
+		if _, err := founder.enrol(t.Context(), e.Encode()); err == nil {
+			t.Error("an expelled node gets the new secret")
+		}
+	}
+}
+
+// Statements and successions that come at once are made one after another, and none is
+// signed by a key that does not count.
+func TestDecisionsAtOnce(t *testing.T) {
+	founder := founderOf(memoryState())
+	early := memberOf(t, founder)
+	var all sync.WaitGroup
+	for i := range 2 * mesh.MaxSuccessions {
+		all.Go(func() {
+			if i%2 == 0 {
+				if _, err := founder.succeed(); err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if err := founder.accepting(mesh.Affiliate{NodeID: founder.keys.NodeID, Nodename: "a"}); err != nil && !errors.Is(err, errNotAuthority) {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if err := early.admitted(answerOf(t, again(founder))); err != nil {
+		t.Error(err)
+	}
+	if _, err := founder.succeed(); err == nil {
+		t.Errorf("more than %d successors", mesh.MaxSuccessions)
 	}
 }

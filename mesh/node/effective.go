@@ -2,7 +2,6 @@ package node
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
@@ -60,10 +59,10 @@ func effective(c *config.Config, cluster *state.Cluster, own service) (*agent.Ef
 		services = append(services, named{"joined", service{Endpoints: cluster.Servers, Pin: cluster.Pin}})
 	}
 	for _, s := range services {
-		changing := !cluster.Next.IsZero()
-		e.Sources = append(e.Sources, s.with(cluster.ID, cluster.Secret, cluster.SecretNumber, changing))
-		if changing {
-			e.Sources = append(e.Sources, s.with(cluster.ID, cluster.Next, cluster.NextNumber, false))
+		if !cluster.Next.IsZero() {
+			e.Sources = append(e.Sources, s.with(cluster.ID, cluster.Next, ""), s.with(cluster.ID, cluster.Secret, formerSecret))
+		} else {
+			e.Sources = append(e.Sources, s.with(cluster.ID, cluster.Secret, ""))
 		}
 	}
 	return e, nil
@@ -75,12 +74,12 @@ type named struct {
 	service
 }
 
-// with returns the source that the service is for an own mesh with one of its secrets. Its
-// name stays the same when the other secret is used no more.
-func (s named) with(clusterID string, secret mesh.Secret, number uint64, former bool) agent.Source {
-	if number > 0 {
-		s.name = fmt.Sprintf("%s/%d", s.name, number)
-	}
+// formerSecret is what the name of a source ends with while the mesh changes to another
+// secret.
+const formerSecret = " (former secret)"
+
+// with returns the source that the service is for an own mesh with one of its secrets.
+func (s named) with(clusterID string, secret mesh.Secret, suffix string) agent.Source {
 	s.Name = mesh.DiscoveryID(clusterID, secret)
-	return agent.Source{Name: s.name, Spec: s.service, Secret: secret, Former: former}
+	return agent.Source{Name: s.name + suffix, Spec: s.service, Secret: secret, Former: suffix != ""}
 }

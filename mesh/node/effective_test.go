@@ -63,9 +63,9 @@ func TestEffective(t *testing.T) {
 		"files win": {testDocuments, joined, testClusterID, []agent.Source{files}},
 		"joined":    {"", joined, "joined", []agent.Source{{Name: "joined", Spec: there, Secret: secret}}},
 		"changing": {"", &changing, "joined", []agent.Source{
-			{Name: "joined", Spec: there, Secret: secret, Former: true}, {Name: "joined/1", Spec: next, Secret: changing.Next},
+			{Name: "joined", Spec: next, Secret: changing.Next}, {Name: "joined (former secret)", Spec: there, Secret: secret, Former: true},
 		}},
-		"changed": {"", &changed, "joined", []agent.Source{{Name: "joined/1", Spec: next, Secret: changing.Next}}},
+		"changed": {"", &changed, "joined", []agent.Source{{Name: "joined", Spec: next, Secret: changing.Next}}},
 		"founder": {"", founded, "own", []agent.Source{{Name: "embedded", Spec: called("own", own), Secret: secret}}},
 		"founder & file": {strings.SplitAfterN(testDocuments, "---\n", 2)[1], founded, "own", []agent.Source{
 			{Name: "one", Spec: called("own", files.Spec.(service)), Secret: secret}, {Name: "embedded", Spec: called("own", own), Secret: secret},

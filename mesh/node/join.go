@@ -68,7 +68,7 @@ func (n *Node) join(ctx context.Context, t config.Token) (*state.Cluster, error)
 	if err != nil {
 		return nil, err
 	}
-	member := old != nil && old.Authority == t.Authority
+	member := old != nil && (old.Authority == t.Authority || old.Pin == t.Pin && (old.Founder || old.Token == t.ID))
 	known := member && old.Token == t.ID
 	switch {
 	case member && old.Founder, known && old.Pin == t.Pin && slices.Equal(old.Servers, t.Servers):

@@ -78,6 +78,14 @@ func TestEnter(t *testing.T) {
 	if n, err := entered(t, Config{Config: testConfig(t, dir), Token: &later}); err != nil || !reflect.DeepEqual(n.membership.present(), joined) {
 		t.Errorf("another token of the same mesh, whose founder does not answer: %+v, %v", n.membership.present(), err)
 	}
+	replaced := *joined // the mesh has another authority since the token was made
+	replaced.Authority = mesh.NewAuthorityKey([32]byte{77}).Authority()
+	if err := state.SaveCluster(st, &replaced); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := entered(t, Config{Config: testConfig(t, dir), Token: &token}); err != nil || n.membership.present().Authority != replaced.Authority {
+		t.Errorf("the same token after the authority was replaced: %+v, %v", n.membership.present(), err)
+	}
 	founder := t.TempDir()
 	if n, err := entered(t, Config{Config: testConfig(t, founder)}); err != nil || !n.founder() {
 		t.Errorf("a new cluster: %+v, %v", n.membership.present(), err)

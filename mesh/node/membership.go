@@ -46,9 +46,15 @@ type membership struct {
 	view    agent.MeshView // of the loop's last pass
 	problem string         // why this node does not get the secret; empty: there is none
 
+	deciding sync.Mutex // held by a decision of the authority
+
 	// Owned by the membership's loop.
-	failures int
-	askAt    time.Time
+	failures  int
+	askAt     time.Time
+	announced uint64    // the number of the statement that this process has announced
+	changing  uint64    // the number of the secret that a founder's mesh changes to
+	since     time.Time // when this process first saw that
+	closed    time.Time // when it ended the last change; zero: it has ended none
 }
 
 // present returns the cluster as it is now.
@@ -98,12 +104,9 @@ func (m *membership) viewed(v agent.MeshView) {
 // charter returns what the agent needs to know.
 func (m *membership) charter(c *state.Cluster) (mesh.Charter, []mesh.Condition) {
 	_, number := c.Newest()
-	out := mesh.Charter{Authority: c.Authority, SecretNumber: number, Next: c.Next}
-	if len(c.Statement) > 0 {
-		out.Statement, _ = mesh.ParseStatement(c.Statement) // it was read before
-		if c.Founder || !out.Statement.Closed {
-			out.Repeated = string(c.Statement)
-		}
+	out := mesh.Charter{Authority: c.Authority, Founder: c.FounderID, SecretNumber: number, Next: c.Next}
+	if out.Statement = statementOf(c); c.Founder || !out.Statement.Closed {
+		out.Repeated = string(c.Statement)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -142,9 +145,9 @@ func (n *Node) follow(ctx context.Context, now time.Time) (wait time.Duration) {
 		n.log.Warn("a statement of the mesh's authority", "error", err)
 	}
 	c := m.present()
-	statement, _ := mesh.ParseStatement(c.Statement)
+	statement := statementOf(c)
 	_, number := c.Newest()
-	if statement.SecretNumber <= number && !view.Refused || statement.Expels(n.keys.NodeID) {
+	if statement.SecretNumber <= number && !view.Refused && !view.Unknown || statement.Expels(n.keys.NodeID) {
 		m.failures = 0
 		n.report(ctx, "")
 		return time.Hour
@@ -166,7 +169,7 @@ func (n *Node) heed(ctx context.Context, signed string) error {
 		if err != nil {
 			return err
 		}
-		if old, _ := mesh.ParseStatement(c.Statement); s.Number > old.Number {
+		if s.Number > statementOf(c).Number {
 			take(c, s, []byte(signed))
 		}
 		return nil
@@ -175,7 +178,7 @@ func (n *Node) heed(ctx context.Context, signed string) error {
 		return err
 	}
 	n.membership.failures = 0
-	n.log.Info("the mesh's authority has made a statement", "number", mustParse(signed).Number, "secret", mustParse(signed).SecretNumber)
+	n.log.Info("the mesh's authority has made a statement", "number", statementOf(n.membership.present()).Number)
 	return n.refresh(ctx)
 }
 
@@ -197,7 +200,7 @@ func (n *Node) askAgain(ctx context.Context, now time.Time) time.Duration {
 	before := m.present()
 	answer, err := n.askFounder(ctx)
 	if err == nil {
-		err = n.admitted(answer, now)
+		err = n.admitted(answer)
 	}
 	if err == nil && m.present() == before {
 		err = errors.New("a discovery server refuses the mesh by the name of this secret, but the founder has no newer one")
@@ -242,9 +245,9 @@ func (n *Node) askFounder(ctx context.Context) (mesh.Membership, error) {
 	e := mesh.NewEnrolment(mesh.EnrolmentID{}, mesh.Secret{}, n.keys.NodeKey, c.Pin)
 	through := client.EnrolConfig{Servers: meshServers(c), Pin: c.Pin, Dial: n.dialMesh}
 	answer, err := client.Enrol(ctx, through, e.Encode())
-	if err != nil && !errors.Is(err, discovery.ErrRefused) {
+	if err != nil { // also if another program answers there
 		n.log.Debug("the founder does not answer through the mesh", "error", err)
-		direct := client.EnrolConfig{Servers: c.Servers, Pin: c.Pin, Control: bind.Control(n.config.Firewall.EncryptedMark)}
+		direct := client.EnrolConfig{Servers: c.Servers, Pin: c.Pin, Control: bind.Control(n.mark)}
 		answer, err = client.Enrol(ctx, direct, e.Encode())
 	}
 	if err != nil {
@@ -276,7 +279,7 @@ func (n *Node) dialMesh(ctx context.Context, address string) (net.Conn, error) {
 
 // admitted takes the founder's answer. While the mesh changes to the new secret, both are
 // used.
-func (n *Node) admitted(m mesh.Membership, now time.Time) error {
+func (n *Node) admitted(m mesh.Membership) error {
 	return n.alter(func(c *state.Cluster) error {
 		if m.ClusterID != c.ID {
 			return fmt.Errorf("the founder's server is now that of another mesh (%s)", mesh.ShortClusterID(m.ClusterID))
@@ -285,12 +288,13 @@ func (n *Node) admitted(m mesh.Membership, now time.Time) error {
 		if err != nil {
 			return err
 		}
-		old, _ := mesh.ParseStatement(c.Statement)
-		if _, number := c.Newest(); s.Number < old.Number || m.SecretNumber < number {
+		secret, number := c.Newest()
+		switch {
+		case s.Number < statementOf(c).Number, m.SecretNumber < number, m.SecretNumber == number && m.Secret != secret:
 			return errors.New("the founder has an older secret than this node: its state was restored from a backup; run wirespan secret rotate there")
-		} else if m.SecretNumber > number {
+		case m.SecretNumber > number:
 			take(c, s, signed)
-			c.Next, c.NextNumber, c.Since = m.Secret, m.SecretNumber, now.UTC().Truncate(time.Second)
+			c.Next, c.NextNumber = m.Secret, m.SecretNumber
 		}
 		take(c, s, signed)
 		c.Authority, c.FounderID = authority, m.Founder
@@ -298,8 +302,9 @@ func (n *Node) admitted(m mesh.Membership, now time.Time) error {
 	})
 }
 
-func mustParse(signed string) mesh.Statement {
-	s, _ := mesh.ParseStatement([]byte(signed))
+// statementOf returns the newest statement that a node knows; Number 0: there is none.
+func statementOf(c *state.Cluster) mesh.Statement {
+	s, _ := mesh.ParseStatement(c.Statement) // it was read before
 	return s
 }
 

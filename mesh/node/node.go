@@ -60,6 +60,7 @@ type Node struct {
 
 	membership membership
 	plane      *dataPlane
+	mark       uint32 // of encrypted packets, and of what else must not enter the tunnel
 
 	offering sync.Mutex // guards offered
 	offered  string     // the last join token that was shown or written
@@ -89,7 +90,7 @@ func locate(c Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: c, log: c.logger(), config: c.Config, membership: membership{wake: mesh.NewSignal()}}
+	n := &Node{cfg: c, log: c.logger(), config: c.Config, membership: membership{wake: mesh.NewSignal()}, mark: c.Config.Firewall.EncryptedMark}
 	n.state, err = state.Open(dir, n.log)
 	return n, err
 }
@@ -153,7 +154,7 @@ func (n *Node) open(ctx context.Context) error {
 		Effective: settings, Keys: n.keys, Clock: clock, Memory: memory, Sequence: sequence, Rotation: rotation, Firewall: routing, Host: n.host,
 		Backend: n.plane.backend, OpenDevice: n.plane.open, NewRegistry: n.newRegistry,
 		OS: host.OperatingSystem(), Version: n.cfg.Version,
-		Mesh: n.membership.viewed, Refresh: n.refreshed, Observed: n.observed, LeaveOnStop: n.leaveOnStop, Log: n.log,
+		Mesh: n.membership.viewed, Refresh: n.refreshed, Accepting: n.accepting, Observed: n.observed, LeaveOnStop: n.leaveOnStop, Log: n.log,
 	}
 	c.Hostname, _ = os.Hostname() // without one, none is announced
 	if n.cfg.Load != nil {
@@ -282,21 +283,6 @@ func (n *Node) notify(state string) {
 	}
 }
 
-// served is the agent as the control socket serves it.
-type served struct {
-	*agent.Agent
-	node *Node
-}
-
-// Accept accepts a node. That of a founder is followed by all members of its mesh.
-func (s served) Accept(ctx context.Context, node string) (mesh.Affiliate, error) {
-	a, err := s.Agent.Accept(ctx, node)
-	if err == nil && s.node.founder() {
-		err = s.node.accepted(ctx, a)
-	}
-	return a, err
-}
-
 // openControl opens the control socket. A node with its state in memory runs without
 // one if the default path cannot be opened.
 func (n *Node) openControl(plane *dataPlane) error {
@@ -307,7 +293,7 @@ func (n *Node) openControl(plane *dataPlane) error {
 	if err != nil {
 		return err
 	}
-	c := control.Config{Path: path, Agent: served{n.agent, n}, Token: n.newToken, Authority: n, Log: n.log.Named("control")}
+	c := control.Config{Path: path, Agent: n.agent, Token: n.newToken, Authority: n, Log: n.log.Named("control")}
 	var others []prometheus.Gatherer
 	if n.server != nil {
 		others = append(others, n.server.server.Metrics())

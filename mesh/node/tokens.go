@@ -114,11 +114,16 @@ func (n *Node) enrol(_ context.Context, request []byte) ([]byte, error) {
 	if err != nil {
 		return nil, server.Refusal(err.Error())
 	}
+	c := n.membership.present()
 	joins := r.ID != mesh.EnrolmentID{}
 	if joins {
 		err = n.tokens.enrolments.Enrol(r, n.server.pin, time.Now())
 	} else {
 		err = n.tokens.enrolments.Renew(r, n.server.pin)
+	}
+	// A statement counts before the record of the members follows it.
+	if s := statementOf(c); err == nil && s.Expels(r.NodeID) {
+		err = state.ErrExpelled
 	}
 	if refusal, ok := errors.AsType[state.Refusal](err); ok {
 		return nil, server.Refusal(refusal)
@@ -130,9 +135,9 @@ func (n *Node) enrol(_ context.Context, request []byte) ([]byte, error) {
 		n.log.Info("a node has joined with a join token", "node", r.NodeID)
 		n.offer()
 	} else {
-		n.log.Info("a member has got the newest secret", "node", r.NodeID)
+		n.log.Debug("a member has asked for the newest secret", "node", r.NodeID)
 	}
-	m := membershipOf(n.membership.present(), n.keys.NodeID)
+	m := membershipOf(c, n.keys.NodeID)
 	return m.Encode(), nil
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -34,8 +33,7 @@ type Cluster struct {
 	// later one; zero: no change is under way.
 	Next       mesh.Secret
 	NextNumber uint64
-	Since      time.Time // when this node got Next
-	Statement  []byte    // the authority's newest, signed; nil: none
+	Statement  []byte // the authority's newest, signed; nil: none
 
 	// Of a founder.
 	First       mesh.Authority // of the mesh, if Authority is another one; else zero
@@ -54,7 +52,7 @@ func (c *Cluster) Newest() (mesh.Secret, uint64) {
 // Close ends the change of the secret.
 func (c *Cluster) Close() {
 	c.Secret, c.SecretNumber = c.Newest()
-	c.Next, c.NextNumber, c.Since = mesh.Secret{}, 0, time.Time{}
+	c.Next, c.NextNumber = mesh.Secret{}, 0
 }
 
 type clusterDocument struct {
@@ -67,14 +65,13 @@ type clusterDocument struct {
 	Token         string   `yaml:"token,omitempty"`
 	FounderID     string   `yaml:"founderID,omitempty"`
 
-	SecretNumber uint64    `yaml:"secretNumber,omitempty"`
-	NextSecret   string    `yaml:"nextSecret,omitempty"`
-	NextNumber   uint64    `yaml:"nextNumber,omitempty"`
-	Since        time.Time `yaml:"since,omitempty"`
-	Statement    string    `yaml:"statement,omitempty"`
-	First        string    `yaml:"firstAuthority,omitempty"`
-	Successions  []string  `yaml:"successions,omitempty"`
-	Again        bool      `yaml:"again,omitempty"`
+	SecretNumber uint64   `yaml:"secretNumber,omitempty"`
+	NextSecret   string   `yaml:"nextSecret,omitempty"`
+	NextNumber   uint64   `yaml:"nextNumber,omitempty"`
+	Statement    string   `yaml:"statement,omitempty"`
+	First        string   `yaml:"firstAuthority,omitempty"`
+	Successions  []string `yaml:"successions,omitempty"`
+	Again        bool     `yaml:"again,omitempty"`
 }
 
 // LoadCluster returns the stored cluster, or nil if the state directory holds none.
@@ -112,25 +109,36 @@ func FoundCluster(st *Dir) (*Cluster, error) {
 // nextAuthorityFile holds an authority key before the authority's statement that names it.
 const nextAuthorityFile = "authority-key.next.yaml"
 
-// LoadAuthorityKey returns the key of an authority, which only the founder of its mesh
-// has. A key that was prepared and has become the authority's takes the place of the
-// former one.
-func LoadAuthorityKey(st *Dir, a mesh.Authority) (mesh.AuthorityKey, error) {
+// ReadAuthorityKey returns the key of an authority, which only the founder of its mesh
+// has.
+func ReadAuthorityKey(st *Dir, a mesh.Authority) (mesh.AuthorityKey, error) {
 	key, err := readAuthorityKey(st, mesh.AuthorityKeyFile)
 	if err == nil && key.Authority() == a {
 		return key, nil
 	}
-	next, nextErr := readAuthorityKey(st, nextAuthorityFile)
-	if nextErr != nil || next.Authority() != a {
-		if err == nil {
-			err = fmt.Errorf("%q: not the key of this mesh's authority: restore it from a backup", st.Path(mesh.AuthorityKeyFile))
-		}
-		return mesh.AuthorityKey{}, fmt.Errorf("authority key: %w", err)
+	if next, nextErr := readAuthorityKey(st, nextAuthorityFile); nextErr == nil && next.Authority() == a {
+		return next, nil
 	}
-	if err := st.Replace(mesh.AuthorityKeyFile, mesh.EncodeAuthorityKey(next)); err != nil {
+	if err == nil {
+		err = fmt.Errorf("%q: not the key of this mesh's authority: restore it from a backup", st.Path(mesh.AuthorityKeyFile))
+	}
+	return mesh.AuthorityKey{}, fmt.Errorf("authority key: %w", err)
+}
+
+// LoadAuthorityKey returns what ReadAuthorityKey returns. A key that was prepared and has
+// become the authority's takes the place of the former one.
+func LoadAuthorityKey(st *Dir, a mesh.Authority) (mesh.AuthorityKey, error) {
+	key, err := ReadAuthorityKey(st, a)
+	if err != nil {
+		return key, err
+	}
+	if first, err := readAuthorityKey(st, mesh.AuthorityKeyFile); err == nil && first == key {
+		return key, nil
+	}
+	if err := st.Replace(mesh.AuthorityKeyFile, mesh.EncodeAuthorityKey(key)); err != nil {
 		return mesh.AuthorityKey{}, err
 	}
-	return next, st.Remove(nextAuthorityFile)
+	return key, st.Remove(nextAuthorityFile)
 }
 
 func readAuthorityKey(st *Dir, name string) (mesh.AuthorityKey, error) {
@@ -160,7 +168,7 @@ func CheckJoin(st *Dir, t config.Token) (old *Cluster, err error) {
 	if old, err = LoadCluster(st); err != nil {
 		return nil, err
 	}
-	if old != nil && old.Founder && old.Authority != t.Authority {
+	if old != nil && old.Founder && old.Authority != t.Authority && old.Pin != t.Pin {
 		return nil, fmt.Errorf("this node founded another cluster, kept in %q: leave it with wirespan down and remove that file first", st.Path(clusterFile))
 	}
 	return old, nil
@@ -202,7 +210,7 @@ func SaveCluster(st *Dir, c *Cluster) error {
 
 // encodeChange sets what belongs to a change of the secret.
 func (doc *clusterDocument) encodeChange(c *Cluster) {
-	doc.SecretNumber, doc.NextNumber, doc.Since, doc.Again = c.SecretNumber, c.NextNumber, c.Since, c.Again
+	doc.SecretNumber, doc.NextNumber, doc.Again = c.SecretNumber, c.NextNumber, c.Again
 	if !c.Next.IsZero() {
 		doc.NextSecret = c.Next.RevealBase64()
 	}
@@ -217,7 +225,7 @@ func (doc *clusterDocument) encodeChange(c *Cluster) {
 
 // decodeChange is the reverse.
 func (doc *clusterDocument) decodeChange(c *Cluster) (err error) {
-	c.SecretNumber, c.NextNumber, c.Since, c.Again = doc.SecretNumber, doc.NextNumber, doc.Since, doc.Again
+	c.SecretNumber, c.NextNumber, c.Again = doc.SecretNumber, doc.NextNumber, doc.Again
 	if doc.NextSecret != "" {
 		if c.Next, err = mesh.ParseSecret(doc.NextSecret); err != nil {
 			return fmt.Errorf("nextSecret: %w", err)

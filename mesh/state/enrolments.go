@@ -204,7 +204,7 @@ func (e *Enrolments) Enrol(r mesh.Enrolment, pin [32]byte, now time.Time) error 
 		return Refusal("the enrolment is not signed by the node for this server: " + err.Error())
 	}
 	if e.expelled(r.NodeID) {
-		return errExpelled
+		return ErrExpelled
 	}
 	t := e.Tokens[i]
 	switch known := slices.Contains(t.Nodes, r.NodeID); {
@@ -228,21 +228,23 @@ func (e *Enrolments) Enrol(r mesh.Enrolment, pin [32]byte, now time.Time) error 
 	return e.keep(next)
 }
 
-var errExpelled = Refusal("this node was expelled from the mesh: to join as a new node, remove " + mesh.NodeKeyFile + " and " + mesh.NodeIdentityFile + " from its state directory")
+// ErrExpelled tells a node that it is no member any more.
+var ErrExpelled = Refusal("this node was expelled from the mesh: to join as a new node, remove " + mesh.NodeKeyFile + " and " + mesh.NodeIdentityFile + " from its state directory")
 
 // Renew returns nil if a node that asks for the present secret is a member. Pin is that of
 // this node's server.
 func (e *Enrolments) Renew(r mesh.Enrolment, pin [32]byte) error {
+	e.mu.Lock()
+	expelled, member := e.expelled(r.NodeID), slices.Contains(e.Members, r.NodeID)
+	e.mu.Unlock()
+	switch {
+	case expelled:
+		return ErrExpelled
+	case !member:
+		return Refusal("the founder does not know this node as a member: join again, with a new join token (wirespan token, on the founder)")
+	}
 	if err := r.Verify(pin); err != nil {
 		return Refusal("the request is not signed by the node for this server: " + err.Error())
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	switch {
-	case e.expelled(r.NodeID):
-		return errExpelled
-	case !slices.Contains(e.Members, r.NodeID):
-		return Refusal("the founder does not know this node as a member: join again, with a new join token (wirespan token, on the founder)")
 	}
 	return nil
 }
@@ -252,7 +254,8 @@ func (e *Enrolments) expelled(nodeID string) bool {
 	return err == nil && slices.Contains(e.Expelled, d)
 }
 
-// Expel ends the membership of nodes. It does nothing for those that are expelled already.
+// Expel ends the membership of nodes, and the tokens by which they have joined: they may
+// still have them. It does nothing for nodes that are expelled already.
 func (e *Enrolments) Expel(nodes []mesh.NodeDigest) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -266,9 +269,20 @@ func (e *Enrolments) Expel(nodes []mesh.NodeDigest) error {
 		return nil
 	}
 	next.Expelled = next.Expelled[max(0, len(next.Expelled)-maxMembers):]
-	next.Members = slices.DeleteFunc(slices.Clone(e.Members), func(id string) bool {
+	among := func(id string) bool {
 		d, err := mesh.DigestNodeID(id)
 		return err == nil && slices.Contains(nodes, d)
-	})
+	}
+	next.Members = slices.DeleteFunc(slices.Clone(e.Members), among)
+	next.Tokens = slices.DeleteFunc(slices.Clone(e.Tokens), func(t issued) bool { return slices.ContainsFunc(t.Nodes, among) })
+	return e.keep(next)
+}
+
+// EndTokens ends all join tokens.
+func (e *Enrolments) EndTokens() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	next := e.enrolments
+	next.Tokens = nil
 	return e.keep(next)
 }

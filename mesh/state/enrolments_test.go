@@ -207,6 +207,9 @@ func TestRenewAndExpel(t *testing.T) {
 		}
 	}
 	e = must(OpenEnrolments(st))
+	if err := join(mesh.NewNodeKey([32]byte{3})); err == nil { // which the expelled node may have made
+		t.Error("a new node joins with the token of an expelled one")
+	}
 	if len(e.Expelled) != 1 || len(e.Members) != 0 {
 		t.Errorf("members %q, expelled %v", e.Members, e.Expelled)
 	}
@@ -222,5 +225,11 @@ func TestRenewAndExpel(t *testing.T) {
 	}
 	if err := join(stranger); err != nil {
 		t.Errorf("another node: %v", err)
+	}
+	if err := e.EndTokens(); err != nil {
+		t.Fatal(err)
+	}
+	if err := join(mesh.NewNodeKey([32]byte{4})); err == nil {
+		t.Error("a node joins with a token that has ended")
 	}
 }

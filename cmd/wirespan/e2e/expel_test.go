@@ -41,7 +41,7 @@ func scenarioExpel(l *lab) {
 		l.Errorf("a member expels: %s, %v", out, err)
 	}
 	a.mustCLI("expel", "e")
-	a.changesSecret(1, a, b, c)
+	a.changesSecret(secret, a, b, c)
 	eventually(l.T, within, func() error { return e.has("Expelled", "this node was expelled from the mesh") })
 	for _, n := range []*labNode{a, b, c} {
 		eventually(l.T, within, func() error { return n.lacks("e") })
@@ -85,16 +85,15 @@ func scenarioExpel(l *lab) {
 	eventually(l.T, within, func() error { return e.has("MembershipUnclear", "this node was expelled from the mesh") })
 }
 
-// changesSecret waits until the change to a secret is over at all these nodes.
-func (n *labNode) changesSecret(number int, nodes ...*labNode) {
+// changesSecret waits until the change to another secret is over at all these nodes.
+func (n *labNode) changesSecret(former string, nodes ...*labNode) {
 	n.Helper()
 	for _, other := range nodes {
 		eventually(n.T, changeTime, func() error {
-			data, err := os.ReadFile(other.path("cluster.yaml"))
-			if err == nil && (!strings.Contains(string(data), fmt.Sprintf("secretNumber: %d\n", number)) || strings.Contains(string(data), "nextSecret")) {
-				err = fmt.Errorf("%s has not changed to secret %d", other.name, number)
+			if state := other.clusterState(); strings.Contains(state, "next") || strings.Contains(state, former) {
+				return fmt.Errorf("%s has not changed its secret: %s", other.name, state)
 			}
-			return err
+			return nil
 		})
 	}
 }

@@ -169,7 +169,7 @@ func TestReinstalledBox(t *testing.T) {
 		if len(advice) != 1 || !strings.Contains(advice[0], "wirespan accept "+id) {
 			t.Errorf("%d conditions, want one that says what to run:\n%s", len(advice), strings.Join(advice, "\n"))
 		}
-		if _, err := witness.Accept(t.Context(), id); err != nil {
+		if err := witness.Accept(t.Context(), id); err != nil {
 			t.Fatal(err)
 		}
 		m.Await(time.Minute, "it has the name", func() bool { return up(after.Name) })
