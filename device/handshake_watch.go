@@ -45,7 +45,8 @@ func (w *handshakeWatcher) run(ctx context.Context) {
 // watch reads until no handshake can follow from the last signal any more. It
 // returns false if ctx has ended or the device has stopped.
 func (w *handshakeWatcher) watch(ctx context.Context) bool {
-	until := time.Now().Add(watchTime)
+	now := time.Now()
+	until, due, earliest := now.Add(watchTime), now.Add(firstPause), now
 	pause := firstPause
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
@@ -55,21 +56,33 @@ func (w *handshakeWatcher) watch(ctx context.Context) bool {
 			return false
 		case <-w.stopped:
 			return false
+		case <-w.signal: // another handshake, which may be done before the next read is due
+			now = time.Now()
+			until, pause = now.Add(watchTime), firstPause
+			if soon := later(now.Add(firstPause), earliest); soon.Before(due) {
+				due = soon
+				timer.Reset(time.Until(due))
+			}
+			continue
 		case <-timer.C:
 		}
 		cost := w.check()
-		pause *= 2
-		select {
-		case <-w.signal:
-			until, pause = time.Now().Add(watchTime), firstPause
-		default:
-		}
-		if time.Now().After(until) {
+		now = time.Now()
+		if now.After(until) {
 			return true
 		}
-		pause = max(pause, pauseFactor*cost)
-		timer.Reset(pause)
+		pause *= 2
+		earliest = now.Add(pauseFactor * cost)
+		due = later(now.Add(pause), earliest)
+		timer.Reset(time.Until(due))
 	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // check reads once, reports a change, and returns how long that took.

@@ -74,3 +74,24 @@ func TestWatcherUnderFlood(t *testing.T) {
 		}
 	})
 }
+
+// A handshake that follows another one is noticed as soon as one that comes alone.
+func TestWatcherIsQuickAfterAnotherHandshake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start, done := time.Now(), 1500*time.Millisecond
+		signal, events, _ := startWatcher(t, 0, func() uint64 {
+			if time.Since(start) < done {
+				return 1
+			}
+			return 2
+		})
+		signal.Notify()
+		<-events
+		time.Sleep(done - 5*time.Millisecond - time.Since(start))
+		signal.Notify()
+		<-events
+		if took := time.Since(start) - done; took > 2*firstPause {
+			t.Errorf("noticed after %v", took)
+		}
+	})
+}
