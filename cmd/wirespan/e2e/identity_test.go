@@ -49,7 +49,7 @@ func scenarioClone(l *lab) {
 	b.join(a.found())
 	l.allUp(a, b)
 	address := b.mustStatus().Node.Address
-	pings := a.spawn("pings", "ping", "-6", "-i", "0.1", "-W", "2", address.String())
+	pings := a.keepsPinging(b)
 	c.copies(b)
 	c.up()
 	for _, n := range []*labNode{a, b, c} {
@@ -60,10 +60,7 @@ func scenarioClone(l *lab) {
 	c.restart() // it is still the later one
 	c.condition(mesh.ConditionCloned, "has withdrawn")
 	c.hasNoLink()
-	pings.end(l.T, syscall.SIGINT)
-	if out := tail(pings.log, 3); !strings.Contains(out, " 0% packet loss") {
-		l.Errorf("pings of the original: %s", out)
-	}
+	pings.stop()
 	if err := a.sees("b"); err != nil {
 		l.Error(err)
 	}
