@@ -20,7 +20,9 @@ var plumbingKinds = []string{"bridge", "veth", "tun", "vxlan", "wireguard"}
 // hostAddress is an address of this host that is announced to other nodes.
 type hostAddress struct {
 	prefix       netip.Prefix
+	link         string
 	defaultRoute bool // a default route leaves by its link
+	deprecated   bool // for connections that exist already
 }
 
 // announcedByDefault reports whether a link's addresses are announced if no filter
@@ -56,29 +58,50 @@ func hostAddresses(in *Input) []hostAddress {
 		for _, p := range l.Addresses {
 			p = unmapPrefix(p)
 			if reachable(p.Addr()) && !in.Self.Subnet.Contains(p.Addr()) && announced(l, p.Addr(), in.Config.AddressFilters) {
-				out = append(out, hostAddress{p, l.DefaultRoute})
+				out = append(out, hostAddress{p, l.Name, l.DefaultRoute, l.isDeprecated(p.Addr())})
 			}
 		}
 	}
 	return sortHostAddresses(out)
 }
 
-// HostAddresses returns the announced addresses of a host, those of links with a
-// default route first; see [Config].AddressFilters. A join token names them as
-// addresses of the discovery server.
+// isDeprecated reports whether an address of the link is deprecated.
+func (l *Link) isDeprecated(a netip.Addr) bool {
+	return slices.ContainsFunc(l.Deprecated, func(d netip.Addr) bool { return d.Unmap() == a })
+}
+
+// connectable returns the addresses to which others may open connections. Of those
+// that are deprecated it has only those of a link without another one of the family.
+func connectable(list []hostAddress) []hostAddress {
+	return slices.DeleteFunc(slices.Clone(list), func(a hostAddress) bool {
+		return a.deprecated && slices.ContainsFunc(list, func(b hostAddress) bool { return !b.deprecated && a.sameKind(b) })
+	})
+}
+
+// sameKind reports whether two addresses are of one link and family.
+func (a hostAddress) sameKind(b hostAddress) bool {
+	return a.link == b.link && a.prefix.Addr().BitLen() == b.prefix.Addr().BitLen()
+}
+
+// HostAddresses returns the announced addresses of a host to which others may open
+// connections, those of links with a default route first; see
+// [Config].AddressFilters. A join token names them as addresses of the discovery
+// server.
 func HostAddresses(links []Link, filters []AddressFilter) []netip.Addr {
-	all := hostAddresses(&Input{Host: Host{Links: links}, Config: Config{AddressFilters: filters}})
-	var routed, others []netip.Addr
+	all := connectable(hostAddresses(&Input{Host: Host{Links: links}, Config: Config{AddressFilters: filters}}))
+	var routed, others, deprecated []netip.Addr
 	for _, a := range all {
 		switch {
 		case IsKubeSpanULA(a.prefix.Addr()):
+		case a.deprecated:
+			deprecated = append(deprecated, a.prefix.Addr())
 		case a.defaultRoute:
 			routed = append(routed, a.prefix.Addr())
 		default:
 			others = append(others, a.prefix.Addr())
 		}
 	}
-	return append(routed, others...)
+	return slices.Concat(routed, others, deprecated)
 }
 
 // reachable reports whether another host could reach a.
@@ -92,7 +115,8 @@ func sortHostAddresses(list []hostAddress) []hostAddress {
 	// they are first brought into one total order.
 	sort.Slice(list, func(i, j int) bool {
 		a, b := &list[i], &list[j]
-		return cmp.Or(a.prefix.Addr().Compare(b.prefix.Addr()), b.prefix.Bits()-a.prefix.Bits(), falseLast(a.defaultRoute, b.defaultRoute)) < 0
+		return cmp.Or(a.prefix.Addr().Compare(b.prefix.Addr()), b.prefix.Bits()-a.prefix.Bits(),
+			falseLast(a.defaultRoute, b.defaultRoute), falseLast(b.deprecated, a.deprecated), cmp.Compare(a.link, b.link)) < 0
 	})
 	list = slices.CompactFunc(list, func(a, b hostAddress) bool { return a.prefix == b.prefix })
 	sort.SliceStable(list, func(i, j int) bool { return compareNodeAddresses(list[i].prefix, list[j].prefix) < 0 })

@@ -63,7 +63,7 @@ func localAddresses(in *Input, addrs []hostAddress) []netip.Addr {
 // localEndpoints lists where others may send encrypted packets to. The most
 // promising come first, since Talos tries one in 15 to 30 s: configured endpoints,
 // addresses of links with a default route, addresses that discovery services saw,
-// and the rest. Filters apply to all but configured endpoints.
+// the rest, and deprecated ones. Filters apply to all but configured endpoints.
 func localEndpoints(in *Input, addrs []hostAddress, cs *conditions) []netip.AddrPort {
 	var out []netip.AddrPort
 	for _, ep := range in.Config.ExtraAnnouncedEndpoints {
@@ -72,7 +72,7 @@ func localEndpoints(in *Input, addrs []hostAddress, cs *conditions) []netip.Addr
 		}
 	}
 	if in.Host.ListenPort != 0 {
-		candidates := endpointAddresses(in, addrs)
+		candidates := endpointAddresses(in, connectable(addrs))
 		if in.Config.EndpointFilters != nil {
 			candidates = FilterAddrs(candidates, in.Config.EndpointFilters)
 		}
@@ -83,27 +83,63 @@ func localEndpoints(in *Input, addrs []hostAddress, cs *conditions) []netip.Addr
 	if len(out) <= MaxEndpoints {
 		return out
 	}
-	var cut []string
-	for _, ep := range out[MaxEndpoints:] {
-		cut = append(cut, ep.String())
-	}
+	kept, cut := cutEndpoints(out, addrs)
 	self := Affiliate{NodeID: in.Self.NodeID, Nodename: in.Host.Nodename}
 	cs.add(ConditionEndpointsTruncated, self.displayName(),
-		"this node has %d endpoints and announces the first %d; left out: %s; choose with filters.endpoints",
+		"this node has %d endpoints and announces %d; left out: %s; choose with filters.endpoints",
 		len(out), MaxEndpoints, strings.Join(cut, ", "))
-	return slices.Clip(out[:MaxEndpoints])
+	return kept
 }
 
-func endpointAddresses(in *Input, addrs []hostAddress) []netip.Addr {
-	var first, rest []netip.Addr
-	for _, h := range addrs {
-		if h.defaultRoute {
-			first = appendNew(first, h.prefix.Addr())
-		} else {
-			rest = appendNew(rest, h.prefix.Addr())
+// cutEndpoints returns the endpoints that are announced, in their order, and those
+// that are left out. The last are left out first, but of each link and family one
+// stays as long as there are others with company.
+func cutEndpoints(all []netip.AddrPort, addrs []hostAddress) (kept []netip.AddrPort, cut []string) {
+	var firsts []hostAddress
+	var seconds []netip.AddrPort
+	for _, ep := range all {
+		i := slices.IndexFunc(addrs, func(h hostAddress) bool { return h.prefix.Addr() == ep.Addr() })
+		switch {
+		case i < 0: // configured, or as a discovery service sees it
+		case slices.ContainsFunc(firsts, addrs[i].sameKind):
+			seconds = append(seconds, ep)
+		default:
+			firsts = append(firsts, addrs[i])
 		}
 	}
-	return appendNew(appendNew(first, publicAddresses(in)...), rest...)
+	drop := map[netip.AddrPort]bool{}
+	for _, second := range []bool{true, false} {
+		for _, ep := range slices.Backward(all) {
+			if len(drop) < len(all)-MaxEndpoints && slices.Contains(seconds, ep) == second {
+				drop[ep] = true
+			}
+		}
+	}
+	for _, ep := range all {
+		if drop[ep] {
+			cut = append(cut, ep.String())
+		} else {
+			kept = append(kept, ep)
+		}
+	}
+	return kept, cut
+}
+
+// endpointAddresses returns addresses for endpoints, the best first.
+func endpointAddresses(in *Input, addrs []hostAddress) []netip.Addr {
+	var first, rest, deprecated []netip.Addr
+	for _, h := range addrs {
+		a := h.prefix.Addr()
+		switch {
+		case h.deprecated:
+			deprecated = appendNew(deprecated, a)
+		case h.defaultRoute:
+			first = appendNew(first, a)
+		default:
+			rest = appendNew(rest, a)
+		}
+	}
+	return appendNew(appendNew(appendNew(first, publicAddresses(in)...), rest...), deprecated...)
 }
 
 // publicAddresses returns the addresses from which discovery services saw this

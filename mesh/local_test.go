@@ -143,6 +143,15 @@ func TestLocalEndpoints(t *testing.T) {
 			in.Host.PublicAddresses = addrs("172.17.0.1")
 		}, "nil", "172.20.2.1:51820"},
 		{"a private public address", func(in *Input) { in.Host.PublicAddresses = addrs("10.9.9.9") }, "nil", "172.20.2.1:51820 10.9.9.9:51820"},
+		{"deprecated beside preferred", func(in *Input) {
+			in.Host.Links[0].Addresses = prefixes("172.20.2.1/24 fd20:db8::1/64 fd20:db8:1::1/64")
+			in.Host.Links[0].Deprecated = addrs("fd20:db8::1")
+		}, "nil", "172.20.2.1:51820 [fd20:db8:1::1]:51820"},
+		{"deprecated alone comes last", func(in *Input) {
+			in.Host.Links[0].Addresses = prefixes("172.20.2.1/24 fd20:db8::1/64")
+			in.Host.Links[0].Deprecated = addrs("fd20:db8::1 172.20.2.1")
+			in.Host.Links = append(in.Host.Links, Link{Name: "aux0", Up: true, Addresses: prefixes("10.0.0.1/24")})
+		}, "nil", "10.0.0.1:51820 172.20.2.1:51820 [fd20:db8::1]:51820"},
 		{"unusable extras", func(in *Input) {
 			in.Config.ExtraAnnouncedEndpoints = append(addrPorts("172.22.113.1:0"), netip.AddrPort{})
 		}, "nil", "172.20.2.1:51820"},
@@ -191,6 +200,26 @@ func TestAtMostEightEndpoints(t *testing.T) {
 	}
 }
 
+// One endpoint of each link and family stays before any link has two.
+func TestEndpointsOfEachLinkAndFamily(t *testing.T) {
+	in := testInput()
+	in.Host.Links = []Link{
+		{Name: "eth0", Up: true, DefaultRoute: true, Addresses: prefixes(
+			"10.0.0.1/24 10.0.1.1/24 10.0.2.1/24 10.0.3.1/24 10.0.4.1/24 10.0.5.1/24 10.0.6.1/24 10.0.7.1/24 10.0.8.1/24 fd20:db8::1/64 fd20:db8::2/64")},
+		{Name: "lte0", Up: true, Addresses: prefixes("172.20.2.1/24 172.20.2.2/24")},
+		{Name: "wifi0", Up: true, Addresses: prefixes("fd20:db8:5::1/64")},
+	}
+	want := addrPorts("10.0.0.1:51820 10.0.1.1:51820 10.0.2.1:51820 10.0.3.1:51820 10.0.4.1:51820 [fd20:db8::1]:51820 172.20.2.1:51820 [fd20:db8:5::1]:51820")
+	if got := Decide(in, testNow).Local.Endpoints; !slices.Equal(got, want) {
+		t.Errorf("endpoints %v, want %v", got, want)
+	}
+	in.Config.EndpointFilters = filters(t, "0.0.0.0/0 ::/0 !10.0.0.1/32 !172.20.2.1/32")
+	want = addrPorts("10.0.1.1:51820 10.0.2.1:51820 10.0.3.1:51820 10.0.4.1:51820 10.0.5.1:51820 172.20.2.2:51820 [fd20:db8::1]:51820 [fd20:db8:5::1]:51820")
+	if got := Decide(in, testNow).Local.Endpoints; !slices.Equal(got, want) {
+		t.Errorf("filtered: endpoints %v, want %v", got, want)
+	}
+}
+
 // Whatever the configuration says, the affiliate does no harm to a Talos cluster.
 func TestLocalIsNeverControlPlane(t *testing.T) {
 	for configured, want := range map[MachineType]MachineType{
@@ -233,6 +262,11 @@ func TestHostAddresses(t *testing.T) {
 	}
 	if got, want := HostAddresses(links, nil), addrs("172.20.2.1 fd20:db8::1 10.0.0.1"); !slices.Equal(got, want) {
 		t.Errorf("addresses %v, want %v", got, want)
+	}
+	links[1].Deprecated = addrs("fd20:db8::1 172.20.2.1")
+	links[1].Addresses = append(links[1].Addresses, prefixes("fd20:db8:1::1/64")...)
+	if got, want := HostAddresses(links, nil), addrs("fd20:db8:1::1 10.0.0.1 172.20.2.1"); !slices.Equal(got, want) {
+		t.Errorf("deprecated: addresses %v, want %v", got, want)
 	}
 	if got, want := HostAddresses(links, addressFilters(t, "* !eth0")), addrs("10.0.0.1 172.17.0.1"); !slices.Equal(got, want) {
 		t.Errorf("filtered: addresses %v, want %v", got, want)

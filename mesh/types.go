@@ -145,9 +145,10 @@ type Link struct {
 	Kind         string // rtnetlink kind; empty for physical links and lo
 	Up           bool   // operstate up or unknown, and a carrier if physical
 	Loopback     bool
-	DefaultRoute bool           // a default route of the main table leaves by it
+	DefaultRoute bool           // a default route leaves by it, of whichever table the kernel looks at
 	MTU          int            // bytes
 	Addresses    []netip.Prefix // as configured, of a scope wider than link
+	Deprecated   []netip.Addr   // those of Addresses that are for existing connections only
 }
 
 // Host is this machine as observed at one moment.
