@@ -32,7 +32,7 @@ func TestRouteRoundTrip(t *testing.T) {
 		if got, ok := ParseRoute(m); !ok || got != r {
 			t.Errorf("%+v became %+v, %v", r, got, ok)
 		}
-		if hops := NextHops(m); r.Interface != 0 && !slices.Equal(hops, []uint32{r.Interface}) {
+		if hops := NextHops(m); r.Interface != 0 && !slices.Equal(hops, []NextHop{{Interface: r.Interface}}) {
 			t.Errorf("%v: next hops %v", r, hops)
 		}
 		if got, ok := ParseRoute(messageOf(DeleteRoute(r))); !ok || got != r {

@@ -1,7 +1,6 @@
 package netlink
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -42,7 +41,7 @@ func (r Route) String() string {
 // table that does not exist has none.
 func (r *RTNetlink) Routes(family byte, table int, typ byte) ([]Route, error) {
 	var out []Route
-	err := r.DumpRoutes(family, table, typ, func() { out = out[:0] }, func(one Route, _ Message) {
+	err := r.DumpRoutes(RouteFields{Family: family, Table: table, Type: typ}, func() { out = out[:0] }, func(one Route, _ Message) {
 		out = append(out, one)
 	})
 	if err != nil {
@@ -51,15 +50,20 @@ func (r *RTNetlink) Routes(family byte, table int, typ byte) ([]Route, error) {
 	return out, nil
 }
 
-// DumpRoutes passes to each the routes that Routes returns, and their messages.
-// It calls restart before each attempt.
-func (r *RTNetlink) DumpRoutes(family byte, table int, typ byte, restart func(), each func(Route, Message)) error {
-	err := r.dump(unix.RTM_GETROUTE, func(e *Encoder) {
-		e.routeHeader(family, 0, table, 0, 0, typ)
-		e.Uint32(unix.RTA_TABLE, uint32(table))
-	}, restart, func(m Message) {
-		one, ok := ParseRoute(m)
-		if ok && one.Table == table && (typ == 0 || one.Type == typ) { // before Linux 4.20 nothing is filtered
+// RouteFields selects routes. The kernel filters by them, so that a dump costs no
+// memory for the routes of others.
+type RouteFields struct {
+	Family   byte
+	Table    int
+	Type     byte // 0: any
+	Protocol byte // 0: any
+}
+
+// DumpRoutes passes to each the selected routes and their messages. It calls restart
+// before each attempt.
+func (r *RTNetlink) DumpRoutes(f RouteFields, restart func(), each func(Route, Message)) error {
+	err := r.dump(unix.RTM_GETROUTE, f.encode, restart, func(m Message) {
+		if one, ok := f.parse(m); ok {
 			each(one, m)
 		}
 	})
@@ -67,6 +71,19 @@ func (r *RTNetlink) DumpRoutes(family byte, table int, typ byte, restart func(),
 		return nil
 	}
 	return err
+}
+
+func (f RouteFields) encode(e *Encoder) {
+	e.routeHeader(f.Family, 0, f.Table, f.Protocol, 0, f.Type)
+	e.Uint32(unix.RTA_TABLE, uint32(f.Table))
+}
+
+// parse decodes a route; ok is false if it is not selected: before Linux 4.20 nothing
+// is filtered.
+func (f RouteFields) parse(m Message) (r Route, ok bool) {
+	r, ok = ParseRoute(m)
+	return r, ok && m.Body[0] == f.Family && r.Table == f.Table &&
+		(f.Type == 0 || r.Type == f.Type) && (f.Protocol == 0 || r.Protocol == f.Protocol)
 }
 
 // routeHeader appends a struct rtmsg.
@@ -125,28 +142,6 @@ func parseRoute(b []byte) (Route, bool) {
 	}
 	r.Destination = netip.PrefixFrom(dst, int(b[1]))
 	return r, r.Destination.IsValid()
-}
-
-// NextHops returns the interfaces of all next hops in a message about a route.
-func NextHops(m Message) []uint32 {
-	if len(m.Body) < unix.SizeofRtMsg {
-		return nil
-	}
-	var out []uint32
-	for typ, v := range Attributes(m.Body[unix.SizeofRtMsg:]) {
-		if typ == unix.RTA_OIF {
-			out = append(out, hostUint32(v))
-		}
-		for typ == unix.RTA_MULTIPATH && len(v) >= unix.SizeofRtNexthop { // struct rtnexthop
-			out = append(out, hostUint32(v[4:]))
-			n := align4(int(binary.NativeEndian.Uint16(v)))
-			if n < unix.SizeofRtNexthop || n > len(v) {
-				break
-			}
-			v = v[n:]
-		}
-	}
-	return out
 }
 
 // AddRoute adds a route with NLM_F_EXCL or NLM_F_REPLACE. It succeeds without

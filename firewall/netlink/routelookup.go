@@ -11,7 +11,9 @@ type RouteQuery struct {
 	Destination netip.Addr
 	Source      netip.Addr // invalid: the kernel chooses
 	Interface   uint32     // by which the packet comes in; 0: a local process sends it
+	Out         uint32     // by which a local process sends the packet; 0: any
 	Mark        uint32
+	Entry       bool // the entry of the table, rather than a route to this destination
 }
 
 // RouteResult is the result of a route look-up.
@@ -19,6 +21,7 @@ type RouteResult struct {
 	Route
 	Gateway netip.Addr // invalid: the destination is on the link
 	Source  netip.Addr // that the kernel would choose
+	Hops    []NextHop  // all of the entry
 }
 
 // LookupRoute returns the route that the kernel takes for a packet. The errno of
@@ -32,9 +35,14 @@ func (r *RTNetlink) LookupRoute(q RouteQuery) (RouteResult, error) {
 	err := r.request(unix.RTM_GETROUTE, 0, func(e *Encoder) {
 		at := len(e.b)
 		e.routeHeader(family, q.Destination.BitLen(), 0, 0, 0, 0)
+		var flags uint32
 		if family == unix.AF_INET { // IPv6 reports the table anyway, and refuses the flag
-			putUint32(e.b[at+8:], unix.RTM_F_LOOKUP_TABLE)
+			flags = unix.RTM_F_LOOKUP_TABLE
 		}
+		if q.Entry {
+			flags |= unix.RTM_F_FIB_MATCH
+		}
+		putUint32(e.b[at+8:], flags)
 		e.Bytes(unix.RTA_DST, q.Destination.AsSlice())
 		if q.Source.IsValid() {
 			e.b[at+2] = byte(q.Source.BitLen())
@@ -42,6 +50,9 @@ func (r *RTNetlink) LookupRoute(q RouteQuery) (RouteResult, error) {
 		}
 		if q.Interface != 0 {
 			e.Uint32(unix.RTA_IIF, q.Interface)
+		}
+		if q.Out != 0 {
+			e.Uint32(unix.RTA_OIF, q.Out)
 		}
 		if q.Mark != 0 {
 			e.Uint32(unix.RTA_MARK, q.Mark)
@@ -57,6 +68,7 @@ func parseRouteResult(m Message) (r RouteResult) {
 		return RouteResult{}
 	}
 	r.Route, _ = parseRoute(m.Body)
+	r.Hops = NextHops(m)
 	for typ, b := range Attributes(m.Body[unix.SizeofRtMsg:]) {
 		switch typ {
 		case unix.RTA_GATEWAY:

@@ -10,10 +10,11 @@ import (
 
 // socket is a netlink socket for requests and their answers.
 type socket struct {
-	fd   int
-	port uint32
-	seq  uint32 // of the last message sent
-	buf  []byte
+	protocol int
+	fd       int
+	port     uint32
+	seq      uint32 // of the last message sent
+	buf      []byte
 }
 
 func (s *socket) open(protocol int) error {
@@ -21,7 +22,10 @@ func (s *socket) open(protocol int) error {
 	if err != nil {
 		return err
 	}
-	*s = socket{fd: fd, buf: make([]byte, 1<<16)}
+	*s = socket{protocol: protocol, fd: fd, buf: s.buf}
+	if s.buf == nil {
+		s.buf = make([]byte, 1<<16)
+	}
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		s.Close()
 		return err
@@ -90,6 +94,16 @@ func (s *socket) receive() (iter.Seq[Message], error) {
 
 // request sends one message, and passes the answers to each, which may be nil.
 func (s *socket) request(typ, flags uint16, fill func(*Encoder), each func(Message)) error {
+	return s.exchange(typ, flags, fill, func(m Message) (more bool) {
+		if each != nil {
+			each(m)
+		}
+		return true
+	})
+}
+
+// exchange sends one message, and passes the answers to each until it returns false.
+func (s *socket) exchange(typ, flags uint16, fill func(*Encoder), each func(Message) (more bool)) error {
 	seq := s.next()
 	var e Encoder
 	at := e.begin(typ, flags|unix.NLM_F_ACK, seq)
@@ -121,8 +135,8 @@ func (s *socket) request(typ, flags uint16, fill func(*Encoder), each func(Messa
 				}
 				return nil
 			default:
-				if each != nil {
-					each(m)
+				if !each(m) {
+					return nil
 				}
 			}
 		}
@@ -138,6 +152,22 @@ func (s *socket) dump(typ uint16, fill func(*Encoder), restart func(), each func
 		if err = s.request(typ, unix.NLM_F_DUMP, fill, each); !errors.Is(err, ErrInterrupted) {
 			break
 		}
+	}
+	return err
+}
+
+// peek requests all objects of a kind, and passes them to each until it returns false.
+// The kernel makes no more of a dump than is read, so peek uses a socket of its own,
+// which ends with it.
+func (s *socket) peek(typ uint16, fill func(*Encoder), each func(Message) (more bool)) error {
+	p := socket{buf: s.buf}
+	if err := p.open(s.protocol); err != nil {
+		return err
+	}
+	defer p.Close()
+	err := p.exchange(typ, unix.NLM_F_DUMP, fill, each)
+	if errors.Is(err, ErrInterrupted) { // an event follows the change
+		return nil
 	}
 	return err
 }

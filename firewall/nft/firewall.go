@@ -112,6 +112,7 @@ func (f *Firewall) Remove(rs firewall.Ruleset) error {
 	defer f.mu.Unlock()
 	f.installed.add(&rs)
 	f.watcher.watch(nil)
+	f.watchSettings(&f.watcher.settings.reverse, nil)
 	if err := f.table.forgetOtherAgents(); err != nil {
 		return err
 	}

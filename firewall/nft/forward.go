@@ -28,7 +28,9 @@ type ForwardingSpec struct {
 func (f *Firewall) SetForwarding(want ForwardingSpec, before []Sysctl) ([]Sysctl, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.sysctls.setForwarding(want, before)
+	changed, on, err := f.sysctls.setForwarding(want, before)
+	f.watchSettings(&f.watcher.settings.forward, on)
+	return changed, err
 }
 
 // Restore undoes what SetForwarding changed, except for settings that have been
@@ -36,16 +38,18 @@ func (f *Firewall) SetForwarding(want ForwardingSpec, before []Sysctl) ([]Sysctl
 func (f *Firewall) Restore(changed []Sysctl) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.watchSettings(&f.watcher.settings.forward, nil)
 	return f.sysctls.restore(changed)
 }
 
 // forwardAll6 is the IPv6 forwarding of all interfaces.
 const forwardAll6 = "ipv6/conf/all/forwarding"
 
-func (s *sysctls) setForwarding(want ForwardingSpec, before []Sysctl) ([]Sysctl, error) {
+// setForwarding returns also the settings that are on now, with their value.
+func (s *sysctls) setForwarding(want ForwardingSpec, before []Sysctl) (changed []Sysctl, on map[string]string, err error) {
 	needed, err := s.forwardingNames(want)
 	if err != nil {
-		return before, err
+		return before, nil, err
 	}
 	var keep, drop []Sysctl
 	for _, old := range before {
@@ -56,14 +60,17 @@ func (s *sysctls) setForwarding(want ForwardingSpec, before []Sysctl) ([]Sysctl,
 		}
 	}
 	errs := []error{s.restore(drop)}
+	on = map[string]string{}
 	for _, name := range needed {
 		changed, err := s.enableForwarding(name)
 		if err != nil {
 			errs = append(errs, err)
+		} else {
+			on[name] = "1"
 		}
 		keep = merge(keep, changed)
 	}
-	return keep, errors.Join(errs...)
+	return keep, on, errors.Join(errs...)
 }
 
 // enableForwarding sets a setting to 1, and returns the settings that this

@@ -162,7 +162,7 @@ func kernel(t testing.TB) string {
 
 // heard returns the events that a listener has received. The kernel delivers them
 // with the change.
-func heard(t testing.TB, l *os.File) []netlink.Message {
+func heard(t testing.TB, l *netlink.Subscription) []netlink.Message {
 	t.Helper()
 	raw, err := l.SyscallConn()
 	if err != nil {

@@ -84,6 +84,18 @@ func (in installed) hasRoute(key netlink.RouteKey) bool {
 	return false
 }
 
+// usesMain reports whether one of the rulesets has routes of a family in main.
+func (in installed) usesMain(v byte) bool {
+	for i := range in {
+		for _, r := range in[i].Routes {
+			if r.Table == firewall.RouteMain && family(r.Destination.Addr().Is6()) == v {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // tunnelOf returns the interface that the routes of a ruleset lead to; it is
 // empty if none leads to one.
 func tunnelOf(rs *firewall.Ruleset) string {

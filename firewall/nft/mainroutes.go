@@ -10,18 +10,14 @@ import (
 	"github.com/wirespan/wirespan/firewall/netlink"
 )
 
-// hasDefault4 reports whether main has an IPv4 default route.
-func (r *routing) hasDefault4() (bool, error) {
-	routes, err := r.rt.Routes(unix.AF_INET, firewall.RouteMain, unix.RTN_UNICAST)
-	if err != nil {
-		return false, err
-	}
-	for _, route := range routes {
-		if route.Destination.Bits() == 0 {
-			return true, nil
+// hasDefault4 reports whether there is an IPv4 default route for packets without a mark.
+func (r *routing) hasDefault4() bool {
+	for i := range *r.installed {
+		for _, rule := range (*r.installed)[i].Rules {
+			return r.rt.HasDefault(unix.AF_INET, rule.Table)
 		}
 	}
-	return false, nil
+	return r.rt.HasDefault(unix.AF_INET, unix.RT_TABLE_UNSPEC)
 }
 
 // interfacesTo returns the names of the interfaces of main's routes to a network:
@@ -29,16 +25,16 @@ func (r *routing) hasDefault4() (bool, error) {
 // A default route counts only if there is no other.
 func (r *routing) interfacesTo(network netip.Prefix) ([]string, error) {
 	parts := map[uint32]bool{}
-	var whole []uint32
+	var whole []netlink.NextHop
 	best := -1 // prefix length of whole
-	err := r.rt.DumpRoutes(family(network.Addr().Is6()), firewall.RouteMain, unix.RTN_UNICAST,
+	err := r.rt.DumpRoutes(netlink.RouteFields{Family: family(network.Addr().Is6()), Table: firewall.RouteMain, Type: unix.RTN_UNICAST},
 		func() { clear(parts); whole, best = nil, -1 },
 		func(route netlink.Route, m netlink.Message) {
 			switch bits := route.Destination.Bits(); {
 			case !route.Destination.Overlaps(network):
 			case bits > network.Bits():
-				for _, index := range netlink.NextHops(m) {
-					parts[index] = true
+				for _, hop := range netlink.NextHops(m) {
+					parts[hop.Interface] = true
 				}
 			case bits > best:
 				whole, best = netlink.NextHops(m), bits
@@ -48,8 +44,8 @@ func (r *routing) interfacesTo(network netip.Prefix) ([]string, error) {
 		return nil, fmt.Errorf("list the routes to %s: %w", network, err)
 	}
 	if best > 0 || len(parts) == 0 {
-		for _, index := range whole {
-			parts[index] = true
+		for _, hop := range whole {
+			parts[hop.Interface] = true
 		}
 	}
 	var names []string
@@ -68,15 +64,18 @@ func (r *routing) interfacesTo(network netip.Prefix) ([]string, error) {
 // checkAdvertisedDefault returns an error if this node has its IPv6 default route
 // from router advertisements and would stop accepting them once it forwards.
 func (r *routing) checkAdvertisedDefault() error {
-	routes, err := r.rt.Routes(unix.AF_INET6, firewall.RouteMain, unix.RTN_UNICAST)
-	if err != nil {
-		return err
-	}
-	for _, route := range routes {
-		if route.Destination.Bits() != 0 || route.Protocol != unix.RTPROT_RA {
-			continue
+	advertised := netlink.RouteFields{Family: unix.AF_INET6, Table: firewall.RouteMain, Type: unix.RTN_UNICAST, Protocol: unix.RTPROT_RA}
+	var interfaces []uint32
+	err := r.rt.DumpRoutes(advertised, func() { interfaces = nil }, func(route netlink.Route, _ netlink.Message) {
+		if route.Destination.Bits() == 0 {
+			interfaces = append(interfaces, route.Interface)
 		}
-		name, err := r.rt.LinkName(route.Interface)
+	})
+	if err != nil {
+		return fmt.Errorf("list the routes from router advertisements: %w", err)
+	}
+	for _, index := range interfaces {
+		name, err := r.rt.LinkName(index)
 		if err != nil {
 			return err
 		}

@@ -26,21 +26,24 @@ type ReversePath struct {
 func (f *Firewall) SetReversePath(iface string) (ReversePath, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.sysctls.setReversePath(iface)
+	r, err := f.sysctls.setReversePath(iface)
+	if err != nil {
+		return r, err
+	}
+	f.watchSettings(&f.watcher.settings.reverse, map[string]string{
+		reversePathOf(iface): strconv.Itoa(r.Interface), reversePathOf("all"): strconv.Itoa(r.All),
+	})
+	return r, nil
 }
 
+func reversePathOf(iface string) string { return "ipv4/conf/" + iface + "/rp_filter" }
+
 func (s *sysctls) setReversePath(iface string) (ReversePath, error) {
-	name := "ipv4/conf/" + iface + "/rp_filter"
-	all, _ := strconv.Atoi(readSysctl("ipv4/conf/all/rp_filter"))
+	name := reversePathOf(iface)
+	all, _ := strconv.Atoi(readSysctl(reversePathOf("all")))
 	r := ReversePath{Interface: rpLoose, All: all}
-	if all == rpOff {
-		hasDefault, err := s.routing.hasDefault4()
-		if err != nil {
-			return ReversePath{}, err
-		}
-		if !hasDefault {
-			r.Interface = rpOff
-		}
+	if all == rpOff && !s.routing.hasDefault4() {
+		r.Interface = rpOff
 	}
 	want := strconv.Itoa(r.Interface)
 	if readSysctl(name) == want {

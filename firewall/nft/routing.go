@@ -119,7 +119,9 @@ func (r *routing) read() (*routingState, error) {
 		for _, table := range tables {
 			var typ byte // any
 			if table == firewall.RouteMain {
-				typ = unix.RTN_UNREACHABLE
+				if typ = unix.RTN_UNREACHABLE; !r.installed.usesMain(family) {
+					continue // the kernel goes through the whole table to find none
+				}
 			}
 			routes, err := r.rt.Routes(family, table, typ)
 			if err != nil {

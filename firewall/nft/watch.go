@@ -2,12 +2,9 @@ package nft
 
 import (
 	"context"
-	"errors"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
@@ -21,6 +18,7 @@ import (
 type watcher struct {
 	changed   mesh.Signal
 	targets   atomic.Pointer[targets] // nil: nothing is watched
+	settings  settings
 	listeners []*listener
 }
 
@@ -36,8 +34,9 @@ type targets struct {
 // listener is a subscription to netlink events. Events that this process causes
 // are filtered by the kernel.
 type listener struct {
-	file     *os.File
+	*netlink.Subscription
 	concerns func(*targets, netlink.Message) bool
+	routes   bool // it receives events about routes
 }
 
 // newWatcher subscribes to events that are not caused by the sockets with the
@@ -48,21 +47,22 @@ func newWatcher(nftPort, routePort uint32, log hclog.Logger) *watcher {
 	w.subscribe(log, unix.NETLINK_NETFILTER, nftPort, concernsTable, netlink.GroupNftables)
 	w.subscribe(log, unix.NETLINK_ROUTE, routePort, concernsRouting(),
 		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, netlink.GroupIPv6Rule)
+	w.subscribe(log, unix.NETLINK_ROUTE, routePort, w.concernsSettings, unix.RTNLGRP_IPV4_NETCONF, unix.RTNLGRP_IPV6_NETCONF)
 	return w
 }
 
 func (w *watcher) subscribe(log hclog.Logger, protocol int, port uint32, concerns func(*targets, netlink.Message) bool, groups ...int) {
-	file, err := netlink.Subscribe(protocol, port, groups...)
+	sub, err := netlink.Subscribe(protocol, port, groups...)
 	if err != nil {
 		log.Warn("no netlink events: changes by other programs are noticed at the next regular check only", "error", err)
 		return
 	}
-	w.listeners = append(w.listeners, &listener{file: file, concerns: concerns})
+	w.listeners = append(w.listeners, &listener{sub, concerns, slices.Contains(groups, unix.RTNLGRP_IPV4_ROUTE)})
 }
 
 func (w *watcher) close() {
 	for _, l := range w.listeners {
-		_ = l.file.Close()
+		l.Close()
 	}
 }
 
@@ -90,41 +90,36 @@ func (w *watcher) watch(rs *firewall.Ruleset) {
 		}
 	}
 	w.targets.Store(t)
+	lengths := make([]int, len(t.main))
+	for i, key := range t.main {
+		lengths[i] = key.Destination.Bits()
+	}
+	w.filterRoutes(netlink.RouteFilter{Tables: t.tables, Lengths: lengths})
+}
+
+// filterRoutes makes the kernel keep events about other routes to itself. If it does
+// not, they are sorted out here.
+func (w *watcher) filterRoutes(f netlink.RouteFilter) {
+	for _, l := range w.listeners {
+		if l.routes {
+			_ = l.SetRoutes(f)
+		}
+	}
 }
 
 // run notifies of changes until ctx is done.
 func (w *watcher) run(ctx context.Context) {
-	stop := context.AfterFunc(ctx, func() {
-		for _, l := range w.listeners {
-			_ = l.file.SetReadDeadline(time.Unix(1, 0))
-		}
-	})
-	defer stop()
 	var all sync.WaitGroup
 	for _, l := range w.listeners {
-		all.Go(func() { w.listen(l) })
+		all.Go(func() {
+			l.Listen(ctx, func(m netlink.Message) bool {
+				t := w.targets.Load()
+				return t != nil && l.concerns(t, m)
+			}, w.changed.Notify)
+		})
 	}
 	all.Wait()
 	<-ctx.Done()
-}
-
-// listen notifies of changes until the listener's read deadline passes.
-func (w *watcher) listen(l *listener) {
-	buf := make([]byte, 1<<16)
-	for {
-		n, err := l.file.Read(buf)
-		relevant := errors.Is(err, unix.ENOBUFS) // events were lost
-		if err != nil && !relevant {
-			return
-		}
-		for m := range netlink.Messages(buf[:max(n, 0)]) {
-			t := w.targets.Load()
-			relevant = t != nil && l.concerns(t, m) || relevant
-		}
-		if relevant {
-			w.changed.Notify()
-		}
-	}
 }
 
 // concernsTable reports whether an nftables event is about the watched table.
