@@ -34,8 +34,8 @@ type Policy struct {
 	// Masquerade lists the networks behind this node that see this node's address
 	// instead of the mesh's. It needs connection tracking.
 	Masquerade []netip.Prefix
-	// NoDefault4 and NoDefault6 say that table main has no default route of that
-	// family. In that case connect(2) fails for routed destinations before any chain
+	// NoDefault4 and NoDefault6 say that packets without a mark find no default route
+	// of that family. In that case connect(2) fails for routed destinations before any chain
 	// sees a packet, and rp_filter drops packets from them. They then get routes that
 	// are found without a mark.
 	NoDefault4, NoDefault6 bool

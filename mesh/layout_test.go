@@ -23,7 +23,7 @@ var allowedImports = map[string]string{
 	"mesh":                 "",
 	"mesh/config":          "mesh firewall",
 	"mesh/state":           "mesh mesh/config firewall",
-	"mesh/host":            "mesh",
+	"mesh/host":            "mesh firewall/netlink",
 	"mesh/unixsocket":      "",
 	"mesh/agent":           "mesh mesh/config mesh/state discovery firewall",
 	"mesh/agent/agenttest": "mesh discovery firewall",

@@ -6,5 +6,6 @@
 // with its context. All other functions read the kernel at each call and may be called
 // concurrently. If a sandbox denies access to netlink, they return an error.
 //
-// Limits: only default routes of the main table; at most 16 DNS servers.
+// Limits: of an IPv6 routing table with more than 2,048 routes one default route an
+// interface; at most 16 DNS servers.
 package host

@@ -2,10 +2,10 @@ package host
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
 	"sort"
 	"strings"
@@ -13,72 +13,52 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	rtnetlink "github.com/wirespan/wirespan/firewall/netlink"
 	"github.com/wirespan/wirespan/mesh"
 )
 
+// Config says how the tunnel shows in the kernel's routing.
+type Config struct {
+	EncryptedMark uint32 // of the packets whose routes count
+	RoutingTable  int    // of the tunnel; its default routes don't count
+}
+
 // Host observes this machine's links, addresses and default routes. Run signals changes.
 type Host struct {
+	cfg     Config
 	changed mesh.Signal
 }
 
 // New returns a Host. It starts nothing.
-func New() *Host { return &Host{changed: mesh.NewSignal()} }
+func New(c Config) *Host { return &Host{cfg: c, changed: mesh.NewSignal()} }
 
-// Changed receives after a change of links, addresses or default routes. Several changes
-// may be signalled once.
+// Changed receives after a change of links, addresses, default routes or routing rules. Several changes may be signalled once.
 func (h *Host) Changed() <-chan struct{} { return h.changed }
 
 // Run listens for changes until ctx is done. If the machine refuses a subscription, the
 // agent notices those changes at its next regular check only.
 func (h *Host) Run(ctx context.Context) error {
-	links := make(chan netlink.LinkUpdate)
-	addrs := make(chan netlink.AddrUpdate)
-	routes := make(chan netlink.RouteUpdate)
-	done := make(chan struct{})
-	ignore := func(error) {}
-	subscriptions := 0
-	if netlink.LinkSubscribeWithOptions(links, done, netlink.LinkSubscribeOptions{ErrorCallback: ignore}) == nil {
-		subscriptions++
-	}
-	if netlink.AddrSubscribeWithOptions(addrs, done, netlink.AddrSubscribeOptions{ErrorCallback: ignore}) == nil {
-		subscriptions++
-	}
-	if netlink.RouteSubscribeWithOptions(routes, done, netlink.RouteSubscribeOptions{ErrorCallback: ignore}) == nil {
-		subscriptions++
-	}
-	stop := ctx.Done()
-	for subscriptions > 0 {
-		open, relevant := false, true
-		var route netlink.RouteUpdate
-		select {
-		case <-stop:
-			close(done) // the library then closes its channels, which this loop drains
-			stop = nil
-			continue
-		case _, open = <-links:
-			if !open {
-				links = nil
-			}
-		case _, open = <-addrs:
-			if !open {
-				addrs = nil
-			}
-		case route, open = <-routes:
-			relevant = isDefault(&route.Route) // a router changes thousands of other routes
-			if !open {
-				routes = nil
-			}
-		}
-		if !open {
-			subscriptions--
-			continue
-		}
-		if relevant {
-			h.changed.Notify()
-		}
+	events, err := rtnetlink.Subscribe(unix.NETLINK_ROUTE, 0, unix.RTNLGRP_LINK,
+		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE,
+		unix.RTNLGRP_IPV4_RULE, rtnetlink.GroupIPv6Rule)
+	if err == nil {
+		defer events.Close()
+		// A router changes thousands of other routes.
+		_ = events.SetRoutes(rtnetlink.RouteFilter{Lengths: []int{0}})
+		h.changed.Notify() // there may have been changes before
+		events.Listen(ctx, relevant, h.changed.Notify)
 	}
 	<-ctx.Done()
 	return nil
+}
+
+// relevant reports whether an event may change what Links or Underlay return.
+func relevant(m rtnetlink.Message) bool {
+	if m.Type == unix.RTM_NEWROUTE || m.Type == unix.RTM_DELROUTE {
+		r, ok := rtnetlink.ParseRoute(m)
+		return ok && r.Destination.Bits() == 0 && r.Type == unix.RTN_UNICAST
+	}
+	return true
 }
 
 // Links returns the host's interfaces in ascending name order.
@@ -87,7 +67,7 @@ func (h *Host) Links() ([]mesh.Link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing links: %w", err)
 	}
-	defaults, err := defaultRouteLinks()
+	routes, err := h.defaultRoutes(all)
 	if err != nil {
 		return nil, err
 	}
@@ -98,12 +78,14 @@ func (h *Host) Links() ([]mesh.Link, error) {
 	links := make([]mesh.Link, 0, len(all))
 	for _, l := range all {
 		at := l.Attrs()
+		own := cmp.Or(addrs[at.Index], &addresses{})
 		links = append(links, mesh.Link{
 			Name: at.Name, Kind: linkKind(l), Up: linkUp(l),
 			Loopback:     at.RawFlags&unix.IFF_LOOPBACK != 0,
-			DefaultRoute: defaults[at.Index],
+			DefaultRoute: routes.leaveBy(at.Index),
 			MTU:          at.MTU,
-			Addresses:    addrs[at.Index],
+			Addresses:    own.usable(),
+			Deprecated:   own.deprecated,
 		})
 	}
 	sort.Slice(links, func(i, j int) bool { return links[i].Name < links[j].Name })
@@ -136,72 +118,6 @@ func linkUp(l netlink.Link) bool {
 		return false
 	}
 	return !physical(l) || at.RawFlags&unix.IFF_LOWER_UP != 0
-}
-
-// linkAddresses returns the usable addresses of all links by the link's index.
-func linkAddresses() (map[int][]netip.Prefix, error) {
-	list, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
-	if err != nil {
-		return nil, fmt.Errorf("listing addresses: %w", err)
-	}
-	out := map[int][]netip.Prefix{}
-	for i := range list {
-		if p, ok := usable(&list[i]); ok {
-			out[list[i].LinkIndex] = append(out[list[i].LinkIndex], p)
-		}
-	}
-	return out, nil
-}
-
-// usable returns an address that a peer can use. It reports false for link scope, for
-// tentative and duplicate addresses, and for temporary ones (RFC 8981).
-func usable(a *netlink.Addr) (netip.Prefix, bool) {
-	if a.Scope >= unix.RT_SCOPE_LINK || a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0 {
-		return netip.Prefix{}, false
-	}
-	addr, ok := netip.AddrFromSlice(a.IP)
-	addr = addr.Unmap()
-	// Of an IPv4 address the same bit says that it is a secondary one.
-	if !ok || addr.Is6() && a.Flags&unix.IFA_F_TEMPORARY != 0 {
-		return netip.Prefix{}, false
-	}
-	bits, _ := a.Mask.Size()
-	return netip.PrefixFrom(addr, bits), true
-}
-
-// defaultRouteLinks returns the indexes of links with a default route.
-func defaultRouteLinks() (map[int]bool, error) {
-	out := map[int]bool{}
-	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		routes, err := netlink.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
-		if err != nil {
-			return nil, fmt.Errorf("listing routes: %w", err)
-		}
-		for _, r := range routes {
-			if !isDefault(&r) {
-				continue
-			}
-			if r.LinkIndex > 0 {
-				out[r.LinkIndex] = true
-			}
-			for _, hop := range r.MultiPath {
-				out[hop.LinkIndex] = true
-			}
-		}
-	}
-	return out, nil
-}
-
-// isDefault reports whether r is a unicast route for all addresses.
-func isDefault(r *netlink.Route) bool {
-	if r.Type != unix.RTN_UNICAST {
-		return false
-	}
-	if r.Dst == nil {
-		return true
-	}
-	ones, _ := r.Dst.Mask.Size()
-	return ones == 0
 }
 
 // OperatingSystem returns the operating system as "NAME (VERSION)", from os-release(5).

@@ -16,7 +16,7 @@ import (
 )
 
 func TestHostOfThisMachine(t *testing.T) {
-	h := New()
+	h := New(Config{})
 	links, err := h.Links()
 	if err != nil {
 		t.Fatal(err)
@@ -38,34 +38,10 @@ func TestHostOfThisMachine(t *testing.T) {
 func TestHostRunEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
-	go func() { ended <- New().Run(ctx) }()
+	go func() { ended <- New(Config{}).Run(ctx) }()
 	cancel()
 	if err := <-ended; err != nil {
 		t.Errorf("Run = %v", err)
-	}
-}
-
-func TestIsDefault(t *testing.T) {
-	prefix := func(s string) *net.IPNet {
-		_, n, err := net.ParseCIDR(s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return n
-	}
-	for name, test := range map[string]struct {
-		route netlink.Route
-		want  bool
-	}{
-		"no destination": {netlink.Route{Type: unix.RTN_UNICAST}, true},
-		"IPv4":           {netlink.Route{Type: unix.RTN_UNICAST, Dst: prefix("0.0.0.0/0")}, true},
-		"IPv6":           {netlink.Route{Type: unix.RTN_UNICAST, Dst: prefix("::/0")}, true},
-		"half":           {netlink.Route{Type: unix.RTN_UNICAST, Dst: prefix("0.0.0.0/1")}, false},
-		"unreachable":    {netlink.Route{Type: unix.RTN_UNREACHABLE, Dst: prefix("0.0.0.0/0")}, false},
-	} {
-		if got := isDefault(&test.route); got != test.want {
-			t.Errorf("%s: %v", name, got)
-		}
 	}
 }
 
@@ -77,47 +53,46 @@ func TestUsableAddresses(t *testing.T) {
 		}
 		return netlink.Addr{IPNet: &net.IPNet{IP: ip, Mask: n.Mask}, Scope: scope, Flags: flags}
 	}
+	const usual = unix.RT_SCOPE_UNIVERSE
+	lasting := address("2001:db8::f/64", usual, unix.IFA_F_PERMANENT)
+	temporary := address("2001:db8::6/64", usual, unix.IFA_F_TEMPORARY)
+	deprecated := address("2001:db8:1::2/64", usual, unix.IFA_F_DEPRECATED)
 	for name, test := range map[string]struct {
-		address netlink.Addr
-		want    string // empty: not usable
+		addresses  []netlink.Addr
+		want       string
+		deprecated string
 	}{
-		"IPv4":            {address("192.0.2.1/24", unix.RT_SCOPE_UNIVERSE, unix.IFA_F_PERMANENT), "192.0.2.1/24"},
-		"IPv6":            {address("2001:db8::1/64", unix.RT_SCOPE_UNIVERSE, unix.IFA_F_PERMANENT), "2001:db8::1/64"},
-		"site scope":      {address("fec0::1/64", unix.RT_SCOPE_SITE, 0), "fec0::1/64"},
-		"secondary":       {address("192.0.2.2/24", unix.RT_SCOPE_UNIVERSE, unix.IFA_F_SECONDARY), "192.0.2.2/24"},
-		"deprecated":      {address("2001:db8::2/64", unix.RT_SCOPE_UNIVERSE, unix.IFA_F_DEPRECATED), "2001:db8::2/64"},
-		"optimistic":      {address("2001:db8::3/64", unix.RT_SCOPE_UNIVERSE, unix.IFA_F_OPTIMISTIC), "2001:db8::3/64"},
-		"link scope":      {address("fe80::1/64", unix.RT_SCOPE_LINK, 0), ""},
-		"IPv4 link scope": {address("169.254.0.1/16", unix.RT_SCOPE_LINK, 0), ""},
-		"host scope":      {address("127.0.0.1/8", unix.RT_SCOPE_HOST, 0), ""},
-		"tentative":       {address("2001:db8::4/64", unix.RT_SCOPE_UNIVERSE, unix.IFA_F_TENTATIVE), ""},
-		"duplicate":       {address("2001:db8::5/64", unix.RT_SCOPE_UNIVERSE, unix.IFA_F_DADFAILED), ""},
-		"temporary":       {address("2001:db8::6/64", unix.RT_SCOPE_UNIVERSE, unix.IFA_F_TEMPORARY), ""},
+		"IPv4":                  {[]netlink.Addr{address("192.0.2.1/24", usual, unix.IFA_F_PERMANENT)}, "192.0.2.1/24", ""},
+		"IPv6":                  {[]netlink.Addr{address("2001:db8::1/64", usual, unix.IFA_F_PERMANENT)}, "2001:db8::1/64", ""},
+		"site scope":            {[]netlink.Addr{address("fec0::1/64", unix.RT_SCOPE_SITE, 0)}, "fec0::1/64", ""},
+		"secondary":             {[]netlink.Addr{address("192.0.2.2/24", usual, unix.IFA_F_SECONDARY)}, "192.0.2.2/24", ""},
+		"deprecated":            {[]netlink.Addr{deprecated}, "2001:db8:1::2/64", "2001:db8:1::2"},
+		"deprecated IPv4":       {[]netlink.Addr{address("192.0.2.3/24", usual, unix.IFA_F_DEPRECATED)}, "192.0.2.3/24", "192.0.2.3"},
+		"optimistic":            {[]netlink.Addr{address("2001:db8::3/64", usual, unix.IFA_F_OPTIMISTIC)}, "2001:db8::3/64", ""},
+		"link scope":            {[]netlink.Addr{address("fe80::1/64", unix.RT_SCOPE_LINK, 0)}, "", ""},
+		"IPv4 link scope":       {[]netlink.Addr{address("169.254.0.1/16", unix.RT_SCOPE_LINK, 0)}, "", ""},
+		"host scope":            {[]netlink.Addr{address("127.0.0.1/8", unix.RT_SCOPE_HOST, 0)}, "", ""},
+		"tentative":             {[]netlink.Addr{address("2001:db8::4/64", usual, unix.IFA_F_TENTATIVE)}, "", ""},
+		"duplicate":             {[]netlink.Addr{address("2001:db8::5/64", usual, unix.IFA_F_DADFAILED)}, "", ""},
+		"temporary alone":       {[]netlink.Addr{temporary}, "2001:db8::6/64", ""},
+		"temporary, and IPv4":   {[]netlink.Addr{temporary, address("192.0.2.1/24", usual, 0)}, "192.0.2.1/24 2001:db8::6/64", ""},
+		"temporary and not":     {[]netlink.Addr{temporary, lasting}, "2001:db8::f/64", ""},
+		"temporary, others old": {[]netlink.Addr{temporary, deprecated}, "2001:db8:1::2/64 2001:db8::6/64", "2001:db8:1::2"},
+		"an old temporary one":  {[]netlink.Addr{address("2001:db8::7/64", usual, unix.IFA_F_TEMPORARY|unix.IFA_F_DEPRECATED)}, "", ""},
 	} {
-		got, ok := usable(&test.address)
-		if ok != (test.want != "") || ok && got.String() != test.want {
-			t.Errorf("%s: %v, %v; want %q", name, got, ok, test.want)
+		var l addresses
+		for i := range test.addresses {
+			l.add(&test.addresses[i])
 		}
-	}
-}
-
-func TestNextHops(t *testing.T) {
-	for name, test := range map[string]struct {
-		route netlink.Route
-		want  []string
-	}{
-		"none":      {netlink.Route{}, nil},
-		"gateway":   {netlink.Route{Gw: net.IPv4(192, 0, 2, 1)}, []string{"192.0.2.1"}},
-		"IPv6":      {netlink.Route{Gw: net.ParseIP("fe80::1")}, []string{"fe80::1"}},
-		"via":       {netlink.Route{Via: &netlink.Via{AddrFamily: unix.AF_INET6, Addr: net.ParseIP("fe80::2")}}, []string{"fe80::2"}},
-		"multipath": {netlink.Route{MultiPath: []*netlink.NexthopInfo{{Gw: net.IPv4(192, 0, 2, 1)}, {}, {Gw: net.IPv4(192, 0, 2, 2)}}}, []string{"192.0.2.1", "192.0.2.2"}},
-	} {
-		var got []string
-		for _, a := range nextHops(&test.route) {
-			got = append(got, a.String())
+		var got, old []string
+		for _, p := range l.usable() {
+			got = append(got, p.String())
 		}
-		if !slices.Equal(got, test.want) {
-			t.Errorf("%s: %q, want %q", name, got, test.want)
+		for _, a := range l.deprecated {
+			old = append(old, a.String())
+		}
+		if strings.Join(got, " ") != test.want || strings.Join(old, " ") != test.deprecated {
+			t.Errorf("%s: %v, of which deprecated %v; want %q and %q", name, got, old, test.want, test.deprecated)
 		}
 	}
 }

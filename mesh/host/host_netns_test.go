@@ -61,7 +61,7 @@ func lookInside() error {
 	if err := netlink.RouteAdd(&netlink.Route{LinkIndex: uplink.Index, Scope: netlink.SCOPE_LINK, Dst: &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}}); err != nil {
 		return fmt.Errorf("adding a default route: %w", err)
 	}
-	h := New()
+	h := New(Config{})
 	want := []mesh.Link{
 		{Name: "lo", Loopback: true, MTU: 65536},
 		{Name: "up0", Kind: "veth", Up: true, DefaultRoute: true, MTU: 1400, Addresses: []netip.Prefix{

@@ -3,13 +3,12 @@ package host
 import (
 	"bufio"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"github.com/wirespan/wirespan/mesh"
 )
@@ -22,16 +21,18 @@ const maxDNSServers = 16
 
 // Underlay returns the default routes' gateways and the resolver's DNS servers.
 func (h *Host) Underlay() (u mesh.Underlay, err error) {
-	for family, found := range map[int]*bool{netlink.FAMILY_V4: &u.Default4, netlink.FAMILY_V6: &u.Default6} {
-		routes, err := netlink.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
-		if err != nil {
-			return u, fmt.Errorf("listing routes: %w", err)
-		}
-		for i := range routes {
-			if isDefault(&routes[i]) {
-				*found = true
-				u.Gateways = append(u.Gateways, nextHops(&routes[i])...)
-			}
+	links, err := netlink.LinkList()
+	if err != nil {
+		return u, fmt.Errorf("listing links: %w", err)
+	}
+	routes, err := h.defaultRoutes(links)
+	if err != nil {
+		return u, err
+	}
+	u.Default4, u.Default6 = routes.v4.All, routes.v6.All
+	for _, hop := range slices.Concat(routes.v4.Hops, routes.v6.Hops) {
+		if hop.Gateway.IsValid() && !slices.Contains(u.Gateways, hop.Gateway) {
+			u.Gateways = append(u.Gateways, hop.Gateway)
 		}
 	}
 	for _, path := range resolvConf {
@@ -41,23 +42,6 @@ func (h *Host) Underlay() (u mesh.Underlay, err error) {
 		}
 	}
 	return u, nil
-}
-
-// nextHops returns the gateways of a route.
-func nextHops(r *netlink.Route) (hops []netip.Addr) {
-	add := func(ip net.IP) {
-		if a, ok := netip.AddrFromSlice(ip); ok {
-			hops = append(hops, a.Unmap())
-		}
-	}
-	add(r.Gw)
-	if via, ok := r.Via.(*netlink.Via); ok {
-		add(via.Addr)
-	}
-	for _, hop := range r.MultiPath {
-		add(hop.Gw)
-	}
-	return hops
 }
 
 // appendNameservers appends the servers of a resolv.conf(5) file to list. It leaves out

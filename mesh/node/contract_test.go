@@ -155,7 +155,7 @@ func TestHostContract(t *testing.T) {
 	contract.Host(t, func(t *testing.T) (agent.Host, func(*testing.T)) {
 		namespace(t)
 		veth(t, "up0")
-		h := host.New()
+		h := host.New(host.Config{})
 		ctx, cancel := context.WithCancel(context.Background())
 		subscribed, ended := make(chan struct{}), make(chan error, 1)
 		there := must(os.Open("/proc/thread-self/ns/net"))

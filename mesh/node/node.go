@@ -148,7 +148,7 @@ func (n *Node) open(ctx context.Context) error {
 		return err
 	}
 	if n.host = n.cfg.Machine.Host; n.host == nil {
-		n.host = host.New()
+		n.host = host.New(host.Config{EncryptedMark: n.config.Firewall.EncryptedMark, RoutingTable: n.config.Firewall.RoutingTable})
 	}
 	c := agent.Config{
 		Effective: settings, Keys: n.keys, Clock: clock, Memory: memory, Sequence: sequence, Rotation: rotation, Firewall: routing, Host: n.host,

@@ -1,0 +1,72 @@
+package host
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// addresses are the addresses of a link that peers can use.
+type addresses struct {
+	all        []netip.Prefix // without temporary ones
+	temporary  []netip.Prefix // RFC 8981
+	deprecated []netip.Addr   // of all
+}
+
+// usable returns the addresses of the link. A temporary one, which is for a day, counts
+// only if there is no other IPv6 address for new connections.
+func (l *addresses) usable() []netip.Prefix {
+	lasting := func(p netip.Prefix) bool { return p.Addr().Is6() && !slices.Contains(l.deprecated, p.Addr()) }
+	if slices.ContainsFunc(l.all, lasting) {
+		return l.all
+	}
+	return append(l.all, l.temporary...)
+}
+
+// linkAddresses returns the addresses of all links by the link's index.
+func linkAddresses() (map[int]*addresses, error) {
+	list, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil, fmt.Errorf("listing addresses: %w", err)
+	}
+	out := map[int]*addresses{}
+	for i := range list {
+		a := &list[i]
+		l := out[a.LinkIndex]
+		if l == nil {
+			l = &addresses{}
+			out[a.LinkIndex] = l
+		}
+		l.add(a)
+	}
+	return out, nil
+}
+
+// add adds an address if peers can use it: not of link scope, and neither tentative nor a
+// duplicate.
+func (l *addresses) add(a *netlink.Addr) {
+	if a.Scope >= unix.RT_SCOPE_LINK || a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0 {
+		return
+	}
+	addr, ok := netip.AddrFromSlice(a.IP)
+	if !ok {
+		return
+	}
+	addr = addr.Unmap()
+	bits, _ := a.Mask.Size()
+	p, deprecated := netip.PrefixFrom(addr, bits), a.Flags&unix.IFA_F_DEPRECATED != 0
+	switch {
+	// Of an IPv4 address the same bit says that it is a secondary one.
+	case addr.Is6() && a.Flags&unix.IFA_F_TEMPORARY != 0:
+		if !deprecated {
+			l.temporary = append(l.temporary, p)
+		}
+		return
+	case deprecated:
+		l.deprecated = append(l.deprecated, addr)
+	}
+	l.all = append(l.all, p)
+}
