@@ -58,6 +58,8 @@ type Firewall interface {
 type Host interface {
 	Links() ([]mesh.Link, error)
 	Underlay() (mesh.Underlay, error)
+	// Hostname returns what the machine is called now; it is empty if it has no name.
+	Hostname() string
 	Changed() <-chan struct{}
 }
 
@@ -79,7 +81,6 @@ type Config struct {
 	Refresh     func() (*Effective, error) // the present configuration with what the node knows now; nil: no Refresh
 	Accepting   func(mesh.Affiliate) error // called by the loop before a node is accepted; an error prevents it; nil: not called
 	NewRegistry func(s Source, c *Effective, keys state.Keys) (Registry, error)
-	Hostname    string // default, when the configuration names none
 	OS          string // as announced, such as "Debian GNU/Linux (12)"
 	Version     string
 	Observed    func(links []mesh.Link) // called by the loop when it has read the host's links; nil: not called

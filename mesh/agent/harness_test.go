@@ -125,7 +125,7 @@ func newHarness(t *testing.T, docs ...string) *harness {
 	h.config = Config{
 		Effective: settings(t, append([]string{identityDocuments}, docs...)...), Keys: keys, Clock: clock, Host: h.host,
 		Memory: state.OpenMemory(st), Sequence: sequence, Firewall: h.fw,
-		Hostname: "self.example", Version: "v0.0.0-test", OpenDevice: h.openDevice, NewRegistry: h.newRegistry,
+		Version: "v0.0.0-test", OpenDevice: h.openDevice, NewRegistry: h.newRegistry,
 		Reload: func() (*Effective, error) { return h.reload() },
 		Notify: func(state string) {
 			h.mu.Lock()

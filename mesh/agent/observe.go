@@ -55,7 +55,7 @@ func (a *Agent) observe() error {
 // addresses as discovery services see them.
 func (a *Agent) describeHost(public []netip.Addr) mesh.Host {
 	h := mesh.Host{
-		Hostname: a.cfg.Hostname, OperatingSystem: a.cfg.OS,
+		Hostname: a.cfg.Host.Hostname(), OperatingSystem: a.cfg.OS,
 		Links: a.host.links, PublicAddresses: public, Netstack: a.cfg.Backend.Netstack,
 		Gateways: a.host.underlay.Gateways, DNSServers: a.host.underlay.DNSServers, DiscoveryServers: a.discoveryServers(), PeerDiscovery: a.config.Standalone(),
 		DiscoveryPending: !a.sources.answered,

@@ -68,7 +68,7 @@ func run(t *testing.T) *harness {
 	h.agent = must(agent.New(agent.Config{
 		Effective: testSettings(t, ""), Keys: keys,
 		Clock: must(state.OpenClock(st)), Memory: state.OpenMemory(st), Sequence: must(state.OpenSequence(st)), Host: agenttest.NewHost(),
-		Hostname: "self.example", Version: "v0.0.0-test",
+		Version:    "v0.0.0-test",
 		OpenDevice: func(mesh.Identity, *agent.Effective, int) (agent.Device, error) { return h.device, nil },
 		NewRegistry: func(_ agent.Source, c *agent.Effective, _ state.Keys) (agent.Registry, error) {
 			h.mu.Lock()

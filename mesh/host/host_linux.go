@@ -9,6 +9,7 @@ import (
 	"os"
 	"sort"
 	"strings"
+	"sync"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -32,12 +33,15 @@ type Host struct {
 // New returns a Host. It starts nothing.
 func New(c Config) *Host { return &Host{cfg: c, changed: mesh.NewSignal()} }
 
-// Changed receives after a change of links, addresses, default routes or routing rules. Several changes may be signalled once.
+// Changed receives after a change of links, addresses, default routes, routing rules or
+// the hostname. Several changes may be signalled once.
 func (h *Host) Changed() <-chan struct{} { return h.changed }
 
 // Run listens for changes until ctx is done. If the machine refuses a subscription, the
 // agent notices those changes at its next regular check only.
 func (h *Host) Run(ctx context.Context) error {
+	var all sync.WaitGroup
+	all.Go(func() { h.followHostname(ctx) })
 	events, err := rtnetlink.Subscribe(unix.NETLINK_ROUTE, 0, unix.RTNLGRP_LINK,
 		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE,
 		unix.RTNLGRP_IPV4_RULE, rtnetlink.GroupIPv6Rule)
@@ -49,6 +53,7 @@ func (h *Host) Run(ctx context.Context) error {
 		events.Listen(ctx, relevant, h.changed.Notify)
 	}
 	<-ctx.Done()
+	all.Wait()
 	return nil
 }
 

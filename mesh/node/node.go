@@ -156,7 +156,6 @@ func (n *Node) open(ctx context.Context) error {
 		OS: host.OperatingSystem(), Version: n.cfg.Version,
 		Mesh: n.membership.viewed, Refresh: n.refreshed, Accepting: n.accepting, Observed: n.observed, LeaveOnStop: n.leaveOnStop, Log: n.log,
 	}
-	c.Hostname, _ = os.Hostname() // without one, none is announced
 	if n.cfg.Load != nil {
 		c.Reload = n.reload
 	}

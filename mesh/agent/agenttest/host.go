@@ -16,12 +16,13 @@ type Host struct {
 	Err      error
 
 	Facts mesh.Underlay
+	Name  string
 }
 
-// NewHost returns a machine with one link that has a default route.
+// NewHost returns a machine with a name and one link that has a default route.
 func NewHost() *Host {
 	return &Host{
-		changed: mesh.NewSignal(),
+		changed: mesh.NewSignal(), Name: "self.example",
 		LinkList: []mesh.Link{{
 			Name: "eth0", Up: true, DefaultRoute: true, MTU: 1500,
 			Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")},
@@ -41,6 +42,13 @@ func (h *Host) Underlay() (mesh.Underlay, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.Facts, h.Err
+}
+
+// Hostname returns Name.
+func (h *Host) Hostname() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.Name
 }
 
 // Changed signals each Change.

@@ -107,6 +107,9 @@ func (h *Host) Underlay() (mesh.Underlay, error) {
 	}, nil
 }
 
+// Hostname returns no name: nodes are given theirs by the configuration.
+func (h *Host) Hostname() string { return "" }
+
 // Changed receives after [Host.Move].
 func (h *Host) Changed() <-chan struct{} { return h.changed }
 
