@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -12,6 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/tun"
 )
+
+// checkInterval is how often the link is checked if the kernel reports no changes.
+const checkInterval = time.Second
 
 // watcher sends events when the link goes up or down or gets another MTU. A nil
 // watcher does nothing.
@@ -51,7 +55,19 @@ func (w *watcher) run() {
 		}
 		// After an error, changes may have been missed, or close was called. In
 		// either case the link itself is checked.
-		_, _, _ = changes.Receive()
+		if _, _, err := changes.Receive(); err != nil && !errors.Is(err, unix.ENOBUFS) {
+			w.rest()
+		}
+	}
+}
+
+// rest waits before the link is checked again without a socket that reports changes.
+func (w *watcher) rest() {
+	again := time.NewTimer(checkInterval)
+	defer again.Stop()
+	select {
+	case <-w.done:
+	case <-again.C:
 	}
 }
 

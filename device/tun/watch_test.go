@@ -55,6 +55,20 @@ func disturb(t *testing.T, n *TUN, name string) {
 	}
 }
 
+// A watcher whose socket fails goes on, by looking.
+func TestWatchWithoutSocket(t *testing.T) {
+	enterNetns(t)
+	n, err := Attach("wslost", 1420)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.watcher.changes.Close()
+	disturb(t, n, "wslost")
+	if err := n.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAttach(t *testing.T) {
 	enterNetns(t)
 	n, err := Attach("wsnew", 1420)
