@@ -36,6 +36,7 @@ type Subscription struct {
 // the tables, and those with a prefix length. A router with a full table changes
 // thousands of others.
 type RouteFilter struct {
+	All     bool
 	Tables  []int
 	Lengths []int
 }
@@ -174,7 +175,7 @@ func (s *Subscription) filter() []unix.SockFilter {
 	if s.port != 0 {
 		out = append(out, load(unix.BPF_W, portAt), unless(swapped32(s.port), 1), drop)
 	}
-	if s.routes == nil {
+	if s.routes == nil || s.routes.All {
 		return append(out, pass)
 	}
 	isNew := unless(swapped16(unix.RTM_NEWROUTE), 0)

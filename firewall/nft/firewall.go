@@ -52,7 +52,7 @@ func Open(c Config) (*Firewall, error) {
 	}
 	f := &Firewall{watcher: newWatcher(nl.Port(), rt.Port(), log)}
 	f.table = table{nl: nl, log: log, installed: &f.installed}
-	f.routing = routing{rt: rt, families: addressFamilies(), installed: &f.installed}
+	f.routing = routing{rt: rt, families: addressFamilies(), installed: &f.installed, lan: &f.watcher.lan}
 	f.sysctls = sysctls{routing: &f.routing}
 	f.installed.add(&c.Previous)
 	return f, nil

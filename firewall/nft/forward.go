@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sort"
 	"strings"
+
+	"github.com/wirespan/wirespan/firewall/netlink"
 )
 
 // ForwardingSpec says between which networks the kernel should forward.
@@ -28,6 +30,9 @@ type ForwardingSpec struct {
 func (f *Firewall) SetForwarding(want ForwardingSpec, before []Sysctl) ([]Sysctl, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.watcher.lan.expect(want.Networks) && len(want.Networks) > 0 {
+		f.watcher.filterRoutes(netlink.RouteFilter{All: true})
+	}
 	changed, on, err := f.sysctls.setForwarding(want, before)
 	f.watchSettings(&f.watcher.settings.forward, on)
 	return changed, err

@@ -2,7 +2,9 @@ package nft
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -24,6 +26,25 @@ func (r *routing) hasDefault4() bool {
 // of all routes to parts of it, and of the longest prefix that contains all of it.
 // A default route counts only if there is no other.
 func (r *routing) interfacesTo(network netip.Prefix) ([]string, error) {
+	indexes, err := r.lan.lookup(network, func() ([]uint32, error) { return r.linksTo(network) })
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, index := range indexes {
+		name, err := r.rt.LinkName(index)
+		if err != nil {
+			return nil, err
+		}
+		if name != "" {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// linksTo returns the indexes of the interfaces that interfacesTo names.
+func (r *routing) linksTo(network netip.Prefix) ([]uint32, error) {
 	parts := map[uint32]bool{}
 	var whole []netlink.NextHop
 	best := -1 // prefix length of whole
@@ -48,17 +69,7 @@ func (r *routing) interfacesTo(network netip.Prefix) ([]string, error) {
 			parts[hop.Interface] = true
 		}
 	}
-	var names []string
-	for index := range parts {
-		name, err := r.rt.LinkName(index)
-		if err != nil {
-			return nil, err
-		}
-		if name != "" {
-			names = append(names, name)
-		}
-	}
-	return names, nil
+	return slices.Sorted(maps.Keys(parts)), nil
 }
 
 // checkAdvertisedDefault returns an error if this node has its IPv6 default route

@@ -15,6 +15,7 @@ type routing struct {
 	rt        *netlink.RTNetlink
 	families  []byte // that the kernel supports
 	installed *installed
+	lan       *lanLinks
 }
 
 // routingPlan lists the changes that a ruleset needs, in this order.

@@ -19,6 +19,7 @@ type watcher struct {
 	changed   mesh.Signal
 	targets   atomic.Pointer[targets] // nil: nothing is watched
 	settings  settings
+	lan       lanLinks
 	listeners []*listener
 }
 
@@ -57,7 +58,8 @@ func (w *watcher) subscribe(log hclog.Logger, protocol int, port uint32, concern
 		log.Warn("no netlink events: changes by other programs are noticed at the next regular check only", "error", err)
 		return
 	}
-	w.listeners = append(w.listeners, &listener{sub, concerns, slices.Contains(groups, unix.RTNLGRP_IPV4_ROUTE)})
+	routes := slices.Contains(groups, unix.RTNLGRP_IPV4_ROUTE)
+	w.listeners = append(w.listeners, &listener{sub, concerns, routes})
 }
 
 func (w *watcher) close() {
@@ -94,7 +96,7 @@ func (w *watcher) watch(rs *firewall.Ruleset) {
 	for i, key := range t.main {
 		lengths[i] = key.Destination.Bits()
 	}
-	w.filterRoutes(netlink.RouteFilter{Tables: t.tables, Lengths: lengths})
+	w.filterRoutes(netlink.RouteFilter{All: w.lan.any(), Tables: t.tables, Lengths: lengths})
 }
 
 // filterRoutes makes the kernel keep events about other routes to itself. If it does
@@ -112,10 +114,18 @@ func (w *watcher) run(ctx context.Context) {
 	var all sync.WaitGroup
 	for _, l := range w.listeners {
 		all.Go(func() {
+			if l.routes {
+				w.lan.follow(true)
+				defer w.lan.follow(false)
+			}
 			l.Listen(ctx, func(m netlink.Message) bool {
 				t := w.targets.Load()
-				return t != nil && l.concerns(t, m)
-			}, w.changed.Notify)
+				lan := l.routes && w.lan.concerns(m)
+				return t != nil && l.concerns(t, m) || lan
+			}, func() {
+				w.lan.forget()
+				w.changed.Notify()
+			})
 		})
 	}
 	all.Wait()
