@@ -245,6 +245,10 @@ func TestUnits(t *testing.T) {
 		if _, families, _ := strings.Cut(text, "\nRestrictAddressFamilies="); !strings.Contains(strings.SplitN(families, "\n", 2)[0], "AF_INET6") {
 			t.Errorf("%s keeps IPv6 from the process", path)
 		}
+		// It would give the process a hostname of its own, which nobody changes.
+		if strings.Contains(text, "\nProtectHostname=") {
+			t.Errorf("%s keeps changes of the hostname from the process", path)
+		}
 	}
 	tool, err := exec.LookPath("systemd-analyze")
 	if err != nil {
