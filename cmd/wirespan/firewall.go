@@ -42,7 +42,10 @@ func (c *cli) restore() *cobra.Command {
 			}
 			restored, err := node.RestoreRules(cfg, newLogger(cfg.Logging, c.err))
 			switch {
-			case err != nil:
+			case errors.Is(err, node.ErrAgentRuns) && mistake == nil:
+				_, err = fmt.Fprintln(c.out, "There is nothing to restore: the agent runs, and applies its own rules.")
+				return err
+			case err != nil && !errors.Is(err, node.ErrAgentRuns):
 				return fmt.Errorf("restoring the firewall: %w", errors.Join(err, mistake))
 			case mistake != nil && restored:
 				return fmt.Errorf("the firewall is restored, but: %w", mistake)

@@ -14,10 +14,14 @@ import (
 	"github.com/wirespan/wirespan/mesh/state"
 )
 
+// ErrAgentRuns reports that an agent runs with this state directory.
+var ErrAgentRuns = errors.New("the agent runs")
+
 // RestoreRules applies the last policy of the agent to the kernel, so that traffic that
 // belongs in the tunnel is refused until the agent runs. It reads only the policy of the
 // state directory and creates nothing there but the lock. Restored is false if there is
-// nothing to restore.
+// nothing to restore. Beside a running
+// agent it fails with [ErrAgentRuns].
 func RestoreRules(c *config.Config, log hclog.Logger) (restored bool, err error) {
 	dir, err := StateDir(c)
 	if err != nil {
@@ -30,7 +34,9 @@ func RestoreRules(c *config.Config, log hclog.Logger) (restored bool, err error)
 	if err != nil {
 		return false, err
 	}
-	if err := st.Lock(); err != nil {
+	if err := st.Lock(); errors.Is(err, state.ErrInUse) {
+		return false, ErrAgentRuns
+	} else if err != nil {
 		return false, err
 	}
 	defer st.Close()

@@ -5,12 +5,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
-	"testing"
 
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
@@ -55,7 +52,9 @@ func scenarioBoot(l *lab) {
 	n.leads("10.61.2.0/24", "b", mesh.PathTunnel)
 	ula := peer.mustStatus().Node.Address
 	subnet, _ := ula.Prefix(64) // an IPv6 address has enough bits
-	n.refuses("another agent is using it", "firewall", "restore")
+	if out := n.mustCLI("firewall", "restore"); !strings.Contains(out, "the agent runs") {
+		l.Errorf("restore beside an agent: %s", out)
+	}
 	n.proc.end(l.T, syscall.SIGTERM)
 
 	n = n.booted(l.host("r"))
@@ -220,44 +219,5 @@ func (n *labNode) write(path, content string) {
 	n.Helper()
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		n.Fatal(err)
-	}
-}
-
-// TestUnits checks that systemd accepts the units, and that they allow what the agent
-// needs.
-func TestUnits(t *testing.T) {
-	dir := t.TempDir()
-	units, err := filepath.Glob("../../../deploy/*.service")
-	if err != nil || len(units) < 2 {
-		t.Fatalf("units %v: %v", units, err)
-	}
-	for _, path := range units {
-		data, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text := strings.ReplaceAll(string(data), "/usr/bin/wirespan", "/bin/true")
-		if err := os.WriteFile(filepath.Join(dir, filepath.Base(path)), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		// Without AF_INET6 the agent cannot use IPv6, and routes and refuses nothing of
-		// it.
-		if _, families, _ := strings.Cut(text, "\nRestrictAddressFamilies="); !strings.Contains(strings.SplitN(families, "\n", 2)[0], "AF_INET6") {
-			t.Errorf("%s keeps IPv6 from the process", path)
-		}
-		// It would give the process a hostname of its own, which nobody changes.
-		if strings.Contains(text, "\nProtectHostname=") {
-			t.Errorf("%s keeps changes of the hostname from the process", path)
-		}
-	}
-	tool, err := exec.LookPath("systemd-analyze")
-	if err != nil {
-		t.Fatal("systemd-analyze is missing: apt-get install systemd")
-	}
-	for _, path := range units {
-		out, err := exec.Command(tool, "verify", "--man=no", filepath.Join(dir, filepath.Base(path))).CombinedOutput()
-		if err != nil || len(out) > 0 {
-			t.Errorf("%s: %v\n%s", path, err, out)
-		}
 	}
 }
