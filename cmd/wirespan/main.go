@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
 )
 
@@ -59,6 +60,8 @@ func run(ctx context.Context, args []string, std stdio) int {
 		fmt.Fprintf(std.err, "wirespan: %v\nRun '%s --help' for usage.\n", err, cmd.CommandPath())
 		return exitUsage
 	case errors.As(err, &silent):
+	case isJournal(std.err):
+		_, _ = prioritized{std.err, journalPriorities[hclog.Error]}.Write(fmt.Appendf(nil, "wirespan: %v\n", err))
 	default:
 		fmt.Fprintf(std.err, "wirespan: %v\n", err)
 	}

@@ -97,7 +97,9 @@ func (c *cli) showToken(token string) bool {
 }
 
 func newLogger(l config.Logging, w io.Writer) hclog.Logger {
-	return hclog.New(&hclog.LoggerOptions{
-		Name: "wirespan", Level: hclog.LevelFromString(l.Level), JSONFormat: l.JSON, Output: w,
-	})
+	o := hclog.LoggerOptions{Name: "wirespan", Level: hclog.LevelFromString(l.Level), JSONFormat: l.JSON, Output: w}
+	if isJournal(w) {
+		o.Output, o.DisableTime = journalOutput(w), true
+	}
+	return hclog.New(&o)
 }
