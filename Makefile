@@ -1,4 +1,4 @@
-# Targets that people use: demo, test, build, bench, gobench, pgo, lint, fuzz, soak, cross, clean.
+# Targets that people use: demo, test, build, install, systemd, bench, gobench, pgo, lint, fuzz, soak, cross, clean.
 
 GO      ?= go
 FUZZ    ?= 10s
@@ -22,6 +22,13 @@ export CGO_ENABLED = 0
 .PHONY: build
 build: ## the static binary, bin/wirespan
 	$(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' $(GCFLAGS) -o bin/wirespan ./cmd/wirespan
+
+.PHONY: install
+install: ## the binary, the units and the group wirespan, below DESTDIR; make build first
+	install -D -m 755 bin/wirespan $(DESTDIR)/usr/bin/wirespan
+	install -D -m 644 -t $(DESTDIR)/usr/lib/systemd/system deploy/*.service
+	install -D -m 644 -t $(DESTDIR)/usr/lib/sysusers.d deploy/sysusers.d/wirespan.conf
+	test -n "$(DESTDIR)" || ! test -d /run/systemd/system || { systemd-sysusers wirespan.conf && systemctl daemon-reload; }
 
 .PHONY: demo
 demo: build ## a mesh of three nodes on this machine, unprivileged

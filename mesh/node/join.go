@@ -36,9 +36,15 @@ func (n *Node) enter(ctx context.Context) error {
 		return fmt.Errorf("node id %s is in the form of Talos and has no key to sign with, but nodes of a mesh without Talos take only what is signed: remove %s to become a new node", n.keys.NodeID, mesh.NodeIdentityFile)
 	}
 	if n.cfg.Token != nil {
-		c, err := n.join(ctx, *n.cfg.Token)
-		n.membership.enterCluster(c)
+		return n.joinBy(ctx, *n.cfg.Token)
+	}
+	if t, err := storedToken(n.state); err != nil {
 		return err
+	} else if t != nil {
+		if err := n.joinBy(ctx, *t); err != nil {
+			return err
+		}
+		return n.state.Remove(storedTokenFile)
 	}
 	c, err := state.LoadCluster(n.state)
 	if n.membership.enterCluster(c); err != nil || c != nil {
@@ -52,8 +58,15 @@ func (n *Node) enter(ctx context.Context) error {
 	return err
 }
 
+// joinBy sets the node's cluster to that of a token.
+func (n *Node) joinBy(ctx context.Context, t config.Token) error {
+	c, err := n.join(ctx, t)
+	n.membership.enterCluster(c)
+	return err
+}
+
 // ErrTwoClusters reports a join token for a configuration that already names a cluster.
-var ErrTwoClusters = errors.New("--join: the configuration already names a cluster (remove the token, or the identity from the configuration)")
+var ErrTwoClusters = errors.New("join token: the configuration already names a cluster (remove the token, or the identity from the configuration)")
 
 func (n *Node) founder() bool {
 	c := n.membership.present()

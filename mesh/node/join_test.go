@@ -257,3 +257,124 @@ func TestOfferedTokenIsRenewed(t *testing.T) {
 		t.Errorf("an invalid request: %v", err)
 	}
 }
+
+// A stored token is used at the next start, and stays until the node has joined.
+func TestStoredToken(t *testing.T) {
+	dir := t.TempDir()
+	token := testToken()
+	c := Config{Config: testConfig(t, dir), Token: &token}
+	if running, err := StoreToken(c); running || err != nil {
+		t.Fatalf("StoreToken = %v, %v", running, err)
+	}
+	path := filepath.Join(dir, storedTokenFile)
+	if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
+		t.Errorf("the stored token: %v, %v", info, err)
+	}
+	member := must(state.Open(dir, nil))
+	if _, err := state.JoinCluster(member, token, testMembership()); err != nil { // so that nobody has to be asked
+		t.Fatal(err)
+	}
+	n, err := entered(t, Config{Config: c.Config})
+	if err != nil || n.membership.present().Authority != token.Authority {
+		t.Errorf("entered %+v: %v", n.membership.present(), err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the token is still there: %v", err)
+	}
+}
+
+func TestStoredTokenRefused(t *testing.T) {
+	token := testToken()
+	store := func(c *config.Config) error {
+		_, err := StoreToken(Config{Config: c, Token: &token})
+		return err
+	}
+	if err := store(testConfig(t, t.TempDir(), testDocuments)); !errors.Is(err, ErrTwoClusters) {
+		t.Errorf("beside a configured cluster: %v", err)
+	}
+	if err := store(testConfig(t, config.StateMemory)); err == nil || !strings.Contains(err.Error(), "in memory") {
+		t.Errorf("in memory: %v", err)
+	}
+	founder := t.TempDir()
+	if _, err := entered(t, Config{Config: testConfig(t, founder)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := store(testConfig(t, founder)); err == nil || !strings.Contains(err.Error(), "this node founded another cluster") {
+		t.Errorf("on a founder: %v", err)
+	}
+	dir := t.TempDir()
+	agent := must(state.Open(dir, nil))
+	if err := agent.Lock(); err != nil {
+		t.Fatal(err)
+	}
+	defer agent.Close()
+	if running, err := StoreToken(Config{Config: testConfig(t, dir), Token: &token}); !running || err != nil {
+		t.Errorf("beside an agent: StoreToken = %v, %v", running, err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, storedTokenFile), []byte("damaged"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := storedToken(agent); err == nil || !strings.Contains(err.Error(), "wirespan join") {
+		t.Errorf("a damaged token: %v", err)
+	}
+}
+
+// The join token of a former mesh leads nowhere, or into a mesh that this node has left.
+func TestFormerTokenIsForgotten(t *testing.T) {
+	own := func(t *testing.T, dir string) mesh.Authority {
+		t.Helper()
+		n, err := entered(t, Config{Config: testConfig(t, dir)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n.membership.present().Authority
+	}
+	for name, test := range map[string]struct {
+		prepare func(t *testing.T, dir string) config.Token
+		c       func(t *testing.T, dir string) *config.Config
+		kept    bool
+	}{
+		"founder": {prepare: func(t *testing.T, dir string) config.Token {
+			t.Helper()
+			token := testToken()
+			token.Authority = own(t, dir)
+			return token
+		}, kept: true},
+		"founder of another mesh": {prepare: func(t *testing.T, dir string) config.Token {
+			t.Helper()
+			own(t, dir)
+			return testToken()
+		}},
+		"member": {prepare: func(t *testing.T, dir string) config.Token {
+			t.Helper()
+			if _, err := state.JoinCluster(must(state.Open(dir, nil)), testToken(), testMembership()); err != nil {
+				t.Fatal(err)
+			}
+			return testToken()
+		}},
+		"configured cluster": {prepare: func(*testing.T, string) config.Token { return testToken() }, c: func(t *testing.T, dir string) *config.Config {
+			t.Helper()
+			return testConfig(t, dir, testDocuments)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			token := test.prepare(t, dir)
+			path := filepath.Join(dir, joinTokenFile)
+			if err := os.WriteFile(path, []byte(must(token.Encode())+"\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			c := testConfig(t, dir)
+			if test.c != nil {
+				c = test.c(t, dir)
+			}
+			n := must(locate(Config{Config: c}))
+			if err := errors.Join(n.take(), n.enter(t.Context()), n.forgetFormerToken(), n.Close()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := os.Stat(path); (err == nil) != test.kept {
+				t.Errorf("the token: %v", err)
+			}
+		})
+	}
+}

@@ -120,6 +120,9 @@ func (n *Node) open(ctx context.Context) error {
 	if err := n.enter(ctx); err != nil {
 		return err
 	}
+	if err := n.forgetFormerToken(); err != nil {
+		return err
+	}
 	if n.founder() {
 		if err := n.listen(ctx); err != nil {
 			return err
