@@ -34,7 +34,7 @@ func RestoreRules(c *config.Config, log hclog.Logger) (restored bool, err error)
 	if err != nil {
 		return false, err
 	}
-	if err := st.Lock(); errors.Is(err, state.ErrInUse) {
+	if err := st.LockBriefly(); errors.Is(err, state.ErrInUse) {
 		return false, ErrAgentRuns
 	} else if err != nil {
 		return false, err

@@ -34,10 +34,10 @@ func StoreToken(c Config) (running bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if err := n.state.Lock(); err != nil && !errors.Is(err, state.ErrInUse) {
-		return false, err
-	} else if err != nil {
+	if err := n.state.LockBriefly(); errors.Is(err, state.ErrInUse) {
 		running = true
+	} else if err != nil {
+		return false, err
 	}
 	return running, n.state.Replace(storedTokenFile, []byte(text+"\n"))
 }

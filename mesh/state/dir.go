@@ -74,30 +74,6 @@ func checkOwner(info fs.FileInfo, owners []int) error {
 	return fmt.Errorf("belongs to uid %d, but this process runs as uid %d: run it as that user, give another one with --state-dir, or chown -R %d it if you trust what it holds", st.Uid, uid, uid)
 }
 
-// ErrInUse reports that another agent holds the lock of the state directory.
-var ErrInUse = errors.New("another agent is using it (stop that one, or give this one its own --state-dir)")
-
-// Lock locks the directory for this process until Close. It fails with [ErrInUse] if
-// another agent holds the lock.
-func (s *Dir) Lock() error {
-	if s.mem != nil {
-		return nil
-	}
-	f, err := os.OpenFile(filepath.Join(s.dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return fmt.Errorf("state directory %q: %w (give a writable one with --state-dir, or --state-dir memory)", s.dir, bare(err))
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		_ = f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return fmt.Errorf("state directory %q: %w", s.dir, ErrInUse)
-		}
-		return fmt.Errorf("locking state directory %q: %w", s.dir, err)
-	}
-	s.lock = f
-	return nil
-}
-
 // Close releases the lock.
 func (s *Dir) Close() error {
 	if s.lock == nil {

@@ -1,0 +1,63 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrInUse reports that another agent holds the lock of the state directory.
+var ErrInUse = errors.New("another agent is using it (stop that one, or give this one its own --state-dir)")
+
+// How long and how often Lock tries while a short task holds the lock.
+const (
+	lockWait  = 10 * time.Second
+	lockRetry = 10 * time.Millisecond
+)
+
+// Lock locks the directory for this process until Close. It fails with [ErrInUse] if
+// another agent holds the lock, and waits for a short task that does.
+func (s *Dir) Lock() error {
+	return s.takeLock(func(fd int) error {
+		for end := time.Now().Add(lockWait); ; time.Sleep(lockRetry) {
+			err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
+			if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(end) {
+				return err
+			}
+			if err := unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB); err != nil {
+				return err // not a short task
+			}
+			_ = unix.Flock(fd, unix.LOCK_UN) // between two attempts
+		}
+	})
+}
+
+// LockBriefly locks the directory for a short task that may run beside others of its kind,
+// until Close. It fails with [ErrInUse] if an agent holds the lock. An agent that starts
+// meanwhile waits.
+func (s *Dir) LockBriefly() error {
+	return s.takeLock(func(fd int) error { return unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB) })
+}
+
+func (s *Dir) takeLock(lock func(fd int) error) error {
+	if s.mem != nil {
+		return nil
+	}
+	f, err := os.OpenFile(filepath.Join(s.dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("state directory %q: %w (give a writable one with --state-dir, or --state-dir memory)", s.dir, bare(err))
+	}
+	if err := lock(int(f.Fd())); err != nil {
+		_ = f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return fmt.Errorf("state directory %q: %w", s.dir, ErrInUse)
+		}
+		return fmt.Errorf("locking state directory %q: %w", s.dir, err)
+	}
+	s.lock = f
+	return nil
+}
