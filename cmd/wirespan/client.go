@@ -16,7 +16,11 @@ func (c *cli) asks(cmd *cobra.Command) *cobra.Command { return c.takes(cmd, "con
 // client returns a client of the agent: this user's own, or else the system's. Of
 // the agent's configuration it needs the socket, and passes over all mistakes.
 func (c *cli) client() (*control.Client, error) {
-	cfg, err := c.loadSettings("controlSocket", "stateDir")
+	keys := []string{"controlSocket", "stateDir"}
+	if err := c.checkLocations(keys...); err != nil {
+		return nil, err
+	}
+	cfg, err := c.loadSettings(keys...)
 	if err != nil {
 		return nil, err
 	}
@@ -29,9 +33,12 @@ func (c *cli) client() (*control.Client, error) {
 	}
 	path, err := node.ControlSocket(cfg)
 	if _, missing := os.Stat(path); cfg.ControlSocket == "" && (err != nil || missing != nil) {
-		// No agent of this user's own: ask the system's, if there is one.
-		if _, missing := os.Stat(node.SystemSocket); missing == nil {
-			return control.NewClient(node.SystemSocket), nil
+		// No agent of this user's own in the usual place: ask one with its state in memory,
+		// or else the system's.
+		for _, other := range node.OtherSockets() {
+			if _, missing := os.Stat(other); missing == nil {
+				return control.NewClient(other), nil
+			}
 		}
 	}
 	if err != nil {

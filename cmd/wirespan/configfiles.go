@@ -18,7 +18,8 @@ import (
 
 const (
 	defaultConfig    = "/etc/wirespan/config.yaml"
-	credentialConfig = "wirespan.yaml" // of systemd's LoadCredential
+	defaultLayers    = "/etc/wirespan/config.d" // after it
+	credentialConfig = "wirespan.yaml"          // of systemd's LoadCredential
 	envConfig        = "WIRESPAN_CONFIG"
 	maxConfigSize    = 4 << 20
 )
@@ -78,6 +79,9 @@ func (c *cli) loadSettings(keys ...string) (*config.Config, error) {
 
 // load reads files, environment and flags.
 func (c *cli) load() (*config.Config, error) {
+	if err := checkVariables(); err != nil {
+		return nil, err
+	}
 	overrides, err := c.overrides()
 	if err != nil {
 		return nil, err
@@ -138,11 +142,7 @@ func credential(name string) (path string, ok bool) {
 func (c *cli) readFiles() ([]config.File, error) {
 	named := c.sources()
 	if named == nil {
-		f, err := c.readFile(defaultConfig)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil
-		}
-		return []config.File{f}, err
+		return c.readDefaults()
 	}
 	var files []config.File
 	for _, name := range named {
@@ -155,12 +155,25 @@ func (c *cli) readFiles() ([]config.File, error) {
 	return files, nil
 }
 
+// readDefaults reads the files of /etc/wirespan that are there.
+func (c *cli) readDefaults() (files []config.File, err error) {
+	for _, name := range []string{defaultConfig, defaultLayers} {
+		more, err := c.readSource(name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errEmptyDirectory) {
+			return nil, err
+		} else if err == nil {
+			files = append(files, more...)
+		}
+	}
+	return files, nil
+}
+
 // readable returns what can be read of the files, for commands that only look for
 // the agent. It takes standard input only if a flag names it.
 func (c *cli) readable() (files []config.File) {
 	named := c.sources()
 	if named == nil {
-		named = []string{defaultConfig}
+		named = []string{defaultConfig, defaultLayers}
 	}
 	for _, name := range named {
 		if name == "-" && len(c.files) == 0 {
@@ -210,10 +223,12 @@ func (c *cli) readDirectory(dir string) ([]config.File, error) {
 		files = append(files, f)
 	}
 	if len(files) == 0 {
-		return nil, fmt.Errorf("configuration directory %q: holds no *.yaml or *.yml file", dir)
+		return nil, fmt.Errorf("configuration directory %q: %w", dir, errEmptyDirectory)
 	}
 	return files, nil
 }
+
+var errEmptyDirectory = errors.New("holds no *.yaml or *.yml file")
 
 func (c *cli) readFile(path string) (config.File, error) {
 	f, err := os.Open(path)

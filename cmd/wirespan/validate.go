@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -12,13 +14,14 @@ import (
 
 func (c *cli) validate() *cobra.Command {
 	return c.takesAll(&cobra.Command{
-		Use:   "validate FILE...",
+		Use:   "validate [FILE...]",
 		Short: "Check configuration files",
 		Long: "Check configuration files, together and with the given settings, as wirespan up\n" +
-			"would load them. FILE may be a directory, or - for standard input.",
+			"would load them: without FILE, those that it would read. FILE may be a directory, or -\n" +
+			"for standard input. It shows which value comes from where, defaults aside.",
 		Example: "  wirespan validate /etc/wirespan/config.yaml\n" +
 			"  wirespan gen config | wirespan validate -",
-		Args: arguments(1, math.MaxInt),
+		Args: arguments(0, math.MaxInt),
 		RunE: func(_ *cobra.Command, args []string) error {
 			c.files = args
 			cfg, err := c.load()
@@ -31,12 +34,21 @@ func (c *cli) validate() *cobra.Command {
 			if cfg.HostRules {
 				fmt.Fprintln(c.err, node.HostRulesHint)
 			}
-			_, err = fmt.Fprintf(c.out, "valid: %s\n", summary(cfg))
-			return err
+			fmt.Fprintf(c.out, "valid: %s\n", summary(cfg))
+			return c.printGiven(cfg.Given)
 		},
 
 		ValidArgsFunction: offerFiles,
 	})
+}
+
+// printGiven shows the settings that are not defaults.
+func (c *cli) printGiven(given []config.Given) error {
+	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+	for _, g := range given {
+		fmt.Fprintf(w, "%s\t%s\t%s\n", g.Key, cmp.Or(g.Value, "[]"), g.Source)
+	}
+	return w.Flush()
 }
 
 func summary(cfg *config.Config) string {

@@ -26,6 +26,8 @@ type Config struct {
 	// HostRules is set if the files hold a NetworkDefaultActionConfig or a
 	// NetworkRuleConfig of Talos. These are checked but do not apply to the mesh.
 	HostRules bool
+	// Given lists the values of WirespanConfig that are not defaults, with their sources.
+	Given []Given
 	// Ignored lists the documents of other kinds.
 	Ignored []Ignored
 }

@@ -22,7 +22,8 @@
 //
 // An [Override] is the text of one setting that was given outside the files, as a
 // flag or an environment variable. The precedence is flag, environment, file,
-// default: the caller passes overrides in rising precedence.
+// default: the caller passes overrides in rising precedence. Several WirespanConfig
+// documents are layers: of each setting the last one counts ([Config.Given]).
 //
 // A [Config] is the result of [Load]: the value of every setting (its [Wirespan])
 // and what the Talos documents say, all of it checked. [Config.Mesh] is the part

@@ -40,10 +40,10 @@ type loader struct {
 type documents struct {
 	cfg        *Config
 	legacy     *legacy
-	services   []service      // DiscoveryServiceConfig
-	serviceAt  pos            // the first service, of either kind of document
-	settings   map[string]pos // the position of each setting that was given, by key
-	wirespanAt pos            // WirespanConfig
+	services   []service        // DiscoveryServiceConfig
+	serviceAt  pos              // the first service, of either kind of document
+	settings   map[string]given // each setting that was given, by key: the last one
+	wirespanAt pos              // WirespanConfig, the last one
 
 	kubespan, kubespanDocument *kubespan // the effective one; KubeSpanConfig
 	identity, identityDocument *identity // the effective one; DiscoveryIdentityConfig
@@ -139,7 +139,8 @@ func (l *loader) kind(o *object, kind text) {
 		l.foreign(o, kind)
 		return
 	}
-	if l.unique(o, id) {
+	// Documents of this agent's settings are layers: of each setting the last one counts.
+	if id.kind == kindWirespan || l.unique(o, id) {
 		readDocument(o)
 		o.finish()
 	}

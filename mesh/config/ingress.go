@@ -36,7 +36,13 @@ func (l *loader) readIngress(o *object) {
 	if in == nil {
 		return
 	}
-	l.cfg.Ingress.Default = readAction(in, "defaultAction", kindWirespan)
+	if _, given := in.fields["defaultAction"]; given {
+		l.note(keyIngressDefault, string(readAction(in, "defaultAction", kindWirespan)), in.fields["defaultAction"].at)
+		l.cfg.Ingress.Default = firewall.Action(l.settings[keyIngressDefault].value)
+	}
+	if _, given := in.fields["rules"]; given { // of another layer they are replaced, like lists
+		l.cfg.Ingress.Rules = nil
+	}
 	lines, sources := map[string]int{}, 0
 	for i, ruleObject := range in.objects("rules", maxRules) {
 		name := ruleObject.text("name")
@@ -59,6 +65,9 @@ func (l *loader) readIngress(o *object) {
 			return
 		}
 		l.cfg.Ingress.Rules = append(l.cfg.Ingress.Rules, rule)
+	}
+	if f, given := in.fields["rules"]; given {
+		l.note(keyIngressRules, fmt.Sprintf("%d rules", len(l.cfg.Ingress.Rules)), f.at)
 	}
 	in.finish()
 }

@@ -53,6 +53,7 @@ func Load(files []File, options Options) (*Config, error) {
 	if err := l.err(); err != nil {
 		return nil, err
 	}
+	l.cfg.Given = l.given()
 	return l.cfg, nil
 }
 

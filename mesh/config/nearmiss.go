@@ -25,6 +25,28 @@ func NearMiss(s string, names ...string) string {
 	return best
 }
 
+// Nearest returns the name that s most likely means: a near miss, one that contains s or
+// is in it, or else the one that differs least.
+func Nearest(s string, names ...string) string {
+	if name := NearMiss(s, names...); name != "" {
+		return name
+	}
+	best, bestDistance := "", -1
+	for _, name := range names {
+		d := editDistance(s, name)
+		if !strings.Contains(name, s) && !strings.Contains(s, name) {
+			d += maxName
+		}
+		if best == "" || d < bestDistance {
+			best, bestDistance = name, d
+		}
+	}
+	return best
+}
+
+// maxName is more than the longest name of a setting has bytes.
+const maxName = 64
+
 // editDistance returns the Levenshtein distance in bytes.
 func editDistance(a, b string) int {
 	row := make([]int, len(b)+1)

@@ -222,15 +222,20 @@ func (o *object) objects(key string, limit int) (objects []*object) {
 	return objects
 }
 
-// setting reads a value of the given kind as text. Parts are nil if it is absent or
-// empty.
+// setting reads a value of the given kind as text. Parts are nil if it is absent, null or
+// an empty text.
 func (o *object) setting(key string, kind Kind) (parts []string, at pos, err error) {
 	n, at := o.take(key)
 	if n == nil {
 		return nil, at, nil
 	}
 	if kind == KindList {
-		for _, item := range o.list(key) {
+		items := o.list(key)
+		if items == nil {
+			return nil, at, nil
+		}
+		parts = make([]string, 0, len(items)) // an empty list takes the place of another one
+		for _, item := range items {
 			parts = append(parts, item.value)
 		}
 		return parts, at, nil

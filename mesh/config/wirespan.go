@@ -115,10 +115,7 @@ func (l *loader) readWirespan(o *object) {
 
 // set sets the value of a setting that was given at a position.
 func (l *loader) set(s Setting, parts []string, at pos) error {
-	if l.settings == nil {
-		l.settings = map[string]pos{}
-	}
-	l.settings[s.Key] = at
+	l.note(s.Key, strings.Join(parts, ","), at)
 	return s.at(&l.cfg.Wirespan).set(parts)
 }
 
@@ -126,13 +123,13 @@ func (l *loader) set(s Setting, parts []string, at pos) error {
 func (l *loader) validateWirespan() {
 	w := &l.cfg.Wirespan
 	if w.Masquerade && len(w.AdvertisedNetworks) == 0 {
-		l.add(l.settings["masquerade"], "masquerade needs advertisedNetworks")
+		l.add(l.settings["masquerade"].at, "masquerade needs advertisedNetworks")
 	}
 	if w.KeyRotation > 0 && w.IdentityDir != "" {
-		l.add(l.settings["keyRotation"], "keyRotation needs its keys in the state directory: leave out identityDir")
+		l.add(l.settings["keyRotation"].at, "keyRotation needs its keys in the state directory: leave out identityDir")
 	}
 	if !w.Firewall.Enabled {
-		at := l.settings["firewall.enabled"]
+		at := l.settings["firewall.enabled"].at
 		if len(w.AdvertisedNetworks) > 0 {
 			l.add(at, "advertisedNetworks needs firewall.enabled")
 		}
@@ -142,9 +139,9 @@ func (l *loader) validateWirespan() {
 	}
 	if err := w.Firewall.Check(); err != nil {
 		setting, _, _ := strings.Cut(err.Error(), ":") // the error begins with its key
-		at, given := l.settings[setting]
-		if !given {
-			at = l.wirespanAt
+		at := l.wirespanAt
+		if g, isGiven := l.settings[setting]; isGiven {
+			at = g.at
 		}
 		l.add(at, "%v", err)
 	}

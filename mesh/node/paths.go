@@ -50,7 +50,7 @@ func (u user) stateDir(c *config.Config) (string, error) {
 
 // ControlSocket returns the configured control socket or the default: in the runtime
 // directory of root, of systemd's unit or of the user or, without one, in the state
-// directory.
+// directory. That of an agent with its state in memory depends on the user alone.
 func ControlSocket(c *config.Config) (string, error) { return currentUser().controlSocket(c) }
 
 func (u user) controlSocket(c *config.Config) (string, error) {
@@ -59,6 +59,9 @@ func (u user) controlSocket(c *config.Config) (string, error) {
 	}
 	if u.id == 0 {
 		return SystemSocket, nil
+	}
+	if c.StateDir == config.StateMemory {
+		return u.memorySocket(), nil
 	}
 	if dir := u.getenv("RUNTIME_DIRECTORY"); dir != "" {
 		return filepath.Join(strings.Split(dir, ":")[0], "wirespan.sock"), nil
@@ -70,14 +73,27 @@ func (u user) controlSocket(c *config.Config) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if dir == config.StateMemory {
-		dir = filepath.Join(os.TempDir(), fmt.Sprintf("wirespan-%d", u.id))
-	}
 	path := filepath.Join(dir, "wirespan.sock")
 	if len(path) > maxSocketPath {
 		return "", fmt.Errorf("control socket %q: the path has %d bytes, at most %d are possible (choose a shorter one with --control-socket)", path, len(path), maxSocketPath)
 	}
 	return path, nil
+}
+
+// memorySocket returns the control socket of this user's agent with its state in memory.
+func (u user) memorySocket() string { return fmt.Sprintf("/tmp/wirespan-%d/wirespan.sock", u.id) }
+
+// OtherSockets returns where an agent may be that is not at the default ControlSocket: this
+// user's own with its state in memory, then root's. In a directory of another user there
+// is none of this user's.
+func OtherSockets() []string { return currentUser().otherSockets() }
+
+func (u user) otherSockets() []string {
+	own := u.memorySocket()
+	if foreign(filepath.Dir(own)) {
+		return []string{SystemSocket}
+	}
+	return []string{own, SystemSocket}
 }
 
 // uapiSocket returns the path of the wg(8) socket of an interface.

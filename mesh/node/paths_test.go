@@ -1,8 +1,7 @@
 package node
 
 import (
-	"os"
-	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -51,7 +50,7 @@ func TestStateDir(t *testing.T) {
 
 func TestControlSocket(t *testing.T) {
 	const systemd, xdg, home = "RUNTIME_DIRECTORY=/run/a:/run/b", "XDG_RUNTIME_DIR=/run/user/1", "HOME=/home/u"
-	inMemory := filepath.Join(os.TempDir(), "wirespan-1")
+	const inMemory = "/tmp/wirespan-1"
 	for name, test := range map[string]struct {
 		configured, dir string
 		user            user
@@ -64,6 +63,8 @@ func TestControlSocket(t *testing.T) {
 		"XDG":                {"", "", userWith(1, xdg, home), "/run/user/1/wirespan/wirespan.sock", "/run/user/1/wirespan/wg0.sock"},
 		"state directory":    {"", "/state", userWith(1, home), "/state/wirespan.sock", "/state/wg0.sock"},
 		"default state":      {"", "", userWith(1, home), "/home/u/.local/state/wirespan/wirespan.sock", "/home/u/.local/state/wirespan/wg0.sock"},
+		"memory, systemd":    {"", config.StateMemory, userWith(1, systemd, xdg, home), inMemory + "/wirespan.sock", inMemory + "/wg0.sock"},
+		"memory by root":     {"", config.StateMemory, userWith(0, home), SystemSocket, "/var/run/wireguard/wg0.sock"},
 		"memory":             {"", config.StateMemory, userWith(1), inMemory + "/wirespan.sock", inMemory + "/wg0.sock"},
 		"no home":            {"", "", userWith(1), "", ""},
 		"too long":           {"", "/" + strings.Repeat("x", 100), userWith(1), "", ""},
@@ -78,5 +79,19 @@ func TestControlSocket(t *testing.T) {
 		if (err != nil) != (test.uapi == "") || err == nil && got != test.uapi {
 			t.Errorf("%s: wg(8) socket %q, %v; want %q", name, got, err, test.uapi)
 		}
+	}
+}
+
+// Commands find an agent with its state in memory, whatever else their environment says.
+func TestOtherSockets(t *testing.T) {
+	u := userWith(1, "RUNTIME_DIRECTORY=/run/a", "XDG_RUNTIME_DIR=/run/user/1", "HOME=/home/u")
+	c := &config.Config{}
+	c.StateDir = config.StateMemory
+	socket, err := u.controlSocket(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := u.otherSockets(); !slices.Equal(got, []string{socket, SystemSocket}) {
+		t.Errorf("other sockets %q, the agent's is %q", got, socket)
 	}
 }
