@@ -30,6 +30,9 @@ type Query struct {
 	Peers  []Owner      // the allowed IPs of all peers
 	// Gone is set if the tunnel's interface does not exist.
 	Gone bool
+	// Inside is set if the tunnel ends in a TCP/IP stack inside the agent, and the kernel
+	// routes nothing.
+	Inside bool
 }
 
 // Owner is one of the allowed IPs of a peer.
@@ -63,7 +66,9 @@ func (p Policy) Explain(q Query) Explanation {
 	q.Destination = q.Destination.Unmap().WithZone("")
 	q.Source = q.Source.Unmap().WithZone("")
 	var v Explanation
-	if q.Source.IsValid() {
+	if q.Inside && !q.Source.IsValid() {
+		p.explainDialled(q, &v)
+	} else if q.Source.IsValid() {
 		p.explainIncoming(q, &v)
 	} else {
 		p.explainOutgoing(q, &v)
@@ -102,7 +107,12 @@ func (p Policy) explainIncoming(q Query, v *Explanation) {
 	}
 	if slices.Contains(q.Own, q.Destination) {
 		v.Path = PathLocal
-		v.because("table local", "%v is an address of this node", q.Destination)
+		v.because(either(q.Inside, "netstack", "table local"), "%v is an address of this node", q.Destination)
+		return
+	}
+	if q.Inside {
+		v.Path = PathRefused
+		v.because("netstack", "%v is not an address of this node, which forwards nothing", q.Destination)
 		return
 	}
 	p.explainRoute(q, v, "prerouting")

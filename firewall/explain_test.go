@@ -157,3 +157,33 @@ func renderExplanation(v Explanation) string {
 	}
 	return s
 }
+
+// With a stack inside the agent nothing is said of the kernel's interface, tables and marks.
+func TestExplainInside(t *testing.T) {
+	peers := owners("10.1.0.0/16 site-a", subnet.Addr().Next().String()+"/128 b")
+	own := addrs("fd5a:1b2c:3d4e:5f02::99")
+	for query, want := range map[string]Path{
+		"10.1.2.3":                PathTunnel,
+		"fd5a:1b2c:3d4e:5f02::1":  PathTunnel,
+		"fd5a:1b2c:3d4e:5f02::99": PathLocal,
+		"198.51.100.1":            PathBypass,
+		"10.1.2.3>198.51.100.1":   PathRefused,
+		"192.0.2.3>198.51.100.1":  PathRefused,
+		"fd5a:1b2c:3d4e:5f02::1>fd5a:1b2c:3d4e:5f02::99 80/tcp": PathLocal,
+	} {
+		q := parseQuery(t, query)
+		q.Inside, q.Peers, q.Own = true, peers, own
+		p := explainPolicy()
+		p.Ingress = Ingress{Default: ActionAccept}
+		v := p.Explain(q)
+		text := renderExplanation(v)
+		if v.Path != want || len(v.Reasons) == 0 {
+			t.Errorf("%s: %s, want %s", query, text, want)
+		}
+		for _, word := range []string{p.Interface, "table", "mark", "set "} {
+			if strings.Contains(text, word) {
+				t.Errorf("%s: %q in\n%s", query, word, text)
+			}
+		}
+	}
+}

@@ -183,3 +183,16 @@ func merge(old, changed []Sysctl) []Sysctl {
 	}
 	return old
 }
+
+// notForwarded returns the setting by which the kernel does not forward what comes in by an
+// interface; it is empty if it does.
+func notForwarded(iface string, v6 bool) string {
+	name := "ipv4/conf/" + iface + "/forwarding"
+	if v6 {
+		name = forwardAll6
+	}
+	if readSysctl(name) == "1" || v6 && readSysctl("ipv6/conf/"+iface+"/force_forwarding") == "1" {
+		return ""
+	}
+	return "net." + strings.ReplaceAll(name, "/", ".")
+}

@@ -26,14 +26,17 @@ type Query struct {
 // KernelView is what the kernel has for a packet, independent of what the agent
 // applied.
 type KernelView struct {
-	Table    bool      `json:"table"`              // the nftables table exists
-	Routed   bool      `json:"routed"`             // the set of routed networks contains the destination
-	Network  string    `json:"network,omitempty"`  // the element that contains it
-	Mark     uint32    `json:"mark"`               // that an unmarked packet gets
-	Rule     bool      `json:"rule"`               // the routing rule of the family exists
-	Unmarked RouteView `json:"unmarked"`           // where the packet goes without a mark
-	Marked   RouteView `json:"marked"`             // where it goes with the tunnel's mark
-	Warnings []string  `json:"warnings,omitempty"` // of the last Apply
+	Table    bool      `json:"table"`             // the nftables table exists
+	Routed   bool      `json:"routed"`            // the set of routed networks contains the destination
+	Network  string    `json:"network,omitempty"` // the element that contains it
+	Mark     uint32    `json:"mark"`              // that an unmarked packet gets
+	Rule     bool      `json:"rule"`              // the routing rule of the family exists
+	Unmarked RouteView `json:"unmarked"`          // where the packet goes without a mark
+	Marked   RouteView `json:"marked"`            // where it goes with the tunnel's mark
+	// NotForwarded is the setting that keeps the kernel from forwarding what comes in by
+	// Query.From; empty: there is none.
+	NotForwarded string   `json:"notForwarded,omitempty"`
+	Warnings     []string `json:"warnings,omitempty"` // of the last Apply
 }
 
 // RouteView is the result of a route look-up.
@@ -66,6 +69,9 @@ func (f *Firewall) Lookup(ctx context.Context, q Query) (KernelView, error) {
 	}
 	if v.Unmarked, err = f.routing.lookupRoute(q, 0); err != nil {
 		return KernelView{}, err
+	}
+	if q.From != "" {
+		v.NotForwarded = notForwarded(q.From, q.Destination.Is6())
 	}
 	v.Marked, err = f.routing.lookupRoute(q, q.TunnelMark)
 	return v, err

@@ -3,6 +3,7 @@ package nft
 import (
 	"context"
 	"net/netip"
+	"os"
 	"testing"
 
 	"github.com/wirespan/wirespan/firewall"
@@ -53,5 +54,43 @@ func TestLookup(t *testing.T) {
 	}
 	if v := ask("192.0.2.1", ""); v.Unmarked.Type != "local" {
 		t.Errorf("%+v", v)
+	}
+}
+
+// Lookup names the setting that keeps the kernel from forwarding.
+func TestLookupForwarding(t *testing.T) {
+	namespace(t)
+	tunnel(t, iface)
+	f := open(t)
+	ask := func(address, source string) string {
+		t.Helper()
+		q := Query{Numbers: numbers, Destination: netip.MustParseAddr(address), From: iface}
+		if source != "" {
+			q.Source = netip.MustParseAddr(source)
+		}
+		v, err := f.Lookup(context.Background(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v.NotForwarded
+	}
+	set := func(name, value string) {
+		t.Helper()
+		if err := os.WriteFile("/proc/sys/net/"+name, []byte(value), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("ipv4/conf/all/forwarding", "0")
+	set("ipv6/conf/all/forwarding", "0")
+	if got, want := ask("10.9.0.1", ""), "net.ipv4.conf."+iface+".forwarding"; got != want {
+		t.Errorf("IPv4: %q, want %q", got, want)
+	}
+	if got, want := ask("fd99::1", ""), "net.ipv6.conf.all.forwarding"; got != want {
+		t.Errorf("IPv6: %q, want %q", got, want)
+	}
+	set("ipv4/conf/"+iface+"/forwarding", "1")
+	set("ipv6/conf/all/forwarding", "1")
+	if got := ask("10.9.0.1", "") + ask("fd99::1", ""); got != "" {
+		t.Errorf("with forwarding: %q", got)
 	}
 }

@@ -187,3 +187,25 @@ func TestClockBehind(t *testing.T) {
 		h.stop()
 	})
 }
+
+// A node with a wrong secret is not ready: it is the one that can read nobody. One that can
+// read others is, whatever a stranger publishes.
+func TestReadyWithAWrongSecret(t *testing.T) {
+	bubble(t, []string{meshDocument}, func(h *harness) {
+		for _, test := range []struct {
+			peers  []mesh.Affiliate
+			reason string
+			ready  bool
+		}{
+			{nil, discovery.ReasonWrongSecret, false},
+			{nil, "the stranger's data cannot be decrypted", true},
+			{[]mesh.Affiliate{testPeer(2, liveEndpoint)}, discovery.ReasonWrongSecret, true},
+		} {
+			h.registry().Show(discovery.Snapshot{Connected: true, Affiliates: test.peers, Problems: []discovery.Problem{{AffiliateID: "x", Reason: test.reason}}})
+			synctest.Wait()
+			if s := h.agent.Status(); s.Ready != test.ready || s.Ready == strings.Contains(s.NotReady, "secret") {
+				t.Errorf("%d peers, %s: ready = %v (%s)", len(test.peers), test.reason, s.Ready, s.NotReady)
+			}
+		}
+	})
+}

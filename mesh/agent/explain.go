@@ -44,7 +44,7 @@ func (a *Agent) Explain(q ExplainQuery) (Explanation, error) {
 		return Explanation{}, errors.New("the mesh is not running on this node")
 	}
 	e := Explanation{To: q.To.Unmap().WithZone("")}
-	fq := firewall.Query{Destination: e.To, Port: q.Port, Protocol: q.Protocol, Own: o.own, Gone: o.gone}
+	fq := firewall.Query{Destination: e.To, Port: q.Port, Protocol: q.Protocol, Own: o.own, Gone: o.gone, Inside: a.cfg.Backend.Netstack}
 	if e.To.IsLoopback() {
 		fq.Own = []netip.Addr{e.To}
 	}

@@ -26,6 +26,7 @@ type sources struct {
 	running    map[string]*runningRegistry // by name
 	changed    mesh.Signal                 // a snapshot did
 	answered   bool                        // a source has, since the start
+	unreadable bool                        // a source has nothing that the secret opens, but others' data
 	forgetting sync.WaitGroup              // deletions under way at sources that are no longer used
 }
 
@@ -190,6 +191,7 @@ func (a *Agent) leave(ctx context.Context) error {
 // addresses as they see it, and their problems.
 func (a *Agent) discovered() (affiliates []mesh.Affiliate, public []netip.Addr, problems []mesh.Condition) {
 	var sets []discovery.Named
+	a.sources.unreadable = false
 	for _, name := range a.registryNames() {
 		r := a.sources.running[name]
 		snap := r.Snapshot()
@@ -202,6 +204,7 @@ func (a *Agent) discovered() (affiliates []mesh.Affiliate, public []netip.Addr, 
 			public = append(public, snap.PublicAddr)
 		}
 		for _, p := range snap.Problems {
+			a.sources.unreadable = a.sources.unreadable || p.Reason == discovery.ReasonWrongSecret
 			problems = append(problems, mesh.Condition{
 				Type: conditionData, Subject: cmp.Or(p.AffiliateID, name),
 				Message: "discovery service " + name + ": " + p.Reason,

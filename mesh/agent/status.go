@@ -125,6 +125,9 @@ func (a *Agent) storeStatus(p mesh.Plan, now time.Time) {
 		s.Conditions = append(s.Conditions, ConditionView(c))
 	}
 	s.NotReady = notReady(s, a.plane.device != nil, a.schedule.failures)
+	if s.NotReady == "" && len(s.Peers) == 0 && a.sources.unreadable {
+		s.NotReady = "nothing that other nodes publish can be read: this node's cluster secret is another one than theirs"
+	}
 	s.Ready = s.NotReady == ""
 	close(a.status.Swap(s).changed)
 }

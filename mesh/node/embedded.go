@@ -98,7 +98,7 @@ func (n *Node) observed(links []mesh.Link) {
 // directory. Join tokens contain both.
 func (n *Node) advertise(links []mesh.Link) error {
 	servers := serverAddresses(n.config, links, n.server.listener.Addr().(*net.TCPAddr).AddrPort())
-	n.tokens.advertise(servers, n.server.pin)
+	n.tokens.advertise(servers, n.server.pin, passedOver(links, n.config.AddressFilters)...)
 	if before := n.membership.present(); before.Pin != [32]byte{} && before.Pin != n.server.pin {
 		n.log.Warn("the discovery server has a new key: nodes that joined with the old one must join again, with a new token")
 	}

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -377,4 +378,36 @@ func TestFormerTokenIsForgotten(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A founder without an address for others says so once, and names the links that it does not
+// announce.
+func TestFounderSaysWhyItHasNoToken(t *testing.T) {
+	var log strings.Builder
+	st := must(state.Open(config.StateMemory, nil))
+	n := &Node{log: hclog.New(&hclog.LoggerOptions{Output: &log, DisableTime: true}), state: st, server: &embeddedServer{}}
+	n.membership.enterCluster(must(state.FoundCluster(st)))
+	n.tokens = must(openTokens(st, n.membership.present()))
+	links := []mesh.Link{
+		{Name: "lo", Up: true, Loopback: true, Addresses: prefixes("127.0.0.1/8")},
+		{Name: "veth1", Kind: "veth", Up: true, Addresses: prefixes("10.9.0.1/24")},
+		{Name: "br0", Kind: "bridge", Up: true, Addresses: prefixes("10.8.0.1/24")},
+		{Name: "down0", Kind: "veth", Addresses: prefixes("10.7.0.1/24")},
+	}
+	n.tokens.advertise(nil, [32]byte{}, passedOver(links, nil)...)
+	n.offer()
+	n.offer()
+	if out := log.String(); strings.Count(out, "[WARN]") != 1 || !strings.Contains(out, `linksNotAnnounced="veth1 (veth), br0 (bridge)"`) || !strings.Contains(out, "--address-filters") {
+		t.Errorf("the log has\n%s", out)
+	}
+	if got := passedOver(links, []mesh.AddressFilter{{Link: "veth1"}}); len(got) != 1 || got[0] != "br0 (bridge)" {
+		t.Errorf("with a filter that admits one: %q", got)
+	}
+}
+
+func prefixes(list ...string) (out []netip.Prefix) {
+	for _, s := range list {
+		out = append(out, netip.MustParsePrefix(s))
+	}
+	return out
 }

@@ -68,6 +68,14 @@ func (l *lookup) route() {
 
 // leave adds what happens to a packet for which the kernel chooses the route r.
 func (l *lookup) leave(r nft.RouteView) {
+	l.leaveBy(r)
+	if l.view.NotForwarded != "" && r.Type == "unicast" && l.Path != firewall.PathRefused {
+		l.Path = firewall.PathRefused
+		l.because("forwarding", "%s is 0: the kernel does not forward it (see the conditions of wirespan status)", l.view.NotForwarded)
+	}
+}
+
+func (l *lookup) leaveBy(r nft.RouteView) {
 	owned := l.view.Routed || l.policy.Subnet.IsValid() && l.policy.Subnet.Contains(l.query.Destination)
 	table := fmt.Sprintf("table %d", r.Table)
 	if r.Table == firewall.RouteMain {

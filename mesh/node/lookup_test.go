@@ -66,3 +66,29 @@ func TestLookup(t *testing.T) {
 		}
 	}
 }
+
+// What the kernel does not forward is refused, whichever way it would go.
+func TestLookupOfWhatIsNotForwarded(t *testing.T) {
+	const off = "net.ipv6.conf.all.forwarding"
+	for name, test := range map[string]struct {
+		route nft.RouteView
+		off   string
+		path  firewall.Path
+	}{
+		"behind this node":          {nft.RouteView{Type: "unicast", Interface: "lan", Table: firewall.RouteMain}, off, firewall.PathRefused},
+		"to another peer":           {nft.RouteView{Type: "unicast", Interface: "wirespan0", Table: 180}, off, firewall.PathRefused},
+		"this node":                 {nft.RouteView{Type: "local"}, off, firewall.PathLocal},
+		"no route":                  {nft.RouteView{Type: "none"}, off, firewall.PathBypass},
+		"behind it, and forwarding": {nft.RouteView{Type: "unicast", Interface: "lan", Table: firewall.RouteMain}, "", firewall.PathBypass},
+	} {
+		l := lookup{
+			view: nft.KernelView{Table: true, Unmarked: test.route, NotForwarded: test.off}, policy: firewall.Policy{Interface: "wirespan0"},
+			query: firewall.Query{Destination: netip.MustParseAddr("fd99::5"), Source: netip.MustParseAddr("fd00::1")},
+		}
+		l.route()
+		named := strings.Contains(l.Reasons[len(l.Reasons)-1].Text, off)
+		if l.Path != test.path || named != (test.path == firewall.PathRefused) {
+			t.Errorf("%s: %+v, want %s", name, l.Explanation, test.path)
+		}
+	}
+}

@@ -62,8 +62,9 @@ type Node struct {
 	plane      *dataPlane
 	mark       uint32 // of encrypted packets, and of what else must not enter the tunnel
 
-	offering sync.Mutex // guards offered
+	offering sync.Mutex // guards offered and withheld
 	offered  string     // the last join token that was shown or written
+	withheld string     // why there is none, as it was said last
 
 	agent   *agent.Agent
 	host    Host

@@ -33,6 +33,7 @@ type tokens struct {
 
 	mu      sync.Mutex
 	servers []string
+	passed  []string // links whose addresses are not among them
 	pin     [32]byte
 	offered config.Token // the zero Token: none
 }
@@ -55,11 +56,11 @@ func openTokens(st *state.Dir, c *state.Cluster) (*tokens, error) {
 	return t, nil
 }
 
-// advertise sets where the server is.
-func (t *tokens) advertise(servers []string, pin [32]byte) {
+// advertise sets where the server is. Passed are the links whose addresses are left out.
+func (t *tokens) advertise(servers []string, pin [32]byte, passed ...string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.servers, t.pin = servers, pin
+	t.servers, t.pin, t.passed = servers, pin, passed
 }
 
 // replaceAuthority sets the authority of later tokens.
@@ -158,9 +159,10 @@ func (n *Node) offer() {
 	defer n.offering.Unlock()
 	text, err := n.tokens.offer()
 	if err != nil {
-		n.log.Debug("no join token is available", "error", err)
+		n.sayWhyNoToken(err)
 		return
 	}
+	n.withheld = ""
 	if text == n.offered {
 		return
 	}
@@ -180,6 +182,37 @@ func (n *Node) offer() {
 	default:
 		n.log.Info("to add another box to this mesh, run wirespan up --join @FILE there, with this file", "file", n.state.Path(joinTokenFile))
 	}
+}
+
+// sayWhyNoToken logs why there is no join token, once.
+func (n *Node) sayWhyNoToken(err error) {
+	if text := err.Error(); text != n.withheld {
+		n.withheld = text
+		n.log.Warn("no join token can be made yet", "error", err, "linksNotAnnounced", n.tokens.unannounced())
+	}
+}
+
+// unannounced names the links whose addresses are not in a token.
+func (t *tokens) unannounced() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return cmp.Or(strings.Join(t.passed, ", "), "none")
+}
+
+// passedOver names the links that are up and have an address, of which none is announced.
+func passedOver(links []mesh.Link, filters []mesh.AddressFilter) (names []string) {
+	const most = 8
+	for _, l := range links {
+		if l.Loopback || !l.Up || len(l.Addresses) == 0 || len(mesh.HostAddresses([]mesh.Link{l}, filters)) > 0 || len(names) == most {
+			continue
+		}
+		name := mesh.QuoteName(l.Name)
+		if l.Kind != "" {
+			name += " (" + l.Kind + ")"
+		}
+		names = append(names, name)
+	}
+	return names
 }
 
 // writeToken writes the offered token, unless it is there: it is the same after a restart.
