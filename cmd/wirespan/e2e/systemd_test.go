@@ -64,7 +64,13 @@ func boot(t *testing.T, binary, name string) *machine {
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill() // and with it all of the namespace
 		_ = cmd.Wait()
-		_ = exec.Command("find", group, "-depth", "-type", "d", "-delete").Run()
+		eventually(t, within, func() error {
+			out, err := exec.Command("find", group, "-depth", "-type", "d", "-delete").CombinedOutput()
+			if err != nil {
+				err = fmt.Errorf("%w: %s", err, out)
+			}
+			return err
+		})
 	})
 	m := &machine{T: t}
 	eventually(t, within, func() error {
@@ -98,7 +104,9 @@ func cgroups(t *testing.T) string {
 
 // command returns a command that runs on the machine.
 func (m *machine) command(args ...string) *exec.Cmd {
-	return exec.Command("nsenter", append([]string{"-t", m.pid, "-m", "-u", "-i", "-n", "-C", "-p", "--"}, args...)...)
+	cmd := exec.Command("nsenter", append([]string{"-t", m.pid, "-m", "-u", "-i", "-n", "-C", "-p", "--"}, args...)...)
+	cmd.Env = cleanEnvironment()
+	return cmd
 }
 
 // send copies a file of this machine to that one.
@@ -171,12 +179,14 @@ func TestSystemd(t *testing.T) {
 		{"Reload", serviceReloads}, {"Upgrade", serviceUpgraded}, {"Watchdog", serviceWatchdog}, {"Together", unitsTogether},
 		{"ClockBehind", serviceClockBehind}, {"ClockFarBehind", serviceClockFarBehind}, {"Netstack", serviceNetstack},
 	} {
-		t.Run(step.name, func(t *testing.T) {
+		if ok := t.Run(step.name, func(t *testing.T) {
 			here := *box1
 			there := *box2
 			here.T, there.T = t, t
 			step.run(&here, &there)
-		})
+		}); !ok {
+			t.Fatal("the next steps need this one")
+		}
 	}
 }
 
