@@ -33,19 +33,19 @@ func isJournal(w io.Writer) bool {
 func journalOutput(w io.Writer) io.Writer {
 	byLevel := map[hclog.Level]io.Writer{}
 	for level, priority := range journalPriorities {
-		byLevel[level] = prioritized{w, priority}
+		byLevel[level] = withPriority{w, priority}
 	}
 	return hclog.NewLeveledWriter(w, byLevel)
 }
 
-// prioritized begins each line with its priority, as the journal reads it (sd-daemon(3)).
-type prioritized struct {
+// withPriority begins each line with its priority, as the journal reads it (sd-daemon(3)).
+type withPriority struct {
 	w        io.Writer
 	priority int
 }
 
 // Write writes one or more whole lines at once.
-func (p prioritized) Write(text []byte) (int, error) {
+func (p withPriority) Write(text []byte) (int, error) {
 	prefix := fmt.Appendf(nil, "<%d>", p.priority)
 	var b bytes.Buffer
 	for line := range bytes.Lines(text) {

@@ -61,7 +61,7 @@ func run(ctx context.Context, args []string, std stdio) int {
 		return exitUsage
 	case errors.As(err, &silent):
 	case isJournal(std.err):
-		_, _ = prioritized{std.err, journalPriorities[hclog.Error]}.Write(fmt.Appendf(nil, "wirespan: %v\n", err))
+		_, _ = withPriority{std.err, journalPriorities[hclog.Error]}.Write(fmt.Appendf(nil, "wirespan: %v\n", err))
 	default:
 		fmt.Fprintf(std.err, "wirespan: %v\n", err)
 	}

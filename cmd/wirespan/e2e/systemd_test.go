@@ -175,9 +175,17 @@ func TestSystemd(t *testing.T) {
 		name string
 		run  func(box1, box2 *machine)
 	}{
-		{"Join", serviceJoins}, {"Group", serviceGroup}, {"Journal", serviceJournal}, {"Forwarding6", serviceForwards6},
-		{"Reload", serviceReloads}, {"Upgrade", serviceUpgraded}, {"Watchdog", serviceWatchdog}, {"Together", unitsTogether},
-		{"ClockBehind", serviceClockBehind}, {"ClockFarBehind", serviceClockFarBehind}, {"Netstack", serviceNetstack},
+		{"Join", serviceJoins},
+		{"Group", serviceGroup},
+		{"Journal", serviceJournal},
+		{"Forwarding6", serviceForwards6},
+		{"Reload", serviceReloads},
+		{"Upgrade", serviceUpgraded},
+		{"Watchdog", serviceWatchdog},
+		{"Together", unitsTogether},
+		{"ClockBehind", serviceClockBehind},
+		{"ClockFarBehind", serviceClockFarBehind},
+		{"Netstack", serviceNetstack},
 	} {
 		if ok := t.Run(step.name, func(t *testing.T) {
 			here := *box1
