@@ -14,6 +14,8 @@
 //     tried again after a change of routes or links, or after ten minutes.
 //   - The source is refused: the kernel chooses one.
 //
+// IPv4 datagrams carry no DF flag, alone or in a burst: routers fragment them.
+//
 // Receiving. The kernel coalesces datagrams of one flow and size (UDP_GRO). A
 // receive function reads until the socket is empty or the caller's buffers are
 // filled. Datagrams for which no buffer is left wait, in order, for the next call.

@@ -73,3 +73,9 @@ func setOption(s *socket, level, name, value int) error {
 	err := s.raw.Control(func(fd uintptr) { optErr = unix.SetsockoptInt(int(fd), level, name, value) })
 	return errors.Join(err, optErr)
 }
+
+func option(s *socket, level, name int) (value int, err error) {
+	var optErr error
+	err = s.raw.Control(func(fd uintptr) { value, optErr = unix.GetsockoptInt(int(fd), level, name) })
+	return value, errors.Join(err, optErr)
+}

@@ -65,8 +65,10 @@ func listen(network string, port uint16) (*socket, error) {
 	return s, nil
 }
 
-// configure sets the options of a new socket. It leaves path MTU discovery at its
-// default: datagrams larger than the route's MTU are fragmented.
+// configure sets the options of a new socket. Datagrams larger than the route's MTU
+// are fragmented. IPv4 datagrams carry no DF flag, as those of WireGuard in the
+// kernel: a router fragments what its next link does not take. With the flag it
+// drops them, and its ICMP message often gets lost. Bursts carry no flag in any case.
 func (s *socket) configure(fd int, v6 bool) error {
 	for _, opt := range []int{unix.SO_RCVBUF, unix.SO_SNDBUF, unix.SO_RCVBUFFORCE, unix.SO_SNDBUFFORCE} {
 		// Up to the host's limit, and beyond it if we have the right. An error only
@@ -80,6 +82,9 @@ func (s *socket) configure(fd int, v6 bool) error {
 		s.gro = unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 1) == nil
 	}
 	if !v6 {
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DONT); err != nil {
+			return err
+		}
 		return unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
 	}
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1); err != nil {

@@ -146,6 +146,39 @@ func TestUnderlayMTU(t *testing.T) {
 	}
 }
 
+// IPv4 datagrams carry no DF flag: neither small ones, nor those of the route's MTU,
+// nor bursts. The flag is in the header that a raw socket receives.
+func TestNoDontFragment(t *testing.T) {
+	a, b := hosts(t, 1500)
+	if got, err := option(a.v4.Load(), unix.IPPROTO_IP, unix.IP_MTU_DISCOVER); err != nil || got != unix.IP_PMTUDISC_DONT {
+		t.Errorf("IP_MTU_DISCOVER = %d, %v", got, err)
+	}
+	if err := netns.Set(b.ns); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_UDP)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(raw)
+	if err := netns.Set(a.ns); err != nil {
+		t.Fatal(err)
+	}
+	ep := parse(t, a, b.paths()[0])
+	for _, sizes := range [][]int{{32}, {1400}, {1472}, slices.Repeat([]int{1400}, 20)} {
+		move(t, a, ep, b.fns[0], datagrams(sizes...))
+		buf, seen := make([]byte, 1<<16), 0
+		for n, _, err := unix.Recvfrom(raw, buf, 0); err == nil; n, _, err = unix.Recvfrom(raw, buf, 0) {
+			if seen++; n < 20 || buf[6]&0x40 != 0 {
+				t.Errorf("%d datagrams of %d bytes: header %x", len(sizes), sizes[0], buf[:min(n, 20)])
+			}
+		}
+		if seen == 0 {
+			t.Errorf("%d datagrams of %d bytes: no packet was seen", len(sizes), sizes[0])
+		}
+	}
+}
+
 // Bursts cross a link, and the answers leave from the address they came to.
 func TestBurstsCrossALink(t *testing.T) {
 	a, b := hosts(t, 1500)

@@ -29,8 +29,10 @@ type sniffed struct {
 	out      bool           // the host sent it
 	from, to netip.AddrPort // port 0 if the protocol has no ports
 	protocol byte
-	length   int    // of the whole packet, with the IP header
-	payload  []byte // of the IP packet; it may be cut
+	length   int // of the whole packet, with the IP header
+	// keepWhole is the DF flag of IPv4: routers must not fragment the packet.
+	keepWhole bool
+	payload   []byte // of the IP packet; it may be cut
 }
 
 // sniff starts a capture. It captures every packet that is sent after sniff returns.
@@ -140,6 +142,7 @@ func parsePacket(b []byte) (p sniffed, ok bool) {
 	case len(b) >= 20 && b[0]>>4 == 4 && len(b) >= int(b[0]&15)*4:
 		from, to = netip.AddrFrom4([4]byte(b[12:])), netip.AddrFrom4([4]byte(b[16:]))
 		p.protocol, p.payload = b[9], b[int(b[0]&15)*4:]
+		p.keepWhole = b[6]&0x40 != 0
 		p.length = len(b)
 	case len(b) >= 40 && b[0]>>4 == 6:
 		from, to = netip.AddrFrom16([16]byte(b[8:])), netip.AddrFrom16([16]byte(b[24:]))
