@@ -55,6 +55,7 @@ type Config struct {
 type Device struct {
 	wg         *wireguard.Device
 	tun        *pinger
+	own        *refuser // nil: the data plane is not the host's
 	bind       Bind
 	gate       *inflight.Bind // between wg and bind
 	log        hclog.Logger
@@ -106,13 +107,18 @@ func OpenBare(c Config) (*Device, error) {
 
 func open(c Config) *Device {
 	d := &Device{
-		tun: newPinger(c.TUN), bind: c.Bind, log: c.Log, port: c.ListenPort,
+		bind: c.Bind, log: c.Log, port: c.ListenPort,
 		events: mesh.NewSignal(), keepalives: newKeepalives(),
 	}
+	if stack, ok := c.TUN.(hostStack); ok {
+		d.own = &refuser{hostStack: stack, port: d.ListenPort}
+		c.TUN = d.own
+	}
+	d.tun = newPinger(c.TUN)
 	tun, bind := inflight.Between(d.tun, c.Bind)
+	d.gate = bind // before the device reads, which needs the port
 	d.wg = wireguard.NewDevice(tun, bind, logger(c.Log))
 	bind.Attach(d.wg)
-	d.gate = bind
 	ctx, cancel := context.WithCancel(context.Background())
 	d.cancel = cancel
 	w := handshakeWatcher{signal: c.Bind.Handshakes(), stopped: d.wg.Wait(), read: d.handshakeSum, changed: d.handshakeDone}
@@ -234,6 +240,15 @@ func (d *Device) Fragmented() []netip.Addr { return d.bind.Fragmented() }
 // DroppedInitiations returns how many handshakes were not started, since too many
 // were with addresses that have not answered.
 func (d *Device) DroppedInitiations() uint64 { return d.gate.DroppedInitiations() }
+
+// Returned returns how many of the device's own encrypted packets the host routed
+// back into the tunnel. They were dropped.
+func (d *Device) Returned() uint64 {
+	if d.own == nil {
+		return 0
+	}
+	return d.own.refused.Load()
+}
 
 // Done returns a channel that is closed when the device has stopped, by Close or by
 // itself.

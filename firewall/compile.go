@@ -34,6 +34,9 @@ func Compile(p Policy) Ruleset {
 		rs.Chains = append(rs.Chains, c.preraw())
 	}
 	rs.Chains = append(rs.Chains, c.prerouting(), c.outgoing())
+	if p.ListenPort != 0 {
+		rs.Chains = append(rs.Chains, c.own())
+	}
 	if p.Ingress.restricts() {
 		sets, rules := ingressRules(&p.Ingress)
 		jump := []Rule{{c.fromTunnel(), Jump{"ingress"}}}
@@ -141,6 +144,28 @@ func (c compiler) outgoing() Chain {
 	return ch
 }
 
+// Chains in which a rule counts own encrypted packets that have lost their mark.
+const (
+	ChainOwn   = "own"
+	ChainGuard = "guard"
+)
+
+// own gives encrypted packets the mark back that another program has changed. Like
+// any chain of type route, it makes the kernel look up the route again.
+func (c compiler) own() Chain {
+	return Chain{Name: ChainOwn, Type: TypeRoute, Hook: HookOutput, Priority: PriorityLate, Rules: []Rule{
+		{c.encrypted(), accept},
+		append(c.fromOwnSocket(), Counter{}, SetMark{Mask: c.p.Mask, Value: c.p.EncryptedMark}, accept),
+	}}
+}
+
+// fromOwnSocket matches encrypted packets whatever their mark: no other socket of
+// this network namespace can have the port.
+func (c compiler) fromOwnSocket() Rule {
+	port := PortRange{c.p.ListenPort, c.p.ListenPort}
+	return Rule{ProtocolIs{ProtocolUDP}, SourcePort{port}, FromSocket{}}
+}
+
 func (c compiler) markRouted() []Rule {
 	return []Rule{
 		{InSet{Set: RoutedSet(false)}, c.markForTunnel(), accept},
@@ -151,7 +176,7 @@ func (c compiler) markRouted() []Rule {
 // guard is the kill switch: packets that belong into the tunnel leave through it
 // or not at all, whatever other routes the host has.
 func (c compiler) guard() Chain {
-	ch := Chain{Name: "guard", Type: TypeFilter, Hook: HookPostrouting, Priority: PriorityFilter, Rules: []Rule{
+	ch := Chain{Name: ChainGuard, Type: TypeFilter, Hook: HookPostrouting, Priority: PriorityFilter, Rules: []Rule{
 		{c.encrypted(), accept},
 		{c.intoTunnel(), Jump{"clamp"}},
 		{c.intoTunnel(), accept},
@@ -163,6 +188,9 @@ func (c compiler) guard() Chain {
 		{Address{Prefix: multicast4}, accept},
 		{Address{Prefix: multicast6}, accept},
 	}}
+	if c.p.ListenPort != 0 { // the mark was changed after chain own
+		ch.Rules = append(ch.Rules, append(c.fromOwnSocket(), Counter{}, accept))
+	}
 	if c.p.Subnet.IsValid() {
 		ch.Rules = append(ch.Rules, Rule{Address{Prefix: c.p.Subnet}, Counter{}, drop})
 	}

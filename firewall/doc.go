@@ -40,7 +40,9 @@
 //
 // Encrypted packets have the mark E. They take the path of local packets and reach
 // a link: no route is looked up in table 180 for them, and guard lets them pass,
-// whatever their destination.
+// whatever their destination. If another program changes the mark, they are known by
+// their UDP port and by having a socket of this host: chain own, behind outgoing,
+// gives the mark back, and guard lets them pass. Both count them.
 //
 // # What holds
 //

@@ -18,9 +18,12 @@ type Numbers struct {
 // Prefixes are masked; lists of them are sorted (IPv4 first) and disjoint.
 type Policy struct {
 	Numbers
-	Interface string       // of the tunnel
-	MTU       int          // of the tunnel, bytes
-	Subnet    netip.Prefix // the cluster's /64
+	Interface string // of the tunnel
+	MTU       int    // of the tunnel, bytes
+	// ListenPort is the UDP port of this node's encrypted packets, by which they are
+	// recognised if their mark is lost; 0: not known.
+	ListenPort uint16
+	Subnet     netip.Prefix // the cluster's /64
 	// Routed lists the networks whose packets belong into the tunnel and must never
 	// leave in the clear.
 	Routed []netip.Prefix

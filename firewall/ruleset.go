@@ -48,6 +48,7 @@ const (
 	PriorityMangle = -150 // after connection tracking, before DNAT
 	PriorityFilter = 0
 	PrioritySrcNAT = 100
+	PriorityLate   = 1000 // after what other programs usually do
 )
 
 // Chain is a list of rules, tried in order. A base chain has a hook, and policy
@@ -109,6 +110,11 @@ type (
 	// DestinationPort matches TCP or UDP packets by destination port. It follows a
 	// ProtocolIs.
 	DestinationPort struct{ Ports PortRange }
+	// SourcePort matches TCP or UDP packets by source port. It follows a ProtocolIs.
+	SourcePort struct{ Ports PortRange }
+	// FromSocket matches packets that a socket of this network namespace sends, as
+	// opposed to forwarded ones.
+	FromSocket struct{}
 	// NeighbourDiscovery matches the ICMPv6 types 133 to 137 (RFC 4861).
 	NeighbourDiscovery struct{}
 	// ClampMSS sets the MSS option of TCP segments with SYN and without RST to Size

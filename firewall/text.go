@@ -104,9 +104,14 @@ func priorityText(p int) string {
 func (r Rule) String() string {
 	words := make([]string, 0, len(r))
 	for i := 0; i < len(r); i++ {
-		if p, ok := r[i].(ProtocolIs); ok && i+1 < len(r) {
-			if d, ok := r[i+1].(DestinationPort); ok { // nft prints both as one match
-				words = append(words, string(p.Protocol)+" dport "+d.Ports.String())
+		if p, ok := r[i].(ProtocolIs); ok && i+1 < len(r) { // nft prints both as one match
+			switch port := r[i+1].(type) {
+			case DestinationPort:
+				words = append(words, string(p.Protocol)+" dport "+port.Ports.String())
+				i++
+				continue
+			case SourcePort:
+				words = append(words, string(p.Protocol)+" sport "+port.Ports.String())
 				i++
 				continue
 			}
@@ -168,6 +173,11 @@ func (e ProtocolIs) String() string {
 }
 
 func (e DestinationPort) String() string { return "th dport " + e.Ports.String() }
+
+func (e SourcePort) String() string { return "th sport " + e.Ports.String() }
+
+// String returns a match by user that no user fails: it fails without a socket.
+func (FromSocket) String() string { return "meta skuid != 4294967295" }
 
 func (NeighbourDiscovery) String() string { return "icmpv6 type 133-137" }
 

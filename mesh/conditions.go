@@ -43,6 +43,8 @@ const (
 	ConditionAsymmetricExclusion ConditionType = "AsymmetricExclusion"
 	// ConditionNetworksNotAdvertised: this node can't forward for its networks.
 	ConditionNetworksNotAdvertised ConditionType = "NetworksNotAdvertised"
+	// ConditionMarkRewritten: another program on this host changes the mark of encrypted packets.
+	ConditionMarkRewritten ConditionType = "MarkRewritten"
 )
 
 // Conflict reports whether a condition is about something that several nodes

@@ -153,6 +153,14 @@ func prefixOf(n *net.IPNet) (netip.Prefix, bool) {
 	return netip.PrefixFrom(a.Unmap(), ones), ok
 }
 
+// Local reports whether an address is one of the host's.
+func (t *TUN) Local(addr netip.Addr) bool {
+	t.configMu.Lock()
+	defer t.configMu.Unlock()
+	found, err := t.handle.RouteGet(addr.AsSlice())
+	return err == nil && len(found) > 0 && found[0].Type == unix.RTN_LOCAL
+}
+
 // Source returns the address from which this node would send to dst: an address of
 // the link if it has one of the same family, otherwise the source of the route.
 func (t *TUN) Source(dst netip.Addr) (netip.Addr, error) {

@@ -59,6 +59,16 @@ func (n *Nftables) Dump(typ uint16, fill func(*Encoder), restart func(), each fu
 	return n.dump(nftType(typ), withNftHeader(fill), restart, func(m Message) { each(nftAttributes(m)) })
 }
 
+// DumpAll requests all objects of a kind in the tables of all families. It is Dump
+// otherwise. Attributes are valid until each returns.
+func (n *Nftables) DumpAll(typ uint16, restart func(), each func(family byte, attributes []byte)) error {
+	return n.dump(nftType(typ), func(e *Encoder) { e.b = append(e.b, unix.NFPROTO_UNSPEC, unix.NFNETLINK_V0, 0, 0) }, restart, func(m Message) {
+		if len(m.Body) > 0 {
+			each(m.Body[0], nftAttributes(m))
+		}
+	})
+}
+
 // nftHeader is the fixed part of messages about family inet (struct nfgenmsg).
 var nftHeader = []byte{unix.NFPROTO_INET, unix.NFNETLINK_V0, 0, 0}
 

@@ -23,12 +23,16 @@ const (
 // Header fields: offsets in bytes, flags, and the TCP option of the MSS.
 const (
 	tcpFlagsAt = 13
+	sportAt    = 0
 	dportAt    = 2
 	tcpSYN     = 2
 	tcpRST     = 4
 	optMSS     = 2
 	optMSSAt   = 2
 )
+
+// noUser is the user id that no process has.
+const noUser = 1<<32 - 1
 
 // translator turns one rule into the kernel's expressions, as nft(8) does. A
 // match may depend on another: an address on the IP version, a port on the
@@ -73,7 +77,11 @@ func (t *translator) expr(e firewall.Expr) error {
 	case firewall.ProtocolIs:
 		return t.protocol(e.Protocol)
 	case firewall.DestinationPort:
-		return t.port(e.Ports)
+		return t.port(dportAt, e.Ports)
+	case firewall.SourcePort:
+		return t.port(sportAt, e.Ports)
+	case firewall.FromSocket:
+		t.add(&expr.Meta{Key: expr.MetaKeySKUID, Register: reg}, &expr.Cmp{Op: expr.CmpOpNeq, Register: reg, Data: host(noUser)})
 	case firewall.NeighbourDiscovery:
 		t.ip(true)
 		t.l4(unix.IPPROTO_ICMPV6)
@@ -170,11 +178,11 @@ func (t *translator) protocol(p firewall.Protocol) error {
 	return nil
 }
 
-func (t *translator) port(p firewall.PortRange) error {
+func (t *translator) port(at uint32, p firewall.PortRange) error {
 	if t.proto != unix.IPPROTO_TCP && t.proto != unix.IPPROTO_UDP {
 		return fmt.Errorf("ports %d to %d: the rule names no protocol that has ports", p.From, p.To)
 	}
-	t.add(transport(dportAt, 2))
+	t.add(transport(at, 2))
 	if p.From == p.To {
 		t.add(equal(network(p.From)))
 	} else {

@@ -45,7 +45,8 @@ func everything() firewall.Ruleset {
 	for _, p := range []firewall.Protocol{firewall.ProtocolTCP, firewall.ProtocolUDP} {
 		filter = append(filter, firewall.Rule{firewall.ProtocolIs{Protocol: p}, firewall.Counter{}})
 		for _, ports := range []firewall.PortRange{{From: 80, To: 80}, {From: 1, To: 65535}, {From: 256, To: 300}} {
-			filter = append(filter, firewall.Rule{firewall.ProtocolIs{Protocol: p}, firewall.DestinationPort{Ports: ports}, firewall.Counter{}})
+			filter = append(filter, firewall.Rule{firewall.ProtocolIs{Protocol: p}, firewall.DestinationPort{Ports: ports}, firewall.Counter{}},
+				firewall.Rule{firewall.ProtocolIs{Protocol: p}, firewall.SourcePort{Ports: ports}, firewall.FromSocket{}, firewall.Counter{}})
 		}
 	}
 	for _, p := range []firewall.Protocol{firewall.ProtocolICMP, firewall.ProtocolICMPv6} {

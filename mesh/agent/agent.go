@@ -31,6 +31,8 @@ type Device interface {
 	// DroppedInitiations counts the handshakes that were not started, since too many
 	// were with addresses that have not answered.
 	DroppedInitiations() uint64
+	// Returned counts the encrypted packets that this host routed back into the tunnel.
+	Returned() uint64
 	Close() error
 }
 
@@ -44,10 +46,10 @@ type Registry interface {
 }
 
 // Firewall is what the loop needs of routing and filtering. Apply takes the
-// whole policy and touches only what differs; warnings are about what other
-// programs on this host have set up. What was applied stays until Remove.
+// whole policy and touches only what differs; warnings are conditions about what
+// other programs on this host have set up. What was applied stays until Remove.
 type Firewall interface {
-	Apply(firewall.Policy) (warnings []string, err error)
+	Apply(firewall.Policy) (warnings []mesh.Condition, err error)
 	Remove() error
 	// Lookup returns what the kernel does with a packet, whatever was applied.
 	Lookup(firewall.Query, firewall.Policy) (firewall.Explanation, error)

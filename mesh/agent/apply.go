@@ -15,7 +15,6 @@ import (
 )
 
 const (
-	conditionFirewall   mesh.ConditionType = "Firewall"
 	conditionHandshakes mesh.ConditionType = "HandshakesLimited"
 )
 
@@ -30,6 +29,8 @@ type plane struct {
 	configured bool              // the link's settings were applied in this full pass
 	dropped    uint64            // initiations, as last counted
 	droppedAt  time.Time         // when there were last more of them
+	returned   uint64            // encrypted packets, as last counted
+	returnedAt time.Time         // when there were last more of them
 }
 
 // routing is what the loop knows of the firewall.
@@ -40,7 +41,7 @@ type routing struct {
 	removed  bool // nothing is in place
 	changed  bool // applied is another than at the end of the last pass
 	keeping  settling
-	warnings []string
+	warnings []mesh.Condition
 }
 
 // apply makes firewall and device fit the plan. During the change everything is
@@ -149,7 +150,7 @@ func (a *Agent) prepare() error {
 	if err != nil {
 		return fmt.Errorf("opening the device: %w", err)
 	}
-	a.plane.device, a.plane.peers, a.plane.configured, a.plane.dropped = dev, nil, false, 0
+	a.plane.device, a.plane.peers, a.plane.configured, a.plane.dropped, a.plane.returned = dev, nil, false, 0, 0
 	a.live.Store(&dev)
 	return nil
 }
@@ -198,10 +199,7 @@ func (a *Agent) routingConditions() []mesh.Condition {
 	if err := a.routing.keeping.err; err != nil {
 		out = append(out, mesh.Condition{Type: conditionMemory, Subject: state.PolicyFile, Message: err.Error()})
 	}
-	for i, w := range a.routing.warnings {
-		out = append(out, mesh.Condition{Type: conditionFirewall, Subject: fmt.Sprintf("warning %d", i+1), Message: w})
-	}
-	return out
+	return append(out, a.routing.warnings...)
 }
 
 // fragmented returns a condition for each host to which the tunnel's packets
@@ -235,5 +233,24 @@ func (a *Agent) dropped(now time.Time) []mesh.Condition {
 	return []mesh.Condition{{
 		Type: conditionHandshakes, Subject: "handshakes",
 		Message: fmt.Sprintf("%d handshakes were not started: too many nodes do not answer; they are tried more slowly; if you do not know these nodes, a member makes them up", p.dropped),
+	}}
+}
+
+// returned returns a condition if the host lately routed the device's own packets back
+// into it.
+func (a *Agent) returned(now time.Time) []mesh.Condition {
+	if a.plane.device == nil {
+		return nil
+	}
+	p := &a.plane
+	if n := p.device.Returned(); n != p.returned {
+		p.returned, p.returnedAt = n, now
+	}
+	if p.returnedAt.IsZero() || now.Sub(p.returnedAt) >= droppedTime {
+		return nil
+	}
+	return []mesh.Condition{{
+		Type: mesh.ConditionMarkRewritten, Subject: "tunnel",
+		Message: fmt.Sprintf("this host routed %d encrypted packets back into the tunnel, which dropped them: another program changes their mark, or a route or rule leads to peers' endpoints by %s; see ip rule, ip route show table all and nft list ruleset", p.returned, a.first.InterfaceName),
 	}}
 }

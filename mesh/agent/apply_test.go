@@ -95,7 +95,7 @@ func TestLinkFails(t *testing.T) {
 func TestFirewallFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, meshDocument)
-		h.fw.Err, h.fw.Warnings = errTest, []string{"somebody uses firewall.mask"}
+		h.fw.Err, h.fw.Warnings = errTest, []mesh.Condition{{Type: "Firewall", Subject: "warning 1", Message: "somebody uses firewall.mask"}}
 		h.start()
 		defer h.stop()
 		h.find(withNetworks(testPeer(1), "10.1.0.0/16"))
@@ -105,7 +105,7 @@ func TestFirewallFails(t *testing.T) {
 		if c := h.condition(conditionApply); !strings.Contains(c, "routing and firewall: "+errTest.Error()) {
 			t.Errorf("condition %q", c)
 		}
-		if c := h.condition(conditionFirewall); c != h.fw.Warnings[0] {
+		if c := h.condition("Firewall"); c != h.fw.Warnings[0].Message {
 			t.Errorf("warning %q", c)
 		}
 		h.fw.With(func() { h.fw.Err = nil })

@@ -115,6 +115,21 @@ func TestFragmentedPathsAreConditions(t *testing.T) {
 	})
 }
 
+func TestReturnedPacketsAreACondition(t *testing.T) {
+	bubble(t, []string{meshDocument}, func(h *harness) {
+		dev := h.device()
+		dev.With(func() { dev.Looped = 3 })
+		h.advance(mesh.ReconcileInterval)
+		if got := h.condition(mesh.ConditionMarkRewritten); !strings.Contains(got, "3 encrypted packets back into the tunnel") {
+			t.Errorf("condition = %q", got)
+		}
+		h.advance(droppedTime)
+		if got := h.condition(mesh.ConditionMarkRewritten); got != "" {
+			t.Errorf("condition stays: %q", got)
+		}
+	})
+}
+
 func TestMeshDisabled(t *testing.T) {
 	bubble(t, nil, func(h *harness) {
 		if len(h.devices) != 0 {

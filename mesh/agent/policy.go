@@ -17,7 +17,7 @@ import (
 // retained from before the agent started: a restart must not open a gap.
 func (a *Agent) policy(plan mesh.Plan) firewall.Policy {
 	p := firewall.Policy{
-		Numbers: a.first.Firewall.Numbers, Interface: a.first.InterfaceName, MTU: a.host.mtu, Subnet: a.self.Subnet,
+		Numbers: a.first.Firewall.Numbers, Interface: a.first.InterfaceName, MTU: a.host.mtu, Subnet: a.self.Subnet, ListenPort: a.plane.device.ListenPort(),
 		Routed: plan.Routed, ReturnByTunnel: plan.ReturnByTunnel, Forwarded: union(nil, plan.Local.AdditionalAddresses),
 		NoDefault4: !a.host.underlay.Default4, NoDefault6: !a.host.underlay.Default6,
 		Ingress: ingress(a.config.Ingress, plan.Specs),

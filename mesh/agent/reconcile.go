@@ -82,6 +82,7 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 	conditions = append(conditions, a.cfg.Memory.Damaged()...)
 	conditions = append(conditions, a.unproven(plan.Pins)...)
 	conditions = append(conditions, a.dropped(now)...)
+	conditions = append(conditions, a.returned(now)...)
 	plan.Conditions = append(plan.Conditions, conditions...)
 
 	a.schedule.end(prepared == nil && statsErr == nil && applyErr == nil)

@@ -141,7 +141,7 @@ type remembering struct {
 	memory *state.Memory
 }
 
-func (r remembering) Apply(p firewall.Policy) ([]string, error) {
+func (r remembering) Apply(p firewall.Policy) ([]mesh.Condition, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
 	}

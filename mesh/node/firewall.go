@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -27,6 +28,7 @@ type kernel struct {
 	state   *state.Dir
 	memory  *state.Memory
 	changed []nft.Sysctl // the content of forwardingFile
+	lost    lostMarks
 }
 
 // openKernel opens the kernel's firewall and changes nothing. The memory holds the last
@@ -49,14 +51,14 @@ func openKernel(st *state.Dir, memory *state.Memory, log hclog.Logger) (*kernel,
 // Apply makes the kernel route and filter by p. If it cannot change a sysctl, as in a
 // hardened service, it returns a warning instead of an error, so that peers are not
 // delayed.
-func (k *kernel) Apply(p firewall.Policy) ([]string, error) {
+func (k *kernel) Apply(p firewall.Policy) ([]mesh.Condition, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
 	}
 	err := k.Firewall.Apply(firewall.Compile(p))
 	warnings := k.Warnings()
 	if err != nil {
-		return warnings, err
+		return conditions(warnings), err
 	}
 	reverse, err := k.SetReversePath(p.Interface)
 	if err != nil {
@@ -68,7 +70,20 @@ func (k *kernel) Apply(p firewall.Policy) ([]string, error) {
 	if err := k.forward(nft.ForwardingSpec{Interface: p.Interface, Networks: p.Forwarded}); err != nil {
 		warnings = append(warnings, err.Error())
 	}
-	return warnings, nil
+	lost, err := k.lostMarks(p, time.Now())
+	if err != nil {
+		warnings = append(warnings, err.Error())
+	}
+	return append(conditions(warnings), lost...), nil
+}
+
+// conditions returns a condition for each warning.
+func conditions(warnings []string) []mesh.Condition {
+	var out []mesh.Condition
+	for i, w := range warnings {
+		out = append(out, mesh.Condition{Type: "Firewall", Subject: fmt.Sprintf("warning %d", i+1), Message: w})
+	}
+	return out
 }
 
 // forward turns forwarding on for networks behind this node, and restores the previous
@@ -116,7 +131,7 @@ type inside struct {
 	remove func() error // removes what an earlier agent applied to the kernel
 }
 
-func (i inside) Apply(p firewall.Policy) ([]string, error) {
+func (i inside) Apply(p firewall.Policy) ([]mesh.Condition, error) {
 	if err := p.Ingress.Check(); err != nil {
 		return nil, err
 	}

@@ -57,6 +57,8 @@ var scenarios = []struct {
 	{"Coexist", scenarioCoexist},
 	{"CoexistHeal", scenarioCoexistHeal},
 	{"CoexistConflicts", scenarioCoexistConflicts},
+	{"MarksRewritten", scenarioMarksRewritten},
+	{"RoutedBack", scenarioRoutedBack},
 	{"UnderlayIPv6", scenarioUnderlayIPv6},
 	{"UnderlayIPv4", scenarioUnderlayIPv4},
 	{"Overlap", scenarioOverlap},

@@ -34,6 +34,7 @@ type Device struct {
 	Addresses       []netip.Prefix
 	FragmentedHosts []netip.Addr
 	Dropped         uint64 // initiations
+	Looped          uint64 // encrypted packets that came back
 	Closed          bool
 }
 
@@ -176,6 +177,13 @@ func (d *Device) DroppedInitiations() uint64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.Dropped
+}
+
+// Returned returns Looped.
+func (d *Device) Returned() uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.Looped
 }
 
 // Close notes that the device was closed.

@@ -16,7 +16,7 @@ type Firewall struct {
 	Policy   *firewall.Policy // nil: nothing is in place
 	History  []firewall.Policy
 	Removals int
-	Warnings []string
+	Warnings []mesh.Condition
 	Err      error
 	OnApply  func() // called by Apply
 }
@@ -25,7 +25,7 @@ type Firewall struct {
 func NewFirewall() *Firewall { return &Firewall{Disturbed: mesh.NewSignal()} }
 
 // Apply puts a valid policy in place, or returns Err.
-func (f *Firewall) Apply(p firewall.Policy) ([]string, error) {
+func (f *Firewall) Apply(p firewall.Policy) ([]mesh.Condition, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.OnApply != nil {

@@ -122,6 +122,9 @@ func Device(t *testing.T, open func(t *testing.T) DeviceCase) {
 		if n := dev.DroppedInitiations(); n != 0 {
 			t.Errorf("DroppedInitiations = %d", n)
 		}
+		if n := dev.Returned(); n != 0 {
+			t.Errorf("Returned = %d", n)
+		}
 	})
 }
 
