@@ -33,7 +33,7 @@ func Compile(p Policy) Ruleset {
 	if p.Subnet.IsValid() {
 		rs.Chains = append(rs.Chains, c.preraw())
 	}
-	rs.Chains = append(rs.Chains, c.prerouting(), c.outgoing())
+	rs.Chains = append(rs.Chains, c.entering(), c.prerouting(), c.outgoing())
 	if p.ListenPort != 0 {
 		rs.Chains = append(rs.Chains, c.own())
 	}
@@ -109,10 +109,21 @@ func (c compiler) preraw() Chain {
 	return ch
 }
 
-// prerouting marks packets that are to be forwarded into the tunnel. On packets
-// for this node the mark has no effect, because table local precedes all rules.
+// entering marks packets from the tunnel while other programs check whether the way
+// back to their source leads by the same interface. For most sources that is so only
+// in the tunnel's table.
+func (c compiler) entering() Chain {
+	return Chain{Name: "entering", Type: TypeFilter, Hook: HookPrerouting, Priority: PriorityEarly, Rules: []Rule{
+		{c.fromTunnel(), c.markForTunnel()},
+	}}
+}
+
+// prerouting marks packets that are to be forwarded into the tunnel, and no others. On
+// packets for this node the mark has no effect, because table local precedes all rules.
+// It runs behind other programs' checks of the way back to a packet's source: with the
+// mark they would look for that in the tunnel.
 func (c compiler) prerouting() Chain {
-	ch := Chain{Name: "prerouting", Type: TypeFilter, Hook: HookPrerouting, Priority: PriorityFilter, Rules: []Rule{
+	ch := Chain{Name: "prerouting", Type: TypeFilter, Hook: HookPrerouting, Priority: PriorityLate, Rules: []Rule{
 		{c.encrypted(), accept},
 		{c.fromTunnel(), Jump{"clamp"}},
 	}}
@@ -125,6 +136,7 @@ func (c compiler) prerouting() Chain {
 		ch.Rules = append(ch.Rules, Rule{c.notFromTunnel(), Direction{}, c.connectionMarked(), SetMark{CT: true, Mask: c.p.Mask}})
 	}
 	ch.Rules = append(ch.Rules, c.markRouted()...)
+	ch.Rules = append(ch.Rules, Rule{c.fromTunnel(), SetMark{Mask: c.p.Mask}}) // that of entering
 	return ch
 }
 

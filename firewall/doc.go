@@ -14,6 +14,8 @@
 //	 from the tunnel,           from a local process
 //	 from a link                        │
 //	      │                       first route look-up (no mark yet)
+//	[entering] from the tunnel: M
+//	      │                             │
 //	[preraw] the cluster's              │
 //	 /64 from a link: drop        [outgoing] E, lo, neighbour discovery: unchanged
 //	      │                        reply to the tunnel: M
@@ -22,7 +24,7 @@
 //	 from the tunnel: clamp,      changed mark: second route look-up
 //	  mark the connection               │
 //	 reply to the tunnel: M             │
-//	 to routed4/6: M                    │
+//	 to routed4/6: M, others not        │
 //	      │                             │
 //	 route look-up: local, M → table 180, else main
 //	      │              │              │
@@ -37,6 +39,9 @@
 //	                      [masquerading] from the tunnel to some networks
 //	                            │
 //	                      the tunnel, or a link
+//
+// From chain entering to prerouting, packets from the tunnel have the mark M, so that
+// other programs' checks find the way back to their sources in table 180.
 //
 // Encrypted packets have the mark E. They take the path of local packets and reach
 // a link: no route is looked up in table 180 for them, and guard lets them pass,

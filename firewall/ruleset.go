@@ -44,6 +44,7 @@ const (
 
 // Priorities of base chains (netfilter_ipv4.h).
 const (
+	PriorityEarly  = -350 // after defragmentation, before raw
 	PriorityRaw    = -300
 	PriorityMangle = -150 // after connection tracking, before DNAT
 	PriorityFilter = 0

@@ -43,6 +43,8 @@ const (
 	ConditionAsymmetricExclusion ConditionType = "AsymmetricExclusion"
 	// ConditionNetworksNotAdvertised: this node can't forward for its networks.
 	ConditionNetworksNotAdvertised ConditionType = "NetworksNotAdvertised"
+	// ConditionHostDrops: rules of another program on this host drop packets of the mesh.
+	ConditionHostDrops ConditionType = "DroppedByHost"
 	// ConditionMarkRewritten: another program on this host changes the mark of encrypted packets.
 	ConditionMarkRewritten ConditionType = "MarkRewritten"
 )

@@ -13,6 +13,7 @@ const (
 	AttrTableUserdata    = 6
 	AttrChainFlags       = 10
 	AttrSetHandle        = 16
+	AttrElementKeyEnd    = 10
 	FlagTableOwner       = 2
 	UserdataTableComment = 0
 	UserdataKeyByteOrder = 0
@@ -62,7 +63,16 @@ func (n *Nftables) Dump(typ uint16, fill func(*Encoder), restart func(), each fu
 // DumpAll requests all objects of a kind in the tables of all families. It is Dump
 // otherwise. Attributes are valid until each returns.
 func (n *Nftables) DumpAll(typ uint16, restart func(), each func(family byte, attributes []byte)) error {
-	return n.dump(nftType(typ), func(e *Encoder) { e.b = append(e.b, unix.NFPROTO_UNSPEC, unix.NFNETLINK_V0, 0, 0) }, restart, func(m Message) {
+	return n.DumpFamily(unix.NFPROTO_UNSPEC, typ, func(*Encoder) {}, restart, each)
+}
+
+// DumpFamily is DumpAll for tables of one family.
+func (n *Nftables) DumpFamily(family byte, typ uint16, fill func(*Encoder), restart func(), each func(family byte, attributes []byte)) error {
+	header := func(e *Encoder) {
+		e.b = append(e.b, family, unix.NFNETLINK_V0, 0, 0)
+		fill(e)
+	}
+	return n.dump(nftType(typ), header, restart, func(m Message) {
 		if len(m.Body) > 0 {
 			each(m.Body[0], nftAttributes(m))
 		}

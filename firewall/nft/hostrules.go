@@ -17,6 +17,8 @@ const maxHostRules = 5000
 // hostRules are the tables of a host that see IP packets, without this program's.
 type hostRules struct {
 	chains map[chainKey]*hostChain
+	sets   map[chainKey]*hostSet // those looked into
+	owned  map[chainKey]bool     // tables that only their program may change
 	rules  int
 }
 
@@ -72,7 +74,7 @@ func (e hostExpr) number(typ uint16) (v uint32, ok bool) {
 // readHost reads the rules of all programs but those in the given tables of family
 // inet.
 func (t *table) readHost(except ...string) (*hostRules, error) {
-	h := &hostRules{}
+	h := &hostRules{sets: map[chainKey]*hostSet{}, owned: map[chainKey]bool{}}
 	skip := map[chainKey]bool{}
 	err := t.nl.DumpAll(unix.NFT_MSG_GETTABLE, func() { clear(skip) }, func(family byte, attributes []byte) {
 		table := hostExpr{data: attributes}
@@ -81,6 +83,7 @@ func (t *table) readHost(except ...string) (*hostRules, error) {
 		if flags&unix.NFT_TABLE_F_DORMANT != 0 || family == unix.NFPROTO_INET && slices.Contains(except, name) {
 			skip[chainKey{family: family, table: name}] = true
 		}
+		h.owned[chainKey{family: family, table: name}] = flags&netlink.FlagTableOwner != 0
 	})
 	if err == nil {
 		err = t.nl.DumpAll(unix.NFT_MSG_GETCHAIN, func() { h.chains = map[chainKey]*hostChain{} }, func(family byte, attributes []byte) {

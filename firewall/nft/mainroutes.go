@@ -22,6 +22,18 @@ func (r *routing) hasDefault4() bool {
 	return r.rt.HasDefault(unix.AF_INET, unix.RT_TABLE_UNSPEC)
 }
 
+// LinksTo returns the interfaces that main's routes to a network lead to, sorted.
+func (f *Firewall) LinksTo(network netip.Prefix) ([]string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.routing.supports(network.Addr().Is6()) {
+		return nil, nil
+	}
+	links, err := f.routing.interfacesTo(network)
+	slices.Sort(links)
+	return links, err
+}
+
 // interfacesTo returns the names of the interfaces of main's routes to a network:
 // of all routes to parts of it, and of the longest prefix that contains all of it.
 // A default route counts only if there is no other.

@@ -74,7 +74,11 @@ func (k *kernel) Apply(p firewall.Policy) ([]mesh.Condition, error) {
 	if err != nil {
 		warnings = append(warnings, err.Error())
 	}
-	return append(conditions(warnings), lost...), nil
+	drops, err := k.hostDrops(p)
+	if err != nil {
+		warnings = append(warnings, err.Error())
+	}
+	return slices.Concat(conditions(warnings), lost, drops), nil
 }
 
 // conditions returns a condition for each warning.

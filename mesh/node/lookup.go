@@ -25,7 +25,10 @@ func (k *kernel) Lookup(q firewall.Query, p firewall.Policy) (firewall.Explanati
 		return l.Explanation, nil
 	}
 	l.route()
-	return l.Explanation, nil
+	if q.Source.IsValid() {
+		err = l.dropped(k)
+	}
+	return l.Explanation, err
 }
 
 // lookup builds an explanation from the kernel's answers.

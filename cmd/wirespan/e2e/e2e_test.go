@@ -59,6 +59,8 @@ var scenarios = []struct {
 	{"CoexistConflicts", scenarioCoexistConflicts},
 	{"MarksRewritten", scenarioMarksRewritten},
 	{"RoutedBack", scenarioRoutedBack},
+	{"ReversePathChecks", scenarioReversePathChecks},
+	{"ForwardDropped", scenarioForwardDropped},
 	{"UnderlayIPv6", scenarioUnderlayIPv6},
 	{"UnderlayIPv4", scenarioUnderlayIPv4},
 	{"Overlap", scenarioOverlap},

@@ -1,0 +1,140 @@
+package nft
+
+import (
+	"fmt"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/wirespan/wirespan/firewall"
+)
+
+// HostPacket is the first packet of a connection. Fields that are not set are not
+// known, and a rule that depends on one counts as undecided.
+type HostPacket struct {
+	Hook                firewall.Hook // prerouting, input or forward
+	In, Out             string        // interfaces
+	Source, Destination netip.Addr    // one of them is set: it tells the IP version
+	Protocol            firewall.Protocol
+	Port                uint16 // of the destination
+	Mark                uint32
+}
+
+func (p *HostPacket) v6() bool { return p.Source.Is6() || p.Destination.Is6() }
+
+// HostDrop says which chain of another program drops a packet.
+type HostDrop struct {
+	Chain       string // base chain, as nft(8) wants it: "ip filter FORWARD"
+	Insert      string // where a rule that lets the packet pass belongs: as Chain
+	Policy      bool   // no rule matches, and the chain's policy is drop
+	ReversePath bool   // a check of the way back to the source decides
+	Table       string
+	Owned       bool // only the program that made the table may change it
+	UFW         bool // the rules are ufw's
+}
+
+// HostDrops returns for each packet which chain of another program certainly drops it;
+// nil if none does, or if that depends on what is not known or not understood. Except
+// names this program's table. Only tables of nftables are seen, among them those of
+// iptables-nft, and at most maxHostRules rules.
+func (f *Firewall) HostDrops(except string, packets []HostPacket) ([]*HostDrop, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	h, err := f.table.readHost(except, except+"_next")
+	if err != nil || h.rules > maxHostRules {
+		return make([]*HostDrop, len(packets)), err
+	}
+	out := make([]*HostDrop, len(packets))
+	for i := range packets {
+		if out[i], err = f.hostDrop(h, &packets[i]); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func (f *Firewall) hostDrop(h *hostRules, p *HostPacket) (*HostDrop, error) {
+	v := verdicts{rules: h, packet: p, mark: p.Mark, markKnown: true, table: &f.table, routing: &f.routing}
+	for name, index := range map[string]*uint32{p.In: &v.in, p.Out: &v.out} {
+		if name == "" {
+			continue
+		}
+		link, err := f.routing.rt.Link(name)
+		if err != nil {
+			return nil, fmt.Errorf("look up interface %s: %w", name, err)
+		}
+		*index = link.Index
+	}
+	for _, c := range h.at(hooks[p.Hook], p.v6()) {
+		if c.kind == "nat" {
+			continue
+		}
+		v.reversePath = false
+		end := v.chain(c, 0)
+		policy := end == endPass && c.drops
+		if end != endDrop && !policy {
+			continue
+		}
+		d := &HostDrop{Chain: c.String(), Insert: c.String(), Policy: policy, ReversePath: v.reversePath, Table: c.table, Owned: h.owned[chainKey{family: c.family, table: c.table}]}
+		user := chainKey{c.family, c.table, "DOCKER-USER"}
+		if p.Hook == firewall.HookForward && h.chains[user] != nil {
+			d.Insert = user.String()
+		}
+		d.UFW = h.chains[chainKey{c.family, c.table, "ufw-user-forward"}] != nil || h.chains[chainKey{c.family, c.table, "ufw6-user-forward"}] != nil
+		return d, nil
+	}
+	return nil, nil
+}
+
+// End of the evaluation of a chain.
+type chainEnd int
+
+const (
+	endPass chainEnd = iota // its end was reached
+	endAccept
+	endDrop
+	endUnknown
+)
+
+const (
+	maxHostSteps = 5000 // rules that are evaluated for a packet
+	maxHostDepth = 16   // jumps
+)
+
+// chain follows a packet through a chain. Of rules that may match or not, those that
+// drop change nothing, and others make the end unknown.
+func (v *verdicts) chain(c *hostChain, depth int) chainEnd {
+	if c == nil || depth > maxHostDepth {
+		return endUnknown
+	}
+	for i := range c.rules {
+		if v.steps++; v.steps > maxHostSteps {
+			return endUnknown
+		}
+		matches, code, to := v.rule(c, &c.rules[i])
+		if matches == no || code == unix.NFT_CONTINUE {
+			continue
+		}
+		end := endUnknown
+		switch code {
+		case verdictAccept:
+			end = endAccept
+		case verdictDrop:
+			end = endDrop
+		case unix.NFT_RETURN:
+			end = endPass
+		case unix.NFT_JUMP, unix.NFT_GOTO:
+			end = v.chain(v.rules.chains[chainKey{c.family, c.table, to}], depth+1)
+			if end == endPass && code == unix.NFT_JUMP {
+				continue
+			}
+		}
+		switch {
+		case matches == yes:
+			return end
+		case end != endDrop:
+			return endUnknown
+		}
+	}
+	return endPass
+}
