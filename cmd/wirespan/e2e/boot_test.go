@@ -156,7 +156,7 @@ func (n *labNode) damage() {
 func (n *labNode) downAfterDamage(rules string) {
 	n.Helper()
 	n.wipe()
-	before := n.kernel()
+	before := n.steadyKernel()
 	n.write(n.path("firewall.json"), rules)
 	n.restores()
 	n.damage()

@@ -207,4 +207,4 @@ func scenarioIdle(l *lab) {
 }
 
 // idleMegabytes is the memory that an idle agent may use.
-const idleMegabytes = 25
+const idleMegabytes = 26
