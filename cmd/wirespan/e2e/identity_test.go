@@ -57,10 +57,10 @@ func scenarioClone(l *lab) {
 	}
 	c.condition(mesh.ConditionCloned, "has withdrawn")
 	c.hasNoLink()
+	pings.stop()
 	c.restart() // it is still the later one
 	c.condition(mesh.ConditionCloned, "has withdrawn")
 	c.hasNoLink()
-	pings.stop()
 	if err := a.sees("b"); err != nil {
 		l.Error(err)
 	}
