@@ -58,10 +58,12 @@ func scenarioExpel(l *lab) {
 
 	e.proc.end(l.T, syscall.SIGKILL)
 	heard := e.sniff("eth0", func(p *sniffed) bool { return !p.out && p.from.Port() == 51820 && p.protocol == unix.IPPROTO_UDP })
-	for _, stale := range []struct{ what, keep string }{{"the state of before", ""}, {"a new node id", "cluster.yaml"}} {
+	for _, stale := range []struct{ what, keep, refusal string }{
+		{"the state of before", "", "was expelled from the mesh"}, {"a new node id", "cluster.yaml", "does not know this node as a member"},
+	} {
 		e.restoreState(before, stale.keep)
 		e.up()
-		time.Sleep(3 * time.Second)
+		eventually(l.T, within, func() error { return e.has("MembershipUnclear", stale.refusal) })
 		for _, n := range []*labNode{a, b, c, d} {
 			if s := n.mustStatus(); len(s.Peers) != 3 {
 				l.Errorf("%s: %s has the peers %+v", stale.what, n.name, s.Peers)
