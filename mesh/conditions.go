@@ -45,6 +45,10 @@ const (
 	ConditionNetworksNotAdvertised ConditionType = "NetworksNotAdvertised"
 	// ConditionHostDrops: rules of another program on this host drop packets of the mesh.
 	ConditionHostDrops ConditionType = "DroppedByHost"
+	// ConditionSendRefused: this host refuses to send encrypted packets; Subject is the error.
+	ConditionSendRefused ConditionType = "SendRefused"
+	// ConditionNoAnswer: handshakes with a peer, or with all, go out and are not answered.
+	ConditionNoAnswer ConditionType = "NoAnswer"
 	// ConditionMarkRewritten: another program on this host changes the mark of encrypted packets.
 	ConditionMarkRewritten ConditionType = "MarkRewritten"
 )

@@ -118,6 +118,29 @@ type PeerStats struct {
 	LastHandshakeTime time.Time
 }
 
+// AttemptsKept is how many of the last handshakes with an address are known. Upstream
+// repeats one after 5 s or later, so as many span the EndpointTimeout.
+const AttemptsKept = 4
+
+// Attempt is what the device lately sent to an address.
+type Attempt struct {
+	Endpoint    netip.AddrPort
+	Initiations [AttemptsKept]time.Time // handshakes that were started there, the newest last; zero: fewer were
+	Refusal     Refusal                 // why this host did not send the last packet
+	Error       string                  // of the system; empty: it was sent
+}
+
+// Refusal is why a host does not send a packet.
+type Refusal int
+
+// Refusals.
+const (
+	NotRefused          Refusal = iota
+	RefusedByFirewall           // a rule of the host, or a limit of the process
+	RefusedByRoute              // a route that leads nowhere on purpose
+	RefusedWithoutRoute         // no route leads there, or the host lacks the address family
+)
+
 // PeerConfig is the configuration of a peer in the device.
 type PeerConfig struct {
 	PublicKey           Key
@@ -212,6 +235,7 @@ type Input struct {
 	Host       Host
 	Affiliates []Affiliate  // merged over registries, one per node id; that of this node is ignored
 	Stats      []PeerStats  // of every peer that the device has
+	Attempts   []Attempt    // of the device, one per address
 	Previous   []PeerStatus // Plan.Statuses of the last decision
 	Known      []Affiliate  // Plan.Known of the last decision
 	Pins       []Pin        // Plan.Pins of the last decision, as Accept and Forget have left them
