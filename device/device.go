@@ -84,6 +84,7 @@ func Open(c Config) (*Device, error) {
 	}
 	d := open(c)
 	d.gate.LimitInitiations()
+	d.gate.RememberAttempts(d.events.Notify)
 	if err := d.start(c); err != nil {
 		_ = d.Close()
 		return nil, err
@@ -117,6 +118,7 @@ func open(c Config) *Device {
 	d.tun = newPinger(c.TUN)
 	tun, bind := inflight.Between(d.tun, c.Bind)
 	d.gate = bind // before the device reads, which needs the port
+	d.gate.Trace(c.Log)
 	d.wg = wireguard.NewDevice(tun, bind, logger(c.Log))
 	bind.Attach(d.wg)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -223,8 +225,8 @@ func (d *Device) setPort(port uint16) error {
 // so it does not ask the device, which would describe all peers with it.
 func (d *Device) ListenPort() uint16 { return d.gate.Port() }
 
-// Events returns a coalesced signal that a peer completed a handshake, so that
-// the statistics are worth reading.
+// Events returns a coalesced signal that a peer completed a handshake, or that this
+// host began or ceased to refuse packets: the statistics and Attempts are worth reading.
 func (d *Device) Events() <-chan struct{} { return d.events }
 
 // handshakeDone is called when a peer has completed a handshake.
@@ -240,6 +242,10 @@ func (d *Device) Fragmented() []netip.Addr { return d.bind.Fragmented() }
 // DroppedInitiations returns how many handshakes were not started, since too many
 // were with addresses that have not answered.
 func (d *Device) DroppedInitiations() uint64 { return d.gate.DroppedInitiations() }
+
+// Attempts returns the handshakes that were started lately, and the addresses to which
+// this host refuses to send, sorted by address.
+func (d *Device) Attempts() []mesh.Attempt { return d.gate.Attempts() }
 
 // Returned returns how many of the device's own encrypted packets the host routed
 // back into the tunnel. They were dropped.

@@ -115,6 +115,9 @@ func (e *endpoint) SrcToString() string { return e.SrcIP().String() }
 // DstIP returns the peer's address.
 func (e *endpoint) DstIP() netip.Addr { return e.dst.Addr() }
 
+// AddrPort returns the peer's address and port.
+func (e *endpoint) AddrPort() netip.AddrPort { return e.dst }
+
 // DstToString returns the peer's address and port.
 func (e *endpoint) DstToString() string { return e.dst.String() }
 

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"golang.zx2c4.com/wireguard/conn"
 	wireguard "golang.zx2c4.com/wireguard/device"
 )
@@ -18,6 +19,8 @@ type Bind struct {
 	// initiations is nil if any number of handshakes may be started.
 	initiations *initiationLimit
 	answers     holder
+	attempts    *attempts                        // nil: not remembered
+	log         hclog.Logger                     // nil: nothing is logged
 	device      atomic.Pointer[wireguard.Device] // nil before Attach
 	port        atomic.Uint32                    // of the last Open; 0 if it failed
 }
@@ -61,6 +64,7 @@ func (b *Bind) receive(fn conn.ReceiveFunc) conn.ReceiveFunc {
 			return n, err
 		}
 		b.handshakes.drop(bufs, sizes[:n], time.Now(), b.underLoad)
+		b.traceReceived(bufs, sizes[:n], eps)
 		b.gate.admitInbound(bufs, sizes[:n])
 		return n, err
 	}
@@ -75,7 +79,18 @@ func (b *Bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 	if b.hold(bufs, ep) {
 		return nil
 	}
-	err := b.Bind.Send(bufs, ep)
+	err := b.transmit(bufs, ep)
 	b.gate.ackOutbound(bufs)
 	return err
+}
+
+// transmit sends bufs, and takes note of that.
+func (b *Bind) transmit(bufs [][]byte, ep conn.Endpoint) error {
+	err := b.Bind.Send(bufs, ep)
+	b.attempts.sent(bufs, ep, err)
+	b.traceSent(bufs, ep, err)
+	if err != nil {
+		return &sendError{ep, err}
+	}
+	return nil
 }

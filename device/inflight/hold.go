@@ -50,7 +50,7 @@ func (b *Bind) SendAnswers() {
 	b.answers.held = nil
 	b.answers.mu.Unlock()
 	for _, a := range held {
-		_ = b.Bind.Send([][]byte{a.message}, a.to) // as after any loss, the handshake is repeated
+		_ = b.transmit([][]byte{a.message}, a.to) // as after any loss, the handshake is repeated
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"golang.zx2c4.com/wireguard/conn"
-	wireguard "golang.zx2c4.com/wireguard/device"
 )
 
 const (
@@ -141,12 +140,10 @@ func (b *Bind) DroppedInitiations() uint64 {
 	return b.initiations.dropped
 }
 
-// mayInitiate reports whether bufs may be sent. Upstream sends an initiation alone,
-// so there is nothing to look at in a burst of packets.
+// mayInitiate reports whether bufs may be sent.
 func (b *Bind) mayInitiate(bufs [][]byte, ep conn.Endpoint) bool {
-	if b.initiations == nil || len(bufs) != 1 || len(bufs[0]) != wireguard.MessageInitiationSize || bufs[0][0] != wireguard.MessageInitiationType {
+	if b.initiations == nil || !isInitiation(bufs) {
 		return true
 	}
-	to, _ := netip.ParseAddrPort(ep.DstToString()) // those that can't be parsed share a budget
-	return b.initiations.admit(netip.AddrPortFrom(to.Addr().Unmap(), to.Port()), time.Now())
+	return b.initiations.admit(addressOf(ep), time.Now()) // those that can't be parsed share a budget
 }
