@@ -25,12 +25,14 @@ type Device interface {
 	SetPrivateKey(key mesh.PrivateKey) error // peers stay, and get new sessions at once
 	ListenPort() uint16
 	Ping(ctx context.Context, addr netip.Addr) (time.Duration, error)
-	Events() <-chan struct{}  // a handshake changed the statistics; coalesced
+	Events() <-chan struct{}  // a handshake changed the statistics, or refusals among Attempts did; coalesced
 	Done() <-chan struct{}    // closed when the device has died by itself
 	Fragmented() []netip.Addr // hosts to which encrypted packets are larger than the path takes
 	// DroppedInitiations counts the handshakes that were not started, since too many
 	// were with addresses that have not answered.
 	DroppedInitiations() uint64
+	// Attempts returns what was lately sent to whom, and what this host refuses to send.
+	Attempts() []mesh.Attempt
 	// Returned counts the encrypted packets that this host routed back into the tunnel.
 	Returned() uint64
 	Close() error

@@ -184,6 +184,14 @@ func (a *Agent) readStats() ([]mesh.PeerStats, error) {
 	return a.plane.stats, err
 }
 
+// attempts returns what the device has lately sent to whom.
+func (a *Agent) attempts() []mesh.Attempt {
+	if a.plane.device == nil {
+		return nil
+	}
+	return a.plane.device.Attempts()
+}
+
 // rules returns the ruleset in place: for a netstack, its ingress chain.
 func (a *Agent) rules() firewall.Ruleset {
 	rs := a.routing.compiled

@@ -47,7 +47,7 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 	report(conditionMemory, state.RotationFile, err)
 	plan := mesh.Decide(mesh.Input{
 		Config: a.meshConfig(), Self: a.self, Host: a.describeHost(public),
-		Affiliates: affiliates, Stats: stats, Previous: a.previous.Statuses,
+		Affiliates: affiliates, Stats: stats, Attempts: a.attempts(), Previous: a.previous.Statuses,
 		Known: a.previous.Known, Pins: a.cfg.Memory.Pins(a.self.Subnet), Rotation: rotation,
 	}, now)
 	if a.cfg.Memory.SetPins(a.self.Subnet, plan.Pins) {

@@ -35,6 +35,7 @@ type Device struct {
 	FragmentedHosts []netip.Addr
 	Dropped         uint64 // initiations
 	Looped          uint64 // encrypted packets that came back
+	Tried           []mesh.Attempt
 	Closed          bool
 }
 
@@ -184,6 +185,13 @@ func (d *Device) Returned() uint64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.Looped
+}
+
+// Attempts returns Tried.
+func (d *Device) Attempts() []mesh.Attempt {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.Tried
 }
 
 // Close notes that the device was closed.
