@@ -20,6 +20,9 @@ const (
 	maxNameLength      = 64 // characters of a peer's name
 )
 
+// AllPeers is the subject of a ConditionNoAnswer about all of them.
+const AllPeers = "all peers"
+
 // tried is what this node has lately sent to a peer to no avail.
 type tried struct {
 	name       string
@@ -41,11 +44,11 @@ func reportUnanswered(in *Input, known *roster, specs []PeerSpec, statuses []Pee
 	if len(in.Attempts) == 0 {
 		return time.Time{}
 	}
-	byEndpoint, users := indexAttempts(in.Attempts, specs, statuses)
+	byEndpoint, taken := indexAttempts(in.Attempts, specs, statuses)
 	var unanswered, refused []tried
 	answers := false // some peer does
 	for i := range specs {
-		t := newTried(&specs[i], &statuses[i], byEndpoint, users)
+		t := newTried(&specs[i], &statuses[i], byEndpoint, taken)
 		if len(t.refusals) > 0 {
 			refused = append(refused, t)
 		}
@@ -71,19 +74,27 @@ func reportUnanswered(in *Input, known *roster, specs []PeerSpec, statuses []Pee
 	return wake
 }
 
-// indexAttempts returns the attempts by address, and how many peers have each address.
-func indexAttempts(attempts []Attempt, specs []PeerSpec, statuses []PeerStatus) (map[netip.AddrPort]*Attempt, map[netip.AddrPort]int) {
-	byEndpoint := make(map[netip.AddrPort]*Attempt, len(attempts))
+// indexAttempts returns the attempts by address, and the addresses that several peers have
+// of which one is up there.
+func indexAttempts(attempts []Attempt, specs []PeerSpec, statuses []PeerStatus) (byEndpoint map[netip.AddrPort]*Attempt, taken map[netip.AddrPort]bool) {
+	byEndpoint = make(map[netip.AddrPort]*Attempt, len(attempts))
 	for i := range attempts {
 		byEndpoint[attempts[i].Endpoint] = &attempts[i]
 	}
-	users := make(map[netip.AddrPort]int, len(attempts))
+	users, up := map[netip.AddrPort]int{}, map[netip.AddrPort]bool{}
 	for i := range specs {
 		for _, ep := range endpointsOf(&specs[i], &statuses[i]) {
 			users[ep]++
 		}
+		if s := &statuses[i]; s.State == PeerStateUp {
+			up[s.Endpoint] = true
+		}
 	}
-	return byEndpoint, users
+	taken = map[netip.AddrPort]bool{}
+	for ep, n := range users {
+		taken[ep] = n > 1 && up[ep]
+	}
+	return byEndpoint, taken
 }
 
 // endpointsOf returns where a peer is, or may be.
@@ -99,8 +110,8 @@ func endpointsOf(spec *PeerSpec, status *PeerStatus) []netip.AddrPort {
 
 // newTried returns what was sent to a peer since its last handshake. Peers may have one
 // address, as a box that was installed anew and what it was before. Handshakes that were
-// started there say nothing of a peer that is up.
-func newTried(spec *PeerSpec, status *PeerStatus, byEndpoint map[netip.AddrPort]*Attempt, users map[netip.AddrPort]int) tried {
+// started with an address that is taken tell nothing: one of those peers is there.
+func newTried(spec *PeerSpec, status *PeerStatus, byEndpoint map[netip.AddrPort]*Attempt, taken map[netip.AddrPort]bool) tried {
 	t := tried{name: shortName(cmp.Or(spec.Label, spec.NodeID, spec.PublicKey.String()))}
 	all := endpointsOf(spec, status)
 	stuck := !slices.ContainsFunc(all, func(ep netip.AddrPort) bool { return byEndpoint[ep] == nil || byEndpoint[ep].Refusal == NotRefused })
@@ -110,7 +121,7 @@ func newTried(spec *PeerSpec, status *PeerStatus, byEndpoint map[netip.AddrPort]
 			continue
 		}
 		n, first := a.since(status.LastHandshakeTime)
-		if status.State == PeerStateUp && users[ep] > 1 {
+		if taken[ep] {
 			n = 0
 		}
 		if n > 0 {
@@ -190,7 +201,7 @@ func reportNoneAnswers(peers []tried, port uint16, cs *conditions) {
 	for i := range peers {
 		list = append(list, QuoteName(peers[i].name)+" at "+endpointList(peers[i].endpoints, true))
 	}
-	cs.add(ConditionNoAnswer, "all peers",
+	cs.add(ConditionNoAnswer, AllPeers,
 		"handshakes go out, but none of %d peers answers: %s; UDP is likely blocked on this node or on its way out: let UDP port %d out, and answers in",
 		len(peers), firstFew(list), port)
 }

@@ -70,6 +70,12 @@ func (c *cli) printExplanation(e agent.Explanation, target string) {
 		fmt.Fprintln(c.out, "\nBy the kernel:")
 		c.printReasons(*e.Kernel)
 	}
+	if len(e.Conditions) > 0 {
+		fmt.Fprintln(c.out, "\nConditions:")
+	}
+	for _, cond := range e.Conditions {
+		fmt.Fprintf(c.out, "  %s\n    %s\n", cond.Type, cond.Message)
+	}
 }
 
 func sentence(e agent.Explanation) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -87,10 +88,12 @@ type Config struct {
 	NewRegistry func(s Source, c *Effective, keys state.Keys) (Registry, error)
 	OS          string // as announced, such as "Debian GNU/Linux (12)"
 	Version     string
-	Observed    func(links []mesh.Link) // called by the loop when it has read the host's links; nil: not called
-	LeaveOnStop func(*Effective) bool   // whether a stop is a leave; nil: never
-	Notify      func(state string)      // sd_notify(3); nil: none
-	Watchdog    time.Duration           // half of systemd's; 0: none
+	// Observed is called by the loop when it has read the host's links. It returns what is
+	// wrong with them; nil: not called.
+	Observed    func(links []mesh.Link) []mesh.Condition
+	LeaveOnStop func(*Effective) bool // whether a stop is a leave; nil: never
+	Notify      func(state string)    // sd_notify(3); nil: none
+	Watchdog    time.Duration         // half of systemd's; 0: none
 	Log         hclog.Logger
 }
 
@@ -126,6 +129,7 @@ type Agent struct {
 	self     mesh.Identity
 	selfMAC  []byte    // configured when self was made
 	previous mesh.Plan // of the last pass
+	notified string    // the status that the service manager has
 	// presented are the affiliates that the resource store shows.
 	presented []mesh.Affiliate
 	host      hostView
@@ -145,7 +149,8 @@ type hostView struct {
 	links     []mesh.Link // nil: to be read
 	lastLinks []mesh.Link
 	underlay  mesh.Underlay
-	mtu       int // of the tunnel, as it follows from links and configuration
+	notes     []mesh.Condition // of Observed
+	mtu       int              // of the tunnel, as it follows from links and configuration
 }
 
 // New checks the configuration and starts nothing.
@@ -160,7 +165,7 @@ func New(c Config) (*Agent, error) {
 		c.Notify = func(string) {}
 	}
 	if c.Observed == nil {
-		c.Observed = func([]mesh.Link) {}
+		c.Observed = func([]mesh.Link) []mesh.Condition { return nil }
 	}
 	if c.Mesh == nil {
 		c.Mesh = func(MeshView) {}
@@ -217,9 +222,22 @@ func (a *Agent) Run(ctx context.Context) error {
 			a.cfg.Notify("READY=1")
 			ready = true
 		}
+		a.notifyStatus()
 		if err := a.wait(ctx, wake); err != nil || ctx.Err() != nil {
 			return a.stop(ctx, err)
 		}
+	}
+}
+
+// notifyStatus tells the service manager whether this node is ready, and why it is not.
+func (a *Agent) notifyStatus() {
+	text := "STATUS=ready"
+	if s := a.Status(); !s.Ready {
+		text = "STATUS=not ready: " + strings.Join(strings.Fields(s.NotReady), " ")
+	}
+	if text != a.notified {
+		a.notified = text
+		a.cfg.Notify(text)
 	}
 }
 

@@ -156,8 +156,9 @@ func TestServiceManagerIsNotified(t *testing.T) {
 		h.config.Watchdog = 10 * time.Second
 		h.start()
 		h.advance(35 * time.Second)
+		h.find(testPeer(2, liveEndpoint))
 		h.stop()
-		want := []string{"READY=1", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1", "STOPPING=1"}
+		want := []string{"READY=1", "STATUS=not ready: no discovery service has answered yet", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1", "STATUS=ready", "WATCHDOG=1", "STOPPING=1"}
 		if !slices.Equal(h.notified, want) {
 			t.Errorf("notified %v", h.notified)
 		}

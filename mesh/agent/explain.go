@@ -35,6 +35,7 @@ type Explanation struct {
 	State      *mesh.PeerState       `json:"state,omitempty"`  // of the peer
 	Kernel     *firewall.Explanation `json:"kernel,omitempty"` // nil: not asked
 	Difference string                `json:"difference,omitempty"`
+	Conditions []ConditionView       `json:"conditions,omitempty"` // that may keep the packet from arriving
 }
 
 // Explain answers from the last pass. It may be called by anyone.
@@ -66,6 +67,7 @@ func (a *Agent) Explain(q ExplainQuery) (Explanation, error) {
 		r := o.plan.Routes[i]
 		e.Route, e.State = r.Path, &o.plan.Statuses[r.Peer].State
 	}
+	e.Conditions = o.concerning(e.Plan)
 	if a.cfg.Firewall == nil || a.cfg.Backend.Netstack {
 		return e, nil
 	}
@@ -78,6 +80,26 @@ func (a *Agent) Explain(q ExplainQuery) (Explanation, error) {
 		e.Difference = fmt.Sprintf("the plan says %s and the kernel %s", e.Plan.Path, kernel.Path)
 	}
 	return e, nil
+}
+
+// concerning returns the conditions about the packet's peer and, of a packet for this node,
+// about who can reach it.
+func (o *outlook) concerning(v firewall.Explanation) (list []ConditionView) {
+	for _, c := range o.plan.Conditions {
+		concerns := false
+		switch c.Type {
+		case mesh.ConditionNoAnswer:
+			concerns = v.Peer != "" && (c.Subject == v.Peer || c.Subject == mesh.AllPeers)
+		case mesh.ConditionSendRefused:
+			concerns = v.Peer != ""
+		case mesh.ConditionNoJoinToken:
+			concerns = v.Path == firewall.PathLocal
+		}
+		if concerns {
+			list = append(list, ConditionView(c))
+		}
+	}
+	return list
 }
 
 // source finds the address that a packet comes from: given as such, or one that a

@@ -43,7 +43,7 @@ func (a *Agent) observe() error {
 		return fmt.Errorf("looking at this host: %w", err)
 	}
 	a.host.links, a.host.lastLinks, a.host.underlay = links, links, underlay
-	a.cfg.Observed(links)
+	a.host.notes = a.cfg.Observed(links)
 	if mtu := a.config.mesh(links).MTU; mtu != a.host.mtu {
 		a.log.Info("tunnel MTU", "mtu", mtu, "configured", a.config.KubeSpan.MTU != 0)
 		a.host.mtu = mtu

@@ -78,6 +78,7 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 
 	report(state.ConditionClockNotRecorded, "clock", a.cfg.Clock.Tick(now))
 	conditions = append(conditions, a.cfg.Clock.Conditions(now)...)
+	conditions = append(conditions, a.host.notes...)
 	conditions = append(conditions, a.fragmented()...)
 	conditions = append(conditions, a.cfg.Memory.Damaged()...)
 	conditions = append(conditions, a.unproven(plan.Pins)...)

@@ -83,15 +83,17 @@ func (e *embeddedServer) service() service {
 }
 
 // observed updates a founder's join token, which must name current addresses. The agent
-// calls it whenever it has read the host's links.
-func (n *Node) observed(links []mesh.Link) {
+// calls it whenever it has read the host's links. It returns a condition if there can be no
+// token.
+func (n *Node) observed(links []mesh.Link) []mesh.Condition {
 	if n.server == nil {
-		return
+		return nil
 	}
 	if err := n.advertise(links); err != nil {
 		n.log.Warn("storing the addresses of the discovery server", "error", err)
 	}
 	n.offer()
+	return n.tokenCondition()
 }
 
 // advertise stores the addresses and the pin of this node's server in the state

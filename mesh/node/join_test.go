@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -380,12 +381,13 @@ func TestFormerTokenIsForgotten(t *testing.T) {
 	}
 }
 
-// A founder without an address for others says so once, and names the links that it does not
-// announce.
+// A founder without an address for others has a condition that says so and names the links
+// that it does not announce, until there is an address.
 func TestFounderSaysWhyItHasNoToken(t *testing.T) {
-	var log strings.Builder
 	st := must(state.Open(config.StateMemory, nil))
-	n := &Node{log: hclog.New(&hclog.LoggerOptions{Output: &log, DisableTime: true}), state: st, server: &embeddedServer{}}
+	listener := must(net.Listen("tcp", "[::]:0"))
+	defer listener.Close()
+	n := &Node{log: hclog.NewNullLogger(), state: st, config: &config.Config{}, server: &embeddedServer{listener: listener, pin: [32]byte{1}}}
 	n.membership.enterCluster(must(state.FoundCluster(st)))
 	n.tokens = must(openTokens(st, n.membership.present()))
 	links := []mesh.Link{
@@ -394,14 +396,21 @@ func TestFounderSaysWhyItHasNoToken(t *testing.T) {
 		{Name: "br0", Kind: "bridge", Up: true, Addresses: prefixes("10.8.0.1/24")},
 		{Name: "down0", Kind: "veth", Addresses: prefixes("10.7.0.1/24")},
 	}
-	n.tokens.advertise(nil, [32]byte{}, passedOver(links, nil)...)
-	n.offer()
-	n.offer()
-	if out := log.String(); strings.Count(out, "[WARN]") != 1 || !strings.Contains(out, `linksNotAnnounced="veth1 (veth), br0 (bridge)"`) || !strings.Contains(out, "--address-filters") {
-		t.Errorf("the log has\n%s", out)
+	for range 2 {
+		got := n.observed(links)
+		if len(got) != 1 || got[0].Type != mesh.ConditionNoJoinToken || !strings.Contains(got[0].Message, "by veth1 (veth), br0 (bridge), and") || !strings.Contains(got[0].Message, "--address-filters") {
+			t.Errorf("conditions %+v", got)
+		}
+	}
+	if _, err := n.newToken(1, time.Hour); err == nil || !strings.Contains(err.Error(), "veth1 (veth)") {
+		t.Errorf("wirespan token: %v", err)
 	}
 	if got := passedOver(links, []mesh.AddressFilter{{Link: "veth1"}}); len(got) != 1 || got[0] != "br0 (bridge)" {
 		t.Errorf("with a filter that admits one: %q", got)
+	}
+	links[1].DefaultRoute = true
+	if got := n.observed(links); len(got) != 0 || n.offered == "" {
+		t.Errorf("with a default route: token %q and conditions %+v", n.offered, got)
 	}
 }
 

@@ -62,9 +62,9 @@ type Node struct {
 	plane      *dataPlane
 	mark       uint32 // of encrypted packets, and of what else must not enter the tunnel
 
-	offering sync.Mutex // guards offered and withheld
+	offering sync.Mutex // guards what follows
 	offered  string     // the last join token that was shown or written
-	withheld string     // why there is none, as it was said last
+	withheld error      // why there is none
 
 	agent   *agent.Agent
 	host    Host

@@ -38,7 +38,16 @@ type tokens struct {
 	offered config.Token // the zero Token: none
 }
 
-var errNoAddress = errors.New("no address of the discovery server is known that other hosts could reach: start the agent, name one with --advertise-discovery, or let --address-filters admit an address of this host")
+// errNoAddress says that a founder has no address for its tokens.
+type errNoAddress struct{ passed []string }
+
+func (e errNoAddress) Error() string {
+	text := "no address of the discovery server is known that other hosts could reach"
+	if len(e.passed) > 0 {
+		text += " (no default route leaves by " + strings.Join(e.passed, ", ") + ", and the addresses there are not announced)"
+	}
+	return text + ": name one with --advertise-discovery, or let --address-filters admit an address of this host"
+}
 
 // openTokens reads the record of a founder's join tokens, and the token that it offered
 // last.
@@ -83,7 +92,7 @@ func (t *tokens) issue(s state.TokenSpec) (string, error) {
 
 func (t *tokens) make(s state.TokenSpec) (made config.Token, err error) {
 	if len(t.servers) == 0 {
-		return made, errNoAddress
+		return made, errNoAddress{t.passed}
 	}
 	made = config.Token{Servers: t.servers, Pin: t.pin, Authority: t.authority}
 	made.ID, made.Key, made.Expires, err = t.enrolments.Issue(s, time.Now())
@@ -96,7 +105,7 @@ func (t *tokens) offer() (text string, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.servers) == 0 {
-		return "", errNoAddress
+		return "", errNoAddress{t.passed}
 	}
 	if t.enrolments.Left(t.offered.ID, time.Now()) < renewBefore {
 		made, err := t.make(state.TokenSpec{Uses: offeredUses, Lifetime: offeredLifetime, Renewed: true})
@@ -158,12 +167,7 @@ func (n *Node) offer() {
 	n.offering.Lock()
 	defer n.offering.Unlock()
 	text, err := n.tokens.offer()
-	if err != nil {
-		n.sayWhyNoToken(err)
-		return
-	}
-	n.withheld = ""
-	if text == n.offered {
+	if n.withheld = err; err != nil || text == n.offered {
 		return
 	}
 	first := n.offered == ""
@@ -184,19 +188,14 @@ func (n *Node) offer() {
 	}
 }
 
-// sayWhyNoToken logs why there is no join token, once.
-func (n *Node) sayWhyNoToken(err error) {
-	if text := err.Error(); text != n.withheld {
-		n.withheld = text
-		n.log.Warn("no join token can be made yet", "error", err, "linksNotAnnounced", n.tokens.unannounced())
+// tokenCondition returns a condition if there is no join token to offer.
+func (n *Node) tokenCondition() []mesh.Condition {
+	n.offering.Lock()
+	defer n.offering.Unlock()
+	if n.withheld == nil {
+		return nil
 	}
-}
-
-// unannounced names the links whose addresses are not in a token.
-func (t *tokens) unannounced() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return cmp.Or(strings.Join(t.passed, ", "), "none")
+	return []mesh.Condition{{Type: mesh.ConditionNoJoinToken, Subject: "join token", Message: "other boxes cannot join yet: " + n.withheld.Error()}}
 }
 
 // passedOver names the links that are up and have an address, of which none is announced.
@@ -256,7 +255,11 @@ func Token(c Config, uses int, lifetime time.Duration) (string, error) {
 			return "", err
 		}
 	}
-	return n.newToken(uses, lifetime)
+	token, err := n.newToken(uses, lifetime)
+	if _, ok := errors.AsType[errNoAddress](err); ok {
+		err = fmt.Errorf("%w; or start the agent, which looks for one", err)
+	}
+	return token, err
 }
 
 var (

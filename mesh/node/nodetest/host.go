@@ -38,6 +38,15 @@ type Host struct {
 	random    *rand.Rand // decides about losses
 	sockets   map[uint16]*socket
 	port      uint16 // last chosen
+	refuse    func(to netip.AddrPort) error
+}
+
+// Refuse makes the host's sockets fail to send, with the errors that refuse returns. Nil,
+// as in the beginning, refuses nothing.
+func (h *Host) Refuse(refuse func(to netip.AddrPort) error) {
+	h.network.router.mu.Lock()
+	defer h.network.router.mu.Unlock()
+	h.refuse = refuse
 }
 
 // SetLine changes the host's line. Datagrams that are under way keep their delay.
@@ -175,6 +184,11 @@ func (s *socket) send(to netip.AddrPort, payload []byte) error {
 	case <-s.closed:
 		return net.ErrClosed
 	default:
+	}
+	if s.host.refuse != nil {
+		if err := s.host.refuse(to); err != nil {
+			return err
+		}
 	}
 	from, ok := firstOf(s.host.addresses, to.Addr())
 	if !ok {
