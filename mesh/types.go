@@ -120,14 +120,14 @@ type PeerStats struct {
 
 // AttemptsKept is how many of the last handshakes with an address are known. Upstream
 // repeats one after 5 s or later, so as many span the EndpointTimeout.
-const AttemptsKept = 4
+const AttemptsKept = 6
 
 // Attempt is what the device lately sent to an address.
 type Attempt struct {
-	Endpoint    netip.AddrPort
-	Initiations [AttemptsKept]time.Time // handshakes that were started there, the newest last; zero: fewer were
-	Refusal     Refusal                 // why this host did not send the last packet
-	Error       string                  // of the system; empty: it was sent
+	Endpoint   netip.AddrPort
+	Handshakes [AttemptsKept]time.Time // when one was started, or answered, with that address, the newest last; zero: fewer were
+	Refusal    Refusal                 // why this host did not send the last packet
+	Error      string                  // of the system; empty: it was sent
 }
 
 // Refusal is why a host does not send a packet.

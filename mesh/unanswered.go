@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	// Handshakes with a peer count as unanswered when as many were started since its
-	// last one, the first of them answerTime ago or longer.
+	// A peer does not answer if so many messages of handshakes were sent to it since its
+	// last handshake was completed, the first of them answerTime ago or longer. They may
+	// be answers: then its messages arrive here, and this node's do not arrive there.
 	unansweredHandshakes = 3
 	answerTime           = EndpointTimeout
 	// Of what conditions tell, so much is named.
@@ -44,7 +45,7 @@ func reportUnanswered(in *Input, known *roster, specs []PeerSpec, statuses []Pee
 	if len(in.Attempts) == 0 {
 		return time.Time{}
 	}
-	byEndpoint, taken := indexAttempts(in.Attempts, specs, statuses)
+	byEndpoint, taken := indexAttempts(in.Attempts, known.local.Endpoints, specs, statuses)
 	var unanswered, refused []tried
 	answers := false // some peer does
 	for i := range specs {
@@ -74,9 +75,9 @@ func reportUnanswered(in *Input, known *roster, specs []PeerSpec, statuses []Pee
 	return wake
 }
 
-// indexAttempts returns the attempts by address, and the addresses that several peers have
-// of which one is up there.
-func indexAttempts(attempts []Attempt, specs []PeerSpec, statuses []PeerStatus) (byEndpoint map[netip.AddrPort]*Attempt, taken map[netip.AddrPort]bool) {
+// indexAttempts returns the attempts by address, and the addresses that are taken: several
+// peers have one, and one of them is up there, or it is this node's own.
+func indexAttempts(attempts []Attempt, own []netip.AddrPort, specs []PeerSpec, statuses []PeerStatus) (byEndpoint map[netip.AddrPort]*Attempt, taken map[netip.AddrPort]bool) {
 	byEndpoint = make(map[netip.AddrPort]*Attempt, len(attempts))
 	for i := range attempts {
 		byEndpoint[attempts[i].Endpoint] = &attempts[i]
@@ -92,7 +93,7 @@ func indexAttempts(attempts []Attempt, specs []PeerSpec, statuses []PeerStatus) 
 	}
 	taken = map[netip.AddrPort]bool{}
 	for ep, n := range users {
-		taken[ep] = n > 1 && up[ep]
+		taken[ep] = n > 1 && up[ep] || slices.Contains(own, ep)
 	}
 	return byEndpoint, taken
 }
@@ -110,7 +111,7 @@ func endpointsOf(spec *PeerSpec, status *PeerStatus) []netip.AddrPort {
 
 // newTried returns what was sent to a peer since its last handshake. Peers may have one
 // address, as a box that was installed anew and what it was before. Handshakes that were
-// started with an address that is taken tell nothing: one of those peers is there.
+// started with an address that is taken tell nothing: another node is there.
 func newTried(spec *PeerSpec, status *PeerStatus, byEndpoint map[netip.AddrPort]*Attempt, taken map[netip.AddrPort]bool) tried {
 	t := tried{name: shortName(cmp.Or(spec.Label, spec.NodeID, spec.PublicKey.String()))}
 	all := endpointsOf(spec, status)
@@ -135,15 +136,14 @@ func newTried(spec *PeerSpec, status *PeerStatus, byEndpoint map[netip.AddrPort]
 		}
 	}
 	slices.SortStableFunc(t.endpoints, func(a, b *Attempt) int {
-		return b.Initiations[AttemptsKept-1].Compare(a.Initiations[AttemptsKept-1])
+		return b.Handshakes[AttemptsKept-1].Compare(a.Handshakes[AttemptsKept-1])
 	})
 	return t
 }
 
-// since returns how many handshakes are known that were started after a time, and the
-// first of them.
+// since returns how many handshakes are known after a time, and the first of them.
 func (a *Attempt) since(t time.Time) (n int, first time.Time) {
-	for _, at := range slices.Backward(a.Initiations[:]) {
+	for _, at := range slices.Backward(a.Handshakes[:]) {
 		if at.IsZero() || !at.After(t) {
 			break
 		}
@@ -192,7 +192,7 @@ func (r Refusal) advice(port uint16) string {
 	case RefusedByRoute:
 		return "a prohibit or blackhole route leads there: see ip route get ADDRESS and ip rule"
 	}
-	return "no route leads there: add one, or a default route (see ip route get ADDRESS)"
+	return "no route leads there, or one that is unreachable: add one, or a default route (see ip route get ADDRESS)"
 }
 
 // reportNoneAnswers adds the condition of a node which no peer answers.

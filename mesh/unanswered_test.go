@@ -14,7 +14,7 @@ func tries(endpoint string, secondsAgo ...int) Attempt {
 	a := Attempt{Endpoint: netip.MustParseAddrPort(endpoint)}
 	slices.SortFunc(secondsAgo, func(a, b int) int { return b - a })
 	for i, s := range secondsAgo {
-		a.Initiations[AttemptsKept-len(secondsAgo)+i] = testNow.Add(-time.Duration(s) * time.Second)
+		a.Handshakes[AttemptsKept-len(secondsAgo)+i] = testNow.Add(-time.Duration(s) * time.Second)
 	}
 	return a
 }
@@ -55,6 +55,7 @@ func TestUnanswered(t *testing.T) {
 		"both":                       {peers: "a=" + a1 + " b=" + b1, attempts: []Attempt{tries(a1, 20, 15, 10, 5), tries(b1, 20, 10, 5)}, want: []string{"NoAnswer|all peers|none of 2 peers|a at " + a1 + "|b at " + b1 + "|UDP port 51820"}},
 		"two, and one with a call":   {peers: "a=" + a1 + " b=" + b1 + " c=", attempts: []Attempt{tries(a1, 20, 15, 10, 5), tries(b1, 20, 10, 5)}, stats: []PeerStats{shook("c", "192.0.2.9:1", time.Second)}, want: []string{"NoAnswer|a|from " + a1, "NoAnswer|b|from " + b1}},
 		"the same address, up":       {peers: "a=" + a1 + " b=" + a1, attempts: []Attempt{tries(a1, 20, 15, 10, 5)}, stats: []PeerStats{shook("a", a1, time.Minute)}},
+		"this node's address":        {peers: "a=172.20.2.1:51820", attempts: []Attempt{tries("172.20.2.1:51820", 20, 15, 10, 5)}},
 		"a firewall, and no session": {peers: "a=" + a1, attempts: []Attempt{refuses(a1, RefusedByFirewall, denied)}, want: []string{"SendRefused|" + denied + "|a at " + a1 + "|accept UDP from port 51820"}},
 		"a firewall, and a session":  {peers: "a=" + a1, attempts: []Attempt{refuses(a1, RefusedByFirewall, denied)}, stats: []PeerStats{shook("a", a1, time.Second)}, want: []string{"SendRefused|" + denied + "|a at " + a1}},
 		"a firewall, elsewhere":      {peers: "a=" + a1 + "," + a2, attempts: []Attempt{refuses(a2, RefusedByFirewall, denied)}, stats: []PeerStats{shook("a", a1, time.Second)}},

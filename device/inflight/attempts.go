@@ -25,8 +25,8 @@ const (
 	refusalPause = time.Second
 )
 
-// attempts remembers the handshakes that were started with addresses, and the addresses
-// to which this host refuses to send. Nothing is known of who answers: peers may share
+// attempts remembers the handshakes with addresses, and the addresses to which this host
+// refuses to send. Nothing is known of who answers: peers may share
 // an address.
 type attempts struct {
 	changed func()       // refusals have begun or ended
@@ -39,9 +39,9 @@ type attempts struct {
 
 // attempt is what is remembered of an address.
 type attempt struct {
-	initiations [mesh.AttemptsKept]time.Time // the newest is the last
-	errno       syscall.Errno                // of the last packet; 0: it left
-	refusedAt   time.Time                    // when errno was last seen
+	handshakes [mesh.AttemptsKept]time.Time // messages that started or answered one, the newest last
+	errno      syscall.Errno                // of the last packet; 0: it left
+	refusedAt  time.Time                    // when errno was last seen
 }
 
 // RememberAttempts makes the bind remember from now on what it sends to whom, for
@@ -65,28 +65,28 @@ func (a *attempts) sent(bufs [][]byte, to conn.Endpoint, err error) {
 	if a == nil {
 		return
 	}
-	initiation := isInitiation(bufs)
+	handshake := isInitiation(bufs) || isAnswer(bufs)
 	errno := refusal(err)
-	if !initiation && errno == 0 && a.refused.Load() == 0 || err != nil && errno == 0 {
+	if !handshake && errno == 0 && a.refused.Load() == 0 || err != nil && errno == 0 {
 		return
 	}
-	a.note(addressOf(to), initiation, errno, time.Now())
+	a.note(addressOf(to), handshake, errno, time.Now())
 }
 
 // note takes the result of a packet to an address.
-func (a *attempts) note(to netip.AddrPort, initiation bool, errno syscall.Errno, now time.Time) {
+func (a *attempts) note(to netip.AddrPort, handshake bool, errno syscall.Errno, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	old, known := a.by[to]
-	if !known && (!initiation && errno == 0 || !a.room(now)) {
+	if !known && (!handshake && errno == 0 || !a.room(now)) {
 		return
 	}
 	next := old
 	if next.errno = errno; errno != 0 {
 		next.refusedAt = now
-	} else if initiation {
-		copy(next.initiations[:], next.initiations[1:])
-		next.initiations[len(next.initiations)-1] = now
+	} else if handshake {
+		copy(next.handshakes[:], next.handshakes[1:])
+		next.handshakes[len(next.handshakes)-1] = now
 	}
 	a.by[to] = next
 	if (old.errno != 0) == (errno != 0) {
@@ -110,7 +110,7 @@ func (a *attempts) room(now time.Time) bool {
 // expire forgets the addresses to which nothing was sent lately.
 func (a *attempts) expire(now time.Time) {
 	for to, t := range a.by {
-		if now.Sub(t.initiations[len(t.initiations)-1]) >= attemptTime && now.Sub(t.refusedAt) >= attemptTime {
+		if now.Sub(t.handshakes[len(t.handshakes)-1]) >= attemptTime && now.Sub(t.refusedAt) >= attemptTime {
 			delete(a.by, to)
 			a.refused.Add(-int32(min(t.errno, 1)))
 		}
@@ -126,7 +126,7 @@ func (a *attempts) list(now time.Time) []mesh.Attempt {
 	}
 	out := make([]mesh.Attempt, 0, len(a.by))
 	for to, t := range a.by {
-		m := mesh.Attempt{Endpoint: to, Initiations: t.initiations}
+		m := mesh.Attempt{Endpoint: to, Handshakes: t.handshakes}
 		if t.errno != 0 {
 			m.Refusal, m.Error = refusals[t.errno], t.errno.Error()
 		}
@@ -160,6 +160,11 @@ func refusal(err error) syscall.Errno {
 // isInitiation reports whether bufs is an initiation. Upstream sends one alone.
 func isInitiation(bufs [][]byte) bool {
 	return len(bufs) == 1 && len(bufs[0]) == wireguard.MessageInitiationSize && bufs[0][0] == wireguard.MessageInitiationType
+}
+
+// isAnswer reports whether bufs is an answer to an initiation. Upstream sends one alone.
+func isAnswer(bufs [][]byte) bool {
+	return len(bufs) == 1 && len(bufs[0]) == wireguard.MessageResponseSize && bufs[0][0] == wireguard.MessageResponseType
 }
 
 // addressOf returns the address of an endpoint, without an allocation if the endpoint

@@ -47,6 +47,10 @@ func initiation() [][]byte {
 	return messageOf(wireguard.MessageInitiationType, wireguard.MessageInitiationSize)
 }
 
+func answer() [][]byte {
+	return messageOf(wireguard.MessageResponseType, wireguard.MessageResponseSize)
+}
+
 func data() [][]byte { return messageOf(wireguard.MessageTransportType, 200) }
 
 // newWatched returns a bind that remembers, and counts calls of changed.
@@ -66,22 +70,22 @@ func TestAttempts(t *testing.T) {
 		if got := b.Attempts(); got != nil {
 			t.Errorf("a packet alone is remembered: %+v", got)
 		}
-		for range 6 {
+		for i := range mesh.AttemptsKept + 2 {
 			time.Sleep(5 * time.Second)
-			_ = b.Send(initiation(), here)
+			_ = b.Send([][][]byte{initiation(), answer()}[i%2], here)
 		}
 		_ = b.Send(initiation(), there)
 		got := b.Attempts()
 		if len(got) != 2 || got[0].Endpoint != here.at || got[1].Endpoint.String() != "192.0.2.2:1" {
 			t.Fatalf("%+v, want both addresses in order", got)
 		}
-		for i, at := range got[0].Initiations {
+		for i, at := range got[0].Handshakes {
 			if want := start.Add(time.Duration(15+5*i) * time.Second); !at.Equal(want) {
-				t.Errorf("initiation %d at %v, want %v", i, at, want)
+				t.Errorf("handshake %d at %v, want %v", i, at, want)
 			}
 		}
-		if at := got[1].Initiations; !at[2].IsZero() || at[3].IsZero() {
-			t.Errorf("%v, want one initiation", at)
+		if at := got[1].Handshakes; !at[mesh.AttemptsKept-2].IsZero() || at[mesh.AttemptsKept-1].IsZero() {
+			t.Errorf("%v, want one handshake", at)
 		}
 		time.Sleep(attemptTime)
 		if got := b.Attempts(); got != nil || len(b.attempts.by) != 0 {
@@ -133,8 +137,8 @@ func TestRefusalEnds(t *testing.T) {
 		if *calls != 1 {
 			t.Errorf("%d signals at once, want 1", *calls)
 		}
-		if got := b.Attempts(); len(got) != 1 || got[0].Refusal != mesh.NotRefused || !got[0].Initiations[3].IsZero() {
-			t.Errorf("%+v, want neither a refusal nor an initiation", got)
+		if got := b.Attempts(); len(got) != 1 || got[0].Refusal != mesh.NotRefused || !got[0].Handshakes[mesh.AttemptsKept-1].IsZero() {
+			t.Errorf("%+v, want neither a refusal nor a handshake", got)
 		}
 		time.Sleep(refusalPause)
 		socket.err = syscall.EPERM
@@ -209,7 +213,7 @@ func TestTrace(t *testing.T) {
 		to := placeAt("192.0.2.1:1")
 		kinds := map[string][][]byte{
 			"handshake initiation": initiation(),
-			"handshake response":   messageOf(wireguard.MessageResponseType, wireguard.MessageResponseSize),
+			"handshake response":   answer(),
 			"cookie reply":         messageOf(wireguard.MessageCookieReplyType, wireguard.MessageCookieReplySize),
 			"keepalive":            messageOf(wireguard.MessageTransportType, wireguard.MessageKeepaliveSize),
 		}

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"golang.zx2c4.com/wireguard/conn"
-	wireguard "golang.zx2c4.com/wireguard/device"
 
 	"github.com/wirespan/wirespan/mesh"
 )
@@ -58,10 +57,10 @@ func (b *Bind) SendAnswers() {
 // stalled, and a queue is no sign of congestion.
 func (b *Bind) Patient() { b.gate.out.bePatient(time.Now().Add(patience)) }
 
-// hold reports whether it holds bufs. Upstream sends an answer alone.
+// hold reports whether it holds bufs.
 func (b *Bind) hold(bufs [][]byte, to conn.Endpoint) bool {
 	h := &b.answers
-	if len(bufs) != 1 || len(bufs[0]) != wireguard.MessageResponseSize || bufs[0][0] != wireguard.MessageResponseType || !h.on.Load() {
+	if !isAnswer(bufs) || !h.on.Load() {
 		return false
 	}
 	h.mu.Lock()

@@ -131,8 +131,8 @@ func TestExplainHasConditions(t *testing.T) {
 		dev := h.device()
 		dev.With(func() {
 			a := mesh.Attempt{Endpoint: there}
-			for i := range a.Initiations {
-				a.Initiations[i] = time.Now().Add(time.Duration(i) * time.Second)
+			for i := range a.Handshakes {
+				a.Handshakes[i] = time.Now().Add(time.Duration(i) * time.Second)
 			}
 			dev.Tried = []mesh.Attempt{a}
 		})

@@ -88,6 +88,11 @@ func scenarioWrongSecret(l *lab) {
 	if s := a.mustStatus(); len(s.Conditions) != 1 || s.Conditions[0].Subject != id {
 		l.Errorf("conditions of a: %+v", s.Conditions)
 	}
+	for _, n := range []*labNode{a, b} {
+		n.mustCLI("status", "--check", "ready")
+	}
+	c.refuses("cluster secret is another one", "status", "--check", "ready")
+	c.condition("DiscoveryData", "wrong cluster secret")
 	for _, n := range []*labNode{a, b, c} {
 		if n.proc.count(secret) != 0 {
 			l.Errorf("the log of %s shows the secret", n.name)

@@ -122,7 +122,13 @@ func (n *labNode) explains(target string, path firewall.Path, peer string, flags
 // condition waits for a condition of a type whose subject and message contain all words.
 func (n *labNode) condition(typ mesh.ConditionType, words ...string) {
 	n.Helper()
-	eventually(n.T, within, func() error {
+	n.conditionIn(within, typ, words...)
+}
+
+// conditionIn is condition for one that takes its time.
+func (n *labNode) conditionIn(limit time.Duration, typ mesh.ConditionType, words ...string) {
+	n.Helper()
+	eventually(n.T, limit, func() error {
 		s, err := n.status()
 		if err != nil {
 			return errors.Join(err, n.proc.running())

@@ -169,6 +169,10 @@ func TestReinstalledBox(t *testing.T) {
 		if len(advice) != 1 || !strings.Contains(advice[0], "wirespan accept "+id) {
 			t.Errorf("%d conditions, want one that says what to run:\n%s", len(advice), strings.Join(advice, "\n"))
 		}
+		time.Sleep(10 * time.Minute)
+		if !noneOf(witness) || !noneOf(after) {
+			t.Errorf("the former node does not answer, since another one is at its address: %+v, %+v", witness.Status().Conditions, after.Status().Conditions)
+		}
 		if err := witness.Accept(t.Context(), id); err != nil {
 			t.Fatal(err)
 		}
