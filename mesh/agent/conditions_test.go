@@ -77,6 +77,24 @@ func TestDiscoveryProblemsAreConditions(t *testing.T) {
 	})
 }
 
+// A node that was known, and now has another secret, is named.
+func TestUnreadableNodeIsNamed(t *testing.T) {
+	bubble(t, []string{meshDocument}, func(h *harness) {
+		known, other := testPeer(2, liveEndpoint), testPeer(8, "192.0.2.8:51820")
+		h.find(known, other)
+		h.advance(time.Second)
+		problem := discovery.Problem{AffiliateID: known.NodeID, Reason: "wrong secret?"}
+		h.registry().Show(discovery.Snapshot{Connected: true, Affiliates: []mesh.Affiliate{other}, Problems: []discovery.Problem{problem}})
+		synctest.Wait()
+		if got := h.condition(conditionData); got != "discovery service one: node-2 at "+liveEndpoint+": wrong secret?" {
+			t.Errorf("condition = %q", got)
+		}
+		if s := h.agent.Status(); !s.Ready {
+			t.Errorf("not ready: %s", s.NotReady)
+		}
+	})
+}
+
 func TestHostTrouble(t *testing.T) {
 	bubble(t, []string{meshDocument}, func(h *harness) {
 		h.find()

@@ -207,7 +207,7 @@ func (a *Agent) discovered() (affiliates []mesh.Affiliate, public []netip.Addr, 
 			a.sources.unreadable = a.sources.unreadable || p.Reason == discovery.ReasonWrongSecret
 			problems = append(problems, mesh.Condition{
 				Type: conditionData, Subject: cmp.Or(p.AffiliateID, name),
-				Message: "discovery service " + name + ": " + p.Reason,
+				Message: "discovery service " + name + ": " + a.whose(p.AffiliateID) + p.Reason,
 			})
 		}
 	}
@@ -219,6 +219,24 @@ func (a *Agent) discovered() (affiliates []mesh.Affiliate, public []netip.Addr, 
 		return err != nil
 	})
 	return affiliates, public, bounded(problems)
+}
+
+// whose names the node of an affiliate for a message, if this node has known it; it is empty
+// otherwise.
+func (a *Agent) whose(affiliate string) string {
+	if affiliate == "" {
+		return ""
+	}
+	pins := a.cfg.Memory.Pins(a.self.Subnet)
+	i := slices.IndexFunc(pins, func(p mesh.Pin) bool { return p.NodeID == affiliate })
+	if i < 0 || pins[i].Nodename == "" {
+		return ""
+	}
+	text := mesh.QuoteName(pins[i].Nodename)
+	if k := slices.IndexFunc(a.previous.Known, func(k mesh.Affiliate) bool { return k.NodeID == affiliate && len(k.Endpoints) > 0 }); k >= 0 {
+		text += " at " + a.previous.Known[k].Endpoints[0].String()
+	}
+	return text + ": "
 }
 
 // maxProblems bounds the conditions about data of discovery, which others write.
