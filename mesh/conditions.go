@@ -49,6 +49,8 @@ const (
 	ConditionSendRefused ConditionType = "SendRefused"
 	// ConditionNoAnswer: handshakes with a peer, or with all, go out and are not answered.
 	ConditionNoAnswer ConditionType = "NoAnswer"
+	// ConditionNoEndpoint: neither this node nor some of its peers announce an endpoint.
+	ConditionNoEndpoint ConditionType = "NoEndpoint"
 	// ConditionNoJoinToken: this founder can make no join token.
 	ConditionNoJoinToken ConditionType = "NoJoinToken"
 	// ConditionMarkRewritten: another program on this host changes the mark of encrypted packets.

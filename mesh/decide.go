@@ -36,6 +36,7 @@ func Decide(in Input, now time.Time) Plan {
 		for _, a := range known.others {
 			plan.Known = append(plan.Known, *a)
 		}
+		reportNoEndpoint(&plan.Local, plan.Specs, plan.Statuses, &cs)
 		plan.Wake = sooner(plan.Wake, reportUnanswered(&in, known, plan.Specs, plan.Statuses, now, &cs))
 		for i := range plan.Statuses {
 			plan.Wake = sooner(plan.Wake, plan.Statuses[i].wake(now))

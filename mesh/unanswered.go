@@ -165,6 +165,25 @@ func (a *Attempt) concerns(status *PeerStatus, stuck bool) bool {
 	return stuck || a.Refusal != RefusedWithoutRoute
 }
 
+// reportNoEndpoint adds a condition if this node announces no endpoint and there are peers
+// that announce none either: neither side can start a handshake.
+func reportNoEndpoint(local *Affiliate, specs []PeerSpec, statuses []PeerStatus, cs *conditions) {
+	if len(local.Endpoints) > 0 {
+		return
+	}
+	var list []string
+	for i := range specs {
+		if len(specs[i].Endpoints) == 0 && statuses[i].State != PeerStateUp && !statuses[i].Endpoint.IsValid() {
+			list = append(list, QuoteName(shortName(cmp.Or(specs[i].Label, specs[i].NodeID))))
+		}
+	}
+	if len(list) > 0 {
+		slices.Sort(list)
+		cs.add(ConditionNoEndpoint, local.NodeID,
+			"neither this node nor %s announces an address, so that none can connect to the other: let addressFilters admit an address of this host, or name one with extraAnnouncedEndpoints", firstFew(list))
+	}
+}
+
 // reportRefused adds a condition for each error by which the host refuses packets.
 func reportRefused(peers []tried, port uint16, cs *conditions) {
 	texts := map[string][]string{} // by error: peers with their endpoints

@@ -137,6 +137,34 @@ func TestUnansweredPeerIsGone(t *testing.T) {
 	wantUnanswered(t, Decide(in, testNow), []string{"SendRefused|operation not permitted|a at 192.0.2.1:51820"})
 }
 
+// Of two nodes without an endpoint none can connect to the other. One that has one, or has
+// been connected to, is no problem.
+func TestNoEndpoint(t *testing.T) {
+	for name, tc := range map[string]struct {
+		links     []Link
+		endpoints []netip.AddrPort
+		stats     []PeerStats
+		want      bool
+	}{
+		"neither":      {want: true},
+		"only veth":    {links: []Link{{Name: "veth1", Kind: "veth", Up: true, Addresses: prefixes("10.9.0.1/24")}}, want: true},
+		"this node":    {links: testInput().Host.Links},
+		"the peer":     {endpoints: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:51820")}},
+		"a connection": {stats: []PeerStats{shook("a", "192.0.2.1:51820", time.Second)}},
+	} {
+		in := testInput()
+		a := testPeer("a", "2")
+		a.Endpoints, in.Host.Links, in.Stats = tc.endpoints, tc.links, tc.stats
+		in.Affiliates = []Affiliate{a}
+		got := slices.ContainsFunc(Decide(in, testNow).Conditions, func(c Condition) bool {
+			return c.Type == ConditionNoEndpoint && strings.Contains(c.Message, "nor a announces")
+		})
+		if got != tc.want {
+			t.Errorf("%s: condition %v, want %v", name, got, tc.want)
+		}
+	}
+}
+
 // What others write is quoted and bounded, in each text and in the number of conditions.
 func TestUnansweredIsBounded(t *testing.T) {
 	in := testInput()
