@@ -3,6 +3,7 @@ package mesh
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"net/netip"
 	"slices"
 	"strings"
@@ -26,12 +27,24 @@ const AllPeers = "all peers"
 
 // tried is what this node has lately sent to a peer to no avail.
 type tried struct {
+	spec       *PeerSpec
+	status     *PeerStatus
 	name       string
 	handshakes int
 	first      time.Time
-	endpoints  []*Attempt // those of the peer, the latest tried first
-	refusals   []*Attempt // those of them to which the host does not send
+	stuck      bool // the host refuses all endpoints of the peer
+	refused    bool // it refuses one that matters
 }
+
+// place is an address with which there were handshakes, or to which the host does not send.
+type place struct {
+	*Attempt
+	users int  // peers that have the address
+	up    bool // one of them is up there, or it is this node's own
+}
+
+// taken reports whether handshakes with the address tell nothing, since another node is there.
+func (p *place) taken() bool { return p.users > 1 && p.up }
 
 // unanswered reports whether the peer should have answered by now.
 func (t *tried) unanswered(now time.Time) bool {
@@ -45,12 +58,12 @@ func reportUnanswered(in *Input, known *roster, specs []PeerSpec, statuses []Pee
 	if len(in.Attempts) == 0 {
 		return time.Time{}
 	}
-	byEndpoint, taken := indexAttempts(in.Attempts, known.local.Endpoints, specs, statuses)
+	places := newPlaces(in.Attempts, known.local.Endpoints, specs, statuses)
 	var unanswered, refused []tried
 	answers := false // some peer does
 	for i := range specs {
-		t := newTried(&specs[i], &statuses[i], byEndpoint, taken)
-		if len(t.refusals) > 0 {
+		t := newTried(&specs[i], &statuses[i], places)
+		if t.refused {
 			refused = append(refused, t)
 		}
 		switch stable := specs[i].NextKey.IsZero() && !statuses[i].NewKey; {
@@ -66,79 +79,92 @@ func reportUnanswered(in *Input, known *roster, specs []PeerSpec, statuses []Pee
 	byName := func(a, b tried) int { return strings.Compare(a.name, b.name) }
 	slices.SortStableFunc(unanswered, byName)
 	slices.SortStableFunc(refused, byName)
-	reportRefused(refused, in.Host.ListenPort, cs)
+	reportRefused(refused, places, in.Host.ListenPort, cs)
 	if len(unanswered) > 1 && !answers {
-		reportNoneAnswers(unanswered, in.Host.ListenPort, cs)
+		reportNoneAnswers(unanswered, places, in.Host.ListenPort, cs)
 	} else {
-		reportSilentPeers(unanswered, cs)
+		reportSilentPeers(unanswered, places, cs)
 	}
 	return wake
 }
 
-// indexAttempts returns the attempts by address, and the addresses that are taken: several
-// peers have one, and one of them is up there, or it is this node's own.
-func indexAttempts(attempts []Attempt, own []netip.AddrPort, specs []PeerSpec, statuses []PeerStatus) (byEndpoint map[netip.AddrPort]*Attempt, taken map[netip.AddrPort]bool) {
-	byEndpoint = make(map[netip.AddrPort]*Attempt, len(attempts))
+// newPlaces returns the addresses of attempts.
+func newPlaces(attempts []Attempt, own []netip.AddrPort, specs []PeerSpec, statuses []PeerStatus) map[netip.AddrPort]*place {
+	list := make([]place, len(attempts))
+	places := make(map[netip.AddrPort]*place, len(attempts))
 	for i := range attempts {
-		byEndpoint[attempts[i].Endpoint] = &attempts[i]
+		list[i].Attempt = &attempts[i]
+		places[attempts[i].Endpoint] = &list[i]
 	}
-	users, up := map[netip.AddrPort]int{}, map[netip.AddrPort]bool{}
+	for _, ep := range own {
+		if p := places[ep]; p != nil {
+			p.users, p.up = 1, true
+		}
+	}
 	for i := range specs {
-		for _, ep := range endpointsOf(&specs[i], &statuses[i]) {
-			users[ep]++
-		}
-		if s := &statuses[i]; s.State == PeerStateUp {
-			up[s.Endpoint] = true
+		for ep := range endpointsOf(&specs[i], &statuses[i]) {
+			if p := places[ep]; p != nil {
+				p.users++
+				p.up = p.up || statuses[i].State == PeerStateUp && statuses[i].Endpoint == ep
+			}
 		}
 	}
-	taken = map[netip.AddrPort]bool{}
-	for ep, n := range users {
-		taken[ep] = n > 1 && up[ep] || slices.Contains(own, ep)
-	}
-	return byEndpoint, taken
+	return places
 }
 
 // endpointsOf returns where a peer is, or may be.
-func endpointsOf(spec *PeerSpec, status *PeerStatus) []netip.AddrPort {
-	all := slices.Clone(spec.Endpoints)
-	for _, ep := range []netip.AddrPort{status.Endpoint, status.LastUsedEndpoint} {
-		if ep.IsValid() {
-			all = appendNew(all, ep)
+func endpointsOf(spec *PeerSpec, status *PeerStatus) iter.Seq[netip.AddrPort] {
+	return func(yield func(netip.AddrPort) bool) {
+		for _, ep := range spec.Endpoints {
+			if !yield(ep) {
+				return
+			}
+		}
+		now, last := status.Endpoint, status.LastUsedEndpoint
+		if now.IsValid() && !slices.Contains(spec.Endpoints, now) && !yield(now) {
+			return
+		}
+		if last.IsValid() && last != now && !slices.Contains(spec.Endpoints, last) {
+			yield(last)
 		}
 	}
-	return all
 }
 
 // newTried returns what was sent to a peer since its last handshake. Peers may have one
-// address, as a box that was installed anew and what it was before. Handshakes that were
-// started with an address that is taken tell nothing: another node is there.
-func newTried(spec *PeerSpec, status *PeerStatus, byEndpoint map[netip.AddrPort]*Attempt, taken map[netip.AddrPort]bool) tried {
-	t := tried{name: shortName(cmp.Or(spec.Label, spec.NodeID, spec.PublicKey.String()))}
-	all := endpointsOf(spec, status)
-	stuck := !slices.ContainsFunc(all, func(ep netip.AddrPort) bool { return byEndpoint[ep] == nil || byEndpoint[ep].Refusal == NotRefused })
-	for _, ep := range all {
-		a := byEndpoint[ep]
-		if a == nil {
+// address, as a box that was installed anew and what it was before.
+func newTried(spec *PeerSpec, status *PeerStatus, places map[netip.AddrPort]*place) tried {
+	t := tried{spec: spec, status: status, stuck: true, name: shortName(cmp.Or(spec.Label, spec.NodeID, spec.PublicKey.String()))}
+	noRoute := false // to some of them
+	for ep := range endpointsOf(spec, status) {
+		p := places[ep]
+		if p == nil || p.Refusal == NotRefused {
+			t.stuck = false
+		}
+		if p == nil {
 			continue
 		}
-		n, first := a.since(status.LastHandshakeTime)
-		if taken[ep] {
-			n = 0
-		}
-		if n > 0 {
+		if n, first := p.since(status.LastHandshakeTime); n > 0 && !p.taken() {
 			t.handshakes, t.first = t.handshakes+n, sooner(t.first, first)
 		}
-		if n > 0 || a.Refusal != NotRefused {
-			t.endpoints = append(t.endpoints, a)
-		}
-		if a.concerns(status, stuck) {
-			t.refusals = append(t.refusals, a)
+		t.refused = t.refused || p.concerns(status, false)
+		noRoute = noRoute || p.Refusal == RefusedWithoutRoute
+	}
+	t.refused = t.refused || t.stuck && noRoute && status.State != PeerStateUp
+	return t
+}
+
+// endpoints returns the addresses of the peer that were tried since its last handshake, or
+// that the host refuses: the latest first.
+func (t *tried) endpoints(places map[netip.AddrPort]*place) (list []*Attempt) {
+	for ep := range endpointsOf(t.spec, t.status) {
+		if p := places[ep]; p != nil && (p.Refusal != NotRefused || p.Handshakes[AttemptsKept-1].After(t.status.LastHandshakeTime)) {
+			list = append(list, p.Attempt)
 		}
 	}
-	slices.SortStableFunc(t.endpoints, func(a, b *Attempt) int {
+	slices.SortStableFunc(list, func(a, b *Attempt) int {
 		return b.Handshakes[AttemptsKept-1].Compare(a.Handshakes[AttemptsKept-1])
 	})
-	return t
+	return list
 }
 
 // since returns how many handshakes are known after a time, and the first of them.
@@ -180,26 +206,28 @@ func reportNoEndpoint(local *Affiliate, specs []PeerSpec, statuses []PeerStatus,
 	if len(list) > 0 {
 		slices.Sort(list)
 		cs.add(ConditionNoEndpoint, local.NodeID,
-			"neither this node nor %s announces an address, so that none can connect to the other: let addressFilters admit an address of this host, or name one with extraAnnouncedEndpoints", firstFew(list))
+			"neither this node nor %s announces an address, so that none can connect to the other: let addressFilters admit an address of this host, or name one with extraAnnouncedEndpoints", firstFew(list, len(list)))
 	}
 }
 
 // reportRefused adds a condition for each error by which the host refuses packets.
-func reportRefused(peers []tried, port uint16, cs *conditions) {
+func reportRefused(peers []tried, places map[netip.AddrPort]*place, port uint16, cs *conditions) {
 	texts := map[string][]string{} // by error: peers with their endpoints
 	kinds := map[string]Refusal{}
 	for i := range peers {
 		by := map[string][]*Attempt{}
-		for _, a := range peers[i].refusals {
-			by[a.Error] = append(by[a.Error], a)
-			kinds[a.Error] = a.Refusal
+		for _, a := range peers[i].endpoints(places) {
+			if a.concerns(peers[i].status, peers[i].stuck) {
+				by[a.Error] = append(by[a.Error], a)
+				kinds[a.Error] = a.Refusal
+			}
 		}
 		for text, list := range by {
 			texts[text] = append(texts[text], QuoteName(peers[i].name)+" at "+endpointList(list, false))
 		}
 	}
 	for text, list := range texts {
-		cs.add(ConditionSendRefused, text, "this host refuses to send encrypted packets to %s: %s: %s", firstFew(list), text, kinds[text].advice(port))
+		cs.add(ConditionSendRefused, text, "this host refuses to send encrypted packets to %s: %s: %s", firstFew(list, len(list)), text, kinds[text].advice(port))
 	}
 }
 
@@ -215,23 +243,23 @@ func (r Refusal) advice(port uint16) string {
 }
 
 // reportNoneAnswers adds the condition of a node which no peer answers.
-func reportNoneAnswers(peers []tried, port uint16, cs *conditions) {
+func reportNoneAnswers(peers []tried, places map[netip.AddrPort]*place, port uint16, cs *conditions) {
 	var list []string
-	for i := range peers {
-		list = append(list, QuoteName(peers[i].name)+" at "+endpointList(peers[i].endpoints, true))
+	for i := range peers[:min(len(peers), maxUnansweredPeers)] {
+		list = append(list, QuoteName(peers[i].name)+" at "+endpointList(peers[i].endpoints(places), true))
 	}
 	cs.add(ConditionNoAnswer, AllPeers,
 		"handshakes go out, but none of %d peers answers: %s; UDP is likely blocked on this node or on its way out: let UDP port %d out, and answers in",
-		len(peers), firstFew(list), port)
+		len(peers), firstFew(list, len(peers)), port)
 }
 
 // reportSilentPeers adds a condition for each peer that does not answer.
-func reportSilentPeers(peers []tried, cs *conditions) {
+func reportSilentPeers(peers []tried, places map[netip.AddrPort]*place, cs *conditions) {
 	for i := range peers[:min(len(peers), maxUnansweredPeers)] {
 		p := &peers[i]
 		cs.add(ConditionNoAnswer, p.name,
 			"handshakes with %s go out, but it does not answer from %s: UDP is blocked on the way, the address is wrong, or the node is down; let its UDP port in there, or announce another address with extraAnnouncedEndpoints",
-			QuoteName(p.name), endpointList(p.endpoints, true))
+			QuoteName(p.name), endpointList(p.endpoints(places), true))
 	}
 	if more := len(peers) - maxUnansweredPeers; more > 0 {
 		cs.add(ConditionNoAnswer, "more peers", "and %d more peers do not answer: see wirespan status", more)
@@ -254,10 +282,10 @@ func endpointList(list []*Attempt, refusals bool) string {
 	return strings.Join(out, " and ")
 }
 
-// firstFew joins texts about peers.
-func firstFew(list []string) string {
+// firstFew joins texts about peers, of which there are so many in all.
+func firstFew(list []string, all int) string {
 	text := strings.Join(list[:min(len(list), maxUnansweredPeers)], ", ")
-	if more := len(list) - maxUnansweredPeers; more > 0 {
+	if more := all - maxUnansweredPeers; more > 0 {
 		text += fmt.Sprintf(", and %d more", more)
 	}
 	return text
@@ -265,6 +293,9 @@ func firstFew(list []string) string {
 
 // shortName returns the beginning of a name that may be long.
 func shortName(name string) string {
+	if len(name) <= maxNameLength {
+		return name
+	}
 	if r := []rune(name); len(r) > maxNameLength {
 		return string(r[:maxNameLength]) + "…"
 	}
