@@ -2,6 +2,7 @@ package bind
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -33,8 +34,9 @@ type Bind struct {
 
 	v4, v6 atomic.Pointer[socket] // nil while closed, and if the host lacks the family
 
-	mu     sync.Mutex // guards opening and closing, and routes
+	mu     sync.Mutex // guards opening, replacing, marking and closing sockets, and what follows
 	routes *routes    // nil while closed
+	closed chan struct{}
 }
 
 var _ conn.Bind = (*Bind)(nil)
@@ -62,10 +64,11 @@ func (b *Bind) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
 	if err != nil {
 		return nil, 0, err
 	}
+	b.closed = make(chan struct{})
 	var fns []conn.ReceiveFunc
 	for _, s := range []*socket{v4, v6} {
 		if s != nil {
-			fns, port = append(fns, b.receiver(s).receive), s.port
+			fns, port = append(fns, b.receiver(s, b.closed).receive), s.port
 		}
 	}
 	if len(fns) == 0 {
@@ -107,7 +110,10 @@ func (s *socket) close() error {
 	if s == nil {
 		return nil
 	}
-	return s.conn.Close()
+	if err := s.conn.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
 }
 
 // Close stops listening.
@@ -116,12 +122,17 @@ func (b *Bind) Close() error {
 	defer b.mu.Unlock()
 	b.routes.close()
 	b.routes = nil
+	if b.v4.Load() != nil || b.v6.Load() != nil {
+		close(b.closed)
+	}
 	return errors.Join(b.v4.Swap(nil).close(), b.v6.Swap(nil).close())
 }
 
 // SetMark sets the firewall mark of packets sent from now on. Without the right to
 // do so, packets are not marked, and that is logged once.
 func (b *Bind) SetMark(mark uint32) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	for _, s := range []*socket{b.v4.Load(), b.v6.Load()} {
 		if s == nil {
 			continue
@@ -133,7 +144,7 @@ func (b *Bind) SetMark(mark uint32) error {
 			})
 			return nil
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, net.ErrClosed) { // then it is being replaced
 			return err
 		}
 	}

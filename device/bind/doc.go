@@ -18,7 +18,9 @@
 //
 // Receiving. The kernel coalesces datagrams of one flow and size (UDP_GRO). A
 // receive function reads until the socket is empty or the caller's buffers are
-// filled. Datagrams for which no buffer is left wait, in order, for the next call.
+// filled. Datagrams for which no buffer is left wait, in order, for the next call. After
+// an error it opens the socket again, on the same port: at once, then every second. So
+// only Close ends it.
 //
 // Sticky sources. A reply leaves from the address and interface at which the peer's
 // packet arrived, if routes send it out by that interface. That is looked up when

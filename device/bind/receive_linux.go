@@ -20,10 +20,12 @@ const (
 // buffers, by a guess of the segment size, is no faster: many small pieces cost the
 // kernel as much as the copy from warm memory costs here.
 type receiver struct {
-	bind  *Bind
-	sock  *socket
-	cache cache
-	fill  func(fd uintptr) bool
+	bind   *Bind
+	sock   *socket
+	closed <-chan struct{} // when the Bind is
+	failed bool            // the last call received nothing but an error
+	cache  cache
+	fill   func(fd uintptr) bool
 
 	msgs     [maxMessages]mmsghdr
 	iovs     [maxMessages]unix.Iovec
@@ -43,8 +45,8 @@ type receiver struct {
 	errno syscall.Errno
 }
 
-func (b *Bind) receiver(s *socket) *receiver {
-	r := &receiver{bind: b, sock: s, each: 1, scratch: make([][]byte, maxMessages)}
+func (b *Bind) receiver(s *socket, closed <-chan struct{}) *receiver {
+	r := &receiver{bind: b, sock: s, closed: closed, each: 1, scratch: make([][]byte, maxMessages)}
 	r.cache = newCache()
 	r.fill = r.read
 	// One allocation. Its pages become resident when they are first written to.
@@ -61,8 +63,23 @@ func (b *Bind) receiver(s *socket) *receiver {
 	return r
 }
 
-// receive is a conn.ReceiveFunc.
+// receive is a conn.ReceiveFunc. It returns an error only when the Bind is closed: after
+// any other error a device would receive no more.
 func (r *receiver) receive(bufs [][]byte, sizes []int, eps []conn.Endpoint) (int, error) {
+	for {
+		n, err := r.once(bufs, sizes, eps)
+		if err == nil {
+			r.failed = false
+			return n, nil
+		}
+		if err := r.reopen(err); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// once waits for datagrams, and receives them.
+func (r *receiver) once(bufs [][]byte, sizes []int, eps []conn.Endpoint) (int, error) {
 	if len(bufs) == 0 {
 		return 0, nil
 	}

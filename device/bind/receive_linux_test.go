@@ -68,25 +68,6 @@ func TestFilledBatch(t *testing.T) {
 	}
 }
 
-func TestReceiveErrors(t *testing.T) {
-	b := New(nil)
-	errnos := []syscall.Errno{unix.EINTR, unix.ENOMEM}
-	b.kernel.receive = func(uintptr, []mmsghdr) (int, syscall.Errno) {
-		errno := errnos[0]
-		errnos = errnos[1:]
-		return 0, errno
-	}
-	fns, _ := open(t, b)
-	in := newBatch()
-	if _, err := fns[0](in.bufs, in.sizes, in.eps); !errors.Is(err, unix.ENOMEM) {
-		t.Errorf("error %v", err)
-	}
-	_ = b.Close()
-	if _, err := fns[0](in.bufs, in.sizes, in.eps); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("closed: %v", err)
-	}
-}
-
 // A truncated message is dropped, an empty datagram is skipped, and an error after
 // some messages does not lose them.
 func TestOddMessages(t *testing.T) {

@@ -1,7 +1,9 @@
 package bind
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -18,10 +20,12 @@ const settleTime = time.Second
 // routes watches the host's routes, addresses and links, and looks routes up. A nil
 // routes accepts every source.
 type routes struct {
-	changes *nl.NetlinkSocket
 	lookups *netlink.Handle
 	done    chan struct{}
 	stopped sync.WaitGroup
+
+	mu      sync.Mutex        // guards changes
+	changes *nl.NetlinkSocket // nil while there is no subscription
 }
 
 // watchRoutes adds one to generation whenever routes, addresses or links change,
@@ -31,23 +35,26 @@ func watchRoutes(generation *atomic.Uint32) (*routes, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open netlink socket: %w", err)
 	}
-	changes, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE,
-		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_LINK) // links: for their MTU
-	if err != nil {
+	r := &routes{lookups: lookups, done: make(chan struct{})}
+	if _, err := r.subscribed(); err != nil {
 		lookups.Close()
 		return nil, fmt.Errorf("subscribe to route changes: %w", err)
 	}
-	r := &routes{changes: changes, lookups: lookups, done: make(chan struct{})}
 	generation.Add(1) // there may have been changes before this subscription
 	r.stopped.Go(func() { r.run(generation) })
 	return r, nil
 }
 
+// run counts an error as a change: changes may have been missed, or close was called. A
+// socket that fails is replaced.
 func (r *routes) run(generation *atomic.Uint32) {
 	for {
-		// An error counts as a change: changes may have been missed, or close was
-		// called.
-		_, _, _ = r.changes.Receive()
+		if changes, err := r.subscribed(); err == nil {
+			if _, _, err := changes.Receive(); err != nil && !errors.Is(err, unix.ENOBUFS) {
+				r.unsubscribe()
+				_, _ = r.subscribed() // before the sources are looked up again
+			}
+		}
 		generation.Add(1)
 		select {
 		case <-r.done:
@@ -57,12 +64,43 @@ func (r *routes) run(generation *atomic.Uint32) {
 	}
 }
 
+// subscribed returns the socket that receives changes. It opens one if there is none,
+// until close.
+func (r *routes) subscribed() (*nl.NetlinkSocket, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	select {
+	case <-r.done:
+		return nil, net.ErrClosed
+	default:
+	}
+	if r.changes != nil {
+		return r.changes, nil
+	}
+	var err error
+	r.changes, err = nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE,
+		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_LINK) // links: for their MTU
+	if err != nil {
+		r.changes = nil
+	}
+	return r.changes, err
+}
+
+func (r *routes) unsubscribe() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.changes != nil {
+		r.changes.Close()
+		r.changes = nil
+	}
+}
+
 func (r *routes) close() {
 	if r == nil {
 		return
 	}
 	close(r.done)
-	r.changes.Close()
+	r.unsubscribe()
 	r.stopped.Wait()
 	r.lookups.Close()
 }
