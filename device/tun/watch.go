@@ -55,7 +55,7 @@ func (w *watcher) run() {
 		}
 		// After an error, changes may have been missed, or close was called. In
 		// either case the link itself is checked.
-		if _, _, err := changes.Receive(); err != nil && !errors.Is(err, unix.ENOBUFS) {
+		if _, _, err := changes.Receive(); err != nil && !errors.Is(err, unix.ENOBUFS) && w.locate() != nil {
 			w.rest()
 		}
 	}
@@ -112,15 +112,9 @@ func (w *watcher) send(e tun.Event) bool {
 // deleted, there is nothing more to watch. If the kernel can't tell where it is
 // (before Linux 5.2), the link counts as up from now on.
 func (w *watcher) follow() bool {
-	t := w.tun
-	fd, name, err := t.namespace()
+	err := w.locate()
 	if errors.Is(err, unix.EBADFD) {
 		return false
-	}
-	if err == nil {
-		ns := netns.NsHandle(fd)
-		defer ns.Close()
-		err = w.move(ns, name)
 	}
 	if err == nil {
 		return w.check()
@@ -130,6 +124,17 @@ func (w *watcher) follow() bool {
 		w.send(tun.EventUp)
 	}
 	return false
+}
+
+// locate subscribes anew to changes of the link, in the network namespace where it is now.
+func (w *watcher) locate() error {
+	fd, name, err := w.tun.namespace()
+	if err != nil {
+		return err
+	}
+	ns := netns.NsHandle(fd)
+	defer ns.Close()
+	return w.move(ns, name)
 }
 
 // namespace returns a descriptor of the link's network namespace, and the link's name

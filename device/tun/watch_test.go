@@ -3,10 +3,12 @@ package tun
 import (
 	"errors"
 	"os"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/tun"
@@ -55,17 +57,47 @@ func disturb(t *testing.T, n *TUN, name string) {
 	}
 }
 
-// A watcher whose socket fails goes on, by looking.
-func TestWatchWithoutSocket(t *testing.T) {
-	enterNetns(t)
-	n, err := Attach("wslost", 1420)
-	if err != nil {
-		t.Fatal(err)
-	}
-	n.watcher.changes.Close()
-	disturb(t, n, "wslost")
-	if err := n.Close(); err != nil {
-		t.Error(err)
+// A watcher whose socket fails or loses events goes on, with another socket if it has to.
+func TestWatchLosesEvents(t *testing.T) {
+	for name, lose := range map[string]func(w *watcher, fd int) error{
+		"closed": func(w *watcher, _ int) error {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.changes.Close()
+			return nil
+		},
+		"overrun": func(_ *watcher, fd int) error {
+			err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1)
+			link, linkErr := netlink.LinkByName("wslost")
+			for i := 0; err == nil && linkErr == nil && i < 40; i++ {
+				linkErr = netlink.LinkSetAlias(link, strconv.Itoa(i))
+			}
+			return errors.Join(err, linkErr)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			enterNetns(t)
+			n, err := Attach("wslost", 1420)
+			if err != nil {
+				t.Fatal(err)
+			}
+			socket := func() *nl.NetlinkSocket {
+				n.watcher.mu.Lock()
+				defer n.watcher.mu.Unlock()
+				return n.watcher.changes
+			}
+			before := socket()
+			if err := lose(n.watcher, before.GetFd()); err != nil {
+				t.Fatal(err)
+			}
+			disturb(t, n, "wslost")
+			if now := socket(); (now != before) != (name == "closed") {
+				t.Errorf("another socket: %t", now != before)
+			}
+			if err := n.Close(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 
