@@ -2,8 +2,10 @@ package host
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"runtime"
+	"strconv"
 	"testing"
 	"time"
 
@@ -79,6 +81,72 @@ func TestChanges(t *testing.T) {
 		script(t, change)
 		waitChange(t, h, change)
 	}
+}
+
+// A Host whose socket loses events, or fails, says so and goes on.
+func TestEventsLost(t *testing.T) {
+	namespace(t)
+	h := New(Config{})
+	beside(t, h.Run)
+	waitChange(t, h, "the start")
+	fd := subscription(t)
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 40 {
+		script(t, fmt.Sprint("link set up1 mtu ", 1300+i))
+	}
+	waitChange(t, h, "an overrun")
+	quiet(h)
+	script(t, "link set up1 mtu 1299")
+	waitChange(t, h, "a change after an overrun")
+
+	null, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(null)
+	old, err := unix.Dup(fd) // its events still wake the reader
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Dup3(null, fd, unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	quiet(h)
+	script(t, "link set up1 mtu 1298")
+	waitChange(t, h, "a socket that fails")
+	_ = unix.Close(old)
+	quiet(h)
+	script(t, "link set up1 mtu 1297")
+	waitChange(t, h, "a change after a new subscription")
+}
+
+// subscription returns the socket of this process that is subscribed to netlink events.
+func subscription(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := -1
+	for _, e := range entries {
+		fd, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		groups, err := unix.GetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_LIST_MEMBERSHIPS)
+		if err == nil && groups != 0 {
+			if found >= 0 {
+				t.Fatal("several subscriptions")
+			}
+			found = fd
+		}
+	}
+	if found < 0 {
+		t.Fatal("no subscription")
+	}
+	return found
 }
 
 // quiet takes the signal of what is over.
