@@ -44,7 +44,8 @@ func (f *Firewall) Restore(changed []Sysctl) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.watchSettings(&f.watcher.settings.forward, nil)
-	return f.sysctls.restore(changed)
+	changed, err := f.sysctls.followed(changed)
+	return errors.Join(err, f.sysctls.restore(changed))
 }
 
 // forwardAll6 is the IPv6 forwarding of all interfaces.
@@ -53,6 +54,10 @@ const forwardAll6 = "ipv6/conf/all/forwarding"
 // setForwarding returns also the settings that are on now, with their value.
 func (s *sysctls) setForwarding(want ForwardingSpec, before []Sysctl) (changed []Sysctl, on map[string]string, err error) {
 	needed, err := s.forwardingNames(want)
+	if err != nil {
+		return before, nil, err
+	}
+	before, err = s.followed(before)
 	if err != nil {
 		return before, nil, err
 	}
@@ -91,6 +96,10 @@ func (s *sysctls) enableForwarding(name string) ([]Sysctl, error) {
 			return nil, err
 		}
 		changed = append(changed, enabledForwarding6()...)
+	}
+	changed, err := s.followed(changed)
+	if err != nil {
+		return nil, err
 	}
 	switch err := s.write(name, "1"); {
 	case errors.Is(err, fs.ErrNotExist): // the interface is gone

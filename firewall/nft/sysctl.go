@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,6 +17,35 @@ type Sysctl struct {
 	Name     string `json:"name"` // below /proc/sys/net
 	Previous string `json:"previous"`
 	Set      string `json:"set"`
+	// link is the index of the interface in Name, so that a change of its name is followed.
+	// It is not kept: after a restart of the machine other interfaces may have it.
+	link uint32
+}
+
+// followed returns settings under the names that their interfaces have now. From then on
+// it knows the interfaces.
+func (s *sysctls) followed(settings []Sysctl) ([]Sysctl, error) {
+	var errs []error
+	out := slices.Clone(settings)
+	for i := range out {
+		parts := strings.Split(out[i].Name, "/") // ipv4/conf/eth0/forwarding
+		if len(parts) != 4 || parts[2] == "all" || parts[2] == "default" {
+			continue
+		}
+		if out[i].link == 0 {
+			l, err := s.routing.rt.Link(parts[2])
+			out[i].link = l.Index
+			errs = append(errs, err)
+			continue
+		}
+		name, err := s.routing.rt.LinkName(out[i].link)
+		errs = append(errs, err)
+		if name != "" {
+			parts[2] = name
+			out[i].Name = strings.Join(parts, "/")
+		}
+	}
+	return out, errors.Join(errs...)
 }
 
 // sysctls changes the kernel settings that routing needs.

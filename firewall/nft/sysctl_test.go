@@ -107,6 +107,9 @@ func TestForwardingIPv4(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for i := range changed {
+		changed[i].link = 0 // which is not kept
+	}
 	var again []Sysctl
 	if err := json.Unmarshal(text, &again); err != nil || !reflect.DeepEqual(again, changed) {
 		t.Fatalf("%s, %v", text, err)
@@ -117,6 +120,51 @@ func TestForwardingIPv4(t *testing.T) {
 	}
 	if s := state(); before != "0 0 1 0 0" || s != "0 0 1  0" {
 		t.Errorf("%q, before %q", s, before)
+	}
+}
+
+// What is to be restored of an interface is restored under its new name, also if another
+// interface has its old one.
+func TestForwardingRenamed(t *testing.T) {
+	namespace(t)
+	site(t)
+	f := open(t)
+	run(t, "sysctl", "-qw", "net.ipv4.conf.lan1.forwarding=1") // as its owner wants it
+	spec := ForwardingSpec{Interface: iface, Networks: prefixes("10.0.0.0/24", "10.1.0.0/24", "2001:db8::/64")}
+	set := func(old []Sysctl) []Sysctl {
+		t.Helper()
+		got, err := f.SetForwarding(spec, old)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	rename := func(from, to string) {
+		run(t, "ip", "link", "set", from, "down")
+		run(t, "ip", "link", "set", from, "name", to)
+		run(t, "ip", "link", "set", to, "up")
+		run(t, "ip", "-6", "addr", "replace", "2001:db8:f::1/64", "dev", to, "nodad")
+	}
+	changed := set(nil)
+	rename("lan0", "tmp0")
+	rename("lan1", "lan0")
+	rename("tmp0", "home0")
+	changed = set(changed)
+	if got := readSysctl("ipv4/conf/home0/forwarding"); got != "1" {
+		t.Errorf("the renamed interface forwards: %s", got)
+	}
+	if err := f.Restore(changed); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"home0": "0", "lan0": "1", iface: "0"} {
+		if got := readSysctl("ipv4/conf/" + name + "/forwarding"); got != want {
+			t.Errorf("%s after Restore: %s, want %s", name, got, want)
+		}
+	}
+	for _, name := range []string{"ipv6/conf/home0/force_forwarding", forwardAll6} {
+		if readSysctl(name) == "1" {
+			t.Errorf("%s is 1 after Restore", name)
+		}
 	}
 }
 
