@@ -28,6 +28,9 @@ func (c *cli) exportAuthority() *cobra.Command {
 		Example: "  (umask 077; wirespan authority export > authority-key.yaml)",
 		Args:    arguments(0, 0),
 		RunE: func(*cobra.Command, []string) error {
+			if err := adoptEnvironment(); err != nil {
+				return err
+			}
 			nc, err := c.nodeConfig()
 			if err != nil {
 				return err

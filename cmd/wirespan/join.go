@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -20,46 +21,79 @@ const (
 )
 
 func (c *cli) join() *cobra.Command {
-	return c.configures(&cobra.Command{
+	noStart := false
+	cmd := c.configures(&cobra.Command{
 		Use:   "join TOKEN",
-		Short: "Let the agent join a mesh when it starts",
+		Short: "Make the service join a mesh",
 		Long: "Store a join token, the token itself, @FILE or - for standard input, in the state\n" +
-			"directory. The agent joins by it when it starts next, as a service or by wirespan\n" +
-			"up, and removes it when it has joined.",
-		Example: "  wirespan join @token && systemctl enable --now wirespan",
+			"directory, and start the service, or restart it: the agent joins by the token, and\n" +
+			"removes it. Without systemd and the unit, or with settings on the command line or in\n" +
+			"the environment, it says how to start the agent. Settings in " + serviceEnvironment + "\n" +
+			"apply as they do to the service.",
+		Example: "  wirespan join @token",
 		Args:    arguments(1, 1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			t, err := c.joinToken(args[0], true)
+		RunE: func(cmd *cobra.Command, args []string) error {
+			own := c.ownSettings()
+			if err := adoptEnvironment(); err != nil {
+				return err
+			}
+			running, err := c.storeToken(args[0])
 			if err != nil {
 				return err
 			}
-			nc, err := c.nodeConfig()
-			if err != nil {
+			service := os.Geteuid() == 0 && !own && node.HasService()
+			if !service || noStart || running && !node.ServiceActive() {
+				_, err = fmt.Fprintf(c.out, "The join token is stored. To join, %s\n", startAgent(service, running))
 				return err
 			}
-			nc.Token = t
-			running, err := node.StoreToken(nc)
-			if errors.Is(err, node.ErrTwoClusters) {
-				return usageError{err}
-			}
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(c.out, "The join token is stored. To join, %s\n", startAgent(running))
-			return err
+			return c.startAndJoin(cmd.Context(), running)
 		},
 		ValidArgsFunction: offerFiles,
 	})
+	cmd.Flags().BoolVar(&noStart, "no-start", false, "only store the token")
+	return cmd
+}
+
+// storeToken stores a token for the agent's next start, and reports whether one runs.
+func (c *cli) storeToken(arg string) (running bool, err error) {
+	t, err := c.joinToken(arg, true)
+	if err != nil {
+		return false, err
+	}
+	nc, err := c.nodeConfig()
+	if err != nil {
+		return false, err
+	}
+	nc.Token = t
+	running, err = node.StoreToken(nc)
+	if errors.Is(err, node.ErrTwoClusters) {
+		err = usageError{err}
+	}
+	return running, err
+}
+
+// startAndJoin starts the service, now and at each boot, or restarts it.
+func (c *cli) startAndJoin(ctx context.Context, running bool) error {
+	ctx, stop := untilSignal(ctx)
+	defer stop()
+	fmt.Fprintln(c.out, "The join token is stored. The service starts, and waits for the founder if need be …")
+	if err := node.StartService(ctx, running); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		_, err := fmt.Fprintln(c.out, "The service goes on waiting: journalctl -u wirespan shows it.")
+		return err
+	}
+	_, err := fmt.Fprintln(c.out, "Joined: wirespan status shows the mesh.")
+	return err
 }
 
 // startAgent says how to start the agent, or to restart it.
-func startAgent(running bool) string {
-	_, err := os.Stat("/run/systemd/system") // sd_booted(3)
-	service := err == nil && os.Geteuid() == 0
+func startAgent(service, running bool) string {
 	switch {
-	case service && running:
+	case service && running && node.ServiceActive():
 		return "restart the agent: systemctl restart wirespan"
-	case service:
+	case service && !running:
 		return "start the agent: systemctl enable --now wirespan"
 	case running:
 		return "restart the agent"

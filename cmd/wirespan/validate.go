@@ -24,6 +24,9 @@ func (c *cli) validate() *cobra.Command {
 		Args: arguments(0, math.MaxInt),
 		RunE: func(_ *cobra.Command, args []string) error {
 			c.files = args
+			if err := adoptEnvironment(); err != nil {
+				return err
+			}
 			cfg, err := c.load()
 			if err != nil {
 				return err
