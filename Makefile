@@ -49,7 +49,7 @@ soak: tools ## tunnels over bad paths for SOAK (1h) at SOAK_RATE Mb/s (40), as r
 
 .PHONY: systemd
 systemd: tools ## the units under a real systemd, in namespaces on a copy of this machine's files, as root
-	WIRESPAN_SYSTEMD=1 $(GO) test -tags $(TAGS) -run '^TestSystemd$$' -v -timeout 5m ./cmd/wirespan/e2e
+	WIRESPAN_SYSTEMD=1 $(GO) test -tags $(TAGS) -run '^TestSystemd$$' -count 1 -v -timeout 5m ./cmd/wirespan/e2e
 
 # What the tests run, as COMMAND=DEBIAN-PACKAGE.
 TOOLS := gcc=gcc iperf3=iperf3 ip=iproute2 nft=nftables wg=wireguard-tools ping=iputils-ping curl=curl setpriv=util-linux ethtool=ethtool systemd-analyze=systemd

@@ -1,11 +1,14 @@
 package e2e
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -170,7 +173,9 @@ func TestSystemd(t *testing.T) {
 	for i, m := range []*machine{box1, box2} {
 		m.shell(fmt.Sprintf("ip address add 192.0.2.%d/24 dev eth0 && ip link set eth0 up && ip route add default via 192.0.2.9", i+1))
 	}
-	box1.run("systemctl", "enable", "--now", "wirespan", "wirespan-firewall")
+	for _, m := range []*machine{box1, box2} {
+		m.strict()
+	}
 	for _, step := range []struct {
 		name string
 		run  func(box1, box2 *machine)
@@ -185,7 +190,9 @@ func TestSystemd(t *testing.T) {
 		{"Together", unitsTogether},
 		{"ClockBehind", serviceClockBehind},
 		{"ClockFarBehind", serviceClockFarBehind},
+		{"Repair", serviceRepairs},
 		{"Netstack", serviceNetstack},
+		{"SystemCalls", serviceCalls},
 	} {
 		if ok := t.Run(step.name, func(t *testing.T) {
 			here := *box1
@@ -198,16 +205,74 @@ func TestSystemd(t *testing.T) {
 	}
 }
 
+// strict makes a system call that the units don't allow kill the agent, instead of failing,
+// apart from those that set the clock. How the agent ends is noted in endings.
+func (m *machine) strict() {
+	m.Helper()
+	for _, unit := range []string{"wirespan", "wirespan-firewall"} {
+		dir := "/etc/systemd/system/" + unit + ".service.d"
+		m.shell("mkdir -p " + dir + ` && printf '[Service]\nSystemCallErrorNumber=\nSystemCallFilter=~settimeofday:EPERM clock_settime:EPERM\n' >` + dir + "/strict.conf")
+	}
+	m.shell(`printf 'ExecStopPost=/bin/sh -c "echo $SERVICE_RESULT $EXIT_CODE $EXIT_STATUS >>` + endings + `"\n' >>/etc/systemd/system/wirespan.service.d/strict.conf`)
+	m.run("systemctl", "daemon-reload")
+}
+
+const endings = "/run/wirespan/endings"
+
+// serviceCalls checks that no call that the units don't allow has killed the agent.
+func serviceCalls(box1, box2 *machine) {
+	for _, m := range []*machine{box1, box2} {
+		m.run("systemctl", "stop", "wirespan")
+		out := m.run("cat", endings)
+		if !strings.Contains(out, "success exited 0") || strings.Contains(out, "SYS") {
+			m.Errorf("the agent ended so:\n%s", out)
+		}
+		if out := m.run("systemctl", "show", "--value", "-p", "Result", "wirespan-firewall"); out != "success" {
+			m.Errorf("wirespan-firewall: %s", out)
+		}
+	}
+}
+
+// installed returns the commands of a box in the README's chapter about installing.
+func installed(t *testing.T) [][2]string {
+	t.Helper()
+	text, err := os.ReadFile("../../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, chapter, _ := strings.Cut(string(text), "\n## Install\n")
+	chapter, _, _ = strings.Cut(chapter, "\n## ")
+	var out [][2]string
+	for _, m := range regexp.MustCompile(`(?m)^(box\d)\$ (.*)$`).FindAllStringSubmatch(chapter, -1) {
+		out = append(out, [2]string{m[1], m[2]})
+	}
+	if len(out) < 3 {
+		t.Fatalf("README has the commands %q", out)
+	}
+	return out
+}
+
+// serviceJoins does what the README says. The second box has another state directory.
 func serviceJoins(box1, box2 *machine) {
-	token := box1.run("wirespan", "token")
-	box2.shell("umask 077; echo " + token + " >/root/token")
-	box2.prints("systemctl enable --now wirespan", "wirespan", "join", "@/root/token")
-	box2.run("systemctl", "enable", "--now", "wirespan")
+	box2.shell(`printf '# settings\nWIRESPAN_STATE_DIR="/var/lib/wirespan/here"\n' >/etc/default/wirespan`)
+	for name, m := range map[string]*machine{"box1": box1, "box2": box2} {
+		m.shell(`printf '#!/bin/sh\nexec "$@"\n' >/usr/local/bin/sudo && printf '#!/bin/sh\ncp "$1" /root/sent\n' >/usr/local/bin/scp && chmod 755 /usr/local/bin/s*`)
+		m.shell("cat /etc/default/wirespan 2>/dev/null; systemctl is-active wirespan && exit 1 || echo " + name + " is new")
+	}
+	for _, c := range installed(box1.T) {
+		m := map[string]*machine{"box1": box1, "box2": box2}[c[0]]
+		m.shell("cd /root && " + c[1])
+		if strings.Contains(c[1], "scp ") {
+			box2.shell("umask 077; echo " + box1.run("cat", "/root/sent") + " >/root/token")
+		}
+	}
 	box2.run("wirespan", "wait", "box1", "--timeout", "30")
-	box2.run("wirespan", "ping", "-c", "1", "box1")
-	box2.shell("! test -e /var/lib/wirespan/join && ! test -e /var/lib/wirespan/join-token")
+	box2.run("systemctl", "is-enabled", "wirespan")
+	box2.shell("cd /var/lib/wirespan && test -e here/cluster.yaml && ! test -e here/join && ! test -e here/join-token && ! test -e cluster.yaml")
 	box2.run("systemctl", "restart", "wirespan")
 	box2.run("wirespan", "wait", "box1", "--timeout", "30")
+	box2.prints("systemctl restart wirespan", "wirespan", "join", "@/root/token", "--no-start")
+	box1.run("systemctl", "enable", "--now", "wirespan-firewall")
 }
 
 func serviceGroup(box1, _ *machine) {
@@ -258,12 +323,40 @@ func serviceReloads(box1, box2 *machine) {
 	}
 }
 
-// serviceUpgraded replaces the binary, which runs.
-func serviceUpgraded(box1, _ *machine) {
-	box1.shell("cp /usr/bin/wirespan /usr/bin/wirespan.new && mv /usr/bin/wirespan.new /usr/bin/wirespan")
-	box1.run("systemctl", "reload", "wirespan")
+// serviceUpgraded replaces the binary, which runs, by one with another version.
+func serviceUpgraded(box1, box2 *machine) {
+	look := func() (version, address string) {
+		var status struct {
+			Version string `json:"version"`
+			Node    struct {
+				Address string `json:"address"`
+			} `json:"node"`
+		}
+		if err := json.Unmarshal([]byte(box1.run("wirespan", "status", "-o", "json")), &status); err != nil {
+			box1.Fatal(err)
+		}
+		return status.Version, status.Node.Address
+	}
+	version, address := look()
+	next := version[:len(version)-1] + "~" // as long, so that it can be put in its place
+	binary, err := os.ReadFile(buildBinary(box1.T))
+	if err != nil {
+		box1.Fatal(err)
+	}
+	file := filepath.Join(box1.TempDir(), "wirespan")
+	if err := os.WriteFile(file, bytes.ReplaceAll(binary, []byte("\t"+version), []byte("\t"+next)), 0o755); err != nil {
+		box1.Fatal(err)
+	}
+	box1.send(file, "/usr/bin/wirespan")
+	box1.prints(next, "wirespan", "version")
+	box1.run("systemctl", "reload", "wirespan") // by the new one, of the old one
 	box1.run("systemctl", "restart", "wirespan")
 	box1.run("wirespan", "wait", "box2", "--timeout", "60")
+	box2.run("wirespan", "wait", "box1", "--timeout", "60")
+	box2.run("wirespan", "ping", "-c", "1", "box1")
+	if now, at := look(); now != next || at != address {
+		box1.Errorf("version %s at %s after the upgrade of %s at %s to %s", now, at, version, address, next)
+	}
 }
 
 func serviceWatchdog(box1, _ *machine) {
@@ -314,6 +407,28 @@ func (m *machine) startsBehind(by string) {
 
 func serviceClockBehind(box1, _ *machine)    { box1.startsBehind("3 days") }
 func serviceClockFarBehind(box1, _ *machine) { box1.startsBehind("3 years") }
+
+// serviceRepairs has others harm what the agent set up, and asks it for all that it tells.
+func serviceRepairs(box1, _ *machine) {
+	box1.run("nft", "delete", "table", "inet", "wirespan")
+	box1.run("ip", "rule", "delete", "priority", "32500")
+	box1.run("ip", "link", "set", "wirespan0", "mtu", "1300")
+	box1.run("ss", "-K", "-u", "-a", "sport", "=", "51820")
+	eventually(box1.T, within, func() error {
+		out, err := box1.command("sh", "-c", "nft list table inet wirespan && ip rule show priority 32500 | grep -q .").CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	})
+	for _, command := range []string{
+		"wirespan ping -c 2 box2", "wirespan explain fd99::1", "wirespan get peers -o json", "wirespan get conflicts",
+		"wg show wirespan0", "curl -sf --unix-socket /run/wirespan/wirespan.sock http://agent/metrics",
+		"wirespan status --check live", "wirespan validate",
+	} {
+		box1.shell(command)
+	}
+}
 
 // serviceNetstack runs the other data plane with a clock behind.
 func serviceNetstack(box1, _ *machine) {
