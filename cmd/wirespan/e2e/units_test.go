@@ -50,7 +50,8 @@ func TestUnits(t *testing.T) {
 }
 
 // agentCalls are the system calls of the agent, as strace(1) has shown them: founding,
-// joining, both data planes, firewall, reload, a clock behind, leaving.
+// joining, both data planes, firewall, reload, a clock behind, leaving. In TestSystemd any
+// other call that a unit does not allow kills the agent.
 const agentCalls = `accept4 adjtimex bind capget capset clone close connect epoll_create1
 	epoll_ctl epoll_pwait eventfd2 execve exit_group fchmod fchown fcntl flock fstat fsync futex geteuid
 	getpeername getpid getrandom getrusage getsockname getsockopt gettid inotify_add_watch inotify_init1
