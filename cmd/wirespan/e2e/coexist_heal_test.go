@@ -10,7 +10,7 @@ import (
 )
 
 // scenarioCoexistHeal checks that whatever another program removes or changes of the
-// agent's rules and routes is restored at once, not at the next regular check.
+// agent's rules, routes and sockets is restored at once, not at the next regular check.
 func scenarioCoexistHeal(l *lab) {
 	ha, hb := l.host("a"), l.host("b")
 	s1, s2 := ha.site(1), hb.site(2)
@@ -59,6 +59,9 @@ func scenarioCoexistHeal(l *lab) {
 	} {
 		a.mustExec(strings.Fields(harm)...)
 		a.heals(harm, good)
+	}
+	for _, n := range []*labNode{a, b} {
+		n.mustExec("ss", "-K", "-u", "-a") // destroys the sockets of the tunnel
 	}
 	s1.reaches(s2.v4)
 	s2.reaches(s1.v4)
