@@ -82,8 +82,10 @@ func environmentValue(text string) (value, rest string) {
 			return b.String()[:kept], text[i+1:]
 		case quote == 0 && !bare && (c == '"' || c == '\''):
 			quote = c
-		case c == '\\' && quote != '\'' && i+1 < len(text):
-			i++
+		case c == '\\' && quote != '\'':
+			if i++; i == len(text) {
+				break
+			}
 			if quote == '"' && !strings.ContainsRune("\"\\`$\n", rune(text[i])) {
 				b.WriteByte(c)
 			}

@@ -6,16 +6,17 @@ import (
 	"testing"
 )
 
+// What systemd 252 makes of these lines.
 func TestParseEnvironment(t *testing.T) {
 	text := strings.Join([]string{
 		`# a comment`, `; another`, ``, `no variable`,
 		`PLAIN=one two `, `  SPACED = x`, `EMPTY=`,
 		`DOUBLE="a b" `, `SINGLE='a\b"'`, `ESCAPED=a\ b\"`, `JOINED="a"'b'c`, `INSIDE=a"b"`,
-		`QUOTED="a \"b\" \$c \d"`, `LONG=one\`, `two`, `LINES="one`, `two"`, `TWICE=1`, `TWICE=2`, `CRLF=x` + "\r", `LAST=end\`,
+		`QUOTED="a \"b\" \$c \d"`, `LONG=one\`, `two`, `LINES="one`, `two"`, `TWICE=1`, `TWICE=2`, `CRLF=x` + "\r", `AFTER="x" # y`, `LAST=end\`,
 	}, "\n")
 	want := map[string]string{
 		"PLAIN": "one two", "SPACED": "x", "EMPTY": "", "DOUBLE": "a b", "SINGLE": `a\b"`, "ESCAPED": `a b"`, "JOINED": "abc", "INSIDE": `a"b"`,
-		"QUOTED": `a "b" $c \d`, "LONG": "onetwo", "LINES": "one\ntwo", "TWICE": "2", "CRLF": "x", "LAST": `end\`,
+		"QUOTED": `a "b" $c \d`, "LONG": "onetwo", "LINES": "one\ntwo", "TWICE": "2", "CRLF": "x", "AFTER": "x# y", "LAST": "end",
 	}
 	if got := parseEnvironment(text); !maps.Equal(got, want) {
 		t.Errorf("%q\nwant %q", got, want)
