@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"maps"
@@ -18,7 +18,7 @@ func TestParseEnvironment(t *testing.T) {
 		"PLAIN": "one two", "SPACED": "x", "EMPTY": "", "DOUBLE": "a b", "SINGLE": `a\b"`, "ESCAPED": `a b"`, "JOINED": "abc", "INSIDE": `a"b"`,
 		"QUOTED": `a "b" $c \d`, "LONG": "onetwo", "LINES": "one\ntwo", "TWICE": "2", "CRLF": "x", "AFTER": "x# y", "LAST": "end",
 	}
-	if got := parseEnvironment(text); !maps.Equal(got, want) {
+	if got := ParseEnvironment(text); !maps.Equal(got, want) {
 		t.Errorf("%q\nwant %q", got, want)
 	}
 }
@@ -27,7 +27,7 @@ func FuzzParseEnvironment(f *testing.F) {
 	f.Add("A=1\nB='x")
 	f.Add("A=\"\\\n\\\"\n#")
 	f.Fuzz(func(t *testing.T, text string) {
-		for name, value := range parseEnvironment(text) {
+		for name, value := range ParseEnvironment(text) {
 			if len(name)+len(value) > len(text) || strings.Contains(name, "\n") {
 				t.Errorf("%q=%q", name, value)
 			}
