@@ -55,8 +55,23 @@ func (w *watcher) run() {
 		}
 		// After an error, changes may have been missed, or close was called. In
 		// either case the link itself is checked.
-		if _, _, err := changes.Receive(); err != nil && !errors.Is(err, unix.ENOBUFS) && w.locate() != nil {
+		if err := w.await(changes); err != nil && !errors.Is(err, unix.ENOBUFS) && w.locate() != nil {
 			w.rest()
+		}
+	}
+}
+
+// await blocks until an event is about the link, or the socket fails.
+func (w *watcher) await(changes *nl.NetlinkSocket) error {
+	for {
+		events, _, err := changes.Receive()
+		if err != nil {
+			return err
+		}
+		for i := range events {
+			if data := events[i].Data; len(data) < unix.SizeofIfInfomsg || nl.DeserializeIfInfomsg(data).Index == int32(w.tun.index) {
+				return nil
+			}
 		}
 	}
 }

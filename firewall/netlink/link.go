@@ -19,7 +19,11 @@ const (
 	ConfRPFilter   = 8
 )
 
-const iflaInetConf = 1 // linux/if_link.h
+// Attributes (linux/if_link.h).
+const (
+	iflaInfoKind = 1
+	iflaInetConf = 1
+)
 
 // Link returns an interface by name; its index is 0 if there is none.
 func (r *RTNetlink) Link(name string) (Link, error) {
@@ -64,6 +68,24 @@ func ParseLink(m Message) (l Link, name string) {
 		}
 	}
 	return l, name
+}
+
+// LinkKind returns the kind of the interface that a message is about, such as "veth".
+func LinkKind(m Message) (kind string) {
+	if len(m.Body) < unix.SizeofIfInfomsg {
+		return ""
+	}
+	for typ, info := range Attributes(m.Body[unix.SizeofIfInfomsg:]) {
+		if typ != unix.IFLA_LINKINFO {
+			continue
+		}
+		for typ, v := range Attributes(info) {
+			if typ == iflaInfoKind {
+				kind = Text(v)
+			}
+		}
+	}
+	return kind
 }
 
 // SetIPv4Conf sets one of the IPv4 settings of an interface.

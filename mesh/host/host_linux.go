@@ -10,6 +10,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -28,10 +29,14 @@ type Config struct {
 type Host struct {
 	cfg     Config
 	changed mesh.Signal
+	watched watched
+	pace    time.Duration // between two signals, after a burst of them
 }
 
 // New returns a Host. It starts nothing.
-func New(c Config) *Host { return &Host{cfg: c, changed: mesh.NewSignal()} }
+func New(c Config) *Host {
+	return &Host{cfg: c, changed: mesh.NewSignal(), pace: eventInterval}
+}
 
 // Changed receives after a change of links, addresses, default routes, routing rules or
 // the hostname. Several changes may be signalled once.
@@ -50,24 +55,18 @@ func (h *Host) Run(ctx context.Context) error {
 		// A router changes thousands of other routes.
 		_ = events.SetRoutes(rtnetlink.RouteFilter{Lengths: []int{0}})
 		h.changed.Notify() // there may have been changes before
-		events.Listen(ctx, relevant, h.changed.Notify)
+		changes := pacer{signal: h.changed, interval: h.pace}
+		events.Listen(ctx, h.watched.relevant, changes.notify)
 	}
 	<-ctx.Done()
 	all.Wait()
 	return nil
 }
 
-// relevant reports whether an event may change what Links or Underlay return.
-func relevant(m rtnetlink.Message) bool {
-	if m.Type == unix.RTM_NEWROUTE || m.Type == unix.RTM_DELROUTE {
-		r, ok := rtnetlink.ParseRoute(m)
-		return ok && r.Destination.Bits() == 0 && r.Type == unix.RTN_UNICAST
-	}
-	return true
-}
-
 // Links returns the host's interfaces in ascending name order.
 func (h *Host) Links() ([]mesh.Link, error) {
+	h.watched.mu.Lock()
+	defer h.watched.mu.Unlock()
 	all, err := netlink.LinkList()
 	if err != nil {
 		return nil, fmt.Errorf("listing links: %w", err)
@@ -80,6 +79,7 @@ func (h *Host) Links() ([]mesh.Link, error) {
 	if err != nil {
 		return nil, err
 	}
+	h.watched.set(all, addrs, &routes)
 	links := make([]mesh.Link, 0, len(all))
 	for _, l := range all {
 		at := l.Attrs()

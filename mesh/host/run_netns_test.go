@@ -5,11 +5,15 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	rtnetlink "github.com/wirespan/wirespan/firewall/netlink"
+	"github.com/wirespan/wirespan/mesh"
 )
 
 // beside starts run on a thread that shares this thread's namespaces. It returns a
@@ -57,12 +61,12 @@ func waitChange(t *testing.T, h *Host, what string) {
 // Whatever can change what Links and Underlay return is signalled.
 func TestChanges(t *testing.T) {
 	namespace(t)
+	script(t, "link add br0 type bridge")
 	h := New(Config{})
+	h.pace = time.Millisecond
 	beside(t, h.Run)
 	waitChange(t, h, "the start")
 	for _, change := range []string{
-		"link set up1 mtu 1300",
-		"link set up1 alias other",
 		"link set up1 down",
 		"link set up1 name uplink1",
 		"link set uplink1 up",
@@ -75,8 +79,14 @@ func TestChanges(t *testing.T) {
 		"-6 rule add priority 32000 lookup 201",
 		"-6 route add default dev up0 table 201",
 		"route replace default via 192.0.0.253",
+		"link set up0 mtu 1300",
+		"link set up0 master br0",
 		"link del up0",
+		"link add early type veth peer name late", // there is no default route now
 	} {
+		if _, err := h.Links(); err != nil {
+			t.Fatal(err)
+		}
 		quiet(h)
 		script(t, change)
 		waitChange(t, h, change)
@@ -147,6 +157,49 @@ func subscription(t *testing.T) int {
 		t.Fatal("no subscription")
 	}
 	return found
+}
+
+// Containers that come and go signal nothing: their links have no addresses here.
+func TestIrrelevantChanges(t *testing.T) {
+	namespace(t)
+	script(t, "route add default via 192.0.0.254", "link add docker0 type bridge", "addr add 172.17.0.1/16 dev docker0", "link set docker0 up",
+		"link add first type veth peer name inside", "link set first master docker0 up", "link set inside up")
+	h := New(Config{})
+	for up := false; !up; { // the bridge becomes that asynchronously
+		links, err := h.Links()
+		if err != nil {
+			t.Fatal(err)
+		}
+		up = slices.ContainsFunc(links, func(l mesh.Link) bool { return l.Name == "docker0" && l.Up })
+	}
+	sub, err := rtnetlink.Subscribe(unix.NETLINK_ROUTE, 0, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sub.Close()
+	script(t, `link add v0 type veth peer name c0
+		link set v0 master docker0 up
+		link set c0 up
+		addr add 169.254.7.7/16 scope link dev c0
+		link set v0 mtu 1400
+		link set up1 alias other
+		link del v0`)
+	script(t, "addr add 10.1.2.3/32 dev up1") // the end
+	ctx, cancel := context.WithCancel(t.Context())
+	events := 0
+	sub.Listen(ctx, func(m rtnetlink.Message) bool {
+		relevant := h.watched.relevant(m)
+		switch events++; {
+		case m.Type == unix.RTM_NEWADDR && relevant:
+			cancel()
+		case relevant:
+			t.Errorf("event %d of %x counts", events, m)
+		}
+		return false
+	}, func() {})
+	if events < 8 {
+		t.Errorf("%d events", events)
+	}
 }
 
 // quiet takes the signal of what is over.

@@ -1,0 +1,136 @@
+package host
+
+import (
+	"sync"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	rtnetlink "github.com/wirespan/wirespan/firewall/netlink"
+	"github.com/wirespan/wirespan/mesh"
+)
+
+// watched is what Links found last, as far as events are compared with it. Links of
+// containers come and go all the time. One that has neither an address that counts nor
+// a default route decides nothing, unless it is a VRF or there is no default route.
+type watched struct {
+	mu    sync.Mutex
+	links map[int]linkState // those that count; nil: every change counts
+}
+
+// linkState is what a change of a link is told by.
+type linkState struct {
+	name, kind         string
+	up                 bool
+	flags, mtu, master int // mtu is 0 if it does not count: no default route leaves by the link
+}
+
+func stateOf(l netlink.Link) linkState {
+	at := l.Attrs()
+	return linkState{at.Name, linkKind(l), linkUp(l), int(at.RawFlags & unix.IFF_UP), at.MTU, at.MasterIndex}
+}
+
+// set notes which links count. The caller has the lock since before it read them, so
+// that no event is compared with links that are older than the event.
+func (w *watched) set(all []netlink.Link, addrs map[int]*addresses, routes *defaults) {
+	w.links = nil
+	if len(routes.v4.Hops)+len(routes.v6.Hops) == 0 {
+		return // the smallest MTU of all links counts
+	}
+	w.links = map[int]linkState{}
+	for _, l := range all {
+		index := l.Attrs().Index
+		if addrs[index] != nil || routes.leaveBy(index) || linkKind(l) == kindVRF {
+			state := stateOf(l)
+			if !routes.leaveBy(index) {
+				state.mtu = 0
+			}
+			w.links[index] = state
+		}
+	}
+}
+
+const kindVRF = "vrf"
+
+// relevant reports whether an event may change what Links or Underlay return.
+func (w *watched) relevant(m rtnetlink.Message) bool {
+	switch m.Type {
+	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
+		r, ok := rtnetlink.ParseRoute(m)
+		return ok && r.Destination.Bits() == 0 && r.Type == unix.RTN_UNICAST
+	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
+		return len(m.Body) < unix.SizeofIfAddrmsg || m.Body[3] < unix.RT_SCOPE_LINK
+	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
+		return w.relevantLink(m)
+	}
+	return true
+}
+
+func (w *watched) relevantLink(m rtnetlink.Message) bool {
+	if len(m.Body) > 0 && m.Body[0] != unix.AF_UNSPEC { // of a bridge's port
+		return false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now, _ := rtnetlink.ParseLink(m)
+	old, counts := w.links[int(now.Index)]
+	switch {
+	case w.links == nil:
+		return true
+	case !counts:
+		return rtnetlink.LinkKind(m) == kindVRF
+	case m.Type == unix.RTM_DELLINK:
+		return true
+	}
+	l, err := netlink.LinkDeserialize(nil, m.Body)
+	if err != nil {
+		return true
+	}
+	state := stateOf(l)
+	if old.mtu == 0 {
+		state.mtu = 0
+	}
+	return state != old
+}
+
+const (
+	// Up to eventBurst changes are signalled at once. After that, one is per
+	// eventInterval.
+	eventBurst    = 5
+	eventInterval = time.Second
+)
+
+// pacer signals changes. So many that come one after the other are signalled together.
+type pacer struct {
+	signal   mesh.Signal
+	interval time.Duration
+
+	mu    sync.Mutex // guards what follows
+	paid  time.Time  // when there may be a whole burst again
+	timer *time.Timer
+}
+
+func (p *pacer) notify() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.timer != nil {
+		return
+	}
+	now := time.Now()
+	if p.paid.Before(now) {
+		p.paid = now
+	}
+	p.paid = p.paid.Add(p.interval)
+	wait := p.paid.Sub(now) - eventBurst*p.interval
+	if wait <= 0 {
+		p.signal.Notify()
+		return
+	}
+	p.timer = time.AfterFunc(wait, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.timer = nil
+		p.signal.Notify()
+	})
+}
