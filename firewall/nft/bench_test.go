@@ -2,6 +2,8 @@ package nft
 
 import (
 	"fmt"
+	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/wirespan/wirespan/firewall"
@@ -70,4 +72,26 @@ func BenchmarkApplyAfterOthers(b *testing.B) {
 			apply(b, f, rs)
 		}
 	})
+}
+
+// Follows packets through the rules of other programs, which have not changed.
+func BenchmarkHostDrops(b *testing.B) {
+	namespace(b)
+	tunnel(b, iface)
+	f := open(b)
+	feed(b, "table inet f { chain forward { type filter hook forward priority filter; policy drop\n"+
+		strings.Repeat("ip saddr 192.0.2.1 tcp dport 80 counter accept\n", maxHostRules-100)+"}\n}", "nft", "-f", "-")
+	packets := []HostPacket{{Hook: firewall.HookForward, In: iface, Source: netip.MustParseAddr("10.7.0.7"), Protocol: firewall.ProtocolTCP}}
+	for _, first := range []bool{true, false} {
+		b.Run(fmt.Sprint("first=", first), func(b *testing.B) {
+			for b.Loop() {
+				if first {
+					f.table.host = nil
+				}
+				if _, err := f.HostDrops(policy().Table, packets); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }

@@ -40,31 +40,41 @@ type HostDrop struct {
 func (f *Firewall) HostDrops(except string, packets []HostPacket) ([]*HostDrop, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	h, err := f.table.readHost(except, except+"_next")
-	if err != nil || h.rules > maxHostRules {
-		return make([]*HostDrop, len(packets)), err
-	}
 	out := make([]*HostDrop, len(packets))
+	h, err := f.table.hostRules(except)
+	if err != nil || h.tooMany() {
+		return out, err
+	}
+	links, steps := map[string]uint32{"": 0}, maxHostSteps
 	for i := range packets {
-		if out[i], err = f.hostDrop(h, &packets[i]); err != nil {
-			return nil, err
+		p := &packets[i]
+		for _, name := range []string{p.In, p.Out} {
+			if _, ok := links[name]; ok {
+				continue
+			}
+			link, err := f.routing.rt.Link(name)
+			if err != nil {
+				return nil, fmt.Errorf("look up interface %s: %w", name, err)
+			}
+			links[name] = link.Index
 		}
+		key := hostCase{*p, links[p.In], links[p.Out]}
+		known := false
+		if out[i], known = h.drops[key]; known {
+			continue
+		}
+		v := verdicts{rules: h, packet: p, mark: p.Mark, markKnown: true, table: &f.table, routing: &f.routing, in: key.in, out: key.out, steps: steps}
+		if out[i] = v.drop(); v.lasting() && len(h.drops) < maxHostCases {
+			h.drops[key] = out[i]
+		}
+		steps = v.steps
 	}
 	return out, nil
 }
 
-func (f *Firewall) hostDrop(h *hostRules, p *HostPacket) (*HostDrop, error) {
-	v := verdicts{rules: h, packet: p, mark: p.Mark, markKnown: true, table: &f.table, routing: &f.routing}
-	for name, index := range map[string]*uint32{p.In: &v.in, p.Out: &v.out} {
-		if name == "" {
-			continue
-		}
-		link, err := f.routing.rt.Link(name)
-		if err != nil {
-			return nil, fmt.Errorf("look up interface %s: %w", name, err)
-		}
-		*index = link.Index
-	}
+// drop follows the packet through all base chains of its hook.
+func (v *verdicts) drop() *HostDrop {
+	h, p := v.rules, v.packet
 	for _, c := range h.at(hooks[p.Hook], p.v6()) {
 		if c.kind == "nat" {
 			continue
@@ -81,9 +91,9 @@ func (f *Firewall) hostDrop(h *hostRules, p *HostPacket) (*HostDrop, error) {
 			d.Insert = user.String()
 		}
 		d.UFW = h.chains[chainKey{c.family, c.table, "ufw-user-forward"}] != nil || h.chains[chainKey{c.family, c.table, "ufw6-user-forward"}] != nil
-		return d, nil
+		return d
 	}
-	return nil, nil
+	return nil
 }
 
 // End of the evaluation of a chain.
@@ -97,8 +107,9 @@ const (
 )
 
 const (
-	maxHostSteps = 5000 // rules that are evaluated for a packet
-	maxHostDepth = 16   // jumps
+	maxHostSteps = 50_000 // rules that are evaluated for all packets of a call
+	maxHostDepth = 16     // jumps
+	maxHostCases = 128    // packets whose end is remembered
 )
 
 // chain follows a packet through a chain. Of rules that may match or not, those that
@@ -108,7 +119,7 @@ func (v *verdicts) chain(c *hostChain, depth int) chainEnd {
 		return endUnknown
 	}
 	for i := range c.rules {
-		if v.steps++; v.steps > maxHostSteps {
+		if v.steps--; v.steps < 0 {
 			return endUnknown
 		}
 		matches, code, to := v.rule(c, &c.rules[i])

@@ -128,6 +128,90 @@ func TestHostDrops(t *testing.T) {
 	}
 }
 
+// Rules are read again only after others have changed some. What a set has, and where
+// routes lead, is looked up each time.
+func TestHostRulesAreKept(t *testing.T) {
+	namespace(t)
+	tunnel(t, iface)
+	tunnel(t, "lan0")
+	run(t, "ip", "address", "add", "10.9.0.1/16", "dev", "lan0")
+	feed(t, `table inet f { set inside { type ipv4_addr; flags timeout; }
+		chain forward { type filter hook forward priority filter; ip daddr @inside drop
+		fib daddr oif != "lan0" reject; }
+	}`, "nft", "-f", "-")
+	f := open(t)
+	packet := HostPacket{Hook: firewall.HookForward, In: iface, Out: "lan0", Source: netip.MustParseAddr("10.7.0.7"), Destination: netip.MustParseAddr("10.9.0.5")}
+	expect := func(chain string, fresh bool) {
+		t.Helper()
+		before := f.table.host
+		drops, err := f.HostDrops(policy().Table, []HostPacket{packet})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := drops[0]; got == nil && chain != "" || got != nil && got.Chain != chain {
+			t.Errorf("dropped by %+v, want %q", got, chain)
+		}
+		if read := f.table.host != before; read != fresh {
+			t.Errorf("rules were read: %v, want %v", read, fresh)
+		}
+	}
+	expect("", true)
+	expect("", false)
+	p := policy()
+	apply(t, f, firewall.Compile(p)) // a new table, and changes of elements alone
+	expect("", false)
+	p.Routed = many(5)
+	apply(t, f, firewall.Compile(p))
+	expect("", false)
+	run(t, "ip", "route", "add", "10.9.0.5", "dev", iface)
+	expect("inet f forward", false)
+	run(t, "ip", "route", "del", "10.9.0.5")
+	expect("", false)
+	run(t, "nft", "add element inet f inside { 10.9.0.5 timeout 1h }")
+	expect("inet f forward", true)
+	run(t, "nft", "flush set inet f inside")
+	expect("", true)
+	run(t, "nft", "flush ruleset")
+	expect("", true)
+}
+
+// Thousands of rules cost no more than to read them once, and more than maxHostRules
+// not even that.
+func TestManyHostRules(t *testing.T) {
+	namespace(t)
+	tunnel(t, iface)
+	f := open(t)
+	fill := func(n int) {
+		feed(t, "flush ruleset\ntable inet f { chain forward { type filter hook forward priority filter; policy drop\n"+
+			strings.Repeat("ip saddr 192.0.2.1 tcp dport 80 counter accept\n", n)+"}\n}", "nft", "-f", "-")
+	}
+	packets := make([]HostPacket, 3)
+	for i := range packets {
+		packets[i] = HostPacket{Hook: firewall.HookForward, In: iface, Source: netip.AddrFrom4([4]byte{10, 7, 0, byte(i)}), Protocol: firewall.ProtocolTCP}
+	}
+	look := func() []*HostDrop {
+		drops, err := f.HostDrops(policy().Table, packets)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return drops
+	}
+	fill(maxHostRules - 100)
+	if drops := look(); drops[0] == nil || drops[2] == nil {
+		t.Errorf("not followed: %v", drops)
+	}
+	if n := testing.AllocsPerRun(5, func() { look() }); n > 200 {
+		t.Errorf("%v allocations to look again", n)
+	}
+	fill(3 * maxHostRules)
+	if drops := look(); drops[0] != nil {
+		t.Errorf("followed through too many rules: %v", drops)
+	}
+	if h := f.table.host; h.chains != nil || h.bytes != 0 {
+		t.Errorf("%d bytes of too many rules were read", h.bytes)
+	}
+}
+
 // Whatever a rule has for attributes, following it ends.
 func FuzzHostRule(f *testing.F) {
 	f.Add([]byte("\x0c\x00\x01\x00\x08\x00\x01\x00cmp\x00"))
@@ -136,7 +220,7 @@ func FuzzHostRule(f *testing.F) {
 			t.Skip("it would read a set of the kernel")
 		}
 		attributes := append([]byte{byte(4 + len(exprs)), byte((4 + len(exprs)) >> 8), unix.NFTA_RULE_EXPRESSIONS, 0}, exprs...)
-		v := verdicts{rules: &hostRules{}, packet: &HostPacket{Hook: firewall.HookForward}}
+		v := verdicts{rules: &hostRules{}, packet: &HostPacket{Hook: firewall.HookForward}, steps: 1000}
 		c := &hostChain{rules: []hostRule{parseRule(attributes)}}
 		if end := v.chain(c, 0); end < endPass || end > endUnknown {
 			t.Errorf("end %d", end)

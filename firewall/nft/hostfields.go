@@ -116,6 +116,7 @@ func (v *verdicts) ct(e hostExpr) {
 
 // fib looks up a route as the kernel does for an expression of that name.
 func (v *verdicts) fib(e hostExpr) {
+	v.fleeting = true
 	d, _ := e.number(unix.NFTA_FIB_DREG)
 	result, _ := e.number(unix.NFTA_FIB_RESULT)
 	flags, _ := e.number(unix.NFTA_FIB_FLAGS)
@@ -180,7 +181,7 @@ func (v *verdicts) xtMatch(e hostExpr) truth {
 			return yes
 		}
 	case "rpfilter":
-		v.reversePath = true
+		v.reversePath, v.fleeting = true, true
 		if len(info) == 0 || !v.packet.Source.IsValid() || !v.markKnown {
 			return maybe
 		}

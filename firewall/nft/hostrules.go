@@ -2,25 +2,45 @@ package nft
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/wirespan/wirespan/firewall/netlink"
 )
 
-// maxHostRules bounds the rules of other programs that are looked at. Hosts with
-// more have rules of their own for each service or container.
-const maxHostRules = 5000
+const (
+	// maxHostRules bounds the rules of other programs that are looked at. Hosts with
+	// more have rules of their own for each service or container.
+	maxHostRules = 5000
+	maxHostBytes = 4 << 20 // of their expressions
+)
 
-// hostRules are the tables of a host that see IP packets, without this program's.
+// hostRules are the tables of a host that see IP packets, without this program's, in
+// one generation of nftables. While that lasts they are not read again.
 type hostRules struct {
-	chains map[chainKey]*hostChain
-	sets   map[chainKey]*hostSet // those looked into
-	owned  map[chainKey]bool     // tables that only their program may change
-	rules  int
+	own        string // the table without which they were read
+	generation uint32
+	chains     map[chainKey]*hostChain
+	sets       map[chainKey]*hostSet // those looked into
+	owned      map[chainKey]bool     // tables that only their program may change
+	drops      map[hostCase]*HostDrop
+	rules      int
+	bytes      int
 }
+
+// hostCase is a packet with the indices of its interfaces.
+type hostCase struct {
+	packet  HostPacket
+	in, out uint32
+}
+
+// tooMany reports whether there are more rules than are looked at. They are not kept.
+func (h *hostRules) tooMany() bool { return h.rules > maxHostRules || h.bytes > maxHostBytes }
 
 // chainKey identifies a chain.
 type chainKey struct {
@@ -39,7 +59,8 @@ type hostChain struct {
 	hook     uint32
 	priority int32
 	kind     string
-	drops    bool // its policy
+	drops    bool   // its policy
+	uses     uint32 // by its rules, and by what leads to it
 	rules    []hostRule
 }
 
@@ -71,16 +92,46 @@ func (e hostExpr) number(typ uint16) (v uint32, ok bool) {
 	return netlink.Uint32BE(b), len(b) >= 4
 }
 
-// readHost reads the rules of all programs but those in the given tables of family
-// inet.
-func (t *table) readHost(except ...string) (*hostRules, error) {
-	h := &hostRules{sets: map[chainKey]*hostSet{}, owned: map[chainKey]bool{}}
+// hostRules returns the rules of all programs but those in the given table of family
+// inet and its interim table. It reads them if nftables were changed by others.
+func (t *table) hostRules(own string) (*hostRules, error) {
+	var h *hostRules
+	err := t.transact(func(generation uint32) error {
+		if h = t.host; h != nil && h.own == own && h.generation == generation {
+			maps.DeleteFunc(h.sets, func(k chainKey, _ *hostSet) bool { return !anonymous(k.name) })
+			return nil
+		}
+		h = &hostRules{own: own, generation: generation, sets: map[chainKey]*hostSet{}, owned: map[chainKey]bool{}, drops: map[hostCase]*HostDrop{}}
+		t.host = nil
+		if err := t.readHost(h); err != nil {
+			return err
+		}
+		if now, err := t.generation(); err != nil || now != generation {
+			return cmp.Or(err, netlink.ErrInterrupted)
+		}
+		t.host = h
+		return nil
+	})
+	if errors.Is(err, errNoNftables) {
+		return &hostRules{}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the nftables of other programs: %w", withAdvice(err))
+	}
+	return h, nil
+}
+
+// anonymous reports whether a set belongs to a rule: it never changes. Elements of
+// others come and go with packets and time, in the same generation.
+func anonymous(set string) bool { return strings.HasPrefix(set, "__") }
+
+func (t *table) readHost(h *hostRules) error {
 	skip := map[chainKey]bool{}
 	err := t.nl.DumpAll(unix.NFT_MSG_GETTABLE, func() { clear(skip) }, func(family byte, attributes []byte) {
 		table := hostExpr{data: attributes}
 		flags, _ := table.number(unix.NFTA_TABLE_FLAGS)
 		name := netlink.Text(table.attribute(unix.NFTA_TABLE_NAME))
-		if flags&unix.NFT_TABLE_F_DORMANT != 0 || family == unix.NFPROTO_INET && slices.Contains(except, name) {
+		if flags&unix.NFT_TABLE_F_DORMANT != 0 || family == unix.NFPROTO_INET && (name == h.own || name == h.own+"_next") {
 			skip[chainKey{family: family, table: name}] = true
 		}
 		h.owned[chainKey{family: family, table: name}] = flags&netlink.FlagTableOwner != 0
@@ -93,33 +144,46 @@ func (t *table) readHost(except ...string) (*hostRules, error) {
 			}
 		})
 	}
-	if err == nil {
-		err = t.nl.DumpAll(unix.NFT_MSG_GETRULE, h.forgetRules, func(family byte, attributes []byte) {
-			r := parseRule(attributes)
-			c := h.chains[chainKey{family, r.table, r.chain}]
-			if c == nil {
-				return
-			}
-			if h.rules++; h.rules <= maxHostRules {
-				c.rules = append(c.rules, r)
-			}
-		})
+	// A chain is used by its rules and by what leads to it.
+	if h.rules = int(h.uses() / 2); err == nil && !h.tooMany() {
+		err = t.nl.DumpAll(unix.NFT_MSG_GETRULE, h.forgetRules, h.add)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("read the nftables of other programs: %w", withAdvice(err))
+	if h.tooMany() {
+		h.chains = nil
 	}
-	return h, nil
+	return err
+}
+
+func (h *hostRules) uses() (n uint64) {
+	for _, c := range h.chains {
+		n += uint64(c.uses)
+	}
+	return n
+}
+
+func (h *hostRules) forgetRules() {
+	h.rules, h.bytes = 0, 0
+	for _, c := range h.chains {
+		c.rules = nil
+	}
+}
+
+// add adds a rule, if there is room for it.
+func (h *hostRules) add(family byte, attributes []byte) {
+	of := hostExpr{data: attributes}
+	c := h.chains[chainKey{family, netlink.Text(of.attribute(unix.NFTA_RULE_TABLE)), netlink.Text(of.attribute(unix.NFTA_RULE_CHAIN))}]
+	if c == nil {
+		return
+	}
+	h.rules++
+	h.bytes += len(attributes)
+	if !h.tooMany() {
+		c.rules = append(c.rules, parseRule(attributes))
+	}
 }
 
 func ipFamily(family byte) bool {
 	return family == unix.NFPROTO_INET || family == unix.NFPROTO_IPV4 || family == unix.NFPROTO_IPV6
-}
-
-func (h *hostRules) forgetRules() {
-	h.rules = 0
-	for _, c := range h.chains {
-		c.rules = nil
-	}
 }
 
 // at returns the base chains of a hook that see packets of an IP version, in order.
@@ -143,6 +207,7 @@ func (h *hostRules) at(hook uint32, v6 bool) []*hostChain {
 func parseChain(family byte, attributes []byte) *hostChain {
 	e := hostExpr{data: attributes}
 	c := &hostChain{chainKey: chainKey{family, netlink.Text(e.attribute(unix.NFTA_CHAIN_TABLE)), netlink.Text(e.attribute(unix.NFTA_CHAIN_NAME))}}
+	c.uses, _ = e.number(unix.NFTA_CHAIN_USE)
 	if hook := e.attribute(unix.NFTA_CHAIN_HOOK); hook != nil {
 		h := hostExpr{data: hook}
 		priority, _ := h.number(unix.NFTA_HOOK_PRIORITY)

@@ -37,9 +37,13 @@ type verdicts struct {
 	mark        uint32
 	markKnown   bool
 	reversePath bool // a rule of the base chain looked for the way back
-	steps       int
+	fleeting    bool // the end depends on more than rules: on routes, or elements of a set
+	steps       int  // that are left
 	reg         registers
 }
+
+// lasting reports whether the packet's end is the same as long as no rule changes.
+func (v *verdicts) lasting() bool { return !v.fleeting && v.steps >= 0 }
 
 // registers are the kernel's, of which some bytes are not known.
 type registers struct {
@@ -250,7 +254,9 @@ func (v *verdicts) target(e hostExpr) int32 {
 func (v *verdicts) lookup(c *hostChain, e hostExpr) (found truth, code int32, to string) {
 	s, _ := e.number(unix.NFTA_LOOKUP_SREG)
 	flags, _ := e.number(unix.NFTA_LOOKUP_FLAGS)
-	set := v.rules.set(v.table, chainKey{c.family, c.table, netlink.Text(e.attribute(unix.NFTA_LOOKUP_SET))})
+	name := netlink.Text(e.attribute(unix.NFTA_LOOKUP_SET))
+	set := v.rules.set(v.table, chainKey{c.family, c.table, name})
+	v.fleeting = v.fleeting || !anonymous(name)
 	found, data := maybe, []byte(nil)
 	if set != nil {
 		if key, known := v.reg.load(s, set.keySize); key != nil && !slices.Contains(known, false) {

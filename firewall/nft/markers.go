@@ -18,7 +18,7 @@ const maxJumps = 64
 func (f *Firewall) Markers(except string) ([]string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	h, err := f.table.readHost(except, except+"_next")
+	h, err := f.table.hostRules(except)
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ type table struct {
 	log       hclog.Logger
 	installed *installed
 	cache     *tableCache // nil: read the table before its next change
+	host      *hostRules  // as last read
 }
 
 // tableCache is the table in one generation of nftables. While that generation
@@ -67,7 +68,7 @@ func (t *table) create(rs *firewall.Ruleset) error {
 		}
 		tx := t.begin(generation)
 		if err = tx.replaceTable(rs, d.exists); err == nil {
-			err = tx.commit()
+			err = t.commit(tx, generation)
 		}
 		if err != nil {
 			return fmt.Errorf("create nftables table %s: %w", rs.Table, explainCommit(err, rs))
@@ -103,7 +104,7 @@ func (t *table) update(rs *firewall.Ruleset, mayReplace bool) error {
 			return nil
 		}
 		t.cache = nil
-		if err := tx.commit(); err != nil {
+		if err := t.commit(tx, generation); err != nil {
 			return fmt.Errorf("change nftables table %s: %w", rs.Table, explainCommit(err, rs))
 		}
 		cache.generation = nextGeneration(generation)
@@ -172,7 +173,7 @@ func (t *table) remove(rs *firewall.Ruleset) error {
 		}
 		tx := t.begin(generation)
 		tx.deleteTable(rs.Table)
-		if err := tx.commit(); err != nil {
+		if err := t.commit(tx, generation); err != nil {
 			return fmt.Errorf("delete nftables table %s: %w", rs.Table, explainCommit(err, rs))
 		}
 		if t.cache != nil && t.cache.generation == generation {
@@ -181,6 +182,16 @@ func (t *table) remove(rs *firewall.Ruleset) error {
 		return nil
 	})
 	return ignore(err, errNoNftables)
+}
+
+// commit sends a transaction that was begun in a generation. It changes nothing of
+// other programs' tables.
+func (t *table) commit(tx *transaction, generation uint32) error {
+	err := tx.commit()
+	if err == nil && t.host != nil && t.host.generation == generation {
+		t.host.generation = nextGeneration(generation)
+	}
+	return err
 }
 
 // transact calls do with the current generation of nftables, and repeats that if
