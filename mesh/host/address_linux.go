@@ -16,6 +16,9 @@ type addresses struct {
 	deprecated []netip.Addr   // of all
 }
 
+// any reports whether there is one; a link without addresses is nil.
+func (l *addresses) any() bool { return l != nil && len(l.all)+len(l.temporary) > 0 }
+
 // usable returns the addresses of the link. A temporary one, which is for a day, counts
 // only if there is no other IPv6 address for new connections.
 func (l *addresses) usable() []netip.Prefix {

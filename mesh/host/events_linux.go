@@ -41,7 +41,7 @@ func (w *watched) set(all []netlink.Link, addrs map[int]*addresses, routes *defa
 	w.links = map[int]linkState{}
 	for _, l := range all {
 		index := l.Attrs().Index
-		if addrs[index] != nil || routes.leaveBy(index) || linkKind(l) == kindVRF {
+		if addrs[index].any() || routes.leaveBy(index) || linkKind(l) == kindVRF {
 			state := stateOf(l)
 			if !routes.leaveBy(index) {
 				state.mtu = 0

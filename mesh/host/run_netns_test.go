@@ -163,7 +163,8 @@ func subscription(t *testing.T) int {
 func TestIrrelevantChanges(t *testing.T) {
 	namespace(t)
 	script(t, "route add default via 192.0.0.254", "link add docker0 type bridge", "addr add 172.17.0.1/16 dev docker0", "link set docker0 up",
-		"link add first type veth peer name inside", "link set first master docker0 up", "link set inside up")
+		"link add first type veth peer name inside", "link set first master docker0 up", "link set inside up",
+		"link add lone type veth peer name lonely", "addr add 169.254.8.8/16 scope link dev lone", "link set lone up")
 	h := New(Config{})
 	for up := false; !up; { // the bridge becomes that asynchronously
 		links, err := h.Links()
@@ -183,8 +184,9 @@ func TestIrrelevantChanges(t *testing.T) {
 		addr add 169.254.7.7/16 scope link dev c0
 		link set v0 mtu 1400
 		link set up1 alias other
+		link set lone down
 		link del v0`)
-	script(t, "addr add 10.1.2.3/32 dev up1") // the end
+	script(t, "addr add 10.1.2.3/32 dev lo") // the end
 	ctx, cancel := context.WithCancel(t.Context())
 	events := 0
 	sub.Listen(ctx, func(m rtnetlink.Message) bool {
