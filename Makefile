@@ -52,7 +52,7 @@ systemd: tools ## the units under a real systemd, in namespaces on a copy of thi
 	WIRESPAN_SYSTEMD=1 $(GO) test -tags $(TAGS) -run '^TestSystemd$$' -count 1 -v -timeout 5m ./cmd/wirespan/e2e
 
 # What the tests run, as COMMAND=DEBIAN-PACKAGE.
-TOOLS := gcc=gcc iperf3=iperf3 ip=iproute2 nft=nftables wg=wireguard-tools ping=iputils-ping curl=curl setpriv=util-linux ethtool=ethtool systemd-analyze=systemd
+TOOLS := gcc=gcc iperf3=iperf3 ip=iproute2 nft=nftables iptables-nft=iptables wg=wireguard-tools ping=iputils-ping curl=curl setpriv=util-linux ethtool=ethtool systemd-analyze=systemd
 
 .PHONY: tools
 tools:

@@ -3,6 +3,8 @@ package nft
 import (
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -31,6 +33,8 @@ type HostDrop struct {
 	Table       string
 	Owned       bool // only the program that made the table may change it
 	UFW         bool // the rules are ufw's
+	// IPTables is the command that manages the chain, such as iptables-nft; empty: nft.
+	IPTables string
 }
 
 // HostDrops returns for each packet which chain of another program certainly drops it;
@@ -86,6 +90,7 @@ func (v *verdicts) drop() *HostDrop {
 			continue
 		}
 		d := &HostDrop{Chain: c.String(), Insert: c.String(), Policy: policy, ReversePath: v.reversePath, Table: c.table, Owned: h.owned[chainKey{family: c.family, table: c.table}]}
+		d.IPTables = c.iptables()
 		user := chainKey{c.family, c.table, "DOCKER-USER"}
 		if p.Hook == firewall.HookForward && h.chains[user] != nil {
 			d.Insert = user.String()
@@ -94,6 +99,15 @@ func (v *verdicts) drop() *HostDrop {
 		return d
 	}
 	return nil
+}
+
+// iptables returns the command of iptables-nft that manages a base chain.
+func (c *hostChain) iptables() string {
+	command := map[byte]string{unix.NFPROTO_IPV4: "iptables-nft", unix.NFPROTO_IPV6: "ip6tables-nft"}[c.family]
+	if command == "" || !slices.Contains([]string{"filter", "mangle", "raw", "security"}, c.table) || c.name != strings.ToUpper(c.name) {
+		return ""
+	}
+	return command + " -t " + c.table
 }
 
 // End of the evaluation of a chain.

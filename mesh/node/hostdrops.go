@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/wirespan/wirespan/firewall"
 	"github.com/wirespan/wirespan/firewall/nft"
@@ -14,11 +16,13 @@ import (
 // through the rules of other programs.
 const maxForwardChecks = 16
 
+// maxNamedDrops bounds what a condition names of it.
+const maxNamedDrops = 4
+
 // hostCheck is a packet, and what it stands for.
 type hostCheck struct {
 	packet nft.HostPacket
 	what   string
-	insert string // the match of a rule that lets such packets pass
 }
 
 // hostDrops returns a condition for each chain of another program that drops what the
@@ -37,13 +41,27 @@ func (k *kernel) hostDrops(p firewall.Policy) ([]mesh.Condition, error) {
 		return nil, err
 	}
 	var out []mesh.Condition
-	for i, d := range drops {
-		if d == nil || len(out) > 0 && out[len(out)-1].Subject == d.Chain {
+	for _, first := range drops {
+		if first == nil || slices.ContainsFunc(out, func(c mesh.Condition) bool { return c.Subject == first.Chain }) {
 			continue
 		}
+		var what, commands []string
+		for j, d := range drops {
+			if d == nil || d.Chain != first.Chain {
+				continue
+			}
+			what = append(what, checks[j].what)
+			if line := dropAdvice(d, &checks[j].packet, p.Interface); !slices.Contains(commands, line) {
+				commands = append(commands, line)
+			}
+		}
+		text := strings.Join(what[:min(len(what), maxNamedDrops)], ", ")
+		if more := len(what) - maxNamedDrops; more > 0 {
+			text += fmt.Sprintf(" and %d more", more)
+		}
 		out = append(out, mesh.Condition{
-			Type: mesh.ConditionHostDrops, Subject: d.Chain,
-			Message: fmt.Sprintf("chain %s drops %s: %s; %s", d.Chain, checks[i].what, dropReason(d), dropAdvice(d, &checks[i], p.Interface)),
+			Type: mesh.ConditionHostDrops, Subject: first.Chain,
+			Message: fmt.Sprintf("chain %s drops %s: %s; run: %s", first.Chain, text, dropReason(first), strings.Join(commands, " && ")) + lastingAdvice(first),
 		})
 	}
 	return out, nil
@@ -61,13 +79,12 @@ func (k *kernel) hostChecks(p firewall.Policy) ([]hostCheck, error) {
 			peers[v6] = n.Addr()
 		}
 	}
-	fromTunnel, intoTunnel := fmt.Sprintf("iifname %q", p.Interface), fmt.Sprintf("oifname %q", p.Interface)
 	var out []hostCheck
 	for _, v6 := range []bool{false, true} {
 		if peers[v6].IsValid() {
 			out = append(out, hostCheck{
 				nft.HostPacket{Hook: firewall.HookPrerouting, In: p.Interface, Source: peers[v6], Protocol: firewall.ProtocolTCP, Mark: p.TunnelMark},
-				fmt.Sprintf("what comes from the mesh (as from %s)", peers[v6]), fromTunnel,
+				fmt.Sprintf("what comes from the mesh (as from %s)", peers[v6]),
 			})
 		}
 	}
@@ -81,11 +98,11 @@ func (k *kernel) hostChecks(p firewall.Policy) ([]hostCheck, error) {
 			out = append(out,
 				hostCheck{
 					nft.HostPacket{Hook: firewall.HookForward, In: p.Interface, Out: link, Source: peer, Destination: inside, Protocol: firewall.ProtocolTCP},
-					fmt.Sprintf("what the mesh sends to %s by %s", n, link), fromTunnel,
+					fmt.Sprintf("what the mesh sends to %s by %s", n, link),
 				},
 				hostCheck{
 					nft.HostPacket{Hook: firewall.HookForward, In: link, Out: p.Interface, Source: inside, Destination: peer, Protocol: firewall.ProtocolTCP},
-					fmt.Sprintf("what %s sends into the mesh by %s", n, link), intoTunnel,
+					fmt.Sprintf("what %s sends into the mesh by %s", n, link),
 				})
 		}
 	}
@@ -102,22 +119,39 @@ func dropReason(d *nft.HostDrop) string {
 	return "a rule drops that"
 }
 
-// dropAdvice returns what mends it: the command of the program that owns the chain, if
-// it is known, else one of nft(8).
-func dropAdvice(d *nft.HostDrop, c *hostCheck, tunnel string) string {
+// dropAdvice returns the commands that make a chain pass a packet: of the program that
+// owns the chain, if it is known.
+func dropAdvice(d *nft.HostDrop, p *nft.HostPacket, tunnel string) string {
+	side, match, iptables := "in", fmt.Sprintf("iifname %q", tunnel), "-i "
+	if p.In != tunnel {
+		side, match, iptables = "out", fmt.Sprintf("oifname %q", tunnel), "-o "
+	}
 	switch {
 	case d.Table == "firewalld" && d.ReversePath:
-		return "set IPv6_rpfilter=no in /etc/firewalld/firewalld.conf and run firewall-cmd --reload"
+		return "sed -i s/^IPv6_rpfilter=.*/IPv6_rpfilter=no/ /etc/firewalld/firewalld.conf && firewall-cmd --reload"
+	case d.Table == "firewalld" && side == "in":
+		return "firewall-cmd --permanent --zone=trusted --add-interface=" + tunnel + " && firewall-cmd --reload"
 	case d.Table == "firewalld":
-		return "firewall-cmd --permanent --zone=trusted --add-interface=" + tunnel + ", and firewall-cmd --reload"
-	case d.UFW && c.packet.In == tunnel:
-		return "ufw route allow in on " + tunnel
-	case d.UFW:
-		return "ufw route allow out on " + tunnel
+		const policy = "firewall-cmd --permanent --policy=to-mesh --"
+		return "firewall-cmd --permanent --new-policy=to-mesh && " + policy + "add-ingress-zone=ANY && " + policy + "add-egress-zone=trusted && " +
+			policy + "set-target=ACCEPT && firewall-cmd --permanent --zone=trusted --add-interface=" + tunnel + " && firewall-cmd --reload"
+	case d.UFW && p.Hook == firewall.HookForward:
+		return "ufw route allow " + side + " on " + tunnel
 	case d.Owned:
-		return fmt.Sprintf("have the program that owns table %s accept %s", d.Table, c.insert)
+		return fmt.Sprintf("have the program that owns table %s accept %s", d.Table, match)
+	case d.IPTables != "":
+		chain := d.Insert[strings.LastIndexByte(d.Insert, ' ')+1:]
+		return fmt.Sprintf("%s -I %s %s%s -j ACCEPT", d.IPTables, chain, iptables, tunnel)
 	}
-	return fmt.Sprintf("nft insert rule %s %s accept (and in that program's configuration, to make it last)", d.Insert, c.insert)
+	return fmt.Sprintf("nft insert rule %s %s accept", d.Insert, match)
+}
+
+// lastingAdvice says what a command of dropAdvice does not do.
+func lastingAdvice(d *nft.HostDrop) string {
+	if d.Table == "firewalld" || d.UFW || d.Owned {
+		return ""
+	}
+	return " (and in that program's configuration, to make it last)"
 }
 
 // dropped follows a packet from the mesh through other programs' rules, and makes the
