@@ -156,6 +156,7 @@ const (
 	rpfilterValidMark = 2
 	rpfilterInvert    = 8
 	conntrackState    = 1
+	markInfoSize      = 9   // of xt_mark_mtinfo1 without padding
 	conntrackFlagsAt  = 146 // match_flags, invert_flags and state_mask of xt_conntrack_mtinfo3
 )
 
@@ -180,6 +181,12 @@ func (v *verdicts) xtMatch(e hostExpr) truth {
 		case used == conntrackState:
 			return yes
 		}
+	case "mark":
+		if len(info) < markInfoSize || !v.markKnown {
+			return maybe
+		}
+		mark, mask := binary.NativeEndian.Uint32(info), binary.NativeEndian.Uint32(info[4:])
+		return truthOf((v.mark&mask == mark) != (info[8] != 0))
 	case "rpfilter":
 		v.reversePath, v.fleeting = true, true
 		if len(info) == 0 || !v.packet.Source.IsValid() || !v.markKnown {

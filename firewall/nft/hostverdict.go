@@ -241,7 +241,13 @@ func (v *verdicts) target(e hostExpr) int32 {
 	switch netlink.Text(e.attribute(unix.NFTA_TARGET_NAME)) {
 	case "REJECT":
 		return verdictDrop
-	case "MARK", "CONNMARK":
+	case "MARK":
+		info := e.attribute(unix.NFTA_TARGET_INFO)
+		revision, _ := e.number(unix.NFTA_TARGET_REV)
+		if v.markKnown = v.markKnown && revision == 2 && len(info) >= 8; v.markKnown {
+			v.mark = v.mark&^binary.NativeEndian.Uint32(info[4:]) ^ binary.NativeEndian.Uint32(info)
+		}
+	case "CONNMARK":
 		v.markKnown = false
 	case "LOG", "NFLOG", "TCPMSS", "CT", "CLASSIFY", "TRACE", "DSCP", "SET":
 	default:
