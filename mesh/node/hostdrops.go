@@ -64,7 +64,39 @@ func (k *kernel) hostDrops(p firewall.Policy) ([]mesh.Condition, error) {
 			Message: fmt.Sprintf("chain %s drops %s: %s; run: %s", first.Chain, text, dropReason(first), strings.Join(commands, " && ")) + lastingAdvice(first),
 		})
 	}
-	return out, nil
+	legacy, err := k.legacyDrops(p)
+	return append(out, legacy...), err
+}
+
+// legacyDrops returns a condition for each family whose legacy tables forward nothing by
+// the tunnel, though there are networks behind this node.
+func (k *kernel) legacyDrops(p firewall.Policy) ([]mesh.Condition, error) {
+	if len(p.Forwarded) == 0 {
+		return nil, nil
+	}
+	drops, err := k.LegacyDrops(p.Interface)
+	var out []mesh.Condition
+	for _, d := range drops {
+		if !slices.ContainsFunc(p.Forwarded, func(n netip.Prefix) bool { return n.Addr().Is6() == d.IPv6 }) {
+			continue
+		}
+		var commands []string
+		if d.In {
+			commands = append(commands, fmt.Sprintf("%s -I FORWARD -i %s -j ACCEPT", d.Command, p.Interface))
+		}
+		if d.Out {
+			commands = append(commands, fmt.Sprintf("%s -I FORWARD -o %s -j ACCEPT", d.Command, p.Interface))
+		}
+		out = append(out, mesh.Condition{
+			Type: mesh.ConditionHostDrops, Subject: d.Command + " FORWARD",
+			Message: fmt.Sprintf("%s; run: %s (and in that program's configuration, to make it last)", legacyReason(d, p.Interface), strings.Join(commands, " && ")),
+		})
+	}
+	return out, err
+}
+
+func legacyReason(d nft.Legacy, tunnel string) string {
+	return fmt.Sprintf("chain FORWARD of %s has the policy drop and no rule for %s; what this node forwards passes only if another rule accepts it", d.Command, tunnel)
 }
 
 // hostChecks returns the packets to follow: one of each IP version that comes out of
@@ -183,5 +215,14 @@ func (l *lookup) dropped(k *kernel) error {
 			return nil
 		}
 	}
-	return nil
+	if next.Hook != firewall.HookForward {
+		return nil
+	}
+	legacy, err := k.LegacyDrops(l.policy.Interface)
+	for _, d := range legacy {
+		if d.IPv6 == l.query.Destination.Is6() {
+			l.because("legacy", "%s", legacyReason(d, l.policy.Interface))
+		}
+	}
+	return err
 }
