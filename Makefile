@@ -1,4 +1,4 @@
-# Targets that people use: demo, test, build, install, systemd, bench, gobench, pgo, lint, fuzz, soak, cross, clean.
+# Targets that people use: demo, test, build, install, systemd, vrf, bench, gobench, pgo, lint, fuzz, soak, cross, clean.
 
 GO      ?= go
 FUZZ    ?= 10s
@@ -50,6 +50,10 @@ soak: tools ## tunnels over bad paths for SOAK (1h) at SOAK_RATE Mb/s (40), as r
 .PHONY: systemd
 systemd: tools ## the units under a real systemd, in namespaces on a copy of this machine's files, as root
 	WIRESPAN_SYSTEMD=1 $(GO) test -tags $(TAGS) -run '^TestSystemd$$' -count 1 -v -timeout 5m ./cmd/wirespan/e2e
+
+.PHONY: vrf
+vrf: build ## nodes whose uplink is in a VRF, in an emulated guest with Debian's kernel (debootstrap, qemu), as root
+	bash testdata/vrf/guest.sh bin/vrf bin/wirespan
 
 # What the tests run, as COMMAND=DEBIAN-PACKAGE.
 TOOLS := gcc=gcc iperf3=iperf3 ip=iproute2 nft=nftables iptables-nft=iptables wg=wireguard-tools ping=iputils-ping curl=curl setpriv=util-linux ethtool=ethtool systemd-analyze=systemd

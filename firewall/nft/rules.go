@@ -63,6 +63,9 @@ func (p *routingPlan) checkForeignRule(rs *firewall.Ruleset, have netlink.Rule) 
 		if want.Priority == have.Priority && want.Priority != firewall.FallbackPriority {
 			return fmt.Errorf("the %s was not added by wirespan: remove it, or choose another priority as firewall.rulePriority", have)
 		}
+		if have.Mask == want.Mask && have.Mark != want.Mark && have.Mark != 0 {
+			continue // it says where encrypted packets go, as into a VRF
+		}
 		if want.Mark&have.Mask != 0 || want.Mask&have.Mask != 0 && have.Mask != 0 {
 			p.warnings = append(p.warnings, fmt.Sprintf("the %s uses bits of wirespan's marks (%#x): choose other bits as firewall.mask", have, want.Mask))
 			break

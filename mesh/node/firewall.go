@@ -78,7 +78,11 @@ func (k *kernel) Apply(p firewall.Policy) ([]mesh.Condition, error) {
 	if err != nil {
 		warnings = append(warnings, err.Error())
 	}
-	return slices.Concat(conditions(warnings), lost, drops), nil
+	vrfs, err := k.vrfs(p)
+	if err != nil {
+		warnings = append(warnings, err.Error())
+	}
+	return slices.Concat(conditions(warnings), lost, drops, vrfs), nil
 }
 
 // conditions returns a condition for each warning.
