@@ -43,6 +43,7 @@ const (
 	// Bounds of what is read, whatever others configure.
 	maxPeeked     = 2048 // routes of a table
 	maxMarks      = 16
+	maxSources    = 64
 	maxTables     = 64
 	maxInterfaces = 256
 )
@@ -50,9 +51,10 @@ const (
 // DefaultRoutes returns the default routes that packets of this host can take: those
 // of all tables that rules lead to, and where look-ups of public addresses lead. Its
 // cost does not depend on the sizes of tables. Of an IPv6 table with more than
-// maxPeeked routes it sees those that look-ups find: one an interface.
+// maxPeeked routes it sees those that look-ups find: one an interface, or one if a rule
+// leads to it by the source.
 func (r *RTNetlink) DefaultRoutes(family byte, q DefaultQuery) (DefaultRoutes, error) {
-	tables, marks, err := r.ruled(family, q)
+	tables, marks, sources, err := r.ruled(family, q)
 	if err != nil {
 		return DefaultRoutes{}, err
 	}
@@ -74,6 +76,12 @@ func (r *RTNetlink) DefaultRoutes(family byte, q DefaultQuery) (DefaultRoutes, e
 			r.probe(family, q.Ignore, RouteQuery{Mark: mark, Out: index}, &out)
 		}
 	}
+	if !whole {
+		for _, source := range sources {
+			r.probe(family, q.Ignore, RouteQuery{Source: source}, &out)
+			r.probe(family, q.Ignore, RouteQuery{Source: source, Mark: q.Mark}, &out)
+		}
+	}
 	return out, nil
 }
 
@@ -85,9 +93,9 @@ func (r *RTNetlink) HasDefault(family byte, ignore int) bool {
 	return out.All
 }
 
-// ruled returns the tables in which rules can find a default route, and the marks by
-// which they choose.
-func (r *RTNetlink) ruled(family byte, q DefaultQuery) (tables []int, marks []uint32, err error) {
+// ruled returns the tables in which rules can find a default route, and the marks and
+// sources by which they choose.
+func (r *RTNetlink) ruled(family byte, q DefaultQuery) (tables []int, marks []uint32, sources []netip.Addr, err error) {
 	rules, err := r.Rules(family)
 	if errors.Is(err, unix.EOPNOTSUPP) { // a kernel without policy routing
 		rules, err = []Rule{{IPv6: family == unix.AF_INET6, Table: unix.RT_TABLE_MAIN}}, nil
@@ -103,13 +111,24 @@ func (r *RTNetlink) ruled(family byte, q DefaultQuery) (tables []int, marks []ui
 		if !slices.Contains(marks, rule.Mark) && len(marks) < maxMarks {
 			marks = append(marks, rule.Mark)
 		}
+		if rule.From.IsValid() && len(sources) < maxSources {
+			sources = append(sources, anyOf(rule.From))
+		}
 	}
 	for _, table := range q.Tables {
 		if !slices.Contains(tables, table) && len(tables) < maxTables {
 			tables = append(tables, table)
 		}
 	}
-	return tables, marks, err
+	return tables, marks, sources, err
+}
+
+// anyOf returns an address of a prefix: the second one, where there is one.
+func anyOf(p netip.Prefix) netip.Addr {
+	if next := p.Masked().Addr().Next(); p.Contains(next) {
+		return next
+	}
+	return p.Addr()
 }
 
 // peekDefaults adds the default routes of a table, and reports whether it saw all.
@@ -159,7 +178,7 @@ func (r *RTNetlink) probe(family byte, ignore int, q RouteQuery, out *DefaultRou
 			out.add(slices.DeleteFunc(got.Hops, func(h NextHop) bool { return q.Out != 0 && h.Interface != q.Out }))
 		}
 	}
-	if q.Mark == 0 && q.Out == 0 {
+	if q.Mark == 0 && q.Out == 0 && !q.Source.IsValid() {
 		out.All = all
 	}
 }

@@ -2,6 +2,7 @@ package netlink
 
 import (
 	"fmt"
+	"net/netip"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,12 +16,14 @@ type Rule struct {
 	Table           int
 	SuppressDefault bool // ignore the default routes of the table (suppress_prefixlength 0)
 	Protocol        byte
-	Extra           bool // it has another action, a selector, or anything else that no field holds
+	From            netip.Prefix // invalid: any source
+	Extra           bool         // it has another action, a selector, or anything else that no field holds
 }
 
 // Constants of linux/fib_rules.h that package unix lacks.
 const (
 	frActToTable         = 1
+	fraSource            = 2
 	fraPriority          = 6
 	fraFwmark            = 10
 	fraSuppressPrefixLen = 14
@@ -66,6 +69,9 @@ func ParseRule(m Message) (r Rule, ok bool) {
 	r.IPv6, r.Table = b[0] == unix.AF_INET6, int(b[4])
 	for typ, v := range Attributes(b[unix.SizeofRtMsg:]) {
 		switch typ {
+		case fraSource:
+			a, _ := netip.AddrFromSlice(v)
+			r.From = netip.PrefixFrom(a, int(b[2]))
 		case fraPriority:
 			r.Priority = int(hostUint32(v))
 		case fraFwmark:

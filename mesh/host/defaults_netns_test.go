@@ -187,3 +187,27 @@ func TestDefaultRoutesOfFullTables(t *testing.T) {
 		t.Errorf("a look takes %v allocations with three times the routes, instead of %v", cost[1], cost[0])
 	}
 }
+
+// So they are in large IPv6 tables that rules lead to, by source, mark or without either.
+func TestDefaultRoutesOfFullPolicyTables(t *testing.T) {
+	namespace(t)
+	script(t, `-6 route add default via fd00::fd metric 2000
+		-6 route add default via fd00::fe table 201
+		-6 rule add from fd00::1 lookup 201
+		-6 route add default via fd01::fe table 202
+		-6 rule add from fd01::/64 lookup 202
+		-6 route add default via fd01::fd table 203
+		-6 rule add fwmark 0x20/0x60 lookup 203
+		-6 route add default via fd01::fc table 204
+		-6 rule add priority 32765 fwmark 0x100/0x100 lookup 204`)
+	const links, gateways = "up0 up1", "fd00::fd fd00::fe fd01::fc fd01::fd fd01::fe"
+	expectDefaults(t, links, gateways, "6")
+	var routes []string
+	for i := range 5000 {
+		for table := 201; table < 205; table++ {
+			routes = append(routes, fmt.Sprintf("-6 route replace 2a00:%x::/32 via fd00::fe table %d", i, table))
+		}
+	}
+	script(t, routes...)
+	expectDefaults(t, links, gateways, "6")
+}
