@@ -1,5 +1,5 @@
 # Two nodes whose uplink is in a VRF with the only default route join a mesh: b with a rule for encrypted packets and
-# sysctls, as the condition says, and c as "ip vrf exec" starts it.
+# sysctls, as the condition says, and c as "ip vrf exec" starts it. A founder, d, is as b.
 set -u
 D=/tmp/d bad=0
 in_() { local h=$1; shift; ip netns exec "$h" "$@"; }
@@ -27,13 +27,15 @@ host() { # NAME NUMBER VRF
 	[ -z "$3" ] || { ip -n "$1" link add red type vrf table 10; ip -n "$1" link set red up; ip -n "$1" link set eth0 master red; }
 	ip -n "$1" link set eth0 up; ip -n "$1" addr add "10.91.0.$2/24" dev eth0; ip -n "$1" route add default via 10.91.0.254 ${3:+vrf red}
 }
-host a 1 ''; host b 2 red; host c 3 red
+host a 1 ''; host b 2 red; host c 3 red; host d 4 red; host e 5 ''
 printf 'apiVersion: v1alpha1\nkind: WirespanConfig\nadvertisedNetworks: [10.91.0.0/24]\n' >$D/a.yaml
 start a --; await 60 test -s $D/a/join-token; (umask 077; cp $D/a/join-token $D/token)
 
 rule=(ip rule add fwmark 0x20/0x60 lookup 10 priority 1500)
-sysctls() { in_ b sysctl -qw net.ipv4.udp_l3mdev_accept="$1" net.ipv4.tcp_l3mdev_accept="$1"; }
-in_ b "${rule[@]}"; sysctls 1
+sysctls() { in_ "$1" sysctl -qw net.ipv4.udp_l3mdev_accept="$2" net.ipv4.tcp_l3mdev_accept="$2"; }
+for n in b d; do in_ $n "${rule[@]}"; sysctls $n 1; done
+start d --; await 60 test -s $D/d/join-token; (umask 077; cp $D/d/join-token $D/token-d); start e -- --join @$D/token-d
+await 60 up e d && await 60 up d e
 start b -- --join @$D/token; start c ip vrf exec red -- --join @$D/token
 for n in b c; do
 	await 60 up $n a && await 60 up a $n
@@ -43,8 +45,8 @@ for n in b c; do
 	await 20 calm $n
 done
 in_ b ip rule del fwmark 0x20/0x60; await 60 condition b UplinkInVRF "ip rule add fwmark 0x20/0x60 lookup 10"
-in_ b "${rule[@]}"; sysctls 0; ws b reload; await 60 condition b UplinkInVRF "sysctl -w net.ipv4.udp_l3mdev_accept=1"
+in_ b "${rule[@]}"; sysctls b 0; ws b reload; await 60 condition b UplinkInVRF "sysctl -w net.ipv4.udp_l3mdev_accept=1"
 line=$(ws b status -o json | jq -r '.conditions[]|select(.type=="UplinkInVRF").message' | sed 's/.*run: //; s/, or start.*//')
 in_ b sh -c "$line"; ws b reload; await 40 calm b; await 60 pings b
-[ $bad = 0 ] || { ws b status; ws c status; tail -n 20 $D/*.log; }
+[ $bad = 0 ] || { for n in b c d e; do ws $n status; done; tail -n 20 $D/*.log; }
 exit $bad
