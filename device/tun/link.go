@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/vishvananda/netlink"
@@ -130,15 +132,24 @@ func (t *TUN) addAddress(link netlink.Link, p netip.Prefix) error {
 		addr.Flags = unix.IFA_F_NODAD // no duplicate address detection: usable at once
 	}
 	err := t.handle.AddrAdd(link, addr)
+	if p.Addr().Is6() && errors.Is(err, unix.EACCES) {
+		if err := t.enableIPv6(); err != nil {
+			return fmt.Errorf("add address %s to interface %s, on which IPv6 is disabled: enable it (sysctl -w net.ipv6.conf.%[2]s.disable_ipv6=0), or use the netstack backend: %w", p, t.name, err)
+		}
+		err = t.handle.AddrAdd(link, addr)
+	}
 	switch {
 	case err == nil, errors.Is(err, unix.EEXIST):
 		return nil
-	case p.Addr().Is6() && errors.Is(err, unix.EACCES):
-		return fmt.Errorf("add address %s to interface %s: IPv6 is disabled on this host: enable it (sysctl -w net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.%s.disable_ipv6=0), or use the netstack backend: %w", p, t.name, t.name, err)
 	case p.Addr().Is6() && (errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT)):
 		return fmt.Errorf("add address %s to interface %s: the kernel has no IPv6: use the netstack backend: %w", p, t.name, err)
 	}
 	return fmt.Errorf("add address %s to interface %s: %w", p, t.name, err)
+}
+
+// enableIPv6 undoes that another program has disabled IPv6 on the link, or on all links.
+func (t *TUN) enableIPv6() error {
+	return os.WriteFile(filepath.Join(ipv6Settings, "conf", t.name, "disable_ipv6"), []byte("0"), 0)
 }
 
 // owns reports whether Configure may remove an address of the link: it added the

@@ -146,6 +146,7 @@ func TestConfigureUndoesChanges(t *testing.T) {
 		a, _ := netlink.ParseAddr(s)
 		return func() error { return netlink.AddrDel(link, a) }
 	}
+	disable := func() error { return os.WriteFile("/proc/sys/net/ipv6/conf/wstest0/disable_ipv6", []byte("1"), 0) }
 	nothing := func() error { return nil }
 	for _, tc := range []struct {
 		name    string
@@ -156,6 +157,7 @@ func TestConfigureUndoesChanges(t *testing.T) {
 		{"again", nothing, []string{dummy, own}},
 		{"MTU", func() error { return netlink.LinkSetMTU(link, 1300) }, []string{dummy, own}},
 		{"down", func() error { return netlink.LinkSetDown(link) }, []string{dummy, own}},
+		{"IPv6 disabled", disable, []string{dummy, own}},
 		{"address removed", del(own), []string{dummy, own}},
 		{"IPv4 removed", del(dummy), []string{dummy, own}},
 		{"another cluster's address", add(old), []string{dummy, own}},
@@ -245,9 +247,34 @@ func TestIPv6Disabled(t *testing.T) {
 		t.Errorf("Available without IPv6: %v", err)
 	}
 	n := open(t, "wstest4")
-	err := n.Configure(1420, []netip.Prefix{netip.MustParsePrefix("fd00:0:0:2::1/64")})
-	if err == nil || !strings.Contains(err.Error(), "disable_ipv6=0") {
+	configure := func() error { return n.Configure(1420, []netip.Prefix{netip.MustParsePrefix("fd00:0:0:2::1/64")}) }
+	if err := configure(); err != nil {
 		t.Errorf("Configure without IPv6: %v", err)
+	}
+	if err := os.WriteFile("/proc/sys/net/ipv6/conf/wstest4/disable_ipv6", []byte("1"), 0); err != nil {
+		t.Fatal(err)
+	}
+	readOnlySettings(t)
+	if err := configure(); !errors.Is(err, unix.EROFS) || !strings.Contains(err.Error(), "net.ipv6.conf.wstest4.disable_ipv6=0") {
+		t.Errorf("Configure without IPv6 and with read-only settings: %v", err)
+	}
+}
+
+// readOnlySettings makes /proc/sys read-only for the test, as in a container.
+func readOnlySettings(t *testing.T) {
+	t.Helper()
+	runtime.LockOSThread() // never unlocked: the thread ends with its goroutine
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{
+		unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
+		unix.Mount("/proc/sys", "/proc/sys", "", unix.MS_BIND, ""),
+		unix.Mount("", "/proc/sys", "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

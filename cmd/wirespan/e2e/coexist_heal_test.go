@@ -53,6 +53,7 @@ func scenarioCoexistHeal(l *lab) {
 		"sysctl -qw net.ipv4.conf." + a.link() + ".forwarding=0",
 		"sysctl -qw net.ipv4.conf.lan0.forwarding=0",
 		"sysctl -qw net.ipv4.ip_forward=1 net.ipv4.ip_forward=0",
+		"sysctl -qw net.ipv6.conf." + a.link() + ".disable_ipv6=1",
 		"ip link set " + a.link() + " mtu 1300",
 		"ip link set " + a.link() + " down",
 		"ip link set " + a.link() + " name ws-other",
