@@ -1,6 +1,7 @@
 package host
 
 import (
+	"encoding/binary"
 	"sync"
 	"time"
 
@@ -60,11 +61,23 @@ func (w *watched) relevant(m rtnetlink.Message) bool {
 		r, ok := rtnetlink.ParseRoute(m)
 		return ok && r.Destination.Bits() == 0 && r.Type == unix.RTN_UNICAST
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
-		return len(m.Body) < unix.SizeofIfAddrmsg || m.Body[3] < unix.RT_SCOPE_LINK
+		return w.relevantAddress(m)
 	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
 		return w.relevantLink(m)
 	}
 	return true
+}
+
+// relevantAddress reports whether an event is about an address that peers can use, or
+// takes one of any kind from a link that counts: the tunnel has one of link scope.
+func (w *watched) relevantAddress(m rtnetlink.Message) bool {
+	if len(m.Body) < unix.SizeofIfAddrmsg || m.Body[3] < unix.RT_SCOPE_LINK {
+		return true
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_, counts := w.links[int(binary.NativeEndian.Uint32(m.Body[4:]))]
+	return m.Type == unix.RTM_DELADDR && (counts || w.links == nil)
 }
 
 func (w *watched) relevantLink(m rtnetlink.Message) bool {

@@ -61,7 +61,7 @@ func waitChange(t *testing.T, h *Host, what string) {
 // Whatever can change what Links and Underlay return is signalled.
 func TestChanges(t *testing.T) {
 	namespace(t)
-	script(t, "link add br0 type bridge")
+	script(t, "link add br0 type bridge", "addr add 169.254.1.1/32 scope link dev up0")
 	h := New(Config{})
 	h.pace = time.Millisecond
 	beside(t, h.Run)
@@ -79,6 +79,7 @@ func TestChanges(t *testing.T) {
 		"-6 rule add priority 32000 lookup 201",
 		"-6 route add default dev up0 table 201",
 		"route replace default via 192.0.0.253",
+		"addr del 169.254.1.1/32 dev up0", // the tunnel has one like that
 		"link set up0 mtu 1300",
 		"link set up0 master br0",
 		"link del up0",
