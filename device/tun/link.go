@@ -104,7 +104,7 @@ func (t *TUN) setAddresses(link netlink.Link, desired []netip.Prefix) error {
 		}
 	}
 	for _, p := range desired {
-		if slices.Contains(present, p) {
+		if slices.Contains(present, p) && t.hasPrefixRoute(p) {
 			continue
 		}
 		if err := t.addAddress(link, p); err != nil {
@@ -131,20 +131,34 @@ func (t *TUN) addAddress(link netlink.Link, p netip.Prefix) error {
 	if p.Addr().Is6() {
 		addr.Flags = unix.IFA_F_NODAD // no duplicate address detection: usable at once
 	}
-	err := t.handle.AddrAdd(link, addr)
+	err := t.handle.AddrReplace(link, addr)
 	if p.Addr().Is6() && errors.Is(err, unix.EACCES) {
 		if err := t.enableIPv6(); err != nil {
 			return fmt.Errorf("add address %s to interface %s, on which IPv6 is disabled: enable it (sysctl -w net.ipv6.conf.%[2]s.disable_ipv6=0), or use the netstack backend: %w", p, t.name, err)
 		}
-		err = t.handle.AddrAdd(link, addr)
+		err = t.handle.AddrReplace(link, addr)
 	}
 	switch {
-	case err == nil, errors.Is(err, unix.EEXIST):
+	case err == nil:
 		return nil
 	case p.Addr().Is6() && (errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT)):
 		return fmt.Errorf("add address %s to interface %s: the kernel has no IPv6: use the netstack backend: %w", p, t.name, err)
 	}
 	return fmt.Errorf("add address %s to interface %s: %w", p, t.name, err)
+}
+
+// hasPrefixRoute reports whether packets to the network of an address leave by the link.
+// The kernel adds that route with the address, and again if the address is replaced.
+func (t *TUN) hasPrefixRoute(p netip.Prefix) bool {
+	if !p.Addr().Is6() || p.IsSingleIP() {
+		return true
+	}
+	last := p.Addr().As16() // the first one is an anycast address
+	for i := p.Bits(); i < 128; i++ {
+		last[i/8] |= 0x80 >> (i % 8)
+	}
+	found, err := t.handle.RouteGet(last[:])
+	return err == nil && len(found) > 0 && found[0].LinkIndex == t.index
 }
 
 // enableIPv6 undoes that another program has disabled IPv6 on the link, or on all links.

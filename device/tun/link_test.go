@@ -159,6 +159,10 @@ func TestConfigureUndoesChanges(t *testing.T) {
 		{"down", func() error { return netlink.LinkSetDown(link) }, []string{dummy, own}},
 		{"IPv6 disabled", disable, []string{dummy, own}},
 		{"address removed", del(own), []string{dummy, own}},
+		{"route removed", func() error { return netlink.RouteDel(prefixRoute(link)) }, []string{dummy, own}},
+		{"route removed, another one behind it", func() error {
+			return errors.Join(netlink.RouteDel(prefixRoute(link)), netlink.RouteAdd(&netlink.Route{Dst: prefixRoute(link).Dst, Type: unix.RTN_UNREACHABLE, Priority: 4096}))
+		}, []string{dummy, own}},
 		{"IPv4 removed", del(dummy), []string{dummy, own}},
 		{"another cluster's address", add(old), []string{dummy, own}},
 		{"a foreign address stays", add("192.0.2.1/24"), []string{dummy, "192.0.2.1/24", own}},
@@ -176,6 +180,9 @@ func TestConfigureUndoesChanges(t *testing.T) {
 		if got := addresses(t, link); !slices.Equal(got, tc.want) {
 			t.Errorf("%s: addresses %v, want %v", tc.name, got, tc.want)
 		}
+		if got, err := netlink.RouteGet(net.ParseIP("fd00:0:0:2::2")); err != nil || got[0].LinkIndex != link.Attrs().Index {
+			t.Errorf("%s: the route to another node is %v, %v", tc.name, got, err)
+		}
 		if a := link.Attrs(); a.MTU != 1400 || a.Flags&net.FlagUp == 0 {
 			t.Errorf("%s: MTU %d, flags %v", tc.name, a.MTU, a.Flags)
 		}
@@ -183,6 +190,12 @@ func TestConfigureUndoesChanges(t *testing.T) {
 	if e := <-n.Events(); e != tun.EventMTUUpdate || len(n.Events()) != 0 {
 		t.Errorf("event %v, then %d more", e, len(n.Events()))
 	}
+}
+
+// prefixRoute is the route that the kernel adds with the address fd00:0:0:2::1/64.
+func prefixRoute(link netlink.Link) *netlink.Route {
+	_, network, _ := net.ParseCIDR("fd00:0:0:2::/64")
+	return &netlink.Route{Dst: network, LinkIndex: link.Attrs().Index}
 }
 
 func TestConfigureAnotherCluster(t *testing.T) {

@@ -2,6 +2,7 @@ package nft
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -26,9 +27,9 @@ type watcher struct {
 // targets are the objects of a ruleset that are watched.
 type targets struct {
 	table      string
-	priorities []int // of rules
-	tables     []int // routing tables, except main
-	main       []netlink.RouteKey
+	priorities []int          // of rules
+	tables     []int          // routing tables, except main
+	main       []netip.Prefix // destinations in main
 	interfaces []string
 }
 
@@ -83,7 +84,7 @@ func (w *watcher) watch(rs *firewall.Ruleset) {
 	for i := range rs.Routes {
 		switch r := &rs.Routes[i]; {
 		case r.Table == firewall.RouteMain:
-			t.main = append(t.main, keyOf(r))
+			t.main = append(t.main, r.Destination)
 		case !slices.Contains(t.tables, r.Table):
 			t.tables = append(t.tables, r.Table)
 		}
@@ -93,8 +94,8 @@ func (w *watcher) watch(rs *firewall.Ruleset) {
 	}
 	w.targets.Store(t)
 	lengths := make([]int, len(t.main))
-	for i, key := range t.main {
-		lengths[i] = key.Destination.Bits()
+	for i, p := range t.main {
+		lengths[i] = p.Bits()
 	}
 	w.filterRoutes(netlink.RouteFilter{All: w.lan.any(), Tables: t.tables, Lengths: lengths})
 }
@@ -173,7 +174,7 @@ func concernsRouting() func(*targets, netlink.Message) bool {
 			return ok && (slices.Contains(t.priorities, r.Priority) || slices.Contains(t.tables, r.Table))
 		case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 			r, ok := netlink.ParseRoute(m)
-			return ok && (slices.Contains(t.tables, r.Table) || slices.Contains(t.main, r.RouteKey))
+			return ok && (slices.Contains(t.tables, r.Table) || r.Table == firewall.RouteMain && slices.Contains(t.main, r.Destination))
 		}
 		return false
 	}

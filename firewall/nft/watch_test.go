@@ -33,6 +33,7 @@ func TestChanged(t *testing.T) {
 		"ip route flush table 180",
 		"ip -6 route flush table 180",
 		"ip -6 route del unreachable fd12:3456:789a:bc02::/64",
+		"ip -6 route add fd12:3456:789a:bc02::/64 dev " + iface, // the route of the tunnel's address is like that
 		"ip link set " + iface + " down",
 		"ip link set " + iface + " up",
 		"ip link set " + iface + " name wsother",

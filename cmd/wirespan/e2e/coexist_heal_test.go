@@ -49,6 +49,8 @@ func scenarioCoexistHeal(l *lab) {
 		fmt.Sprintf("ip -6 route del unreachable %s metric 2147483647", subnet),
 		fmt.Sprintf("ip address del %s/64 dev %s", self, a.link()),
 		"ip address flush dev " + a.link(),
+		"ip -4 address flush dev " + a.link(),
+		"ip -6 route flush dev " + a.link(),
 		"sysctl -qw net.ipv4.conf." + a.link() + ".rp_filter=1",
 		"sysctl -qw net.ipv4.conf." + a.link() + ".forwarding=0",
 		"sysctl -qw net.ipv4.conf.lan0.forwarding=0",
