@@ -274,9 +274,8 @@ func (v *verdicts) lookup(c *hostChain, e hostExpr) (found truth, code int32, to
 	case mapped && d == unix.NFT_REG_VERDICT && found == maybe:
 		return yes, verdictOther, ""
 	case mapped && d == unix.NFT_REG_VERDICT && found == yes:
-		verdict := hostExpr{data: hostExpr{data: data}.attribute(unix.NFTA_DATA_VERDICT)}
-		n, _ := verdict.number(unix.NFTA_VERDICT_CODE)
-		return yes, int32(n), netlink.Text(verdict.attribute(unix.NFTA_VERDICT_CHAIN))
+		code, to = verdictIn(data)
+		return yes, code, to
 	case mapped:
 		v.reg.known = [64]bool{}
 		v.reg.store(d, hostExpr{data: data}.attribute(unix.NFTA_DATA_VALUE), 0)

@@ -50,6 +50,7 @@ func TestLostMarks(t *testing.T) {
 		{"output { type route hook output priority mangle; meta mark set ct mark; }", LostMarks{Output: 1}},
 		{"output { type filter hook output priority 1001; meta mark set 1; }", LostMarks{Output: 1, Postrouting: 1}},
 		{"late { type filter hook postrouting priority mangle; jump more; }\nchain more { ip daddr 192.0.2.0/24 meta mark set meta mark & 0xf; }", LostMarks{Output: 1, Postrouting: 2}},
+		{"output { type route hook output priority 10; meta l4proto vmap { tcp : accept, udp : goto more }; }\nchain more { meta mark set 1; }", LostMarks{Output: 2, Postrouting: 2}},
 	} {
 		feed(t, "table inet other {\nchain more {}\nchain "+tc.chain+"\n}\n", "nft", "-f", "-")
 		send()

@@ -27,7 +27,7 @@ func (f *Firewall) Markers(except string) ([]string, error) {
 		for _, v6 := range []bool{false, true} {
 			for _, c := range h.at(hook, v6) {
 				late := hook == unix.NF_INET_POST_ROUTING && c.priority > firewall.PriorityFilter
-				if name := c.String(); !late && h.setsMark(c) && !slices.Contains(out, name) {
+				if name := c.String(); !late && h.setsMark(&f.table, c) && !slices.Contains(out, name) {
 					out = append(out, name)
 				}
 			}
@@ -38,7 +38,7 @@ func (f *Firewall) Markers(except string) ([]string, error) {
 
 // setsMark reports whether a rule in a chain, or in one that it leads to, sets the
 // packet's mark.
-func (h *hostRules) setsMark(c *hostChain) bool {
+func (h *hostRules) setsMark(t *table, c *hostChain) bool {
 	seen := []*hostChain{c}
 	for i := 0; i < len(seen) && i < maxJumps; i++ {
 		for _, r := range seen[i].rules {
@@ -46,10 +46,11 @@ func (h *hostRules) setsMark(c *hostChain) bool {
 				if e.setsMark() {
 					return true
 				}
-				_, to := e.verdict()
-				next := h.chains[chainKey{c.family, c.table, to}]
-				if next != nil && !slices.Contains(seen, next) {
-					seen = append(seen, next)
+				for _, to := range h.leadsTo(t, c, e) {
+					next := h.chains[chainKey{c.family, c.table, to}]
+					if next != nil && !slices.Contains(seen, next) {
+						seen = append(seen, next)
+					}
 				}
 			}
 		}
@@ -69,13 +70,40 @@ func (e hostExpr) setsMark() bool {
 	return false
 }
 
+// leadsTo returns the chains to which an expression of a rule in chain c may lead: a
+// verdict, or a map of verdicts.
+func (h *hostRules) leadsTo(t *table, c *hostChain, e hostExpr) (chains []string) {
+	if _, to := e.verdict(); to != "" {
+		return []string{to}
+	}
+	if d, mapped := e.number(unix.NFTA_LOOKUP_DREG); e.name != "lookup" || !mapped || d != unix.NFT_REG_VERDICT {
+		return nil
+	}
+	set := h.set(t, chainKey{c.family, c.table, netlink.Text(e.attribute(unix.NFTA_LOOKUP_SET))})
+	if set == nil {
+		return nil
+	}
+	for _, element := range set.elements {
+		if _, to := verdictIn(element.data); to != "" {
+			chains = append(chains, to)
+		}
+	}
+	return chains
+}
+
 // verdict returns the verdict of an immediate expression, and the chain that it leads
 // to. For any other expression it returns NFT_CONTINUE.
 func (e hostExpr) verdict() (code int32, chain string) {
 	if e.name != "immediate" {
 		return unix.NFT_CONTINUE, ""
 	}
-	v := hostExpr{data: hostExpr{data: e.attribute(unix.NFTA_IMMEDIATE_DATA)}.attribute(unix.NFTA_DATA_VERDICT)}
+	return verdictIn(e.attribute(unix.NFTA_IMMEDIATE_DATA))
+}
+
+// verdictIn returns the verdict in data (NFTA_DATA_VERDICT), and the chain that it leads
+// to. If there is none, it returns NFT_CONTINUE.
+func verdictIn(data []byte) (code int32, chain string) {
+	v := hostExpr{data: hostExpr{data: data}.attribute(unix.NFTA_DATA_VERDICT)}
 	if v.data == nil {
 		return unix.NFT_CONTINUE, ""
 	}
