@@ -9,8 +9,9 @@ import (
 
 // Values of rp_filter.
 const (
-	rpOff   = 0
-	rpLoose = 2
+	rpOff    = 0
+	rpStrict = 1
+	rpLoose  = 2
 )
 
 // ReversePath holds the settings by which the kernel checks IPv4 source addresses
@@ -56,4 +57,15 @@ func (s *sysctls) setReversePath(iface string) (ReversePath, error) {
 		return ReversePath{}, fmt.Errorf("set net.ipv4.conf.%s.rp_filter to %s: it is still %s", iface, want, got)
 	}
 	return r, nil
+}
+
+// StrictWithMarks reports whether the check of packets from an interface is strict, and
+// looks for the route to their source with the packet's mark.
+func StrictWithMarks(iface string) bool {
+	larger := func(name string) int {
+		all, _ := strconv.Atoi(readSysctl("ipv4/conf/all/" + name))
+		own, _ := strconv.Atoi(readSysctl("ipv4/conf/" + iface + "/" + name))
+		return max(all, own)
+	}
+	return larger("rp_filter") == rpStrict && larger("src_valid_mark") != 0
 }

@@ -78,11 +78,15 @@ func (k *kernel) Apply(p firewall.Policy) ([]mesh.Condition, error) {
 	if err != nil {
 		warnings = append(warnings, err.Error())
 	}
+	strict, err := k.strictLinks(p)
+	if err != nil {
+		warnings = append(warnings, err.Error())
+	}
 	vrfs, err := k.vrfs(p)
 	if err != nil {
 		warnings = append(warnings, err.Error())
 	}
-	return slices.Concat(conditions(warnings), lost, drops, vrfs), nil
+	return slices.Concat(conditions(warnings), lost, drops, strict, vrfs), nil
 }
 
 // conditions returns a condition for each warning.

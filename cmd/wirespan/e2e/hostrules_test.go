@@ -187,6 +187,17 @@ func scenarioReversePathChecks(l *lab) {
 		a.mustCLI("reload")
 		a.calm()
 	}
+	// The kernel's own check, as it is with wg-quick(8) beside.
+	a.mustExec("sysctl", "-qw", "net.ipv4.conf.all.src_valid_mark=1", "net.ipv4.conf.lan0.rp_filter=1")
+	a.mustCLI("reload")
+	a.condition(mesh.ConditionHostDrops, "rp_filter of lan0", "src_valid_mark")
+	if s1.ping(s2.v4) == nil {
+		l.Error("the kernel does not drop what the condition says")
+	}
+	a.mustExec("sh", "-c", a.advised("rp_filter of lan0"))
+	a.mustCLI("reload")
+	a.calm()
+	s1.reaches(s2.v4)
 }
 
 // addressIndex returns the place of a family in the addresses of a site.
