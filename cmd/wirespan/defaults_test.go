@@ -91,6 +91,7 @@ func TestDefaultFiles(t *testing.T) {
 func TestMisspeltVariables(t *testing.T) {
 	for given, want := range map[string]string{
 		"WIRESPAN_LISTENPORT":           "WIRESPAN_LISTEN_PORT",
+		"wirespan_listen_port":          "WIRESPAN_LISTEN_PORT",
 		"WIRESPAN_STATEDIR":             "WIRESPAN_STATE_DIR",
 		"WIRESPAN_NODE_NAME":            "WIRESPAN_NODENAME",
 		"WIRESPAN_INTERFACE":            "WIRESPAN_INTERFACE_NAME",

@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"strings"
 
 	"github.com/wirespan/wirespan/mesh/config"
 )
@@ -39,7 +38,8 @@ func adoptEnvironment() error {
 		return fmt.Errorf("settings of the service, %s: %w", serviceEnvironment, err)
 	}
 	for name, value := range config.ParseEnvironment(string(data)) {
-		if _, given := os.LookupEnv(name); !given && strings.HasPrefix(name, variablePrefix) {
+		_, given := os.LookupEnv(name)
+		if _, ours := withoutPrefix(name); ours && !given {
 			_ = os.Setenv(name, value) // a name that can't be one is no setting
 		}
 	}

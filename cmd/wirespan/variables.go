@@ -36,6 +36,12 @@ func (c *cli) checkLocations(keys ...string) error {
 	return unknownVariables(names, func(name string) string { return config.NearMiss(name, bare(names)...) })
 }
 
+// withoutPrefix returns the rest of a name in upper case, if it begins with the prefix in
+// whatever case.
+func withoutPrefix(name string) (rest string, ours bool) {
+	return strings.CutPrefix(strings.ToUpper(name), variablePrefix)
+}
+
 // bare returns names without their prefix.
 func bare(names []string) (out []string) {
 	for _, name := range names {
@@ -50,7 +56,7 @@ func unknownVariables(names []string, near func(string) string) error {
 	var errs []error
 	for _, variable := range os.Environ() {
 		name, value, _ := strings.Cut(variable, "=")
-		short, ours := strings.CutPrefix(name, variablePrefix)
+		short, ours := withoutPrefix(name)
 		if !ours || value == "" || slices.Contains(names, name) {
 			continue
 		}
