@@ -135,6 +135,13 @@ func (r *routing) lookupRoute(q Query, mark uint32) (RouteView, error) {
 	return v, nil
 }
 
+// MarkedRoute returns the route of packets that this node sends into the tunnel.
+func (f *Firewall) MarkedRoute(n firewall.Numbers, destination netip.Addr) (RouteView, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.routing.lookupRoute(Query{Numbers: n, Destination: destination}, n.TunnelMark)
+}
+
 // noRouteType returns why a look-up found no route; it is empty if the look-up
 // itself failed.
 func noRouteType(err error) string {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -70,23 +69,15 @@ func (k *kernel) Apply(p firewall.Policy) ([]mesh.Condition, error) {
 	if err := k.forward(nft.ForwardingSpec{Interface: p.Interface, Networks: p.Forwarded}); err != nil {
 		warnings = append(warnings, err.Error())
 	}
-	lost, err := k.lostMarks(p, time.Now())
-	if err != nil {
-		warnings = append(warnings, err.Error())
+	var found []mesh.Condition
+	for _, look := range []func(firewall.Policy) ([]mesh.Condition, error){k.lostMarks, k.hostDrops, k.misrouted, k.strictLinks, k.vrfs} {
+		c, err := look(p)
+		found = append(found, c...)
+		if err != nil {
+			warnings = append(warnings, err.Error())
+		}
 	}
-	drops, err := k.hostDrops(p)
-	if err != nil {
-		warnings = append(warnings, err.Error())
-	}
-	strict, err := k.strictLinks(p)
-	if err != nil {
-		warnings = append(warnings, err.Error())
-	}
-	vrfs, err := k.vrfs(p)
-	if err != nil {
-		warnings = append(warnings, err.Error())
-	}
-	return slices.Concat(conditions(warnings), lost, drops, strict, vrfs), nil
+	return append(conditions(warnings), found...), nil
 }
 
 // conditions returns a condition for each warning.

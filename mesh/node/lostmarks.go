@@ -29,7 +29,7 @@ func (l *lostMarks) note(now nft.LostMarks, at time.Time) {
 
 // lostMarks returns a condition if encrypted packets have lost their mark lately. It
 // names the chains that set marks.
-func (k *kernel) lostMarks(p firewall.Policy, now time.Time) ([]mesh.Condition, error) {
+func (k *kernel) lostMarks(p firewall.Policy) ([]mesh.Condition, error) {
 	if p.ListenPort == 0 {
 		return nil, nil
 	}
@@ -37,6 +37,7 @@ func (k *kernel) lostMarks(p firewall.Policy, now time.Time) ([]mesh.Condition, 
 	if err != nil {
 		return nil, err
 	}
+	now := time.Now()
 	k.lost.note(counts, now)
 	if k.lost.at.IsZero() || now.Sub(k.lost.at) >= lostTime {
 		return nil, nil

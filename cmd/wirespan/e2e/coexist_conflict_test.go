@@ -33,6 +33,7 @@ func scenarioCoexistConflicts(l *lab) {
 		{host: "e", theirs: "ip -6 route add fd99::/16 dev eth0 table 180", condition: "ApplyFailed", names: "firewall.routingTable", mends: "routingTable: 1800"},
 		{host: "f", theirs: "nft add table inet wirespan ; add chain inet wirespan theirs", condition: "ApplyFailed", names: "firewall.table", mends: "table: mesh"},
 		{host: "g", theirs: "ip rule add fwmark 0x40/0xc0 lookup 99 priority 99", condition: "Firewall", names: "firewall.mask", mends: "encryptedMark: 0x200, tunnelMark: 0x400, mask: 0x600"},
+		{host: "h", theirs: "ip rule add lookup main priority 100", condition: mesh.ConditionHostDrops, names: "firewall.rulePriority", mends: "rulePriority: 99"},
 	}
 	for _, c := range all {
 		h := l.host(c.host)
