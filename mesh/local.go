@@ -1,10 +1,14 @@
 package mesh
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 )
+
+// maxNamedEndpoints bounds the endpoints that a condition names.
+const maxNamedEndpoints = 8
 
 // localAffiliate returns what to publish about this node, whose announced
 // addresses are addrs. It never has a control plane part, and its machine type is
@@ -13,7 +17,6 @@ import (
 func localAffiliate(in *Input, addrs []hostAddress, cs *conditions) Affiliate {
 	a := Affiliate{
 		NodeID:          in.Self.NodeID,
-		Addresses:       localAddresses(in, addrs),
 		Hostname:        in.Host.Hostname,
 		OperatingSystem: in.Host.OperatingSystem,
 		MachineType:     MachineUnknown,
@@ -28,6 +31,7 @@ func localAffiliate(in *Input, addrs []hostAddress, cs *conditions) Affiliate {
 		a.AdditionalAddresses = localNetworks(in, cs)
 		a.ExcludeAdvertisedNetworks = slices.Clone(in.Config.ExcludeAdvertisedNetworks)
 	}
+	a.Addresses = localAddresses(in, addrs, a.Endpoints, cs)
 	return a
 }
 
@@ -43,8 +47,9 @@ func localNetworks(in *Input, cs *conditions) []netip.Prefix {
 }
 
 // localAddresses lists the addresses at which others reach this node through the
-// mesh. A netstack has none of its host's.
-func localAddresses(in *Input, addrs []hostAddress) []netip.Addr {
+// mesh. A netstack has none of its host's. Of more than MaxAddresses, those of the
+// endpoints stay, and then the first.
+func localAddresses(in *Input, addrs []hostAddress, endpoints []netip.AddrPort, cs *conditions) []netip.Addr {
 	list := addrs
 	if in.Host.Netstack {
 		list = nil
@@ -57,7 +62,26 @@ func localAddresses(in *Input, addrs []hostAddress) []netip.Addr {
 	for _, h := range list {
 		out = appendNew(out, h.prefix.Addr())
 	}
+	if len(out) <= MaxAddresses {
+		return out
+	}
+	all, room := len(out), MaxAddresses-len(endpoints)-1
+	out = slices.DeleteFunc(out, func(a netip.Addr) bool {
+		if a == in.Self.Address || slices.ContainsFunc(endpoints, func(ep netip.AddrPort) bool { return ep.Addr() == a }) {
+			return false
+		}
+		room--
+		return room < 0
+	})
+	cs.add(ConditionAffiliateTruncated, in.localName(),
+		"this node has %d addresses and announces %d; the others are not reached through the mesh; choose with addressFilters", all, len(out))
 	return out
+}
+
+// localName is what conditions about this node itself call it.
+func (in *Input) localName() string {
+	self := Affiliate{NodeID: in.Self.NodeID, Nodename: in.Host.Nodename}
+	return self.displayName()
 }
 
 // localEndpoints lists where others may send encrypted packets to. The most
@@ -84,10 +108,12 @@ func localEndpoints(in *Input, addrs []hostAddress, cs *conditions) []netip.Addr
 		return out
 	}
 	kept, cut := cutEndpoints(out, addrs)
-	self := Affiliate{NodeID: in.Self.NodeID, Nodename: in.Host.Nodename}
-	cs.add(ConditionEndpointsTruncated, self.displayName(),
-		"this node has %d endpoints and announces %d; left out: %s; choose with filters.endpoints",
-		len(out), MaxEndpoints, strings.Join(cut, ", "))
+	text := strings.Join(cut[:min(len(cut), maxNamedEndpoints)], ", ")
+	if more := len(cut) - maxNamedEndpoints; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	cs.add(ConditionEndpointsTruncated, in.localName(),
+		"this node has %d endpoints and announces %d; left out: %s; choose with filters.endpoints", len(out), MaxEndpoints, text)
 	return kept
 }
 

@@ -200,6 +200,30 @@ func TestAtMostEightEndpoints(t *testing.T) {
 	}
 }
 
+// A host with thousands of addresses announces some, among them its own in the mesh and
+// those of its endpoints, and names only some of the others.
+func TestManyAddresses(t *testing.T) {
+	in := testInput()
+	many := Link{Name: "eth0", Up: true, DefaultRoute: true}
+	for i := range 3000 {
+		many.Addresses = append(many.Addresses, netip.MustParsePrefix(fmt.Sprintf("10.64.%d.%d/32", i/250, i%250)))
+	}
+	in.Host.Links = []Link{many, {Name: "wifi0", Up: true, DefaultRoute: true, Addresses: prefixes("fd20:db8:5::1/64")}}
+	plan := Decide(in, testNow)
+	got := plan.Local.Addresses
+	if len(got) != MaxAddresses || !slices.Contains(got, in.Self.Address) || !slices.Contains(got, netip.MustParseAddr("fd20:db8:5::1")) {
+		t.Errorf("%d addresses: %v", len(got), got)
+	}
+	if len(plan.Conditions) != 2 {
+		t.Errorf("conditions %v", plan.Conditions)
+	}
+	for _, c := range plan.Conditions {
+		if len(c.Message) > 512 || !strings.Contains(c.Message, "300") {
+			t.Errorf("condition %v", c)
+		}
+	}
+}
+
 // One endpoint of each link and family stays before any link has two.
 func TestEndpointsOfEachLinkAndFamily(t *testing.T) {
 	in := testInput()

@@ -15,7 +15,8 @@ const (
 	EndpointTimeout     = 15 * time.Second  // a new endpoint has this long to show a handshake
 	PeerDownInterval    = 275 * time.Second // RejectAfterTime + RekeyTimeout + 90 s
 	ReconcileInterval   = 30 * time.Second
-	MaxEndpoints        = 8 // announced per node: Talos tries one per 15–30 s
+	MaxEndpoints        = 8  // announced per node: Talos tries one per 15–30 s
+	MaxAddresses        = 64 // announced per node: they have a record of 2 KiB in common with all else
 )
 
 // Identity is the identity of this node. Keys and node id are stored on disk; the
