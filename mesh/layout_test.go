@@ -43,6 +43,7 @@ var allowedImports = map[string]string{
 	"device/memory":      "",
 	"device/netstack":    "mesh device/offload",
 	"device/offload":     "",
+	"device/path":        "",
 	"device/standalone":  "device device/bind device/memory device/tun",
 	"device/tun":         "mesh device/offload",
 	"firewall":           "mesh",

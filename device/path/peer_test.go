@@ -1,0 +1,210 @@
+package path
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+func candidates(addrs ...netip.AddrPort) (list []Candidate) {
+	for _, a := range addrs {
+		list = append(list, Candidate{Addr: a})
+	}
+	return list
+}
+
+func TestOrder(t *testing.T) {
+	a, b, c, d := addr(1, 1), addr(1, 2), addr(1, 3), addr(1, 4)
+	name := map[netip.AddrPort]string{a: "a", b: "b", c: "c", d: "d"}
+	ago := func(d time.Duration) time.Time { return epoch.Add(-d) }
+	for _, test := range []struct {
+		name string
+		list []candidate
+		want string
+	}{
+		{"as announced", []candidate{{Candidate: Candidate{Addr: a}}, {Candidate: Candidate{Addr: b}}}, "ab"},
+		{"by rank", []candidate{{Candidate: Candidate{a, 2}}, {Candidate: Candidate{b, 1}}, {Candidate: Candidate{c, 3}}}, "bac"},
+		{"proven first", []candidate{{Candidate: Candidate{a, 1}}, {Candidate: Candidate{b, 2}, good: ago(time.Minute)}}, "ba"},
+		{"last good first", []candidate{{Candidate: Candidate{a, 1}, good: ago(time.Minute)}, {Candidate: Candidate{b, 2}, good: ago(time.Second)}}, "ba"},
+		{"failed since", []candidate{{Candidate: Candidate{a, 1}, good: ago(time.Second), tries: 1}, {Candidate: Candidate{b, 2}, good: ago(time.Minute)}}, "ba"},
+		{"long ago is as never", []candidate{{Candidate: Candidate{a, 2}, good: ago(2 * provenTime)}, {Candidate: Candidate{b, 1}}}, "ba"},
+		{"by time", []candidate{{Candidate: Candidate{Addr: a}, rtt: 9}, {Candidate: Candidate{Addr: b}, rtt: 3}, {Candidate: Candidate{Addr: d}, rtt: 4}}, "bda"},
+	} {
+		p := New(true, &Budget{})
+		for i := range test.list {
+			p.all = append(p.all, &test.list[i])
+		}
+		var got strings.Builder
+		for _, c := range p.order(epoch) {
+			got.WriteString(name[c.Addr])
+		}
+		if got.String() != test.want {
+			t.Errorf("%s: %s, want %s", test.name, &got, test.want)
+		}
+	}
+}
+
+// Lists are bounded, whatever discovery says.
+func TestManyCandidates(t *testing.T) {
+	p := New(true, &Budget{})
+	var list []Candidate
+	for i := range 3 * MaxCandidates {
+		list = append(list, Candidate{Addr: addr(byte(i/200), byte(i%200))}, Candidate{Addr: addr(9, 9)})
+	}
+	p.SetCandidates(epoch, list)
+	for i := range 100 {
+		p.Responded(epoch, addr(20, byte(i)))
+	}
+	if got := len(p.Status(epoch).Candidates); got > MaxCandidates+maxSeen+1 {
+		t.Errorf("%d candidates are kept", got)
+	}
+}
+
+// Refusals of this host are shown with their reason, and do not stop the search.
+func TestFailed(t *testing.T) {
+	p := New(true, &Budget{})
+	p.SetCandidates(epoch, candidates(addr(1, 1)))
+	p.Step(epoch, Observed{})
+	for _, a := range p.Made(epoch, false) {
+		p.Failed(epoch, a.To, "operation not permitted")
+	}
+	c := p.Status(epoch).Candidates[0]
+	if c.Result != Refused || c.Why != "operation not permitted" {
+		t.Errorf("result %q, why %q", c.Result, c.Why)
+	}
+	if _, wake := p.Step(epoch, Observed{}); wake.IsZero() || wake.Sub(epoch) > racePatience {
+		t.Errorf("the next try is at %v", wake.Sub(epoch))
+	}
+}
+
+// settled returns a Peer with a session, and another candidate of the same rank.
+func settled(t testing.TB) *Peer {
+	t.Helper()
+	p := New(true, &Budget{})
+	p.SetCandidates(epoch, candidates(addr(1, 1), addr(2, 1)))
+	p.Step(epoch, Observed{})
+	p.Made(epoch, false)
+	p.Answered(epoch.Add(time.Millisecond), addr(1, 1))
+	p.Session(epoch.Add(time.Millisecond), addr(1, 1))
+	if s := p.Status(epoch); !s.Settled || s.Current != addr(1, 1) || s.RTT != time.Millisecond {
+		t.Fatalf("status %+v", s)
+	}
+	return p
+}
+
+// A settled peer is stepped all the time: that allocates nothing.
+func TestStepAllocates(t *testing.T) {
+	p, now := settled(t), epoch
+	if got := testing.AllocsPerRun(1000, func() {
+		now = now.Add(10 * time.Millisecond)
+		if acts, wake := p.Step(now, Observed{Heard: now}); len(acts) > 0 || !wake.After(now) {
+			t.Fatalf("%v: acts %v, wake %v", now, acts, wake)
+		}
+	}); got > 0 {
+		t.Errorf("%v allocations", got)
+	}
+}
+
+func BenchmarkStep(b *testing.B) {
+	p, now := settled(b), epoch
+	b.ReportAllocs()
+	for b.Loop() {
+		now = now.Add(10 * time.Millisecond)
+		p.Step(now, Observed{Heard: now})
+	}
+}
+
+// FuzzPeer tells a Peer what can't be, in any order.
+func FuzzPeer(f *testing.F) {
+	f.Add([]byte{0, 1, 0, 1, 0, 2, 1, 1, 0, 5, 3, 1})
+	f.Add([]byte{0, 7, 1, 0, 1, 1, 2, 0, 9, 3, 0, 9, 4, 4, 4, 5, 0, 0, 8, 255, 0, 1, 255, 1})
+	f.Fuzz(func(t *testing.T, script []byte) {
+		p, now := New(len(script)%2 == 0, &Budget{}), epoch
+		last, sent := Observed{}, map[netip.AddrPort]int{}
+		for len(script) >= 3 {
+			op, arg, wait := script[0], script[1], script[2]
+			script = script[3:]
+			now = now.Add(time.Duration(wait) * time.Duration(wait) * time.Millisecond)
+			tell(p, op, arg, now, &last, sent)
+			if err := stepUntilQuiet(p, now, last, sent); err != nil {
+				t.Fatal(err)
+			}
+		}
+		limit := (int(now.Sub(epoch)/time.Second)+1)*nodeRate + int(now.Sub(epoch)/firstRefill+2)*firstPerPeer
+		total := 0
+		for a, n := range sent {
+			if c := p.find(a); c == nil || c.good.IsZero() {
+				total += n
+			}
+		}
+		if total > limit {
+			t.Errorf("%d datagrams to strangers in %v", total, now.Sub(epoch))
+		}
+	})
+}
+
+// tell calls one method of a Peer.
+func tell(p *Peer, op, arg byte, now time.Time, o *Observed, sent map[netip.AddrPort]int) {
+	to := addr(arg%8, 1)
+	switch op % 11 {
+	case 0:
+		var list []Candidate
+		for i := range arg % 8 {
+			list = append(list, Candidate{Addr: addr(arg/8+i, 1), Rank: int(i % 3)})
+		}
+		p.SetCandidates(now, list)
+	case 1:
+		record(p.Made(now, arg%2 == 0), sent)
+	case 2:
+		p.Answered(now, to)
+	case 3:
+		p.Session(now, to)
+	case 4:
+		p.Responded(now, to)
+	case 5:
+		p.Echoed(now, time.Duration(binary.LittleEndian.Uint16([]byte{arg, op}))*time.Millisecond)
+	case 6:
+		p.Roamed(now, to)
+	case 7:
+		p.Failed(now, to, "refused")
+	case 8:
+		p.Changed(now)
+	case 9:
+		o.Heard, o.Unanswered = now, time.Time{}
+	case 10:
+		o.Unanswered = now.Add(-time.Duration(arg) * 10 * time.Millisecond)
+	}
+}
+
+func record(acts []Action, sent map[netip.AddrPort]int) {
+	for _, a := range acts {
+		if a.Do == Copy || a.Do == Open {
+			sent[a.To]++
+		}
+	}
+}
+
+// stepUntilQuiet steps a Peer, and makes what it asks for.
+func stepUntilQuiet(p *Peer, now time.Time, o Observed, sent map[netip.AddrPort]int) error {
+	for range 20 {
+		acts, wake := p.Step(now, o)
+		if !wake.IsZero() && !wake.After(now) {
+			return fmt.Errorf("wake %v is not after now", wake.Sub(now))
+		}
+		record(acts, sent)
+		made := false
+		for _, a := range acts {
+			if a.Do == Initiate || a.Do == Restart {
+				made = true
+			}
+		}
+		if !made {
+			return nil
+		}
+		record(p.Made(now, false), sent)
+	}
+	return fmt.Errorf("Step never comes to rest")
+}
