@@ -9,13 +9,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"golang.zx2c4.com/wireguard/conn"
 	wireguard "golang.zx2c4.com/wireguard/device"
 	"golang.zx2c4.com/wireguard/tun"
 
+	"github.com/wirespan/wirespan/device/engine"
 	"github.com/wirespan/wirespan/device/inflight"
 	"github.com/wirespan/wirespan/mesh"
 )
@@ -58,13 +58,13 @@ type Device struct {
 	own        *refuser // nil: the data plane is not the host's
 	bind       Bind
 	gate       *inflight.Bind // between wg and bind
+	engine     *engine.Engine // which chooses paths, between gate and bind
 	log        hclog.Logger
 	events     mesh.Signal
 	keepalives *keepalives
 	cancel     context.CancelFunc // ends background
 	background sync.WaitGroup
 	closing    atomic.Bool
-	shaken     time.Time // the latest handshake, as last read; of handshakeSum
 
 	mu      sync.Mutex // guards what follows; the device is changed under it, too
 	port    uint16     // as last asked for; as found, if any would do
@@ -83,8 +83,7 @@ func Open(c Config) (*Device, error) {
 		c.Log = hclog.NewNullLogger()
 	}
 	d := open(c)
-	d.gate.LimitInitiations()
-	d.gate.RememberAttempts(d.events.Notify)
+	d.engine.Remember()
 	if err := d.start(c); err != nil {
 		_ = d.Close()
 		return nil, err
@@ -116,15 +115,18 @@ func open(c Config) *Device {
 		c.TUN = d.own
 	}
 	d.tun = newPinger(c.TUN)
-	tun, bind := inflight.Between(d.tun, c.Bind)
+	var paths *engine.Bind
+	d.engine, paths = engine.New(c.PrivateKey.Public(), c.Bind, c.Log, d.handshakeDone)
+	tun, bind := inflight.Between(d.tun, paths)
 	d.gate = bind // before the device reads, which needs the port
-	d.gate.Trace(c.Log)
 	d.wg = wireguard.NewDevice(tun, bind, logger(c.Log))
 	bind.Attach(d.wg)
+	d.engine.Attach(chooser{d})
 	ctx, cancel := context.WithCancel(context.Background())
 	d.cancel = cancel
 	w := handshakeWatcher{signal: c.Bind.Handshakes(), stopped: d.wg.Wait(), read: d.handshakeSum, changed: d.handshakeDone}
 	d.background.Go(func() { w.run(ctx) })
+	d.background.Go(func() { d.engine.Run(ctx) })
 	d.background.Go(func() { d.runKeepalives(ctx) })
 	d.background.Go(func() { d.runSuccession(ctx) })
 	return d
@@ -178,6 +180,7 @@ func (d *Device) SetPrivateKey(key mesh.PrivateKey) error {
 		return errors.New("set private key: it is empty")
 	}
 	d.gate.Patient()
+	d.engine.SetSelf(key.Public())
 	err := d.wg.SetPrivateKey(key.Reveal())
 	if err == nil {
 		err = d.renew()
@@ -241,11 +244,15 @@ func (d *Device) Fragmented() []netip.Addr { return d.bind.Fragmented() }
 
 // DroppedInitiations returns how many handshakes were not started, since too many
 // were with addresses that have not answered.
-func (d *Device) DroppedInitiations() uint64 { return d.gate.DroppedInitiations() }
+func (d *Device) DroppedInitiations() uint64 { return d.engine.Dropped() }
 
 // Attempts returns the handshakes that were started lately, and the addresses to which
 // this host refuses to send, sorted by address.
-func (d *Device) Attempts() []mesh.Attempt { return d.gate.Attempts() }
+func (d *Device) Attempts() []mesh.Attempt { return d.engine.Attempts() }
+
+// HostChanged says that addresses, links or routes of this host have changed: the paths
+// to peers are looked at again.
+func (d *Device) HostChanged() { d.engine.Changed() }
 
 // Returned returns how many of the device's own encrypted packets the host routed
 // back into the tunnel. They were dropped.

@@ -40,6 +40,7 @@ type keepalives struct {
 // keepalivePeer is a peer with a persistent keepalive.
 type keepalivePeer struct {
 	interval time.Duration
+	race     bool      // the engine starts the handshakes
 	sent     uint64    // bytes, at the last check
 	since    time.Time // of the last change of sent, or start of a handshake; zero: never
 }
@@ -63,7 +64,7 @@ func (k *keepalives) setPeers(peers []mesh.PeerConfig, created map[mesh.Key]*mes
 		if peer == nil || created[p.PublicKey] != nil {
 			peer = &keepalivePeer{}
 		}
-		peer.interval = interval
+		peer.interval, peer.race = interval, p.Race
 		k.peers[p.PublicKey] = peer
 	}
 }
@@ -140,7 +141,7 @@ func (d *Device) checkKeepalives(now time.Time) (due []mesh.Key, err error) {
 		interval := k.interval
 		if !p.hasSession(now) {
 			interval = 0
-			if k.initiationDue(p, now) {
+			if !k.race && k.initiationDue(p, now) {
 				due = append(due, p.publicKey)
 			}
 		}
@@ -156,14 +157,4 @@ func (d *Device) checkKeepalives(now time.Time) (due []mesh.Key, err error) {
 		return nil, fmt.Errorf("adjust keepalives: %w", err)
 	}
 	return due, nil
-}
-
-// initiate starts a handshake. Upstream ignores that if it started one within the
-// last 5 s.
-func (d *Device) initiate(key mesh.Key) {
-	d.mu.Lock() // the peer must not be removed meanwhile
-	defer d.mu.Unlock()
-	if peer := d.wg.LookupPeer(wireguard.NoisePublicKey(key)); peer != nil {
-		_ = peer.SendHandshakeInitiation(false) // upstream logs errors, and repeats it
-	}
 }

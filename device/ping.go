@@ -14,13 +14,16 @@ import (
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
 
+	"github.com/wirespan/wirespan/device/engine"
 	"github.com/wirespan/wirespan/device/offload"
 )
 
 const (
-	maxPings    = 64 // under way at once
-	tokenSize   = 16 // random payload that identifies a ping
-	icmpSize    = 8 + tokenSize
+	maxPings    = 1024            // under way at once
+	echoTime    = 2 * time.Second // how long an echo is waited for
+	tokenSize   = 16              // random payload that identifies a ping, at the least
+	pingSize    = tokenSize       // the payload of Ping
+	icmpHeader  = 8
 	protoICMP   = 1
 	protoICMPv6 = 58
 )
@@ -41,8 +44,9 @@ type pinger struct {
 // pendingPing is a ping that waits for its reply.
 type pendingPing struct {
 	to    netip.Addr
-	id    [4]byte // identifier and sequence number
-	reply chan time.Time
+	id    [4]byte            // identifier and sequence number
+	size  int                // of the payload
+	reply func(at time.Time) // called once
 }
 
 func newPinger(i Interface) *pinger {
@@ -75,26 +79,25 @@ func (p *pinger) takeReply(packet []byte) bool {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	ping, ok := p.pings[token(msg[8:])]
-	if !ok || ping.to != from || ping.id != [4]byte(msg[4:8]) {
+	t := token(msg[icmpHeader:])
+	ping, ok := p.pings[t]
+	if !ok || ping.to != from || ping.id != [4]byte(msg[4:8]) || ping.size != len(msg)-icmpHeader {
 		return false
 	}
-	select {
-	case ping.reply <- time.Now():
-	default: // a duplicate
-	}
+	delete(p.pings, t)
+	p.pending.Add(-1)
+	ping.reply(time.Now())
 	return true
 }
 
-// parseReply returns sender and ICMP message of an echo reply. Of any other packet,
-// of one with IP options or extension headers, and of one whose size differs from
-// our requests, ok is false.
+// parseReply returns sender and ICMP message of an echo reply. Of any other packet, of one
+// with IP options or extension headers, and of one without room for a token, ok is false.
 func parseReply(packet []byte) (from netip.Addr, msg []byte, ok bool) {
 	switch {
-	case len(packet) == ipv6.HeaderLen+icmpSize && packet[0]>>4 == 6 && packet[6] == protoICMPv6:
+	case len(packet) >= ipv6.HeaderLen+icmpHeader+tokenSize && packet[0]>>4 == 6 && packet[6] == protoICMPv6:
 		from, msg = netip.AddrFrom16([16]byte(packet[8:24])), packet[ipv6.HeaderLen:]
 		return from, msg, msg[0] == byte(ipv6.ICMPTypeEchoReply) && msg[1] == 0
-	case len(packet) == ipv4.HeaderLen+icmpSize && packet[0] == 0x45 && packet[9] == protoICMP:
+	case len(packet) >= ipv4.HeaderLen+icmpHeader+tokenSize && packet[0] == 0x45 && packet[9] == protoICMP:
 		from, msg = netip.AddrFrom4([4]byte(packet[12:16])), packet[ipv4.HeaderLen:]
 		return from, msg, msg[0] == byte(ipv4.ICMPTypeEchoReply) && msg[1] == 0
 	}
@@ -114,36 +117,59 @@ func (d *Device) Ping(ctx context.Context, addr netip.Addr) (time.Duration, erro
 }
 
 func (p *pinger) ping(ctx context.Context, to netip.Addr, stopped <-chan struct{}) (time.Duration, error) {
-	if !to.IsValid() {
-		return 0, errors.New("not an address")
-	}
-	from, err := p.Source(to)
+	reply := make(chan time.Time, 1)
+	start := time.Now()
+	t, err := p.request(to, pingSize, func(at time.Time) { reply <- at })
 	if err != nil {
 		return 0, err
 	}
-	if from == to {
-		return 0, errors.New("this is the node's own address")
-	}
-	ping := pendingPing{to: to, reply: make(chan time.Time, 1)}
-	var t token
-	_, _ = rand.Read(ping.id[:]) // never fails
-	_, _ = rand.Read(t[:])
-	if err := p.begin(t, ping); err != nil {
-		return 0, err
-	}
 	defer p.end(t)
-	start := time.Now()
-	if err := p.Inject(echoRequest(from, to, ping.id, t)); err != nil {
-		return 0, err
-	}
 	select {
-	case at := <-ping.reply:
+	case at := <-reply:
 		return at.Sub(start), nil
 	case <-stopped:
 		return 0, errors.New("the device has stopped")
 	case <-ctx.Done():
 		return 0, fmt.Errorf("no reply: %w", ctx.Err())
 	}
+}
+
+// echo sends an echo request, and calls done from another goroutine if it is answered soon.
+func (p *pinger) echo(to netip.Addr, done func(rtt time.Duration)) error {
+	start := time.Now()
+	t, err := p.request(to, engine.EchoSize-ipv6.HeaderLen-icmpHeader, func(at time.Time) { go done(at.Sub(start)) })
+	if err != nil {
+		return err
+	}
+	time.AfterFunc(echoTime, func() { p.end(t) })
+	return nil
+}
+
+// request sends an echo request with size bytes of payload. It calls reply if it is answered before end is called;
+// reply must not block.
+func (p *pinger) request(to netip.Addr, size int, reply func(at time.Time)) (token, error) {
+	if !to.IsValid() {
+		return token{}, errors.New("not an address")
+	}
+	from, err := p.Source(to)
+	if err != nil {
+		return token{}, err
+	}
+	if from == to {
+		return token{}, errors.New("this is the node's own address")
+	}
+	ping := pendingPing{to: to, size: size, reply: reply}
+	var t token
+	_, _ = rand.Read(ping.id[:]) // never fails
+	_, _ = rand.Read(t[:])
+	if err := p.begin(t, ping); err != nil {
+		return token{}, err
+	}
+	if err := p.Inject(echoRequest(from, to, ping.id, t, size)); err != nil {
+		p.end(t)
+		return token{}, err
+	}
+	return t, nil
 }
 
 func (p *pinger) begin(t token, ping pendingPing) error {
@@ -157,40 +183,45 @@ func (p *pinger) begin(t token, ping pendingPing) error {
 	return nil
 }
 
+// end forgets an echo request.
 func (p *pinger) end(t token) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.pings, t)
-	p.pending.Add(-1)
+	if _, waiting := p.pings[t]; waiting {
+		delete(p.pings, t)
+		p.pending.Add(-1)
+	}
 }
 
-// echoRequest returns an ICMP echo request packet.
-func echoRequest(from, to netip.Addr, id [4]byte, t token) []byte {
+// echoRequest returns an ICMP echo request with size bytes of payload: the token, and zeros.
+func echoRequest(from, to netip.Addr, id [4]byte, t token, size int) []byte {
+	size += icmpHeader
 	if to.Is4() {
-		b := make([]byte, ipv4.HeaderLen, ipv4.HeaderLen+icmpSize)
+		b := make([]byte, ipv4.HeaderLen+size)
 		b[0] = 0x45
-		binary.BigEndian.PutUint16(b[2:], uint16(cap(b)))
+		binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
 		b[6], b[8], b[9] = 0x40, 64, protoICMP // don't fragment, TTL
 		copy(b[12:], from.AsSlice())
 		copy(b[16:], to.AsSlice())
-		binary.BigEndian.PutUint16(b[10:], ^offload.Fold(offload.Checksum(b, 0)))
-		return appendICMP(b, byte(ipv4.ICMPTypeEcho), 0, id, t)
+		binary.BigEndian.PutUint16(b[10:], ^offload.Fold(offload.Checksum(b[:ipv4.HeaderLen], 0)))
+		fillICMP(b[ipv4.HeaderLen:], byte(ipv4.ICMPTypeEcho), 0, id, t)
+		return b
 	}
-	b := make([]byte, ipv6.HeaderLen, ipv6.HeaderLen+icmpSize)
-	b[0], b[5], b[6], b[7] = 0x60, icmpSize, protoICMPv6, 64
+	b := make([]byte, ipv6.HeaderLen+size)
+	b[0], b[6], b[7] = 0x60, protoICMPv6, 64
+	binary.BigEndian.PutUint16(b[4:], uint16(size))
 	copy(b[8:], from.AsSlice())
 	copy(b[24:], to.AsSlice())
 	// The pseudo-header of RFC 8200 §8.1: addresses, length, next header.
-	pseudo := offload.Checksum(b[8:], icmpSize+protoICMPv6)
-	return appendICMP(b, byte(ipv6.ICMPTypeEchoRequest), pseudo, id, t)
+	pseudo := offload.Checksum(b[8:ipv6.HeaderLen], uint64(size)+protoICMPv6)
+	fillICMP(b[ipv6.HeaderLen:], byte(ipv6.ICMPTypeEchoRequest), pseudo, id, t)
+	return b
 }
 
-// appendICMP appends an echo message. pseudo is the sum of the pseudo-header.
-func appendICMP(b []byte, kind byte, pseudo uint64, id [4]byte, t token) []byte {
-	start := len(b)
-	b = append(b, kind, 0, 0, 0)
-	b = append(b, id[:]...)
-	b = append(b, t[:]...)
-	binary.BigEndian.PutUint16(b[start+2:], ^offload.Fold(offload.Checksum(b[start:], pseudo)))
-	return b
+// fillICMP makes msg an echo message. pseudo is the sum of the pseudo-header.
+func fillICMP(msg []byte, kind byte, pseudo uint64, id [4]byte, t token) {
+	msg[0] = kind
+	copy(msg[4:], id[:])
+	copy(msg[icmpHeader:], t[:])
+	binary.BigEndian.PutUint16(msg[2:], ^offload.Fold(offload.Checksum(msg, pseudo)))
 }

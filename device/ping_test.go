@@ -75,7 +75,7 @@ func TestPingerTakesOnlyItsReplies(t *testing.T) {
 				t.Error("IPv4 header checksum is wrong")
 			}
 			good := reply(request)
-			header := len(good) - icmpSize
+			header := len(good) - icmpHeader - pingSize
 			changed := func(i int) []byte {
 				b := append([]byte(nil), good...)
 				b[i] ^= 1
@@ -150,18 +150,19 @@ func TestPingTimeoutAndBound(t *testing.T) {
 
 func FuzzPingerWrite(f *testing.F) {
 	from, to := netip.MustParseAddr("fd00::1"), netip.MustParseAddr("fd00::2")
-	f.Add(reply(echoRequest(from, to, [4]byte{1}, token{2})))
-	f.Add(reply(echoRequest(netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), [4]byte{1}, token{2})))
+	f.Add(reply(echoRequest(from, to, [4]byte{1}, token{2}, pingSize)))
+	f.Add(reply(echoRequest(netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), [4]byte{1}, token{2}, pingSize)))
 	f.Fuzz(func(t *testing.T, packet []byte) {
 		plane := &fakePlane{}
 		p := newPinger(plane)
-		ping := pendingPing{to: to, id: [4]byte{1}, reply: make(chan time.Time, 1)}
+		answered := false
+		ping := pendingPing{to: to, id: [4]byte{1}, size: pingSize, reply: func(time.Time) { answered = true }}
 		if err := p.begin(token{2}, ping); err != nil {
 			t.Fatal(err)
 		}
 		_, _ = p.Write([][]byte{packet}, 0)
-		if taken := len(plane.written) == 0; taken != (len(ping.reply) == 1) {
-			t.Errorf("taken %v, answered %v", taken, len(ping.reply) == 1)
+		if taken := len(plane.written) == 0; taken != answered {
+			t.Errorf("taken %v, answered %v", taken, answered)
 		}
 	})
 }

@@ -191,6 +191,9 @@ func (d *Device) Stats() ([]mesh.PeerStats, error) {
 	if err != nil {
 		return nil, err
 	}
+	for i := range stats {
+		stats[i].Path = d.engine.Path(stats[i].PublicKey)
+	}
 	sort.Slice(stats, func(i, j int) bool {
 		return bytes.Compare(stats[i].PublicKey[:], stats[j].PublicKey[:]) < 0
 	})
@@ -201,25 +204,15 @@ func (d *Device) Stats() ([]mesh.PeerStats, error) {
 }
 
 // handshakeSum returns a sum that changes whenever a peer completes a handshake. It
-// tells the limit of initiations from where new ones came. It must not be called
-// concurrently.
+// tells the engine of handshakes that were completed. It must not be called concurrently.
 func (d *Device) handshakeSum() (uint64, error) {
 	var sum uint64
-	var latest time.Time
 	err := d.get(query{peer: func(p *devicePeer) {
 		if p.handshake.IsZero() {
 			return
 		}
 		sum += uint64(p.handshake.UnixNano())
-		if p.handshake.After(d.shaken) && p.endpoint.IsValid() {
-			d.gate.Answered(p.endpoint)
-		}
-		if p.handshake.After(latest) {
-			latest = p.handshake
-		}
+		d.engine.Handshake(p.publicKey, p.handshake, p.endpoint)
 	}})
-	if err == nil {
-		d.shaken = latest
-	}
 	return sum, err
 }

@@ -16,7 +16,7 @@ import (
 // Apply makes the device have exactly these peers. It reads the device's peers and
 // sends one request with the differences, removals last, so that a network that moves
 // from peer to peer always has one. A peer that is as it should be is not in the request. A zero Endpoint keeps the endpoint that the
-// device has. A peer without a session gets its keepalive as soon as it has one;
+// device has, and with Race the device chooses it. A peer without a session gets its keepalive as soon as it has one;
 // until then handshakes are started at the keepalive's interval.
 func (d *Device) Apply(peers []mesh.PeerConfig) error {
 	d.mu.Lock()
@@ -59,6 +59,7 @@ func (d *Device) Apply(peers []mesh.PeerConfig) error {
 			req.add(desired)
 		}
 	}
+	d.engine.SetPeers(peers) // before the device starts handshakes with new ones
 	changed := !req.empty()
 	if changed {
 		if err := d.wg.IpcSetOperation(req.reader()); err != nil {
@@ -142,7 +143,11 @@ func (r *setRequest) settings(desired *mesh.PeerConfig, current *devicePeer) {
 		b.Write(hex.AppendEncode(b.AvailableBuffer(), psk[:]))
 		b.WriteByte('\n')
 	}
-	if ep := netip.AddrPortFrom(desired.Endpoint.Addr().Unmap(), desired.Endpoint.Port()); ep.IsValid() && ep != current.endpoint {
+	ep := netip.AddrPortFrom(desired.Endpoint.Addr().Unmap(), desired.Endpoint.Port())
+	if len(desired.Candidates) > 0 && !current.endpoint.IsValid() { // upstream starts no handshake without one
+		ep = desired.Candidates[0].Endpoint
+	}
+	if ep.IsValid() && ep != current.endpoint {
 		line(b, "endpoint=", ep.String())
 	}
 	r.allowedIPs(desired.AllowedIPs, current.allowedIPs)

@@ -32,7 +32,7 @@ func Decide(in Input, now time.Time) Plan {
 		plan.Routed = routed(plan.Routes, plan.Held)
 		plan.ReturnByTunnel = returnByTunnel(&in.Config, plan.Routes)
 		plan.Waiting = waiting(&in.Config, plan.Specs, plan.Statuses)
-		plan.Endpoints = harvest(&in.Config, plan.Specs, plan.Statuses)
+		plan.Endpoints = harvest(&in, known, plan.Specs, plan.Statuses)
 		for _, a := range known.others {
 			plan.Known = append(plan.Known, *a)
 		}
@@ -101,19 +101,5 @@ func waiting(cfg *Config, specs []PeerSpec, statuses []PeerStatus) (out []string
 		}
 	}
 	slices.Sort(out)
-	return out
-}
-
-// harvest lists the endpoints of peers that are up, for other nodes to try.
-func harvest(cfg *Config, specs []PeerSpec, statuses []PeerStatus) []Endpoint {
-	if !cfg.HarvestExtraEndpoints {
-		return nil
-	}
-	var out []Endpoint
-	for i := range statuses {
-		if s := &statuses[i]; s.State == PeerStateUp && s.Endpoint.IsValid() {
-			out = append(out, Endpoint{PublicKey: s.PublicKey, AffiliateID: specs[i].NodeID, Endpoint: s.Endpoint})
-		}
-	}
 	return out
 }

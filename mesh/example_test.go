@@ -19,7 +19,7 @@ func ExampleDecide() {
 		Endpoints: []netip.AddrPort{netip.MustParseAddrPort("192.168.1.5:51820")},
 	}
 	in := mesh.Input{
-		Config:     mesh.Config{Enabled: true, ForceRouting: true},
+		Config:     mesh.Config{Enabled: true, Cycle: true, ForceRouting: true},
 		Self:       mesh.Identity{NodeID: "n0", Address: subnet.Addr().Next().Next(), Subnet: subnet, PrivateKey: priv, PublicKey: priv.Public()},
 		Host:       mesh.Host{ListenPort: mesh.DefaultListenPort},
 		Affiliates: []mesh.Affiliate{peer},

@@ -22,7 +22,7 @@ func testSelf() Identity {
 // testInput has one physical link with a default route, 172.20.2.1/24.
 func testInput() Input {
 	return Input{
-		Config: Config{Enabled: true, AnnounceAsMember: true, ClusterSecret: NewSecret([32]byte{1})},
+		Config: Config{Enabled: true, Cycle: true, AnnounceAsMember: true, ClusterSecret: NewSecret([32]byte{1})},
 		Self:   testSelf(),
 		Host: Host{
 			Hostname: "self.example.com", Nodename: "self", OperatingSystem: "Debian (13)", ListenPort: 51820,

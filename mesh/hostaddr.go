@@ -25,17 +25,17 @@ type hostAddress struct {
 	deprecated   bool // for connections that exist already
 }
 
-// announcedByDefault reports whether a link's addresses are announced if no filter
+// AnnouncedByDefault reports whether a link's addresses are announced if no filter
 // matches. A default route counts more than the kind: by that link a container
 // (veth) or a bridged host reaches the world.
-func (l *Link) announcedByDefault() bool {
+func (l *Link) AnnouncedByDefault() bool {
 	return !l.Loopback && (l.DefaultRoute || !slices.Contains(plumbingKinds, l.Kind))
 }
 
 // announced reports whether addr on l is announced: the last filter that matches
 // decides, or else the link.
 func announced(l *Link, addr netip.Addr, filters []AddressFilter) bool {
-	verdict := l.announcedByDefault()
+	verdict := l.AnnouncedByDefault()
 	for _, f := range filters {
 		if f.Matches(l.Name, addr) {
 			verdict = !f.Refuse

@@ -80,7 +80,7 @@ func peerSpecs(in *Input, known *roster, addrs []hostAddress, now time.Time, cs 
 			Label:      p.label,
 			Address:    p.address,
 			AllowedIPs: allowed[i],
-			Endpoints:  peerEndpoints(in, p.Affiliate, cs),
+			Endpoints:  peerEndpoints(in, p.Affiliate, p.name, cs),
 			NextKey:    p.next,
 
 			secretNumber: p.Record.SecretNumber,
@@ -310,8 +310,13 @@ func reportOwnAddresses(peers []candidate, addrs []hostAddress, cs *conditions) 
 // inside the /64 of a mesh would send encrypted packets into a tunnel. One in a
 // network that is routed to a peer is fine: the mark of encrypted packets keeps
 // them out of the tunnel. A loopback endpoint leads to a program on this host, so it is
-// used only if this node announces one, too.
-func peerEndpoints(in *Input, a *Affiliate, cs *conditions) []netip.AddrPort {
+// used only if this node announces one, too. One at this host's own address would lead
+// back to this node, unless it has another port: then it is that of another node on this
+// host. For the owner of a nodename, the configuration may pin endpoints instead.
+func peerEndpoints(in *Input, a *Affiliate, name string, cs *conditions) []netip.AddrPort {
+	if pinned := pinnedEndpoints(&in.Config, name); pinned != nil {
+		return pinned
+	}
 	if len(a.Endpoints) > maxPeerEndpoints {
 		cs.add(ConditionAffiliateTruncated, a.displayName(),
 			"%q (node %s) announces %d endpoints; only the first %d are used", a.displayName(), a.NodeID, len(a.Endpoints), maxPeerEndpoints)
@@ -329,12 +334,54 @@ func peerEndpoints(in *Input, a *Affiliate, cs *conditions) []netip.AddrPort {
 				"%q (node %s) announces the endpoint %v inside a mesh, which would send encrypted packets into a tunnel; it is not tried", a.displayName(), a.NodeID, ep)
 			continue
 		}
-		if ip.IsLoopback() && !loopback {
+		if ip.IsLoopback() && !loopback || ep.Port() == in.Host.ListenPort && ownAddress(in.Host.Links, ip) {
 			continue
 		}
 		out = appendNew(out, ep)
 	}
+	return filterEndpoints(out, in.Config.PeerEndpointFilters)
+}
+
+// pinnedEndpoints returns the endpoints that the configuration has for a nodename; nil if
+// it has none.
+func pinnedEndpoints(cfg *Config, name string) (out []netip.AddrPort) {
+	if name == "" {
+		return nil
+	}
+	for _, p := range cfg.PeerEndpoints {
+		if p.Nodename == name {
+			out = appendNew(out, unmapAddrPort(p.Endpoint))
+		}
+	}
 	return out
+}
+
+// filterEndpoints returns the endpoints whose addresses pass the filters, in the order of
+// [FilterAddrs]. Nil filters let all pass.
+func filterEndpoints(list []netip.AddrPort, filters []Filter) []netip.AddrPort {
+	if filters == nil {
+		return list
+	}
+	var addrs []netip.Addr
+	for _, ep := range list {
+		addrs = appendNew(addrs, ep.Addr())
+	}
+	var out []netip.AddrPort
+	for _, a := range FilterAddrs(addrs, filters) {
+		for _, ep := range list {
+			if ep.Addr() == a {
+				out = append(out, ep)
+			}
+		}
+	}
+	return out
+}
+
+// ownAddress reports whether this host has an address.
+func ownAddress(links []Link, a netip.Addr) bool {
+	return slices.ContainsFunc(links, func(l Link) bool {
+		return slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return p.Addr().Unmap() == a })
+	})
 }
 
 // announcesLoopback reports whether this node itself is to be reached by a loopback

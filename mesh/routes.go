@@ -125,7 +125,7 @@ func appendNeighbour(around []bypass, in *Input, s *PeerStatus) []bypass {
 // onLink reports whether a is in the subnet of a link that is announced by default.
 func onLink(links []Link, a netip.Addr) bool {
 	return slices.ContainsFunc(links, func(l Link) bool {
-		return l.Up && l.announcedByDefault() && slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return unmapPrefix(p).Contains(a) })
+		return l.Up && l.AnnouncedByDefault() && slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return unmapPrefix(p).Contains(a) })
 	})
 }
 

@@ -16,7 +16,13 @@ import (
 //
 // A peer that was never given an endpoint counts as changed long ago: it is up as
 // long as the peer starts handshakes, else unknown rather than down.
+//
+// If the device chooses the path, it knows more: the peer is up as long as the path works,
+// and down once the device has tried for 15 s.
 func (s *PeerStatus) connectionState(now time.Time) PeerState {
+	if s.Path != nil {
+		return s.pathState(now)
+	}
 	sinceHandshake := now.Sub(s.LastHandshakeTime)
 	sinceChange := now.Sub(s.LastEndpointChange)
 
@@ -35,6 +41,20 @@ func (s *PeerStatus) connectionState(now time.Time) PeerState {
 		state = PeerStateUnknown
 	}
 	return state
+}
+
+// pathState returns the state of a peer whose path the device chooses. A path that is in
+// doubt for a moment changes nothing.
+func (s *PeerStatus) pathState(now time.Time) PeerState {
+	switch {
+	case s.Path.Settled:
+		return PeerStateUp
+	case !s.Path.Troubled.IsZero() && now.Sub(s.Path.Troubled) >= EndpointTimeout:
+		return PeerStateDown
+	case s.State == PeerStateUp || s.State == PeerStateDown && !s.Path.Troubled.IsZero():
+		return s.State
+	}
+	return PeerStateUnknown
 }
 
 // nextEndpoint returns the endpoint to try next for a peer that is down or was
@@ -63,6 +83,12 @@ func (s *PeerStatus) wake(now time.Time) time.Time {
 		s.LastEndpointChange.Add(EndpointTimeout),
 		s.LastEndpointChange.Add(PeerDownInterval + past),
 		s.LastHandshakeTime.Add(PeerDownInterval),
+	}
+	if s.Path != nil {
+		if s.Path.Troubled.IsZero() {
+			return time.Time{}
+		}
+		boundaries = [...]time.Time{s.Path.Troubled.Add(EndpointTimeout), {}, {}}
 	}
 	var first time.Time
 	for _, t := range boundaries {
@@ -110,14 +136,19 @@ func observe(in *Input, specs []PeerSpec, now time.Time) ([]PeerStatus, []PeerCo
 			key, status.NewKey = next, true
 		}
 		status.PublicKey, status.Label = spec.PublicKey, spec.Label
-		status.update(stats[key])
+		status.update(stats[key], now)
 		status.State = status.connectionState(now)
 		peers[i] = PeerConfig{
 			PublicKey:           key,
 			PresharedKey:        in.presharedKey(spec, status, now),
 			AllowedIPs:          slices.Clone(spec.AllowedIPs),
-			Endpoint:            status.direct(spec.Endpoints, now),
 			PersistentKeepalive: PersistentKeepalive,
+		}
+		if in.Config.Cycle {
+			peers[i].Endpoint = status.direct(spec.Endpoints, now)
+		} else {
+			peers[i].Race, peers[i].Address = true, spec.Address
+			peers[i].Candidates = candidates(in.Host.Links, spec.Endpoints)
 		}
 		switch next := spec.NextKey; {
 		case next.IsZero():
@@ -145,12 +176,16 @@ func formerKeys(in *Input) map[string]Key {
 // update takes over what the device reports. For a peer that the device lacks,
 // stats is nil: it keeps its history but has no endpoint. If the peer has changed its key,
 // its last handshake with the old one counts until it completes one with the new.
-func (s *PeerStatus) update(stats *PeerStats) {
+func (s *PeerStatus) update(stats *PeerStats, now time.Time) {
 	if stats == nil {
 		s.Endpoint = netip.AddrPort{}
 		return
 	}
+	s.Path = stats.Path
 	s.Endpoint = unmapAddrPort(stats.Endpoint)
+	if s.Path != nil && s.Endpoint.IsValid() && s.Endpoint != s.LastUsedEndpoint {
+		s.LastUsedEndpoint, s.LastEndpointChange = s.Endpoint, now
+	}
 	s.ReceiveBytes, s.TransmitBytes = stats.ReceiveBytes, stats.TransmitBytes
 	if s.NewKey = s.NewKey && stats.LastHandshakeTime.IsZero(); !s.NewKey {
 		s.LastHandshakeTime = stats.LastHandshakeTime

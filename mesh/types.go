@@ -107,7 +107,36 @@ type PeerStatus struct {
 	LastHandshakeTime  time.Time
 	LastUsedEndpoint   netip.AddrPort // the last one given to the device
 	LastEndpointChange time.Time
-	NewKey             bool // the peer has changed its key, and has no session with the new one yet
+	NewKey             bool      // the peer has changed its key, and has no session with the new one yet
+	Path               *PeerPath // nil: endpoints are tried one after another, as in KubeSpan
+}
+
+// PeerPath is what the device knows about the way to a peer.
+type PeerPath struct {
+	Settled    bool          // the endpoint works
+	Troubled   time.Time     // since when the device has had no answer; zero: it has
+	RTT        time.Duration // 0: not known
+	Loss       float64       // of the device's own echo requests, 0 to 1
+	Changes    int           // of the endpoint in use
+	Candidates []Tried       // in the order in which they are tried
+}
+
+// Tried is an endpoint with the result of its last try.
+type Tried struct {
+	Endpoint  netip.AddrPort
+	Rank      int
+	Announced bool          // else the peer was seen there
+	Result    string        // "untried", "waiting", "answered", "no answer", "refused" or "limited"
+	Why       string        // with "refused": why this host did not send
+	RTT       time.Duration // 0: not known
+	Sent      time.Time     // the last handshake; zero: none
+	Answered  time.Time     // when it last worked; zero: never
+}
+
+// Candidate is an endpoint at which a peer may be.
+type Candidate struct {
+	Endpoint netip.AddrPort
+	Rank     int // class of the path, the best is the lowest
 }
 
 // PeerStats is what the device reports about a peer.
@@ -117,6 +146,7 @@ type PeerStats struct {
 	ReceiveBytes      uint64
 	TransmitBytes     uint64
 	LastHandshakeTime time.Time
+	Path              *PeerPath // nil: the device does not choose the peer's path
 }
 
 // AttemptsKept is how many of the last handshakes with an address are known. Upstream
@@ -149,6 +179,11 @@ type PeerConfig struct {
 	AllowedIPs          []netip.Prefix
 	Endpoint            netip.AddrPort // zero: the device keeps the one it has
 	PersistentKeepalive time.Duration
+	// Race says that the device chooses among Candidates, which it tries together. Else the
+	// caller does, by Endpoint.
+	Race       bool
+	Candidates []Candidate // the most wanted first
+	Address    netip.Addr  // of the peer in the mesh, which answers echo requests; may be zero
 	// Standby says that the peer starts the first handshake, and that it gets networks
 	// before that is answered.
 	Standby bool
@@ -207,8 +242,11 @@ type Config struct {
 	HoldNetworks              time.Duration // how long networks of nodes that are gone are held; 0: not at all
 	ForceRouting              bool          // not allowDownPeerBypass
 	HarvestExtraEndpoints     bool
+	Cycle                     bool // endpoints are tried one after another, as in KubeSpan
 	MTU                       int
-	EndpointFilters           []Filter // nil: no filtering; empty: nothing passes
+	EndpointFilters           []Filter // of the endpoints to announce; nil: no filtering; empty: nothing passes
+	PeerEndpointFilters       []Filter // of peers' endpoints to use, likewise
+	PeerEndpoints             []PinnedEndpoint
 	ExcludeAdvertisedNetworks []netip.Prefix
 	ExtraAnnouncedEndpoints   []netip.AddrPort
 	AddressFilters            []AddressFilter
@@ -229,6 +267,15 @@ type Allowance struct {
 	Prefix   netip.Prefix
 }
 
+// PinnedEndpoint is where the peer with a nodename is. What it announces itself is not used.
+type PinnedEndpoint struct {
+	Nodename string
+	Endpoint netip.AddrPort
+}
+
+// String returns NODENAME=ADDRESS:PORT.
+func (p PinnedEndpoint) String() string { return p.Nodename + "=" + p.Endpoint.String() }
+
 // Input is everything known at one moment.
 type Input struct {
 	Config     Config
@@ -240,6 +287,7 @@ type Input struct {
 	Previous   []PeerStatus // Plan.Statuses of the last decision
 	Known      []Affiliate  // Plan.Known of the last decision
 	Pins       []Pin        // Plan.Pins of the last decision, as Accept and Forget have left them
+	Harvested  []Endpoint   // Plan.Endpoints of the last decision
 	Rotation   Rotation
 }
 

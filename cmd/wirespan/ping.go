@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -62,8 +63,9 @@ type pinging struct {
 }
 
 func (c *cli) pingPeer(ctx context.Context, cl *control.Client, peer agent.PeerView, p pinging) error {
-	fmt.Fprintf(c.out, "PING %s (%s)\n", mesh.QuoteName(peer.Name()), peer.Address)
-	sent, received := 0, 0
+	fmt.Fprintf(c.out, "PING %s (%s)%s\n", mesh.QuoteName(peer.Name()), peer.Address, pathText(peer))
+	var times []time.Duration
+	sent := 0
 	for ; p.count == 0 || sent < p.count; sent++ {
 		if sent > 0 && !sleep(ctx, time.Duration(p.interval)) {
 			break
@@ -75,7 +77,7 @@ func (c *cli) pingPeer(ctx context.Context, cl *control.Client, peer agent.PeerV
 		var answer *control.Refusal
 		switch {
 		case err == nil:
-			received++
+			times = append(times, rtt)
 			fmt.Fprintf(c.out, "reply from %s: seq=%d time=%s\n", peer.Address, sent+1, rtt.Round(10*time.Microsecond))
 		case errors.As(err, &answer) && answer.Code == 504:
 			fmt.Fprintf(c.out, "no reply: seq=%d: %s\n", sent+1, answer.Text)
@@ -83,11 +85,40 @@ func (c *cli) pingPeer(ctx context.Context, cl *control.Client, peer agent.PeerV
 			return err
 		}
 	}
-	fmt.Fprintf(c.out, "%d sent, %d received\n", sent, received)
-	if received == 0 {
+	fmt.Fprintf(c.out, "%d sent, %d received%s\n", sent, len(times), pingSummary(sent, times))
+	if len(times) == 0 {
 		return silentError{errors.New("no reply")}
 	}
 	return nil
+}
+
+// pathText says by which path a peer is reached; it is empty if that is not known.
+func pathText(p agent.PeerView) string {
+	if !p.Endpoint.IsValid() {
+		return ""
+	}
+	text := " by " + p.Endpoint.String()
+	if p.Path != nil && !p.Path.Works {
+		text += ", which does not answer"
+	}
+	return text
+}
+
+// pingSummary tells loss and round-trip times of echo requests.
+func pingSummary(sent int, times []time.Duration) string {
+	if sent == 0 {
+		return ""
+	}
+	text := fmt.Sprintf(", %.3g%% lost", 100*float64(sent-len(times))/float64(sent))
+	if len(times) == 0 {
+		return text
+	}
+	var sum time.Duration
+	for _, t := range times {
+		sum += t
+	}
+	round := func(d time.Duration) time.Duration { return d.Round(10 * time.Microsecond) }
+	return text + fmt.Sprintf(", %v/%v/%v min/avg/max", round(slices.Min(times)), round(sum/time.Duration(len(times))), round(slices.Max(times)))
 }
 
 // sleep waits; false if ctx ended first.

@@ -6,7 +6,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"golang.zx2c4.com/wireguard/conn"
 	wireguard "golang.zx2c4.com/wireguard/device"
 )
@@ -16,13 +15,9 @@ type Bind struct {
 	conn.Bind
 	gate       *gate
 	handshakes handshakeLimit
-	// initiations is nil if any number of handshakes may be started.
-	initiations *initiationLimit
-	answers     holder
-	attempts    *attempts                        // nil: not remembered
-	log         hclog.Logger                     // nil: nothing is logged
-	device      atomic.Pointer[wireguard.Device] // nil before Attach
-	port        atomic.Uint32                    // of the last Open; 0 if it failed
+	answers    holder
+	device     atomic.Pointer[wireguard.Device] // nil before Attach
+	port       atomic.Uint32                    // of the last Open; 0 if it failed
 }
 
 // Attach sets the device that the bind serves. Until then the device counts as
@@ -64,33 +59,18 @@ func (b *Bind) receive(fn conn.ReceiveFunc) conn.ReceiveFunc {
 			return n, err
 		}
 		b.handshakes.drop(bufs, sizes[:n], time.Now(), b.underLoad)
-		b.traceReceived(bufs, sizes[:n], eps)
 		b.gate.admitInbound(bufs, sizes[:n])
 		return n, err
 	}
 }
 
-// Send sends encrypted packets, and acknowledges them. It sends no initiation above
-// the limit, and holds answers to handshakes if it was told to.
+// Send sends encrypted packets, and acknowledges them. It holds answers to handshakes if
+// it was told to.
 func (b *Bind) Send(bufs [][]byte, ep conn.Endpoint) error {
-	if !b.mayInitiate(bufs, ep) {
-		return errInitiationLimit
-	}
 	if b.hold(bufs, ep) {
 		return nil
 	}
-	err := b.transmit(bufs, ep)
+	err := b.Bind.Send(bufs, ep)
 	b.gate.ackOutbound(bufs)
 	return err
-}
-
-// transmit sends bufs, and takes note of that.
-func (b *Bind) transmit(bufs [][]byte, ep conn.Endpoint) error {
-	err := b.Bind.Send(bufs, ep)
-	b.attempts.sent(bufs, ep, err)
-	b.traceSent(bufs, ep, err)
-	if err != nil {
-		return &sendError{ep, err}
-	}
-	return nil
 }

@@ -20,10 +20,7 @@
 // ends.
 //
 // Beside that, a CoDel signals congestion while a queue stands in front of the
-// tunnel, and a limit keeps floods of handshake messages out of the device. Another
-// bounds the handshakes that the device starts with addresses that have not answered.
-// The bind remembers with which addresses handshakes were started, and to which the
-// host refuses to send.
+// tunnel, and a limit keeps floods of handshake messages out of the device.
 //
 // Limits: a flow is a slot of a hash table with 1,024 slots, so flows that share a
 // slot stall together. A packet whose buffer has no room for a tag is passed on

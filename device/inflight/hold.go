@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"golang.zx2c4.com/wireguard/conn"
+	wireguard "golang.zx2c4.com/wireguard/device"
 
 	"github.com/wirespan/wirespan/mesh"
 )
@@ -49,7 +50,7 @@ func (b *Bind) SendAnswers() {
 	b.answers.held = nil
 	b.answers.mu.Unlock()
 	for _, a := range held {
-		_ = b.transmit([][]byte{a.message}, a.to) // as after any loss, the handshake is repeated
+		_ = b.Bind.Send([][]byte{a.message}, a.to) // as after any loss, the handshake is repeated
 	}
 }
 
@@ -57,10 +58,10 @@ func (b *Bind) SendAnswers() {
 // stalled, and a queue is no sign of congestion.
 func (b *Bind) Patient() { b.gate.out.bePatient(time.Now().Add(patience)) }
 
-// hold reports whether it holds bufs.
+// hold reports whether it holds bufs. Upstream sends an answer alone.
 func (b *Bind) hold(bufs [][]byte, to conn.Endpoint) bool {
 	h := &b.answers
-	if !isAnswer(bufs) || !h.on.Load() {
+	if len(bufs) != 1 || len(bufs[0]) != wireguard.MessageResponseSize || bufs[0][0] != wireguard.MessageResponseType || !h.on.Load() {
 		return false
 	}
 	h.mu.Lock()

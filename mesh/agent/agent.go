@@ -24,6 +24,7 @@ type Device interface {
 	Configure(mtu int, addresses []netip.Prefix) error
 	SetListenPort(port uint16) error
 	SetPrivateKey(key mesh.PrivateKey) error // peers stay, and get new sessions at once
+	HostChanged()                            // addresses, links or default routes of this host did: paths are looked at again
 	ListenPort() uint16
 	Ping(ctx context.Context, addr netip.Addr) (time.Duration, error)
 	Events() <-chan struct{}  // a handshake changed the statistics, or refusals among Attempts did; coalesced
@@ -129,6 +130,7 @@ type Agent struct {
 	self     mesh.Identity
 	selfMAC  []byte    // configured when self was made
 	previous mesh.Plan // of the last pass
+	paths    pathViews
 	notified string    // the status that the service manager has
 	// presented are the affiliates that the resource store shows.
 	presented []mesh.Affiliate
@@ -148,6 +150,7 @@ type Agent struct {
 type hostView struct {
 	links     []mesh.Link // nil: to be read
 	lastLinks []mesh.Link
+	moved     bool // since peers were last applied
 	underlay  mesh.Underlay
 	notes     []mesh.Condition // of Observed
 	mtu       int              // of the tunnel, as it follows from links and configuration

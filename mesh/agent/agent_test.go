@@ -161,7 +161,7 @@ func TestPeerDown(t *testing.T) {
 }
 
 func TestHarvestedEndpointsArePublished(t *testing.T) {
-	bubble(t, []string{meshDocument, "harvestExtraEndpoints: true\n"}, func(h *harness) {
+	bubble(t, []string{strings.Replace(meshDocument, "enabled: true\n", "enabled: true\nharvestExtraEndpoints: true\n", 1)}, func(h *harness) {
 		p := testPeer(2, deadEndpoint)
 		h.find(p)
 		if got := h.registry().Last().Others; len(got) != 0 {
@@ -324,6 +324,27 @@ func TestLookReadsTheCounters(t *testing.T) {
 		h.stop()
 		if err := h.agent.Look(context.Background()); err == nil {
 			t.Error("a stopped agent looked")
+		}
+	})
+}
+
+// The device hears of changes of addresses, links and default routes, and not of what
+// containers do.
+func TestDeviceHearsOfHostChanges(t *testing.T) {
+	bubble(t, []string{meshDocument}, func(h *harness) {
+		links := h.host.LinkList
+		down := slices.Clone(links)
+		down[0].Up = false
+		container := mesh.Link{Name: "veth1", Kind: "veth", Up: true, Addresses: []netip.Prefix{netip.MustParsePrefix("172.17.0.2/16")}}
+		for _, step := range []struct {
+			links []mesh.Link
+			want  int
+		}{{links, 0}, {append(slices.Clone(links), container), 0}, {down, 1}, {links, 2}, {links, 2}} {
+			h.host.Change(func() { h.host.LinkList = step.links })
+			h.advance(time.Minute)
+			if got := h.device().HostChanges; got != step.want {
+				t.Errorf("%d changes with %+v, want %d", got, step.links, step.want)
+			}
 		}
 	})
 }

@@ -106,6 +106,10 @@ func (a *Agent) configure() error {
 
 // applyPeers applies the peers, unless they are in place.
 func (a *Agent) applyPeers(plan mesh.Plan) error {
+	if a.host.moved {
+		a.host.moved = false
+		defer a.plane.device.HostChanged()
+	}
 	if a.plane.peers != nil && slices.EqualFunc(a.plane.peers, plan.Peers, sameConfig) {
 		return nil
 	}

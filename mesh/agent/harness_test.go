@@ -43,6 +43,10 @@ const meshDocument = `---
 apiVersion: v1alpha1
 kind: KubeSpanConfig
 enabled: true
+---
+apiVersion: v1alpha1
+kind: WirespanConfig
+endpointStrategy: cycle
 `
 
 // settings loads documents.

@@ -21,7 +21,7 @@ func TestLogEscapesNames(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			h := newHarness(t, meshDocument)
 			h.config.Log = hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: &h.log, DisableTime: true, JSONFormat: asJSON})
-			h.live = []string{"192.0.2.1:51820"}
+			h.live = []string{"198.51.100.9:51820"}
 			h.start()
 			defer h.stop()
 			p := testPeer(1, h.live...)

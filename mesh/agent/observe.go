@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/wirespan/wirespan/mesh"
 )
@@ -41,6 +42,9 @@ func (a *Agent) observe() error {
 	if err != nil {
 		a.host.links = a.host.lastLinks
 		return fmt.Errorf("looking at this host: %w", err)
+	}
+	if a.host.lastLinks != nil && (!sameLinks(links, a.host.lastLinks) || !slices.Equal(underlay.Gateways, a.host.underlay.Gateways)) {
+		a.host.moved = true
 	}
 	a.host.links, a.host.lastLinks, a.host.underlay = links, links, underlay
 	a.host.notes = a.cfg.Observed(links)

@@ -48,7 +48,7 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 	plan := mesh.Decide(mesh.Input{
 		Config: a.meshConfig(), Self: a.self, Host: a.describeHost(public),
 		Affiliates: affiliates, Stats: stats, Attempts: a.attempts(), Previous: a.previous.Statuses,
-		Known: a.previous.Known, Pins: a.cfg.Memory.Pins(a.self.Subnet), Rotation: rotation,
+		Known: a.previous.Known, Pins: a.cfg.Memory.Pins(a.self.Subnet), Harvested: a.previous.Endpoints, Rotation: rotation,
 	}, now)
 	if a.cfg.Memory.SetPins(a.self.Subnet, plan.Pins) {
 		a.pinning.note(now)
@@ -88,6 +88,7 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 
 	a.schedule.end(prepared == nil && statsErr == nil && applyErr == nil)
 	a.logChanges(plan)
+	a.paths = a.paths.show(plan.Statuses)
 	a.present(plan, affiliates, now)
 	a.foresee(plan)
 	a.previous = plan

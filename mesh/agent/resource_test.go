@@ -82,7 +82,7 @@ func TestDiff(t *testing.T) {
 
 // Resources as an agent shows them: versions stand still while nothing changes.
 func TestResourcesOfAgent(t *testing.T) {
-	bubble(t, []string{meshDocument, "filters:\n    endpoints: [\"0.0.0.0/0\"]\n"}, func(h *harness) {
+	bubble(t, []string{strings.Replace(meshDocument, "enabled: true\n", "enabled: true\nfilters:\n    endpoints: [\"0.0.0.0/0\"]\n", 1)}, func(h *harness) {
 		p := testPeer(2, liveEndpoint)
 		p.ControlPlanePort = 6443
 		h.find(p)

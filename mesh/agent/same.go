@@ -12,7 +12,16 @@ import (
 // sameConfig reports whether the device needs the same for two peers.
 func sameConfig(a, b mesh.PeerConfig) bool {
 	return a.PublicKey == b.PublicKey && a.PresharedKey == b.PresharedKey && a.Endpoint == b.Endpoint &&
-		a.PersistentKeepalive == b.PersistentKeepalive && a.Standby == b.Standby && slices.Equal(a.AllowedIPs, b.AllowedIPs)
+		a.PersistentKeepalive == b.PersistentKeepalive && a.Standby == b.Standby &&
+		a.Race == b.Race && a.Address == b.Address && slices.Equal(a.Candidates, b.Candidates) && slices.Equal(a.AllowedIPs, b.AllowedIPs)
+}
+
+// sameLinks reports whether packets to peers leave this host alike, as far as its links tell.
+func sameLinks(a, b []mesh.Link) bool {
+	other := func(l mesh.Link) bool { return !l.AnnouncedByDefault() }
+	return slices.EqualFunc(slices.DeleteFunc(slices.Clone(a), other), slices.DeleteFunc(slices.Clone(b), other), func(a, b mesh.Link) bool {
+		return a.Name == b.Name && a.Up == b.Up && a.DefaultRoute == b.DefaultRoute && slices.Equal(a.Addresses, b.Addresses)
+	})
 }
 
 // sameSpec reports whether two peers are shown alike.

@@ -66,6 +66,7 @@ type PeerView struct {
 	ReceiveBytes  uint64         `json:"receiveBytes"`
 	TransmitBytes uint64         `json:"transmitBytes"`
 	LastHandshake time.Time      `json:"lastHandshakeTime,omitzero"`
+	Path          *PathView      `json:"path,omitempty"`
 }
 
 // Name returns the label or, where there is none, the public key.
@@ -111,7 +112,7 @@ func (a *Agent) storeStatus(p mesh.Plan, now time.Time) {
 			ID: a.self.NodeID, Nodename: p.Local.Nodename, Hostname: p.Local.Hostname,
 			Address: a.self.Address, PublicKey: a.self.PublicKey, MTU: m.MTU,
 		},
-		Discovery: a.discoveryStatus(), Peers: peerViews(p), Conditions: []ConditionView{},
+		Discovery: a.discoveryStatus(), Peers: peerViews(p, a.paths), Conditions: []ConditionView{},
 		changed: make(chan struct{}),
 	}
 	if a.plane.device != nil {
@@ -148,7 +149,7 @@ func (a *Agent) discoveryStatus() []DiscoveryStatus {
 	return out
 }
 
-func peerViews(p mesh.Plan) []PeerView {
+func peerViews(p mesh.Plan, paths pathViews) []PeerView {
 	specs := make(map[mesh.Key]mesh.PeerSpec, len(p.Specs))
 	for _, s := range p.Specs {
 		specs[s.PublicKey] = s
@@ -158,7 +159,7 @@ func peerViews(p mesh.Plan) []PeerView {
 		spec := specs[s.PublicKey]
 		out = append(out, PeerView{
 			s.PublicKey, s.Label, spec.Address, list(spec.AllowedIPs), s.State, notUp(s, len(spec.Endpoints)), s.Endpoint,
-			s.ReceiveBytes, s.TransmitBytes, s.LastHandshakeTime,
+			s.ReceiveBytes, s.TransmitBytes, s.LastHandshakeTime, paths.of(s.Path),
 		})
 	}
 	sort.SliceStable(out, func(i, j int) bool { return out[i].Name() < out[j].Name() })
@@ -177,9 +178,14 @@ func notUp(s mesh.PeerStatus, endpoints int) string {
 	case endpoints == 0 && !s.Endpoint.IsValid():
 		return "it announces no endpoint: it has to connect to this node"
 	case s.LastHandshakeTime.IsZero():
-		return "no answer yet from " + from
+		from = "no answer yet from " + from
+	default:
+		from = "no answer any more from " + from
 	}
-	return "no answer any more from " + from
+	if tried := triedText(s.Path); tried != "" {
+		from += ": " + tried
+	}
+	return from
 }
 
 // notReady says why a node can't do its job yet; empty if it can. An outage of

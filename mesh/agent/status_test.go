@@ -26,7 +26,7 @@ func TestPeerViews(t *testing.T) {
 		},
 	}
 	var got []string
-	for _, p := range peerViews(plan) {
+	for _, p := range peerViews(plan, nil) {
 		got = append(got, p.Label+": "+p.Reason)
 	}
 	want := []string{

@@ -30,7 +30,8 @@ func readKubeSpanKeys(o *object) *kubespan {
 	k.enabled = o.bool("enabled")
 	k.advertiseKubernetesNetworks = o.bool("advertiseKubernetesNetworks")
 	k.allowDownPeerBypass = o.bool("allowDownPeerBypass")
-	k.harvestExtraEndpoints = o.bool("harvestExtraEndpoints")
+	k.harvestExtraEndpoints = true // in Talos false, since there each node publishes all others
+	o.scalar("harvestExtraEndpoints", "true or false", &k.harvestExtraEndpoints)
 	k.mtu, k.mtuGiven, k.mtuAt = o.wholeNumber("mtu")
 	if f := o.object("filters"); f != nil {
 		k.endpointFilters = f.list("endpoints")

@@ -97,7 +97,7 @@ func (l *loader) validate(clusterProvided bool) {
 	l.validateDiscovery()
 	l.validateWirespan()
 	if c := l.cfg; c.Standalone() && l.kubespan == nil {
-		c.KubeSpan.Enabled = true
+		c.KubeSpan.Enabled, c.KubeSpan.HarvestExtraEndpoints = true, true
 	}
 	l.crossCheck(clusterProvided)
 }

@@ -75,6 +75,7 @@ func TestCompleteMultiDocument(t *testing.T) {
 		Enabled:                   true,
 		ClusterSecret:             c.ClusterSecret,
 		ForceRouting:              true,
+		HarvestExtraEndpoints:     true,
 		MTU:                       1400,
 		EndpointFilters:           filters(t, "192.0.2.0/24", "!192.0.2.128/25"),
 		ExcludeAdvertisedNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
@@ -197,7 +198,7 @@ func TestProvidedClusterWithIdentity(t *testing.T) {
 func TestKubeSpanDefaults(t *testing.T) {
 	provided := config.Options{ClusterProvided: true}
 	c := mustLoad(t, kubeSpanDoc, provided)
-	want := mesh.Config{Enabled: true, ForceRouting: true, MTU: 1420, MachineType: mesh.MachineUnknown, AnnounceAsMember: true, HoldNetworks: 24 * time.Hour}
+	want := mesh.Config{Enabled: true, ForceRouting: true, HarvestExtraEndpoints: true, MTU: 1420, MachineType: mesh.MachineUnknown, AnnounceAsMember: true, HoldNetworks: 24 * time.Hour}
 	if got := c.Mesh(); !reflect.DeepEqual(got, want) || c.KubeSpan.MTU != 0 {
 		t.Errorf("Mesh %+v, MTU %d", got, c.KubeSpan.MTU)
 	}

@@ -84,6 +84,23 @@ func parseAllowance(s string) (mesh.Allowance, error) {
 	return mesh.Allowance{Nodename: name, Prefix: p}, err
 }
 
+// parsePinnedEndpoint reads NODENAME=ADDRESS:PORT.
+func parsePinnedEndpoint(s string) (mesh.PinnedEndpoint, error) {
+	name, endpoint, found := strings.Cut(s, "=")
+	if !found {
+		return mesh.PinnedEndpoint{}, fmt.Errorf("%.100q is not NODENAME=ADDRESS:PORT such as node-2=203.0.113.5:51820", s)
+	}
+	name, err := parseNodename(name)
+	if err != nil {
+		return mesh.PinnedEndpoint{}, err
+	}
+	ep, err := netip.ParseAddrPort(endpoint)
+	if err != nil || ep.Port() == 0 || ep.Addr().Zone() != "" || ep.Addr().IsUnspecified() || ep.Addr().IsMulticast() {
+		return mesh.PinnedEndpoint{}, fmt.Errorf("%.100q is not the IP address and port of a node, such as 203.0.113.5:51820 or [2001:db8::5]:51820", endpoint)
+	}
+	return mesh.PinnedEndpoint{Nodename: name, Endpoint: ep}, nil
+}
+
 func checkAdvertisedNetworks(networks []netip.Prefix) error {
 	if n := len(networks); n > maxAdvertisedNetworks {
 		return fmt.Errorf("%d networks, at most %d", n, maxAdvertisedNetworks)

@@ -69,7 +69,7 @@ func (s Setting) split() (section, key string) {
 // Settings returns the table of all settings of WirespanConfig, in the order of help
 // and template; those in sections come last.
 func Settings() []Setting {
-	return slices.Concat(nodeSettings(), networkSettings(), serviceSettings(), firewallSettings())
+	return slices.Concat(nodeSettings(), networkSettings(), endpointSettings(), serviceSettings(), firewallSettings())
 }
 
 // nodeSettings are for the data plane and the identity of the node.
@@ -157,6 +157,29 @@ func networkSettings() []Setting {
 		Key: "siteOnLink", Kind: KindBool, Default: "false",
 		Help: "Peers whose tunnel runs over an on-link subnet also keep their LAN path, not encrypted by the mesh.",
 		at:   func(w *Wirespan) target { return scalar[bool]{&w.SiteOnLink, parseBool} },
+	}}
+}
+
+// endpointSettings are for the ways to peers.
+func endpointSettings() []Setting {
+	return []Setting{{
+		Key: "endpointStrategy", Values: []string{"race", "cycle"}, Default: "race",
+		Help: "How to reach a peer: race tries its endpoints together and watches the path; cycle tries one after another, as KubeSpan does.",
+		at: func(w *Wirespan) target {
+			return scalar[string]{&w.EndpointStrategy, oneOf(StrategyRace, StrategyCycle)}
+		},
+	}, {
+		Key: "peerEndpoints", Kind: KindList, Example: "node-2=203.0.113.5:51820",
+		Help: "Where a peer is (NODENAME=ADDRESS:PORT), instead of what it announces.",
+		at: func(w *Wirespan) target {
+			return list[mesh.PinnedEndpoint]{&w.PeerEndpoints, parsePinnedEndpoint}
+		},
+	}, {
+		Key: "peerEndpointFilters", Kind: KindList, Example: "192.168.0.0/16,!192.168.9.0/24",
+		Help: "Which endpoints of peers to use (CIDR), and in which order; a leading ! excludes.",
+		at: func(w *Wirespan) target {
+			return list[mesh.Filter]{&w.PeerEndpointFilters, mesh.ParseFilter}
+		},
 	}}
 }
 

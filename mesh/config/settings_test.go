@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"fmt"
+	"net/netip"
 	"reflect"
 	"regexp"
 	"strings"
@@ -46,7 +47,7 @@ func TestDefaults(t *testing.T) {
 	c := mustLoad(t, "", config.Options{})
 	want := config.Wirespan{
 		Backend: config.BackendAuto, ListenPort: 51820, InterfaceName: "wirespan0",
-		MachineType: mesh.MachineUnknown, DiscoveryListen: ":51820", HoldNetworks: 24 * time.Hour,
+		MachineType: mesh.MachineUnknown, DiscoveryListen: ":51820", HoldNetworks: 24 * time.Hour, EndpointStrategy: config.StrategyRace,
 		Logging:  config.Logging{Level: "info"},
 		Firewall: config.Firewall{Enabled: true, Numbers: firewall.Numbers{Table: "wirespan", EncryptedMark: 0x20, TunnelMark: 0x40, Mask: 0x60, RoutingTable: 180, RulePriority: 32500}},
 		Ingress:  config.Ingress{Default: firewall.ActionAccept},
@@ -73,6 +74,9 @@ allowedNetworks: ["box2=0.0.0.0/0"]
 holdNetworks: 90m
 siteNetworks: [192.168.0.0/16]
 siteOnLink: true
+endpointStrategy: cycle
+peerEndpoints: [node-2=203.0.113.5:51820]
+peerEndpointFilters: [10.0.0.0/8]
 leaveOnStop: false
 announceAsMember: false
 addressFilters: [docker0, "!10.0.0.0/8"]
@@ -104,7 +108,9 @@ func wantEverySetting(t *testing.T) config.Wirespan {
 		AdvertisedNetworks: prefixes("192.168.1.0/24", "2001:db8:1::/64"), Masquerade: true,
 		AllowedNetworks: []mesh.Allowance{{Nodename: "box2", Prefix: prefixes("0.0.0.0/0")[0]}},
 		HoldNetworks:    90 * time.Minute,
-		SiteNetworks:    prefixes("192.168.0.0/16"), SiteOnLink: true,
+		SiteNetworks:    prefixes("192.168.0.0/16"), SiteOnLink: true, EndpointStrategy: config.StrategyCycle,
+		PeerEndpoints:       []mesh.PinnedEndpoint{{Nodename: "node-2", Endpoint: netip.MustParseAddrPort("203.0.113.5:51820")}},
+		PeerEndpointFilters: []mesh.Filter{{Prefix: netip.MustParsePrefix("10.0.0.0/8")}},
 		Firewall: config.Firewall{Enabled: true, Numbers: firewall.Numbers{
 			Table: "mesh", RoutingTable: 181, RulePriority: 100, EncryptedMark: 0x1000, TunnelMark: 0x2000, Mask: 0x3000,
 		}},
@@ -142,7 +148,8 @@ func TestEverySettingAsOverride(t *testing.T) {
 		"announceAsMember": "false", "addressFilters": "docker0, !10.0.0.0/8,", "discoveryListen": "[::1]:3000",
 		"advertiseDiscovery": "mesh.example.org,[2001:db8::1]:443", "noClockFix": "1", "memoryBudget": "65536 KiB",
 		"advertisedNetworks": "192.168.1.0/24,2001:db8:1::/64", "masquerade": "true", "allowedNetworks": "box2=0.0.0.0/0", "holdNetworks": "90m",
-		"siteNetworks": "192.168.0.0/16", "siteOnLink": "true",
+		"siteNetworks": "192.168.0.0/16", "siteOnLink": "true", "endpointStrategy": "cycle",
+		"peerEndpoints": "node-2=203.0.113.5:51820", "peerEndpointFilters": "10.0.0.0/8",
 		"logging.level": "debug", "logging.json": "true",
 		"firewall.enabled": "true", "firewall.table": "mesh", "firewall.routingTable": "181", "firewall.rulePriority": "100",
 		"firewall.encryptedMark": "0x1000", "firewall.tunnelMark": "8192", "firewall.mask": "0x3000",

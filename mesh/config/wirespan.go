@@ -26,34 +26,43 @@ const StateMemory = "memory"
 // document, flags and environment. Empty strings and nil leave the choice to the
 // agent.
 type Wirespan struct {
-	Backend            Backend
-	ListenPort         uint16 // WireGuard's UDP port; 0: any
-	InterfaceName      string
-	StateDir           string        // or StateMemory
-	IdentityDir        string        // empty: StateDir
-	KeyRotation        time.Duration // 0: never
-	ControlSocket      string
-	MAC                []byte // 6 or 8 bytes; nil: the mesh address is derived from the node id
-	Nodename           string
-	Hostname           string
-	MachineType        mesh.MachineType // worker or unknown
-	LeaveOnStop        *bool            // nil: only if the state is ephemeral
-	AnnounceAsMember   *bool            // nil: only if standalone
-	AddressFilters     []mesh.AddressFilter
-	AdvertisedNetworks []netip.Prefix // behind this node; disjoint
-	Masquerade         bool
-	AllowedNetworks    []mesh.Allowance
-	HoldNetworks       time.Duration
-	SiteNetworks       []netip.Prefix // disjoint
-	SiteOnLink         bool
-	DiscoveryListen    string   // host:port of the embedded discovery server
-	AdvertiseDiscovery []string // host or host:port, for join tokens
-	NoClockFix         bool
-	MemoryBudget       int64 // bytes; 0: derived from the host's memory
-	Logging            Logging
-	Firewall           Firewall
-	Ingress            Ingress // from files only
+	Backend             Backend
+	ListenPort          uint16 // WireGuard's UDP port; 0: any
+	InterfaceName       string
+	StateDir            string        // or StateMemory
+	IdentityDir         string        // empty: StateDir
+	KeyRotation         time.Duration // 0: never
+	ControlSocket       string
+	MAC                 []byte // 6 or 8 bytes; nil: the mesh address is derived from the node id
+	Nodename            string
+	Hostname            string
+	MachineType         mesh.MachineType // worker or unknown
+	LeaveOnStop         *bool            // nil: only if the state is ephemeral
+	AnnounceAsMember    *bool            // nil: only if standalone
+	AddressFilters      []mesh.AddressFilter
+	AdvertisedNetworks  []netip.Prefix // behind this node; disjoint
+	Masquerade          bool
+	AllowedNetworks     []mesh.Allowance
+	HoldNetworks        time.Duration
+	SiteNetworks        []netip.Prefix // disjoint
+	SiteOnLink          bool
+	EndpointStrategy    string
+	PeerEndpoints       []mesh.PinnedEndpoint
+	PeerEndpointFilters []mesh.Filter // nil: all pass
+	DiscoveryListen     string        // host:port of the embedded discovery server
+	AdvertiseDiscovery  []string      // host or host:port, for join tokens
+	NoClockFix          bool
+	MemoryBudget        int64 // bytes; 0: derived from the host's memory
+	Logging             Logging
+	Firewall            Firewall
+	Ingress             Ingress // from files only
 }
+
+// Values of EndpointStrategy.
+const (
+	StrategyRace  = "race"
+	StrategyCycle = "cycle"
+)
 
 // Firewall says whether the kernel routes and filters for the mesh, and with which
 // numbers. These have passed [firewall.Numbers.Check].

@@ -113,7 +113,8 @@ func scenarioDiscoverySnapshot(l *lab) {
 	})
 }
 
-// announcing returns a configuration that announces the given endpoints and no others.
+// announcing returns a configuration that announces the given endpoints and no others, and
+// tries those of others one after another.
 func announcing(endpoints ...string) string {
 	return `apiVersion: v1alpha1
 kind: KubeSpanConfig
@@ -123,7 +124,12 @@ filters:
 ---
 apiVersion: v1alpha1
 kind: KubeSpanEndpointsConfig
-extraAnnouncedEndpoints: [` + strings.Join(endpoints, ", ") + "]\n"
+extraAnnouncedEndpoints: [` + strings.Join(endpoints, ", ") + `]
+---
+apiVersion: v1alpha1
+kind: WirespanConfig
+endpointStrategy: cycle
+`
 }
 
 // transition is a peer's state at its first observation.

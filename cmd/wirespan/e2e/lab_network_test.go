@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -63,6 +64,12 @@ type labHost struct {
 	*lab
 	name, ns string
 	address  string // IPv4 address on the switch; empty if the host is not on it
+}
+
+// isAt reports whether an address is the host's, 10.90.0.N or fd90::N on the switch.
+func (h *labHost) isAt(a netip.Addr) bool {
+	_, n, _ := strings.Cut(h.address, "10.90.0.")
+	return a.String() == h.address || a.String() == "fd90::"+n
 }
 
 // namespace adds a host without any link.

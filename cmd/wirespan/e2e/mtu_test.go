@@ -51,7 +51,7 @@ func (n *labNode) tellsMTU(peer *labNode, want bool) {
 		}
 		told := false
 		for _, c := range s.Conditions {
-			told = told || c.Type == mesh.ConditionType("UnderlayMTU") && c.Subject == peer.address
+			told = told || c.Type == mesh.ConditionType("UnderlayMTU") && peer.isAt(netip.MustParseAddr(c.Subject))
 		}
 		if told != want {
 			return fmt.Errorf("conditions of %s: %+v", n.name, s.Conditions)

@@ -40,11 +40,16 @@ func scenarioKeyRotation(l *lab) {
 	eventually(l.T, within, func() error { return b.changedKey("", a, c) })
 }
 
-// losesNothing pings an address every 5 ms.
+// losesNothing pings an address every 5 ms. One lost ping in a thousand may be that of a
+// host whose cores are all busy; a path that is in the way for a moment loses more.
 func (h *labHost) losesNothing(to netip.Addr, count int) {
 	h.Helper()
 	out, err := h.exec("ping", "-q", "-c", fmt.Sprint(count), "-i", "0.005", "-W", "5", to.String())
-	if err != nil || !strings.Contains(out, fmt.Sprintf(" %d received", count)) {
+	sent, received := 0, 0
+	if _, counts, found := strings.Cut(out, "statistics ---\n"); found {
+		_, _ = fmt.Sscanf(counts, "%d packets transmitted, %d received", &sent, &received)
+	}
+	if err != nil || sent != count || count-received > count/1000 {
 		h.Errorf("pings from %s to %s: %v\n%s", h.name, to, err, out)
 	}
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // Device is a data plane in memory. A peer that is given an endpoint of the
-// Live set answers after a round trip.
+// Live set, or a candidate, answers after a round trip.
 type Device struct {
 	events mesh.Signal
 	Gone   chan struct{}
@@ -36,6 +36,7 @@ type Device struct {
 	Dropped         uint64 // initiations
 	Looped          uint64 // encrypted packets that came back
 	Tried           []mesh.Attempt
+	HostChanges     int
 	Closed          bool
 }
 
@@ -63,6 +64,9 @@ func (d *Device) Apply(peers []mesh.PeerConfig) error {
 	for _, p := range peers {
 		old, there := d.Peers[p.PublicKey]
 		delete(gone, p.PublicKey)
+		if p.Race && !old.Endpoint.IsValid() {
+			p.Endpoint = d.choose(p.Candidates)
+		}
 		renewed := p.Endpoint.IsValid()
 		if !renewed {
 			p.Endpoint = old.Endpoint
@@ -75,6 +79,9 @@ func (d *Device) Apply(peers []mesh.PeerConfig) error {
 		s.PublicKey = p.PublicKey
 		if renewed {
 			s.Endpoint = p.Endpoint
+		}
+		if p.Race && s.Path == nil {
+			s.Path = &mesh.PeerPath{Troubled: time.Now()}
 		}
 		d.Counters[p.PublicKey] = s
 		if renewed && d.Live[p.Endpoint] {
@@ -89,10 +96,27 @@ func (d *Device) Apply(peers []mesh.PeerConfig) error {
 	return nil
 }
 
+// choose returns the first candidate that lives, or else the first one.
+func (d *Device) choose(list []mesh.Candidate) (first netip.AddrPort) {
+	for _, c := range list {
+		if d.Live[c.Endpoint] {
+			return c.Endpoint
+		}
+	}
+	if len(list) > 0 {
+		first = list[0].Endpoint
+	}
+	return first
+}
+
 // Handshake is one that the peer completes from an address.
 func (d *Device) Handshake(k mesh.Key, from netip.AddrPort) {
 	d.mu.Lock()
-	d.Counters[k] = mesh.PeerStats{PublicKey: k, Endpoint: from, ReceiveBytes: 148, TransmitBytes: 92, LastHandshakeTime: time.Now()}
+	var path *mesh.PeerPath
+	if d.Peers[k].Race {
+		path = &mesh.PeerPath{Settled: true}
+	}
+	d.Counters[k] = mesh.PeerStats{Path: path, PublicKey: k, Endpoint: from, ReceiveBytes: 148, TransmitBytes: 92, LastHandshakeTime: time.Now()}
 	d.mu.Unlock()
 	d.events.Notify()
 }
@@ -137,6 +161,13 @@ func (d *Device) SetPrivateKey(key mesh.PrivateKey) error {
 	defer d.mu.Unlock()
 	d.PrivateKey = key
 	return nil
+}
+
+// HostChanged counts its calls.
+func (d *Device) HostChanged() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.HostChanges++
 }
 
 // ListenPort returns Port.

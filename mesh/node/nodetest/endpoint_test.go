@@ -28,6 +28,9 @@ func TestDeadIPv4Path(t *testing.T) {
 	})
 }
 
+// cycle has a node try endpoints one after another, as KubeSpan does.
+const cycle = "apiVersion: v1alpha1\nkind: WirespanConfig\nendpointStrategy: cycle\n"
+
 const deadEndpoint = "203.0.113.99:51820"
 
 // A peer announces an endpoint that is dead before the one that lives, and can't
@@ -36,7 +39,7 @@ const deadEndpoint = "203.0.113.99:51820"
 func TestEndpointCycling(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := nodetest.New(t)
-		a := m.Start(m.Internet().Behind(nodetest.Firewall).Host("192.0.2.1"))
+		a := m.Start(m.Internet().Behind(nodetest.Firewall).Host("192.0.2.1"), nodetest.KubeSpan, cycle)
 		tried := m.Capture(func(d nodetest.Datagram) bool {
 			return d.Message() == nodetest.Initiation && d.Source.Addr() == netip.MustParseAddr("192.0.2.1")
 		})

@@ -30,7 +30,8 @@ func TestHostMoves(t *testing.T) {
 }
 
 // A gateway restarts, and forgets its mappings. The node behind it sends at least
-// every 25 s (the keepalive), so that soon the other side knows the new one.
+// every 25 s (the keepalive), so that soon the other side knows the new one. Until then it
+// can't reach the node, and may say so.
 func TestGatewayRestarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := nodetest.New(t)
@@ -42,10 +43,7 @@ func TestGatewayRestarts(t *testing.T) {
 		home.Rebind()
 		m.Await(time.Minute, "the status shows the new endpoint", func() bool {
 			state, endpoint, _ := peer(t, a, b)
-			if state != "up" {
-				t.Fatal("the peer went", state)
-			}
-			return endpoint != before
+			return state == "up" && endpoint != before
 		})
 		if !a.Reaches(b) {
 			t.Error("a does not reach b by the new mapping")

@@ -45,7 +45,7 @@ func TestManyNodes(t *testing.T) {
 			t.Errorf("%d pings were lost", lost.Load())
 		}
 		for _, d := range wire.Datagrams() {
-			if d.Message() == nodetest.Other {
+			if d.Message() == nodetest.Other && len(d.Payload) > 0 { // empty ones open NATs
 				t.Errorf("not WireGuard: %v", d)
 			}
 			for _, n := range nodes {

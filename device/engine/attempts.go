@@ -1,4 +1,4 @@
-package inflight
+package engine
 
 import (
 	"cmp"
@@ -44,28 +44,12 @@ type attempt struct {
 	refusedAt  time.Time                    // when errno was last seen
 }
 
-// RememberAttempts makes the bind remember from now on what it sends to whom, for
-// [Bind.Attempts]. It calls changed, at most once a second, when the host begins to
-// refuse packets to an address or no longer does. It must be called before the device
-// sends.
-func (b *Bind) RememberAttempts(changed func()) {
-	b.attempts = &attempts{changed: changed, by: map[netip.AddrPort]attempt{}}
-}
-
-// Attempts returns what was sent lately, sorted by address.
-func (b *Bind) Attempts() []mesh.Attempt {
-	if b.attempts == nil {
-		return nil
-	}
-	return b.attempts.list(time.Now())
-}
-
 // sent notes that bufs were sent to an address, or why not.
 func (a *attempts) sent(bufs [][]byte, to conn.Endpoint, err error) {
 	if a == nil {
 		return
 	}
-	handshake := isInitiation(bufs) || isAnswer(bufs)
+	handshake := shakes(bufs)
 	errno := refusal(err)
 	if !handshake && errno == 0 && a.refused.Load() == 0 || err != nil && errno == 0 {
 		return
@@ -157,14 +141,14 @@ func refusal(err error) syscall.Errno {
 	return 0
 }
 
-// isInitiation reports whether bufs is an initiation. Upstream sends one alone.
-func isInitiation(bufs [][]byte) bool {
-	return len(bufs) == 1 && len(bufs[0]) == wireguard.MessageInitiationSize && bufs[0][0] == wireguard.MessageInitiationType
-}
-
-// isAnswer reports whether bufs is an answer to an initiation. Upstream sends one alone.
-func isAnswer(bufs [][]byte) bool {
-	return len(bufs) == 1 && len(bufs[0]) == wireguard.MessageResponseSize && bufs[0][0] == wireguard.MessageResponseType
+// shakes reports whether bufs starts a handshake or answers one. Upstream sends such a
+// message alone.
+func shakes(bufs [][]byte) bool {
+	if len(bufs) != 1 {
+		return false
+	}
+	t := messageType(bufs[0])
+	return t == wireguard.MessageInitiationType || t == wireguard.MessageResponseType
 }
 
 // addressOf returns the address of an endpoint, without an allocation if the endpoint

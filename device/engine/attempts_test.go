@@ -1,4 +1,4 @@
-package inflight
+package engine
 
 import (
 	"bytes"
@@ -53,12 +53,17 @@ func answer() [][]byte {
 
 func data() [][]byte { return messageOf(wireguard.MessageTransportType, 200) }
 
-// newWatched returns a bind that remembers, and counts calls of changed.
-func newWatched() (*Bind, *brokenBind, *int) {
+// watched is a recorder that remembers.
+type watched struct{ *recorder }
+
+func (w watched) Attempts() []mesh.Attempt { return w.attempts.list(time.Now()) }
+
+// newWatched returns a recorder that remembers, and counts calls of changed.
+func newWatched() (watched, *brokenBind, *int) {
 	socket, calls := &brokenBind{}, new(int)
-	_, b := newGate(1<<20).sides(&batchPlane{}, socket)
-	b.RememberAttempts(func() { *calls++ })
-	return b, socket, calls
+	e, _ := New(mesh.Key{}, socket, hclog.NewNullLogger(), func() { *calls++ })
+	e.Remember()
+	return watched{e.bind}, socket, calls
 }
 
 func TestAttempts(t *testing.T) {
@@ -167,7 +172,7 @@ func TestAttemptsMemory(t *testing.T) {
 	b, _, _ := newWatched()
 	now := time.Unix(1e9, 0)
 	for i := range 3 * maxAttempts {
-		b.attempts.note(spread(i), i%2 == 0, syscall.Errno(i%2)*syscall.EPERM, now)
+		b.attempts.note(ports(i+1), i%2 == 0, syscall.Errno(i%2)*syscall.EPERM, now)
 	}
 	if n := len(b.attempts.by); n != maxAttempts {
 		t.Errorf("%d addresses are remembered, want %d", n, maxAttempts)
@@ -179,10 +184,15 @@ func TestAttemptsMemory(t *testing.T) {
 	}
 }
 
+// ports returns different ports of one address, and then of others.
+func ports(i int) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i >> 15)}), uint16(i&0x7fff)+1)
+}
+
 // A bind that was not told to remembers nothing.
 func TestNoAttempts(t *testing.T) {
-	_, b := newGate(1<<20).sides(&batchPlane{}, &brokenBind{err: syscall.EPERM})
-	if err := b.Send(initiation(), placeAt("192.0.2.1:1")); !errors.Is(err, syscall.EPERM) || b.Attempts() != nil {
+	b, _ := New(mesh.Key{}, &brokenBind{err: syscall.EPERM}, hclog.NewNullLogger(), nil)
+	if err := b.bind.Send(initiation(), placeAt("192.0.2.1:1")); !errors.Is(err, syscall.EPERM) || b.Attempts() != nil {
 		t.Errorf("%v, %v", err, b.Attempts())
 	}
 }
@@ -209,7 +219,7 @@ func TestTrace(t *testing.T) {
 	for _, level := range []hclog.Level{hclog.Trace, hclog.Debug} {
 		out.Reset()
 		b, socket, _ := newWatched()
-		b.Trace(hclog.New(&hclog.LoggerOptions{Output: &out, Level: level, DisableTime: true}))
+		b.log = hclog.New(&hclog.LoggerOptions{Output: &out, Level: level, DisableTime: true})
 		to := placeAt("192.0.2.1:1")
 		kinds := map[string][][]byte{
 			"handshake initiation": initiation(),
@@ -220,14 +230,14 @@ func TestTrace(t *testing.T) {
 		var want []string
 		for kind, bufs := range kinds {
 			_ = b.Send(bufs, to)
-			b.traceReceived(bufs, []int{len(bufs[0])}, []conn.Endpoint{to})
+			b.received(bufs, []int{len(bufs[0])}, []conn.Endpoint{to})
 			want = append(want, fmt.Sprintf("sent: message=%q to=192.0.2.1:1\n", kind), fmt.Sprintf("received: message=%q from=192.0.2.1:1\n", kind))
 		}
 		socket.err = syscall.EPERM
 		_ = b.Send(initiation(), to)
 		want = append(want, `not sent: message="handshake initiation" to=192.0.2.1:1 error="operation not permitted"`)
 		_ = b.Send(data(), to)
-		b.traceReceived(append(data(), nil), []int{200, 0}, []conn.Endpoint{to, nil})
+		b.received(append(data(), nil), []int{200, 0}, []conn.Endpoint{to, nil})
 		text := strings.ReplaceAll(out.String(), "message=keepalive", `message="keepalive"`)
 		for _, w := range want {
 			if strings.Contains(text, w) != (level == hclog.Trace) {

@@ -1,0 +1,392 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.zx2c4.com/wireguard/conn"
+	wireguard "golang.zx2c4.com/wireguard/device"
+
+	"github.com/wirespan/wirespan/device/path"
+	"github.com/wirespan/wirespan/mesh"
+)
+
+const (
+	// initiationGap is the time between two handshakes that the engine starts, so that
+	// many peers do not take all of the CPU at once.
+	initiationGap = 2 * time.Millisecond
+	// jump is how far the clock may run ahead of the time this process has run before
+	// that counts as a sleep of the host.
+	jump = 2 * time.Second
+)
+
+// EchoSize is the size, in bytes, of an echo request as a packet. The peer's reply is as
+// large. In both directions, packets of that size alone do not count as data that should be
+// answered, or two idle nodes would test each other in turns for ever. Few others have it.
+const EchoSize = 168
+
+// echoMessage is the size of such a packet as a message: padded and encrypted.
+const echoMessage = (EchoSize+15)&^15 + wireguard.MessageTransportSize
+
+// Device is what the engine asks of the WireGuard device. Peers may be gone.
+type Device interface {
+	// Initiate starts a handshake if wanted, which it calls when no other one can start.
+	// With restart, it does so at once and ends the session; else upstream ignores it
+	// within 5 s of its last initiation or response.
+	Initiate(peer mesh.Key, restart bool, wanted func() bool)
+	// Keepalive sends a keepalive.
+	Keepalive(peer mesh.Key)
+	// Rest ends the repetition of the last initiation.
+	Rest(peer mesh.Key)
+	// Echo asks an address for an echo through the tunnel, by a packet of EchoSize. It calls done, with the time
+	// that took, when it comes back. It does not wait.
+	Echo(to netip.Addr, done func(rtt time.Duration))
+}
+
+// Engine chooses the paths to the peers of a device. Use New.
+type Engine struct {
+	self    mesh.Key
+	start   time.Time
+	changed func() // a peer's path has changed; must not block
+	wake    mesh.Signal
+	indexes indexes
+
+	mu     sync.Mutex // guards what follows, and much of each peer
+	bind   *recorder  // the sockets
+	device Device
+	budget path.Budget
+	peers  map[mesh.Key]*peer
+	asking *peer   // whose initiation the device was asked for
+	queue  []*peer // those with verbs for the device
+}
+
+// New returns an Engine and the bind for the device. Self is this node's public key; changed
+// is called when a path was found, lost or replaced, or when the host begins or ceases to
+// refuse packets. It must not block.
+func New(self mesh.Key, sockets conn.Bind, log hclog.Logger, changed func()) (*Engine, *Bind) {
+	e := &Engine{
+		self: self, start: time.Now(), changed: changed, wake: mesh.NewSignal(), indexes: newIndexes(),
+		bind: &recorder{Bind: sockets, log: log}, peers: map[mesh.Key]*peer{},
+	}
+	return e, &Bind{Bind: e.bind, engine: e}
+}
+
+// Remember makes the engine remember from now on what is sent to whom, for
+// [Engine.Attempts]. It must be called before the device sends.
+func (e *Engine) Remember() {
+	e.bind.attempts = &attempts{changed: e.changed, by: map[netip.AddrPort]attempt{}}
+}
+
+// Attempts returns the handshakes of the last minutes, and the addresses to which this host
+// refuses to send, sorted by address.
+func (e *Engine) Attempts() []mesh.Attempt {
+	if e.bind.attempts == nil {
+		return nil
+	}
+	return e.bind.attempts.list(time.Now())
+}
+
+// Attach sets the device. Until then, it is asked for nothing.
+func (e *Engine) Attach(d Device) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.device = d
+	e.wake.Notify()
+}
+
+// SetPeers replaces the peers. Of a peer without Race, the caller gives the endpoint to the
+// device, and the engine only bounds handshakes with addresses that have not answered.
+func (e *Engine) SetPeers(peers []mesh.PeerConfig) {
+	now := time.Now()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.budget.SetPeers(len(peers))
+	gone := e.peers
+	e.peers = make(map[mesh.Key]*peer, len(peers))
+	for i := range peers {
+		c := &peers[i]
+		p := gone[c.PublicKey]
+		if p == nil {
+			p = &peer{
+				key: c.PublicKey, mac: macKey(c.PublicKey),
+				path: path.New(bytes.Compare(e.self[:], c.PublicKey[:]) < 0, &e.budget),
+			}
+		}
+		delete(gone, c.PublicKey)
+		e.peers[c.PublicKey] = p
+		if p.standby && !c.Standby { // it has called
+			p.path.Called(now)
+		}
+		p.race, p.standby, p.address = c.Race, c.Standby, c.Address
+		p.setCandidates(c.Candidates, now)
+	}
+	for _, p := range gone {
+		e.indexes.remove(p)
+	}
+	e.wake.Notify()
+}
+
+// setCandidates hands over the endpoints of a peer, and forgets what it had for others.
+func (p *peer) setCandidates(list []mesh.Candidate, now time.Time) {
+	candidates := make([]path.Candidate, len(list))
+	for i, c := range list {
+		candidates[i] = path.Candidate{Addr: c.Endpoint, Rank: c.Rank}
+	}
+	p.path.SetCandidates(now, candidates)
+	p.wake, p.shown = now, nil
+}
+
+// SetSelf tells the engine that this node has another public key.
+func (e *Engine) SetSelf(self mesh.Key) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.self = self
+	for key, p := range e.peers {
+		p.path.SetLower(bytes.Compare(self[:], key[:]) < 0)
+	}
+}
+
+// Handshake notes the last handshake that the device has completed with a peer, and where
+// it sends to.
+func (e *Engine) Handshake(key mesh.Key, at time.Time, endpoint netip.AddrPort) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	p := e.peers[key]
+	if p == nil || at.IsZero() || at.Equal(p.handshake) {
+		return
+	}
+	p.handshake, p.message = at, nil
+	now := time.Now()
+	p.path.Session(now, endpoint)
+	p.unanswered.Store(0)
+	e.soon(p, now)
+	e.changed()
+}
+
+// Changed says that addresses, routes or links of this host have changed.
+func (e *Engine) Changed() {
+	now := time.Now()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, p := range e.peers {
+		p.path.Changed(now)
+		e.soon(p, now)
+	}
+}
+
+// Path returns what is known about the path to a peer; nil if the engine does not choose
+// it. It is the same pointer until something changes.
+func (e *Engine) Path(key mesh.Key) *mesh.PeerPath {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	p := e.peers[key]
+	if p == nil || !p.race {
+		return nil
+	}
+	if p.shown == nil {
+		p.shown = show(p.path.Status(time.Now()))
+	}
+	return p.shown
+}
+
+// show returns a status as the mesh knows it.
+func show(s path.Status) *mesh.PeerPath {
+	out := &mesh.PeerPath{
+		Settled: s.Settled, Troubled: s.Troubled, RTT: s.RTT, Loss: s.Loss, Changes: s.Changes,
+		Candidates: make([]mesh.Tried, 0, len(s.Candidates)),
+	}
+	for _, c := range s.Candidates {
+		out.Candidates = append(out.Candidates, mesh.Tried{
+			Endpoint: c.Addr, Rank: c.Rank, Announced: c.Listed, Result: string(c.Result), Why: c.Why,
+			RTT: c.RTT, Sent: c.Sent, Answered: c.Answered,
+		})
+	}
+	return out
+}
+
+// Dropped returns how many datagrams were not sent since too many went to addresses that
+// have not answered.
+func (e *Engine) Dropped() uint64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.budget.Dropped()
+}
+
+// clock returns the nanoseconds since the engine was made. They are never 0.
+func (e *Engine) clock() int64 { return int64(time.Since(e.start)) | 1 }
+
+// time returns the time of a clock reading; zero for 0.
+func (e *Engine) time(clock int64) time.Time {
+	if clock == 0 {
+		return time.Time{}
+	}
+	return e.start.Add(time.Duration(clock))
+}
+
+// soon has the engine look at a peer. The caller holds mu.
+func (e *Engine) soon(p *peer, now time.Time) {
+	p.wake, p.shown = now, nil
+	e.wake.Notify()
+}
+
+func (e *Engine) poke(p *peer) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.soon(p, time.Now())
+}
+
+// Run chooses paths until ctx ends.
+func (e *Engine) Run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.wake:
+		case <-timer.C:
+		}
+		now := time.Now()
+		if now.Round(0).Sub(last.Round(0))-now.Sub(last) > jump {
+			e.Changed()
+		}
+		last = now
+		timer.Reset(time.Until(e.step(now)))
+	}
+}
+
+// step does what is due, and returns when to call it again.
+func (e *Engine) step(now time.Time) time.Time {
+	next := now.Add(time.Minute)
+	e.mu.Lock()
+	if e.device == nil {
+		e.mu.Unlock()
+		return next
+	}
+	for _, p := range e.peers {
+		if !p.race {
+			continue
+		}
+		if !p.wake.After(now) && !p.wake.IsZero() {
+			e.stepPeer(p, now)
+		}
+		if !p.wake.IsZero() && p.wake.Before(next) {
+			next = p.wake
+		}
+	}
+	p, verbs := e.dequeue()
+	device := e.device
+	if len(e.queue) > 0 {
+		next = now.Add(initiationGap)
+	}
+	e.mu.Unlock()
+	if p != nil {
+		e.carryOut(device, p, verbs)
+	}
+	return next
+}
+
+// stepPeer does what is due with a peer. The caller holds mu.
+func (e *Engine) stepPeer(p *peer, now time.Time) {
+	before := p.path.Settled()
+	p.shown = nil
+	p.watched.Store(false)
+	o := path.Observed{Heard: e.time(p.heard.Load()), Unanswered: e.time(p.unanswered.Load())}
+	p.watched.Store(!o.Unanswered.IsZero())
+	actions, wake := p.path.Step(now, o)
+	p.wake = wake
+	_ = e.do(p, actions) // each candidate has its result
+	if p.path.Settled() != before {
+		e.changed()
+	}
+}
+
+// do sends what is to be sent, and queues what the device has to do. It returns an error
+// if no copy of the initiation has left. The caller holds mu.
+func (e *Engine) do(p *peer, actions []path.Action) error {
+	result := errLimit
+	for _, a := range actions {
+		switch a.Do {
+		case path.Copy:
+			if err := e.transmit(p, a.To, p.message); err == nil || result != nil {
+				result = err
+			}
+		case path.Open:
+			_ = e.transmit(p, a.To, nil) // it is only to open a NAT
+		default:
+			if len(p.queued) == 0 {
+				e.queue = append(e.queue, p)
+			}
+			p.queued = append(p.queued, a.Do)
+		}
+	}
+	return result
+}
+
+// transmit sends a message to a candidate. The caller holds mu.
+func (e *Engine) transmit(p *peer, to netip.AddrPort, message []byte) error {
+	ep, err := e.bind.ParseEndpoint(to.String())
+	if err != nil {
+		return err
+	}
+	err = e.bind.Send([][]byte{message}, ep)
+	if why := refusal(err); why != 0 {
+		p.path.Failed(time.Now(), to, why.Error())
+	}
+	return err
+}
+
+// dequeue returns the first peer for which the device has to do something. The caller
+// holds mu.
+func (e *Engine) dequeue() (*peer, []path.Verb) {
+	if len(e.queue) == 0 {
+		return nil, nil
+	}
+	p := e.queue[0]
+	e.queue = e.queue[1:]
+	verbs := p.queued
+	p.queued = nil
+	return p, verbs
+}
+
+// carryOut has the device do something with a peer. It calls back by Bind.Send.
+func (e *Engine) carryOut(device Device, p *peer, verbs []path.Verb) {
+	for _, v := range verbs {
+		switch v {
+		case path.Initiate, path.Restart:
+			device.Initiate(p.key, v == path.Restart, func() bool { return e.ask(p) })
+			e.asked()
+		case path.Keepalive:
+			device.Keepalive(p.key)
+		case path.Rest:
+			device.Rest(p.key)
+		case path.Echo:
+			if p.address.IsValid() {
+				device.Echo(p.address, func(rtt time.Duration) { e.echoed(p, rtt) })
+			}
+		}
+	}
+}
+
+// ask notes whose initiation the device makes now. It reports whether that is still wanted:
+// the device may have made one by itself meanwhile.
+func (e *Engine) ask(p *peer) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !p.path.Asked() {
+		return false
+	}
+	e.asking = p
+	return true
+}
+
+func (e *Engine) asked() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.asking = nil
+}

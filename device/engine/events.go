@@ -1,0 +1,133 @@
+package engine
+
+import (
+	"time"
+
+	"golang.zx2c4.com/wireguard/conn"
+
+	"github.com/wirespan/wirespan/device/path"
+)
+
+// initiation sends an initiation that the device has made, to the endpoints whose turn it
+// is.
+func (e *Engine) initiation(msg []byte, ep conn.Endpoint) error {
+	now := time.Now()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	p := e.peerOf(msg)
+	if p == nil { // of a peer that is not ours, or no longer
+		return e.bind.Send([][]byte{msg}, ep)
+	}
+	e.indexes.addOurs(senderOf(msg), p)
+	p.message, p.cookie = msg, false
+	var actions []path.Action
+	switch {
+	case !p.race:
+		to := addressOf(ep)
+		if !p.path.Admit(now, to) {
+			return errLimit
+		}
+		actions = []path.Action{{Do: path.Copy, To: to}}
+	default:
+		actions = p.path.Made(now, p != e.asking)
+	}
+	e.soon(p, now)
+	return e.do(p, actions)
+}
+
+// response notes a response that the device has made.
+func (e *Engine) response(msg []byte, ep conn.Endpoint) {
+	now := time.Now()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	p := e.peerOf(msg)
+	if p == nil {
+		return
+	}
+	e.indexes.addOurs(senderOf(msg), p)
+	e.indexes.addTheirs(receiverOfResponse(msg), p)
+	p.endpoint.Store(&ep)
+	p.path.Responded(now, addressOf(ep))
+	e.soon(p, now)
+}
+
+// peerOf returns the peer for which a handshake message is; nil if there is none. The
+// caller holds mu.
+func (e *Engine) peerOf(msg []byte) *peer {
+	if e.asking != nil && isFor(msg, &e.asking.mac) {
+		return e.asking
+	}
+	for _, p := range e.peers {
+		if isFor(msg, &p.mac) {
+			return p
+		}
+	}
+	return nil
+}
+
+// answered notes a response that came in. The device may still refuse it.
+func (e *Engine) answered(msg []byte, ep conn.Endpoint) {
+	p := e.indexes.ours(receiverOfResponse(msg))
+	if p == nil {
+		return
+	}
+	e.indexes.addTheirs(senderOf(msg), p)
+	now := time.Now()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	p.path.Answered(now, addressOf(ep))
+	e.soon(p, now)
+}
+
+// firstCookie reports whether a cookie reply is the first to an initiation.
+func (e *Engine) firstCookie(msg []byte, ep conn.Endpoint) bool {
+	p := e.indexes.ours(receiverOf(msg))
+	if p == nil {
+		return false // the device does not know the index either
+	}
+	now := time.Now()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if p.cookie {
+		return false
+	}
+	p.cookie = true
+	p.path.Cookied(now, addressOf(ep))
+	e.soon(p, now)
+	return true
+}
+
+// roamed notes that the device sends to another endpoint than before.
+func (e *Engine) roamed(p *peer, ep conn.Endpoint) {
+	to := addressOf(ep)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	p.endpoint.Store(&ep)
+	now := time.Now()
+	p.path.Roamed(now, to)
+	e.soon(p, now)
+	e.changed()
+}
+
+// refused notes that this host has refused to send packets.
+func (e *Engine) refused(p *peer, ep conn.Endpoint, err error) {
+	why := refusal(err)
+	now := e.clock()
+	if last := p.refused.Load(); why == 0 || last != 0 && now-last < int64(refusedPause) {
+		return
+	}
+	p.refused.Store(now)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	p.path.Failed(time.Now(), addressOf(ep), why.Error())
+	e.soon(p, time.Now())
+}
+
+// echoed notes that an echo of a peer came back.
+func (e *Engine) echoed(p *peer, rtt time.Duration) {
+	now := time.Now()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	p.path.Echoed(now, rtt)
+	e.soon(p, now)
+}

@@ -1,0 +1,89 @@
+package agent
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/wirespan/wirespan/mesh"
+)
+
+// PathView is what the device knows about the way to a peer.
+type PathView struct {
+	Works      bool            `json:"works"` // the endpoint does
+	Trying     time.Time       `json:"tryingSince,omitzero"` // there has been no answer
+	RTT        float64         `json:"rttMs,omitempty"`
+	Loss       float64         `json:"loss"` // of the agent's own tests, 0 to 1
+	Changes    int             `json:"changes"`
+	Candidates []CandidateView `json:"candidates"` // in the order in which they are tried
+}
+
+// CandidateView is an endpoint with the result of its last try.
+type CandidateView struct {
+	Endpoint  netip.AddrPort `json:"endpoint"`
+	Rank      int            `json:"rank"`      // the lowest is the best
+	Announced bool           `json:"announced"` // else the peer was seen there
+	Result    string         `json:"result"`
+	Why       string         `json:"why,omitempty"`
+	RTT       float64        `json:"rttMs,omitempty"`
+	Tried     time.Time      `json:"tried,omitzero"`
+	Answered  time.Time      `json:"answered,omitzero"`
+}
+
+// pathViews are the paths of a pass, by what they show. A path that is as it was in the pass
+// before keeps its view, since there may be a thousand.
+type pathViews map[*mesh.PeerPath]*PathView
+
+// of returns the view of a path; nil if the device does not choose the path.
+func (views pathViews) of(p *mesh.PeerPath) *PathView { return views[p] }
+
+// show returns the views of statuses.
+func (views pathViews) show(statuses []mesh.PeerStatus) pathViews {
+	next := make(pathViews, len(statuses))
+	for i := range statuses {
+		switch p := statuses[i].Path; {
+		case p == nil:
+		case views[p] != nil:
+			next[p] = views[p]
+		default:
+			next[p] = pathView(p)
+		}
+	}
+	return next
+}
+
+func pathView(p *mesh.PeerPath) *PathView {
+	v := &PathView{
+		Works: p.Settled, RTT: milliseconds(p.RTT), Loss: p.Loss, Changes: p.Changes, Trying: p.Troubled.UTC(),
+		Candidates: make([]CandidateView, 0, len(p.Candidates)),
+	}
+	for _, c := range p.Candidates {
+		v.Candidates = append(v.Candidates, CandidateView{
+			c.Endpoint, c.Rank, c.Announced, c.Result, c.Why, milliseconds(c.RTT), c.Sent.UTC(), c.Answered.UTC(),
+		})
+	}
+	return v
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Round(10*time.Microsecond)) / 1e6 }
+
+// triedText lists the last results of candidates; it is empty if there are none.
+func triedText(p *mesh.PeerPath) string {
+	const named = 4
+	if p == nil || len(p.Candidates) == 0 {
+		return ""
+	}
+	var list []string
+	for _, c := range p.Candidates[:min(len(p.Candidates), named)] {
+		text := fmt.Sprintf("%s %s", c.Endpoint, c.Result)
+		if c.Why != "" {
+			text += " (" + c.Why + ")"
+		}
+		list = append(list, text)
+	}
+	if more := len(p.Candidates) - named; more > 0 {
+		list = append(list, fmt.Sprintf("%d more", more))
+	}
+	return strings.Join(list, ", ")
+}
