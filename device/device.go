@@ -17,6 +17,7 @@ import (
 
 	"github.com/wirespan/wirespan/device/engine"
 	"github.com/wirespan/wirespan/device/inflight"
+	"github.com/wirespan/wirespan/device/nat"
 	"github.com/wirespan/wirespan/mesh"
 )
 
@@ -48,7 +49,9 @@ type Config struct {
 	PrivateKey   mesh.PrivateKey
 	ListenPort   uint16 // UDP; 0: any
 	FirewallMark uint32 // on encrypted packets; 0: none
-	Log          hclog.Logger
+	// Resolve looks up the names of STUN servers; nil: the system's resolver does.
+	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
+	Log     hclog.Logger
 }
 
 // Device is a running WireGuard device. Use Open.
@@ -59,6 +62,7 @@ type Device struct {
 	bind       Bind
 	gate       *inflight.Bind // between wg and bind
 	engine     *engine.Engine // which chooses paths, between gate and bind
+	nat        *nat.Prober
 	log        hclog.Logger
 	events     mesh.Signal
 	keepalives *keepalives
@@ -117,6 +121,7 @@ func open(c Config) *Device {
 	d.tun = newPinger(c.TUN)
 	var paths *engine.Bind
 	d.engine, paths = engine.New(c.PrivateKey.Public(), c.Bind, c.Log, d.handshakeDone)
+	d.nat = d.newProber(c.Resolve)
 	tun, bind := inflight.Between(d.tun, paths)
 	d.gate = bind // before the device reads, which needs the port
 	d.wg = wireguard.NewDevice(tun, bind, logger(c.Log))
@@ -127,6 +132,7 @@ func open(c Config) *Device {
 	w := handshakeWatcher{signal: c.Bind.Handshakes(), stopped: d.wg.Wait(), read: d.handshakeSum, changed: d.handshakeDone}
 	d.background.Go(func() { w.run(ctx) })
 	d.background.Go(func() { d.engine.Run(ctx) })
+	d.background.Go(func() { d.nat.Run(ctx) })
 	d.background.Go(func() { d.runKeepalives(ctx) })
 	d.background.Go(func() { d.runSuccession(ctx) })
 	return d

@@ -86,8 +86,8 @@ func (in *Input) localName() string {
 
 // localEndpoints lists where others may send encrypted packets to. The most
 // promising come first, since Talos tries one in 15 to 30 s: configured endpoints,
-// addresses of links with a default route, addresses that discovery services saw,
-// the rest, and deprecated ones. Filters apply to all but configured endpoints.
+// addresses of links with a default route, those that STUN servers and discovery services
+// saw, the rest, and deprecated ones. Filters apply to all but configured endpoints.
 func localEndpoints(in *Input, addrs []hostAddress, cs *conditions) []netip.AddrPort {
 	var out []netip.AddrPort
 	for _, ep := range in.Config.ExtraAnnouncedEndpoints {
@@ -100,8 +100,17 @@ func localEndpoints(in *Input, addrs []hostAddress, cs *conditions) []netip.Addr
 		if in.Config.EndpointFilters != nil {
 			candidates = FilterAddrs(candidates, in.Config.EndpointFilters)
 		}
+		mapped := mappedEndpoints(in)
 		for _, a := range candidates {
-			out = appendNew(out, netip.AddrPortFrom(a, in.Host.ListenPort))
+			at := len(out)
+			for _, ep := range mapped {
+				if ep.Addr() == a {
+					out = appendNew(out, ep)
+				}
+			}
+			if len(out) == at {
+				out = appendNew(out, netip.AddrPortFrom(a, in.Host.ListenPort))
+			}
 		}
 	}
 	if len(out) <= MaxEndpoints {
@@ -165,7 +174,24 @@ func endpointAddresses(in *Input, addrs []hostAddress) []netip.Addr {
 			rest = appendNew(rest, a)
 		}
 	}
-	return appendNew(appendNew(appendNew(first, publicAddresses(in)...), rest...), deprecated...)
+	var outside []netip.Addr
+	for _, ep := range mappedEndpoints(in) {
+		outside = appendNew(outside, ep.Addr())
+	}
+	outside = appendNew(outside, publicAddresses(in)...)
+	return appendNew(appendNew(appendNew(first, outside...), rest...), deprecated...)
+}
+
+// mappedEndpoints returns where STUN servers saw this node. As for publicAddresses, those
+// at an address of a link are left out.
+func mappedEndpoints(in *Input) []netip.AddrPort {
+	var out []netip.AddrPort
+	for _, ep := range in.Host.MappedEndpoints {
+		if ep = unmapAddrPort(ep); ep.Port() != 0 && seenOutside(in, ep.Addr()) {
+			out = appendNew(out, ep)
+		}
+	}
+	return out
 }
 
 // publicAddresses returns the addresses from which discovery services saw this
@@ -175,12 +201,16 @@ func endpointAddresses(in *Input, addrs []hostAddress) []netip.Addr {
 func publicAddresses(in *Input) []netip.Addr {
 	var out []netip.Addr
 	for _, a := range in.Host.PublicAddresses {
-		a = a.Unmap().WithZone("")
-		if reachable(a) && !in.Self.Subnet.Contains(a) && !hasAddress(in.Host.Links, a) {
+		if a = a.Unmap().WithZone(""); seenOutside(in, a) {
 			out = appendNew(out, a)
 		}
 	}
 	return out
+}
+
+// seenOutside reports whether an address at which a server saw this node may be announced.
+func seenOutside(in *Input, a netip.Addr) bool {
+	return reachable(a) && !in.Self.Subnet.Contains(a) && !hasAddress(in.Host.Links, a)
 }
 
 func hasAddress(links []Link, a netip.Addr) bool {

@@ -216,9 +216,10 @@ type Host struct {
 	Nodename        string // RFC 1123 form of the hostname, or configured
 	OperatingSystem string // "NAME (VERSION)"
 	Links           []Link
-	PublicAddresses []netip.Addr // as discovery services see this node, one each
-	ListenPort      uint16       // the UDP port on which the device listens
-	Netstack        bool         // its only announced address is the ULA
+	PublicAddresses []netip.Addr     // as discovery services see this node, one each
+	ListenPort      uint16           // the UDP port on which the device listens
+	MappedEndpoints []netip.AddrPort // that port as STUN servers see it, through NATs
+	Netstack        bool             // its only announced address is the ULA
 
 	// Addresses outside the mesh that this node depends on.
 	Gateways         []netip.Addr // next hops of default routes

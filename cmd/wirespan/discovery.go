@@ -49,6 +49,7 @@ func (c *cli) discoveryServe() *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&f.Listen, "listen", ":3000", "TCP address to serve on")
 	flags.StringVar(&f.MetricsListen, "metrics-listen", "", "TCP address of /metrics (Prometheus); empty: none")
+	flags.BoolVar(&f.STUN, "stun", true, "answer STUN at the UDP port with the same number, so that nodes behind a NAT learn their addresses")
 	flags.StringVar(&f.CertificatePath, "certificate-path", "", "TLS certificate (PEM), read again when it changes; empty: no TLS")
 	flags.StringVar(&f.KeyPath, "key-path", "", "key of the certificate (PEM)")
 	flags.StringVar(&f.Server.SnapshotPath, "snapshot-path", "", "file that carries the state over a restart; empty: none")

@@ -6,6 +6,8 @@ import (
 
 	"golang.zx2c4.com/wireguard/conn"
 	wireguard "golang.zx2c4.com/wireguard/device"
+
+	"github.com/wirespan/wirespan/device/stun"
 )
 
 // errLimit is why an initiation was not sent. Upstream logs it at debug level.
@@ -74,8 +76,8 @@ func (e *Engine) sent(p *peer, ep conn.Endpoint, data bool, err error) {
 	}
 }
 
-// received notes from which peers packets came, and drops (size 0) cookie replies that the
-// device should not see.
+// received notes from which peers packets came, and takes out (size 0) STUN messages and
+// cookie replies that the device should not see.
 func (e *Engine) received(bufs [][]byte, sizes []int, eps []conn.Endpoint) {
 	var now int64
 	var last uint32 // index of the packet before
@@ -101,6 +103,10 @@ func (e *Engine) received(bufs [][]byte, sizes []int, eps []conn.Endpoint) {
 			e.answered(b, eps[i])
 		case wireguard.MessageCookieReplyType:
 			if !e.firstCookie(b, eps[i]) {
+				sizes[i] = 0
+			}
+		case 0:
+			if stun.Is(b) && e.stun.received(e.bind, b, eps[i]) {
 				sizes[i] = 0
 			}
 		}

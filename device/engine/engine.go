@@ -54,6 +54,7 @@ type Engine struct {
 	changed func() // a peer's path has changed; must not block
 	wake    mesh.Signal
 	indexes indexes
+	stun    stunPort
 
 	mu     sync.Mutex // guards what follows, and much of each peer
 	bind   *recorder  // the sockets

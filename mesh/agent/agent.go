@@ -37,6 +37,8 @@ type Device interface {
 	Attempts() []mesh.Attempt
 	// Returned counts the encrypted packets that this host routed back into the tunnel.
 	Returned() uint64
+	SetSTUN(mesh.STUN)        // takes up a change at once
+	Mapped() []netip.AddrPort // the device's port as STUN servers see it; Events signals a change
 	Close() error
 }
 
@@ -131,7 +133,7 @@ type Agent struct {
 	selfMAC  []byte    // configured when self was made
 	previous mesh.Plan // of the last pass
 	paths    pathViews
-	notified string    // the status that the service manager has
+	notified string // the status that the service manager has
 	// presented are the affiliates that the resource store shows.
 	presented []mesh.Affiliate
 	host      hostView
@@ -154,6 +156,7 @@ type hostView struct {
 	underlay  mesh.Underlay
 	notes     []mesh.Condition // of Observed
 	mtu       int              // of the tunnel, as it follows from links and configuration
+	moves     int              // how often the host said that something has changed
 }
 
 // New checks the configuration and starts nothing.

@@ -26,7 +26,11 @@ type Effective struct {
 	Sources []Source
 	Own     bool // wirespan founded the cluster: all its nodes sign their records
 	Charter mesh.Charter
-	Notes   []mesh.Condition // of the node that the agent is part of
+	// STUN are the servers that tell this node its mapped addresses, host:port. AnswerSTUN
+	// says whether the node's own port is such a server.
+	STUN       []string
+	AnswerSTUN bool
+	Notes      []mesh.Condition // of the node that the agent is part of
 }
 
 // mesh returns what decisions depend on, with an MTU that fits this host if none

@@ -72,7 +72,22 @@ func (a *Agent) describeHost(public []netip.Addr) mesh.Host {
 		h.Nodename, _ = mesh.Nodename(h.Hostname) // none: not a member, as without a hostname
 	}
 	if a.plane.device != nil {
-		h.ListenPort = a.plane.device.ListenPort()
+		h.ListenPort, h.MappedEndpoints = a.plane.device.ListenPort(), a.plane.device.Mapped()
 	}
 	return h
+}
+
+// probe says to the device how to learn its mapped addresses.
+func (a *Agent) probe() {
+	if a.plane.device == nil {
+		return
+	}
+	s := mesh.STUN{Servers: a.config.STUN, Answer: a.config.AnswerSTUN, Moves: a.host.moves}
+	for _, l := range a.host.links {
+		for _, p := range l.Addresses {
+			s.Local = append(s.Local, p.Addr().Unmap())
+		}
+	}
+	slices.SortFunc(s.Local, netip.Addr.Compare)
+	a.plane.device.SetSTUN(s)
 }

@@ -11,7 +11,7 @@ import (
 
 // PathView is what the device knows about the way to a peer.
 type PathView struct {
-	Works      bool            `json:"works"` // the endpoint does
+	Works      bool            `json:"works"`                // the endpoint does
 	Trying     time.Time       `json:"tryingSince,omitzero"` // there has been no answer
 	RTT        float64         `json:"rttMs,omitempty"`
 	Loss       float64         `json:"loss"` // of the agent's own tests, 0 to 1

@@ -36,6 +36,7 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 	a.watchClones(now)
 	prepared := a.prepare()
 	report(conditionApply, "device", prepared)
+	a.probe()
 	conditions = append(conditions, a.syncRegistries()...)
 
 	affiliates, public, problems := a.discovered()

@@ -144,6 +144,7 @@ func (a *Agent) await(ctx context.Context, timeout time.Duration, resting bool) 
 	case <-events:
 	case <-host:
 		a.schedule.stale = true
+		a.host.moves++
 	case <-interference:
 		a.log.Debug("routing or firewall was changed from outside, looking again")
 		a.schedule.stale, a.schedule.disturbed = true, true

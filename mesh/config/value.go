@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -172,6 +173,20 @@ func parseAdvertised(s string) (string, error) {
 		return host, nil
 	}
 	return joinHostPort(host, port), nil
+}
+
+// defaultSTUNPort is that of RFC 8489.
+const defaultSTUNPort = 3478
+
+func parseSTUNServer(s string) (string, error) {
+	host, port, err := splitHostPort(s)
+	switch {
+	case err != nil:
+		return "", err
+	case host == "":
+		return "", fmt.Errorf("%.100q has no host", s)
+	}
+	return joinHostPort(host, cmp.Or(port, defaultSTUNPort)), nil
 }
 
 // parseFilter and parseAddressFilter limit the text because the parsers quote it.

@@ -51,6 +51,8 @@ type Wirespan struct {
 	PeerEndpointFilters []mesh.Filter // nil: all pass
 	DiscoveryListen     string        // host:port of the embedded discovery server
 	AdvertiseDiscovery  []string      // host or host:port, for join tokens
+	StunServers         []string      // host:port
+	AnswerStun          *bool         // nil: only beside the embedded discovery server
 	NoClockFix          bool
 	MemoryBudget        int64 // bytes; 0: derived from the host's memory
 	Logging             Logging

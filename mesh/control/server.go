@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
 )
 
@@ -54,7 +55,9 @@ type Config struct {
 	Authority Authority
 	// Dial opens a connection through the mesh for CONNECT; nil: refused.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	Log  hclog.Logger
+	// Netcheck finds out about this node's network; nil: refused.
+	Netcheck func(ctx context.Context) (mesh.Netcheck, error)
+	Log      hclog.Logger
 }
 
 // Server is the control socket: HTTP and JSON on a unix socket. The peer's
@@ -132,6 +135,7 @@ func (c *Server) handler() http.Handler {
 	mux.Handle("POST /v1/secret/rotate", owner(c.decides(func(r *http.Request) error { return c.cfg.Authority.RotateSecret(r.Context()) })))
 	mux.Handle("POST /v1/authority/replace", owner(c.decides(func(r *http.Request) error { return c.cfg.Authority.ReplaceAuthority(r.Context()) })))
 	mux.Handle("POST /v1/ping", owner(c.ping))
+	mux.Handle("POST /v1/netcheck", owner(c.netcheck))
 	connect := owner(c.connect)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, 4<<10)

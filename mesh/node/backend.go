@@ -49,7 +49,8 @@ type dataPlane struct {
 
 	mu      sync.Mutex // guards what follows
 	ingress netstack.Ingress
-	stack   Stack // nil: none was opened
+	stack   Stack          // nil: none was opened
+	device  *device.Device // likewise
 }
 
 // open opens the device of one identity.
@@ -60,13 +61,23 @@ func (p *dataPlane) open(self mesh.Identity, c *agent.Effective, mtu int) (agent
 	}
 	dev, err := device.Open(device.Config{
 		TUN: plane, Bind: p.newBind(), PrivateKey: self.PrivateKey,
-		ListenPort: c.ListenPort, FirewallMark: c.Firewall.EncryptedMark, Log: p.log,
+		ListenPort: c.ListenPort, FirewallMark: c.Firewall.EncryptedMark, Resolve: p.resolver(c.Firewall.EncryptedMark), Log: p.log,
 	})
 	if err != nil {
 		return nil, err
 	}
 	p.log.Info("data plane open", "backend", p.backend.String(), "reason", p.backend.Reason, "port", dev.ListenPort(), "mtu", mtu)
+	p.mu.Lock()
+	p.device = dev
+	p.mu.Unlock()
 	return &servedDevice{dev, serveUAPI(dev, c, p)}, nil
+}
+
+// current returns the device that was opened last; nil if none was.
+func (p *dataPlane) current() *device.Device {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.device
 }
 
 // plane opens what the device reads packets from and writes them to.
@@ -93,6 +104,13 @@ func (p *dataPlane) newBind() device.Bind {
 		return p.machine.NewBind(p.log)
 	}
 	return bind.New(p.log)
+}
+
+func (p *dataPlane) resolver(mark uint32) func(context.Context, string) ([]netip.Addr, error) {
+	if p.machine.Resolve != nil {
+		return p.machine.Resolve
+	}
+	return resolver(mark)
 }
 
 func (p *dataPlane) newStack(address netip.Addr, mtu int) (Stack, error) {

@@ -22,6 +22,7 @@ type DiscoveryConfig struct {
 	MetricsListen   string // TCP address of /metrics; empty: no metrics
 	CertificatePath string // PEM, read again when it changes; empty: no TLS
 	KeyPath         string // of the certificate
+	STUN            bool   // binding requests are answered at the UDP port with the number of Listen's
 	Server          server.Config
 }
 
@@ -50,6 +51,13 @@ func ServeDiscovery(ctx context.Context, c DiscoveryConfig) error {
 		return fmt.Errorf("discovery server: %w (choose another address with --listen)", err)
 	}
 	g, ctx := errgroup.WithContext(ctx)
+	if c.STUN {
+		s, err := listenSTUN(ctx, l.Addr(), mesh.FirewallMark)
+		if err != nil {
+			return errors.Join(fmt.Errorf("%w (or turn it off with --stun=false)", err), l.Close())
+		}
+		g.Go(func() error { return s.run(ctx) })
+	}
 	if c.MetricsListen != "" {
 		ml, err := net.Listen("tcp", c.MetricsListen)
 		if err != nil {

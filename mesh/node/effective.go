@@ -29,6 +29,12 @@ func (n *Node) effective(c *config.Config) (*agent.Effective, error) {
 	if err == nil && e.Own {
 		e.Charter, e.Notes = n.membership.charter(present)
 	}
+	if err == nil {
+		services := discoveryServers(e)
+		n.services.Store(&services)
+		e.STUN = stunServers(e.Config, services, own)
+		e.AnswerSTUN = n.answersSTUN(c)
+	}
 	return e, err
 }
 

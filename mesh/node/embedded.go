@@ -30,7 +30,11 @@ type embeddedServer struct {
 	server   *server.Server
 	listener net.Listener
 	pin      [32]byte
+	stun     *stunListener // nil: WireGuard's port answers STUN, or nothing does
 }
+
+// port returns the number of the port on which the server listens.
+func (e *embeddedServer) port() uint16 { return e.listener.Addr().(*net.TCPAddr).AddrPort().Port() }
 
 // listen creates the embedded server and opens its port.
 func (n *Node) listen(ctx context.Context) error {
@@ -60,8 +64,21 @@ func (n *Node) listen(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("embedded discovery server: %w (choose another address with --discovery-listen)", err)
 	}
-	n.server = &embeddedServer{srv, l, pin}
+	n.server = &embeddedServer{server: srv, listener: l, pin: pin}
+	n.listenSTUN(ctx)
 	return n.serveMembers()
+}
+
+// listenSTUN opens a port for STUN if WireGuard's is another one. Without it, nodes learn
+// their mapped addresses from what their peers see.
+func (n *Node) listenSTUN(ctx context.Context) {
+	if wanted := n.config.AnswerStun; n.server.port() == n.config.ListenPort || wanted != nil && !*wanted {
+		return
+	}
+	var err error
+	if n.server.stun, err = listenSTUN(ctx, n.server.listener.Addr(), n.config.Firewall.EncryptedMark); err != nil {
+		n.log.Warn("members behind a NAT may not learn their addresses", "error", err)
+	}
 }
 
 // certificate returns the server's certificate and its pin.

@@ -24,6 +24,8 @@ type Machine struct {
 	NewStack func(address netip.Addr, mtu int) (Stack, error)
 	// NewRegistry makes the client of a discovery service, which has s.Name.
 	NewRegistry func(s agent.Source, c *agent.Effective, keys state.Keys) (agent.Registry, error)
+	// Resolve looks up the names of STUN servers.
+	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
 	// NoSockets says that the machine has no unix sockets: the node then serves
 	// neither its control socket nor that of wg(8), and [Node.Agent] is the only way
 	// to ask it.

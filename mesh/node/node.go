@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/hashicorp/go-hclog"
@@ -62,7 +63,9 @@ type Node struct {
 	plane      *dataPlane
 	mark       uint32 // of encrypted packets, and of what else must not enter the tunnel
 
-	offering sync.Mutex // guards what follows
+	services atomic.Pointer[[]string] // addresses of discovery services, host:port
+
+	offering sync.Mutex // guards offered and withheld
 	offered  string     // the last join token that was shown or written
 	withheld error      // why there is none
 
@@ -191,6 +194,9 @@ func (n *Node) release() error {
 	}
 	if n.server != nil {
 		_ = n.server.listener.Close() // Serve may have closed it
+		if n.server.stun != nil {
+			_ = n.server.stun.conn.Close()
+		}
 	}
 	return errors.Join(append(errs, n.state.Close())...)
 }
@@ -210,6 +216,9 @@ func (n *Node) Run(ctx context.Context) error {
 	context.AfterFunc(outer, cancel) // another part failed
 	if n.server != nil {
 		g.Go(func() error { return n.server.server.Serve(outer, n.server.listener) })
+		if s := n.server.stun; s != nil {
+			g.Go(func() error { return s.run(outer) })
+		}
 	}
 	if n.control != nil {
 		socket.Go(func() error { return n.control.Run(last) })
@@ -296,7 +305,7 @@ func (n *Node) openControl(plane *dataPlane) error {
 	if err != nil {
 		return err
 	}
-	c := control.Config{Path: path, Agent: n.agent, Token: n.newToken, Authority: n, Log: n.log.Named("control")}
+	c := control.Config{Path: path, Agent: n.agent, Token: n.newToken, Authority: n, Netcheck: n.netcheck, Log: n.log.Named("control")}
 	var others []prometheus.Gatherer
 	if n.server != nil {
 		others = append(others, n.server.server.Metrics())

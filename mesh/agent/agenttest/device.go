@@ -37,6 +37,8 @@ type Device struct {
 	Looped          uint64 // encrypted packets that came back
 	Tried           []mesh.Attempt
 	HostChanges     int
+	STUN            mesh.STUN
+	MappedEndpoints []netip.AddrPort
 	Closed          bool
 }
 
@@ -223,6 +225,20 @@ func (d *Device) Attempts() []mesh.Attempt {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.Tried
+}
+
+// SetSTUN notes the servers.
+func (d *Device) SetSTUN(s mesh.STUN) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.STUN = s
+}
+
+// Mapped returns MappedEndpoints.
+func (d *Device) Mapped() []netip.AddrPort {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.MappedEndpoints
 }
 
 // Close notes that the device was closed.

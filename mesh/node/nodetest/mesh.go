@@ -124,6 +124,9 @@ func (m *Mesh) machine(h *Host) node.Machine {
 		NewRegistry: func(_ agent.Source, e *agent.Effective, keys state.Keys) (agent.Registry, error) {
 			return m.Hub.client(h, e, keys), nil
 		},
+		Resolve: func(_ context.Context, host string) ([]netip.Addr, error) {
+			return nil, fmt.Errorf("%s: there are no names in this network", host)
+		},
 		NoSockets: true,
 	}
 }
