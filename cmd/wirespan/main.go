@@ -91,7 +91,7 @@ func newRoot(std stdio) *cobra.Command {
 	root.SetHelpCommand(help(root))
 	c.versionFlag(root)
 	root.AddCommand(
-		c.up(), c.join(), c.down(), c.reload(), c.status(), c.get(), c.explain(), c.accept(), c.forget(), c.expel(), c.secret(), c.authority(), c.ping(), c.wait(),
+		c.up(), c.join(), c.down(), c.reload(), c.status(), c.get(), c.explain(), c.accept(), c.forget(), c.expel(), c.secret(), c.authority(), c.ping(), c.netcheck(), c.wait(),
 		c.token(), c.firewall(),
 		c.gen(), c.validate(), c.discovery(), c.bench(), c.device(), c.demo(), c.version(),
 	)

@@ -145,6 +145,10 @@ func (p *Prober) socket() socket { return socket{p.stun.Local, p.port} }
 // Run asks the servers until ctx ends.
 func (p *Prober) Run(ctx context.Context) {
 	for ctx.Err() == nil {
+		select {
+		case <-p.wake: // what it told of is taken up now
+		default:
+		}
 		asking, cancel := context.WithCancel(ctx)
 		var g sync.WaitGroup
 		g.Go(func() { p.askAll(asking) })
@@ -160,22 +164,35 @@ func (p *Prober) Run(ctx context.Context) {
 
 // askAll asks the servers, and looks up their names again and again.
 func (p *Prober) askAll(ctx context.Context) {
-	for ctx.Err() == nil {
+	var asked []*target
+	stop := func() {}
+	for first := true; ctx.Err() == nil; first = false {
 		p.mu.Lock()
 		servers := p.stun.Servers
 		p.mu.Unlock()
 		found, without := p.resolve(ctx, servers)
-		p.adopt(found)
-		following, cancel := context.WithCancel(ctx)
-		var g sync.WaitGroup
-		for _, t := range found {
-			g.Go(func() { p.follow(following, t) })
+		if ctx.Err() == nil && (first || !slices.EqualFunc(found, asked, func(a, b *target) bool { return a.addr == b.addr })) {
+			stop()
+			p.adopt(found)
+			asked, stop = found, p.followAll(ctx, found)
 		}
 		wait := lookUp
 		if len(without) > 0 {
 			wait = lookUpAgain
 		}
 		_ = sleep(ctx, wait)
+	}
+	stop()
+}
+
+// followAll asks servers until stop is called.
+func (p *Prober) followAll(ctx context.Context, targets []*target) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var g sync.WaitGroup
+	for _, t := range targets {
+		g.Go(func() { p.follow(ctx, t) })
+	}
+	return func() {
 		cancel()
 		g.Wait()
 	}

@@ -183,9 +183,9 @@ func endpointSettings() []Setting {
 	}, {
 		Key: "stunServers", Kind: KindList, Example: "stun.example.org:3478",
 		Help: "Servers (host:port) that tell this node, by STUN, the address and port that a NAT gives it; the mesh's discovery servers are asked, too.",
-		at:   func(w *Wirespan) target { return list[string]{&w.StunServers, parseSTUNServer} },
+		at:   func(w *Wirespan) target { return list[string]{&w.StunServers, ParseSTUNServer} },
 	}, {
-		Key: "answerStun", Kind: KindBool, Example: "true",
+		Key: "answerStun", Kind: KindBool, Example: "true", Restart: true,
 		Help: "Tell others, by STUN, the address and port that a NAT gives them; by default only a node with the embedded discovery server does.",
 		at:   func(w *Wirespan) target { return optionalBool{&w.AnswerStun} },
 	}}

@@ -77,6 +77,8 @@ siteOnLink: true
 endpointStrategy: cycle
 peerEndpoints: [node-2=203.0.113.5:51820]
 peerEndpointFilters: [10.0.0.0/8]
+stunServers: [stun.example.org, "[2001:db8::1]:1234"]
+answerStun: false
 leaveOnStop: false
 announceAsMember: false
 addressFilters: [docker0, "!10.0.0.0/8"]
@@ -111,6 +113,7 @@ func wantEverySetting(t *testing.T) config.Wirespan {
 		SiteNetworks:    prefixes("192.168.0.0/16"), SiteOnLink: true, EndpointStrategy: config.StrategyCycle,
 		PeerEndpoints:       []mesh.PinnedEndpoint{{Nodename: "node-2", Endpoint: netip.MustParseAddrPort("203.0.113.5:51820")}},
 		PeerEndpointFilters: []mesh.Filter{{Prefix: netip.MustParsePrefix("10.0.0.0/8")}},
+		StunServers: []string{"stun.example.org:3478", "[2001:db8::1]:1234"}, AnswerStun: new(bool),
 		Firewall: config.Firewall{Enabled: true, Numbers: firewall.Numbers{
 			Table: "mesh", RoutingTable: 181, RulePriority: 100, EncryptedMark: 0x1000, TunnelMark: 0x2000, Mask: 0x3000,
 		}},
@@ -150,6 +153,7 @@ func TestEverySettingAsOverride(t *testing.T) {
 		"advertisedNetworks": "192.168.1.0/24,2001:db8:1::/64", "masquerade": "true", "allowedNetworks": "box2=0.0.0.0/0", "holdNetworks": "90m",
 		"siteNetworks": "192.168.0.0/16", "siteOnLink": "true", "endpointStrategy": "cycle",
 		"peerEndpoints": "node-2=203.0.113.5:51820", "peerEndpointFilters": "10.0.0.0/8",
+		"stunServers": "stun.example.org,[2001:db8::1]:1234", "answerStun": "false",
 		"logging.level": "debug", "logging.json": "true",
 		"firewall.enabled": "true", "firewall.table": "mesh", "firewall.routingTable": "181", "firewall.rulePriority": "100",
 		"firewall.encryptedMark": "0x1000", "firewall.tunnelMark": "8192", "firewall.mask": "0x3000",
@@ -262,7 +266,7 @@ func TestDiff(t *testing.T) {
 	}
 	all := mustLoad(t, wirespan(everySetting), config.Options{})
 	want := []string{
-		"backend", "interfaceName", "stateDir", "identityDir", "controlSocket", "discoveryListen", "noClockFix", "memoryBudget", "logging.json",
+		"backend", "interfaceName", "stateDir", "identityDir", "controlSocket", "answerStun", "discoveryListen", "noClockFix", "memoryBudget", "logging.json",
 		"firewall.table", "firewall.routingTable", "firewall.rulePriority",
 		"firewall.encryptedMark", "firewall.tunnelMark", "firewall.mask",
 	}

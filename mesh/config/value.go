@@ -178,7 +178,8 @@ func parseAdvertised(s string) (string, error) {
 // defaultSTUNPort is that of RFC 8489.
 const defaultSTUNPort = 3478
 
-func parseSTUNServer(s string) (string, error) {
+// ParseSTUNServer reads "host" or "host:port". Without a port it adds that of RFC 8489.
+func ParseSTUNServer(s string) (string, error) {
 	host, port, err := splitHostPort(s)
 	switch {
 	case err != nil:

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/config"
+	"github.com/wirespan/wirespan/mesh/control"
+	"github.com/wirespan/wirespan/mesh/node"
+)
+
+func (c *cli) netcheck() *cobra.Command {
+	var output string
+	var servers []string
+	cmd := &cobra.Command{
+		Use:   "netcheck",
+		Short: "Find out about NATs, and whether servers answer",
+		Long: "Find out which kind of NAT this host is behind, at which addresses others see it, and\n" +
+			"whether the STUN and discovery servers answer. A running agent asks from WireGuard's\n" +
+			"own port. Without one, and with --stun, the command asks from a port of its own. How a NAT\n" +
+			"maps ports shows with servers at two addresses, what it lets in with one that has two\n" +
+			"(RFC 5780, coturn for example); otherwise it says unknown. Takes up to 10 s.",
+		Example: "  wirespan netcheck\n" +
+			"  wirespan netcheck --stun stun.example.org:3478 -o json",
+		Args: arguments(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			n, err := c.checkNetwork(cmd, servers)
+			if err != nil {
+				return err
+			}
+			if output != outputTable {
+				return writeData(c.out, output, n)
+			}
+			return printNetcheck(c.out, n)
+		},
+	}
+	cmd.Flags().StringSliceVar(&servers, "stun", nil, "STUN servers (host[:port]) to ask from a port of this command's own, whether or not an agent runs")
+	outputFlag(cmd, &output)
+	return c.asks(cmd)
+}
+
+func (c *cli) checkNetwork(cmd *cobra.Command, servers []string) (mesh.Netcheck, error) {
+	if len(servers) == 0 && cmd.Flags().Changed("stun") {
+		return mesh.Netcheck{}, usageError{errors.New("--stun: it names no server")}
+	}
+	for i, s := range servers {
+		server, err := config.ParseSTUNServer(s)
+		if err != nil {
+			return mesh.Netcheck{}, usageError{fmt.Errorf("--stun: %w", err)}
+		}
+		servers[i] = server
+	}
+	if len(servers) > 0 {
+		cfg, err := c.loadSettings()
+		if err != nil {
+			return mesh.Netcheck{}, err
+		}
+		return node.Netcheck(cmd.Context(), cfg, servers)
+	}
+	cl, err := c.client()
+	if err != nil {
+		return mesh.Netcheck{}, err
+	}
+	n, err := cl.Netcheck(cmd.Context())
+	if !errors.Is(err, control.ErrNoAgent) {
+		return n, err
+	}
+	cfg, err := c.load()
+	if err != nil {
+		return mesh.Netcheck{}, err
+	}
+	return node.Netcheck(cmd.Context(), cfg, nil)
+}
+
+func printNetcheck(out io.Writer, n mesh.Netcheck) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "FAMILY\tNAT\tMAPPING\tFILTERING\tSAME PORT\tHAIRPIN\tSEEN AT")
+	for _, f := range n.Families {
+		if !f.Available {
+			fmt.Fprintf(w, "%s\tno route\n", f.Family)
+			continue
+		}
+		hairpin := "unknown"
+		if f.Hairpin != nil {
+			hairpin = yes(*f.Hairpin)
+		}
+		same := "unknown"
+		if len(f.Mapped) > 0 {
+			same = yes(f.SamePort)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", f.Family, f.Type, f.Mapping, f.Filtering, same, hairpin, endpoints(f.Mapped))
+	}
+	printServers(w, "STUN", n.STUN)
+	printServers(w, "DISCOVERY", n.Discovery)
+	if len(n.Peers) > 0 {
+		fmt.Fprintln(w, "\nPEER\tSTATE\tENDPOINT\tMTU")
+	}
+	for _, p := range n.Peers {
+		mtu := "unknown"
+		if p.MTU > 0 {
+			mtu = fmt.Sprint(p.MTU)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", mesh.QuoteName(p.Name), p.State, endpoint(p.Endpoint), mtu)
+	}
+	return w.Flush()
+}
+
+func printServers(w io.Writer, kind string, servers []mesh.ServerCheck) {
+	if len(servers) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\n%s SERVER\tADDRESS\tTIME\tRESULT\n", kind)
+	for _, s := range servers {
+		took, result := "-", s.Error
+		if s.Error == "" {
+			took, result = fmt.Sprintf("%.1fms", s.Millis), "answers"
+			if s.Mapped.IsValid() {
+				result = "sees " + s.Mapped.String()
+			}
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", s.Server, endpoint(s.Address), took, result)
+	}
+}
+
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+func endpoint(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return "-"
+	}
+	return a.String()
+}
+
+func endpoints(list []netip.AddrPort) string {
+	var out []string
+	for _, a := range list {
+		out = append(out, a.String())
+	}
+	return cmp.Or(strings.Join(out, " "), "-")
+}

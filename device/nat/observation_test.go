@@ -1,0 +1,47 @@
+package nat
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/wirespan/wirespan/mesh"
+)
+
+func TestObservations(t *testing.T) {
+	own := socket{[]netip.Addr{netip.MustParseAddr("192.168.1.2")}, 51820}
+	for name, test := range map[string]struct {
+		seen      string // server>mapped …
+		mapping   mesh.Behavior
+		announced string
+	}{
+		"no answer":                  {"", mesh.BehaviorUnknown, ""},
+		"no NAT":                     {"192.0.2.1>192.168.1.2:51820", mesh.BehaviorNone, ""},
+		"one server":                 {"192.0.2.1>203.0.113.9:4000", mesh.BehaviorUnknown, "203.0.113.9:4000"},
+		"two servers":                {"192.0.2.1>203.0.113.9:4000 192.0.2.2>203.0.113.9:4000", mesh.BehaviorEndpointIndependent, "203.0.113.9:4000"},
+		"one server, twice":          {"192.0.2.1>203.0.113.9:4000 192.0.2.1>203.0.113.9:4000", mesh.BehaviorUnknown, "203.0.113.9:4000"},
+		"symmetric":                  {"192.0.2.1>203.0.113.9:4000 192.0.2.2>203.0.113.9:4001", mesh.BehaviorEndpointDependent, ""},
+		"symmetric, own port":        {"192.0.2.1>203.0.113.9:51820 192.0.2.2>203.0.113.9:4001", mesh.BehaviorEndpointDependent, "203.0.113.9:51820"},
+		"a server at home":           {"192.168.1.1>192.168.1.2:51820 192.0.2.1>203.0.113.9:4000", mesh.BehaviorUnknown, "203.0.113.9:4000"},
+		"NAT behind NAT":             {"10.0.0.1>10.0.0.9:7000 192.0.2.1>203.0.113.9:4000", mesh.BehaviorUnknown, "10.0.0.9:7000 203.0.113.9:4000"},
+		"port of our own, rewritten": {"192.0.2.1>192.168.1.2:4000", mesh.BehaviorUnknown, "192.168.1.2:4000"},
+		"a pool of addresses":        {"192.0.2.1>203.0.113.1:1 192.0.2.2>203.0.113.2:1 192.0.2.3>203.0.113.3:1", mesh.BehaviorUnknown, "203.0.113.1:1 203.0.113.2:1"},
+	} {
+		var list []observation
+		for _, s := range strings.Fields(test.seen) {
+			server, mapped, _ := strings.Cut(s, ">")
+			list = append(list, observation{netip.MustParseAddr(server), netip.MustParseAddrPort(mapped)})
+		}
+		var want []netip.AddrPort
+		for _, s := range strings.Fields(test.announced) {
+			want = append(want, netip.MustParseAddrPort(s))
+		}
+		if got := mapping(list, own); got != test.mapping {
+			t.Errorf("%s: mapping is %s, want %s", name, got, test.mapping)
+		}
+		if got := announced(list, own); !slices.Equal(got, want) {
+			t.Errorf("%s: announced are %v, want %v", name, got, want)
+		}
+	}
+}
