@@ -56,7 +56,7 @@ vrf: build ## nodes whose uplink is in a VRF, in an emulated guest with Debian's
 	bash testdata/vrf/guest.sh bin/vrf bin/wirespan
 
 # What the tests run, as COMMAND=DEBIAN-PACKAGE.
-TOOLS := gcc=gcc iperf3=iperf3 ip=iproute2 nft=nftables iptables-nft=iptables wg=wireguard-tools ping=iputils-ping curl=curl setpriv=util-linux ethtool=ethtool systemd-analyze=systemd
+TOOLS := gcc=gcc iperf3=iperf3 ip=iproute2 nft=nftables iptables-nft=iptables wg=wireguard-tools ping=iputils-ping curl=curl turnserver=coturn setpriv=util-linux ethtool=ethtool systemd-analyze=systemd
 
 .PHONY: tools
 tools:

@@ -29,6 +29,8 @@ var scenarios = []struct {
 	{"Kill", scenarioKill},
 	{"DiscoverySnapshot", scenarioDiscoverySnapshot},
 	{"Harvest", scenarioHarvest},
+	{"NATTable", scenarioNATTable},
+	{"STUNInterop", scenarioSTUNInterop},
 	{"UDPBlocked", scenarioUDPBlocked},
 	{"SendRefused", scenarioSendRefused},
 	{"NoAnswer", scenarioNoAnswer},

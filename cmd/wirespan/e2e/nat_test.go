@@ -5,21 +5,59 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"time"
 )
 
-// behindNAT adds a host in a network of its own, 192.168.7.0/24. Its router, a host on
-// the switch, rewrites source ports and admits only replies.
-func (l *lab) behindNAT(name string, router *labHost) *labHost {
+// natKind is a kind of NAT. All of them drop what comes in unasked for the router itself:
+// otherwise Linux chooses another port for a flow that such a packet came before.
+type natKind string
+
+// Kinds of NATs, named as netcheck does.
+const (
+	natNone           natKind = "none"
+	natFullCone       natKind = "full cone"
+	natPortRestricted natKind = "port-restricted"
+	natSymmetric      natKind = "symmetric"
+)
+
+// natRules are the rules of each kind; HOST and ROUTER stand for addresses.
+var natRules = map[natKind]string{
+	natFullCone: `
+	chain prerouting {
+		type nat hook prerouting priority dstnat;
+		iifname "eth0" meta l4proto udp dnat to HOST
+	}
+	chain postrouting {
+		type nat hook postrouting priority srcnat;
+		oifname "eth0" snat to ROUTER
+	}`,
+	natPortRestricted: `
+	chain postrouting {
+		type nat hook postrouting priority srcnat;
+		oifname "eth0" masquerade
+	}`,
+	natSymmetric: `
+	chain postrouting {
+		type nat hook postrouting priority srcnat;
+		oifname "eth0" meta l4proto udp masquerade to :40000-50000 random,fully-random
+		oifname "eth0" masquerade
+	}`,
+}
+
+// behindNAT adds a host in a network of its own, 192.168.N.0/24. Its router, the N-th host
+// on the switch, translates and admits only what the kind of NAT does.
+func (l *lab) behindNAT(name string, router *labHost, kind natKind) *labHost {
 	l.Helper()
 	h := l.namespace(name)
-	h.address = "192.168.7.2"
+	network := "192.168." + router.address[strings.LastIndexByte(router.address, '.')+1:]
+	h.address = network + ".2"
 	l.must("ip", "-n", router.ns, "link", "add", "lan0", "type", "veth", "peer", "name", "eth0", "netns", h.ns)
-	router.ip("address add 192.168.7.1/24 dev lan0")
+	router.ip("address add " + network + ".1/24 dev lan0")
 	router.ip("link set lan0 up")
-	h.ip("address add 192.168.7.2/24 dev eth0")
+	h.ip("address add " + h.address + "/24 dev eth0")
 	h.ip("link set eth0 up")
-	h.ip("route add default via 192.168.7.1")
+	h.ip("route add default via " + network + ".1")
 	err := router.inside(func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0) })
 	if err != nil {
 		l.Fatal(err)
@@ -29,16 +67,12 @@ func (l *lab) behindNAT(name string, router *labHost) *labHost {
 		type filter hook forward priority filter; policy drop;
 		iifname "lan0" accept
 		ct state established,related accept
+		ct status dnat accept
 	}
 	chain input {
 		type filter hook input priority filter;
 		iifname "eth0" ct state new drop
-	}
-	chain postrouting {
-		type nat hook postrouting priority srcnat;
-		oifname "eth0" meta l4proto udp masquerade to :40000-50000 random,fully-random
-		oifname "eth0" masquerade
-	}
+	}` + strings.NewReplacer("HOST", h.address, "ROUTER", router.address).Replace(natRules[kind]) + `
 }
 `)
 	return h
@@ -55,7 +89,7 @@ harvestExtraEndpoints: true
 func scenarioHarvest(l *lab) {
 	b, c := l.host("b").node(harvesting), l.host("c").node(harvesting)
 	router := l.host("r")
-	a := l.behindNAT("a", router).node(harvesting)
+	a := l.behindNAT("a", router, natSymmetric).node(harvesting)
 	token := b.found()
 	a.join(token)
 	c.join(token)
