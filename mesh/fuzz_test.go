@@ -325,6 +325,7 @@ func (c *chooser) input() Input {
 	in.Host.ListenPort = uint16(c.n(3))
 	in.Host.Netstack = c.flag()
 	in.Host.PublicAddresses = many(c, 4, c.addr)
+	in.Host.MappedEndpoints = many(c, 4, c.addrPort)
 	in.Host.Links = many(c, 4, func() Link {
 		return Link{
 			Name: fmt.Sprintf("l%d", c.n(3)), Kind: []string{"", "bridge", "tun"}[c.n(3)], Up: c.n(4) > 0, Loopback: c.n(4) == 0,

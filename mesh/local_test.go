@@ -143,6 +143,17 @@ func TestLocalEndpoints(t *testing.T) {
 			in.Host.PublicAddresses = addrs("172.17.0.1")
 		}, "nil", "172.20.2.1:51820"},
 		{"a private public address", func(in *Input) { in.Host.PublicAddresses = addrs("10.9.9.9") }, "nil", "172.20.2.1:51820 10.9.9.9:51820"},
+		{"mapped endpoints in place of public addresses", func(in *Input) {
+			in.Host.Links = append(in.Host.Links, Link{Name: "aux0", Up: true, Addresses: prefixes("10.0.0.1/24")})
+			in.Host.PublicAddresses = addrs("172.21.100.1 fd20:db8::1")
+			in.Host.MappedEndpoints = addrPorts("172.21.100.1:4001 172.21.100.1:4002 [::ffff:172.21.100.9]:7")
+		}, "nil", "172.20.2.1:51820 172.21.100.1:4001 172.21.100.1:4002 172.21.100.9:7 [fd20:db8::1]:51820 10.0.0.1:51820"},
+		{"useless mapped endpoints", func(in *Input) {
+			in.Host.MappedEndpoints = addrPorts("172.20.2.1:4001 127.0.0.1:1 [::1]:1 0.0.0.0:1 224.0.0.1:1 172.21.100.1:0 [fe80::1%eth0]:1 [fd00:0:0:2::9]:1")
+		}, "nil", "172.20.2.1:51820"},
+		{"filters of mapped endpoints", func(in *Input) {
+			in.Host.MappedEndpoints = addrPorts("172.21.100.1:4001 172.22.100.1:4001")
+		}, "0.0.0.0/0 !172.21.0.0/16", "172.20.2.1:51820 172.22.100.1:4001"},
 		{"deprecated beside preferred", func(in *Input) {
 			in.Host.Links[0].Addresses = prefixes("172.20.2.1/24 fd20:db8::1/64 fd20:db8:1::1/64")
 			in.Host.Links[0].Deprecated = addrs("fd20:db8::1")

@@ -1,6 +1,7 @@
 package nodetest_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -65,4 +66,51 @@ func at(m *nodetest.Mesh, kind nodetest.Kind, n string) *nodetest.Host {
 		return m.Internet().Host("203.0.113." + n)
 	}
 	return behind(m, kind, n)
+}
+
+// A gateway restarts, and the node behind it gets another outside port. It learns that by
+// STUN and publishes it, so that a peer behind another NAT, which lets in only whom it
+// knows, sends there.
+func TestMappingChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := nodetest.New(t)
+		m.Start(m.Internet().Host("198.51.100.1"), nodetest.KubeSpan, answersSTUN)
+		home := m.Internet().Behind(nodetest.PortRestricted, "203.0.113.1")
+		a := m.Start(home.Host("192.168.1.2"), nodetest.KubeSpan, asksSTUN)
+		b := m.Start(behind(m, nodetest.PortRestricted, "2"), nodetest.KubeSpan, asksSTUN)
+		m.Await(5*time.Second, "both up", func() bool { return nodetest.AllUp(a, b) })
+		if !a.Reaches(b) {
+			t.Fatal("a does not reach b")
+		}
+		for range 3 {
+			home.Rebind()
+			m.Await(time.Minute, "a reaches b again", func() bool {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				_, err := a.Ping(ctx, b.Address())
+				return err == nil
+			})
+			if !b.Reaches(a) {
+				t.Error("b does not reach a")
+			}
+		}
+	})
+}
+
+// A node that moves to another network is announced at its new mapped address.
+func TestMappedAddressFollowsTheHost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := nodetest.New(t)
+		public := m.Start(m.Internet().Host("198.51.100.1"), nodetest.KubeSpan, answersSTUN)
+		a := m.Start(behind(m, nodetest.PortRestricted, "1"), nodetest.KubeSpan, asksSTUN)
+		announced := func(endpoint string) func() bool {
+			return func() bool {
+				specs, _ := public.Resources().List("KubeSpanPeerSpecs.kubespan.talos.dev", "", false)
+				return len(specs) == 1 && strings.Contains(string(specs[0].Spec), endpoint)
+			}
+		}
+		m.Await(5*time.Second, "the mapped address is announced", announced(`"203.0.113.1:49153"`))
+		a.Move("192.168.1.3")
+		m.Await(5*time.Second, "the new mapped address is announced", announced(`"203.0.113.1:49154"`))
+	})
 }
