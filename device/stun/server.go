@@ -8,8 +8,10 @@ import (
 
 // Limits of a server.
 const (
-	perAddress   = 100 * time.Millisecond // between two answers to an address, on average
-	addressBurst = 20
+	// perAddress is the time between two answers to an address, on average: hundreds of
+	// nodes may be behind one NAT, each of which asks every 25 s.
+	perAddress   = 20 * time.Millisecond
+	addressBurst = 100
 	perServer    = time.Millisecond // between two answers, on average
 	serverBurst  = 500
 	// buckets is for how many addresses the server counts. Addresses with the same hash
