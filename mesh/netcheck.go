@@ -10,17 +10,17 @@ type STUN struct {
 	Answer  bool         // the device answers binding requests itself
 }
 
-// Behavior is how a NAT maps ports, or which datagrams it lets in, in the terms of RFC 4787.
-type Behavior string
+// Behaviour is how a NAT maps ports, or which datagrams it lets in, in the terms of RFC 4787.
+type Behaviour string
 
-// Behaviors of NATs. A mapping may also be BehaviorNone or BehaviorEndpointDependent.
+// Behaviours of NATs. A mapping may also be BehaviourNone or BehaviourEndpointDependent.
 const (
-	BehaviorUnknown              Behavior = "unknown"
-	BehaviorNone                 Behavior = "none" // there is no NAT
-	BehaviorEndpointIndependent  Behavior = "endpoint-independent"
-	BehaviorEndpointDependent    Behavior = "endpoint-dependent" // on the address or also on the port
-	BehaviorAddressDependent     Behavior = "address-dependent"
-	BehaviorAddressPortDependent Behavior = "address-and-port-dependent"
+	BehaviourUnknown              Behaviour = "unknown"
+	BehaviourNone                 Behaviour = "none" // there is no NAT
+	BehaviourEndpointIndependent  Behaviour = "endpoint-independent"
+	BehaviourEndpointDependent    Behaviour = "endpoint-dependent" // on the address or also on the port
+	BehaviourAddressDependent     Behaviour = "address-dependent"
+	BehaviourAddressPortDependent Behaviour = "address-and-port-dependent"
 )
 
 // NAT is what is known about the NATs in front of this host, for one IP version.
@@ -28,27 +28,27 @@ type NAT struct {
 	Family    string           `json:"family"`    // "ipv4" or "ipv6"
 	Available bool             `json:"available"` // this host has a route for it
 	Type      string           `json:"type"`      // see NATType
-	Mapping   Behavior         `json:"mapping"`
-	Filtering Behavior         `json:"filtering"`
+	Mapping   Behaviour        `json:"mapping"`
+	Filtering Behaviour        `json:"filtering"`
 	SamePort  bool             `json:"samePort"` // the outside port is this host's
 	Hairpin   *bool            `json:"hairpin"`  // this host reaches its outside address; nil: not known
 	Mapped    []netip.AddrPort `json:"mapped"`   // as servers see this host
 }
 
 // NATType names a NAT as RFC 3489 does, as far as it is known.
-func NATType(mapping, filtering Behavior) string {
+func NATType(mapping, filtering Behaviour) string {
 	switch {
-	case mapping == BehaviorNone:
+	case mapping == BehaviourNone:
 		return "none"
-	case mapping == BehaviorEndpointDependent:
+	case mapping == BehaviourEndpointDependent:
 		return "symmetric"
-	case mapping == BehaviorUnknown:
+	case mapping == BehaviourUnknown:
 		return "unknown"
-	case filtering == BehaviorEndpointIndependent:
+	case filtering == BehaviourEndpointIndependent:
 		return "full cone"
-	case filtering == BehaviorAddressDependent:
+	case filtering == BehaviourAddressDependent:
 		return "address-restricted"
-	case filtering == BehaviorAddressPortDependent:
+	case filtering == BehaviourAddressPortDependent:
 		return "port-restricted"
 	}
 	return "endpoint-independent"

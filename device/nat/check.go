@@ -18,7 +18,7 @@ const memory = 10 * time.Minute
 
 // filtered is what was found out about a filter.
 type filtered struct {
-	by mesh.Behavior
+	by mesh.Behaviour
 	at time.Time
 }
 
@@ -67,7 +67,7 @@ func millis(d time.Duration) float64 {
 
 // checkFamily finds out about the NATs of an IP version.
 func (p *Prober) checkFamily(ctx context.Context, v6 bool, results []checked) mesh.NAT {
-	n := mesh.NAT{Family: "ipv4", Mapping: mesh.BehaviorUnknown, Filtering: mesh.BehaviorUnknown, Mapped: []netip.AddrPort{}}
+	n := mesh.NAT{Family: "ipv4", Mapping: mesh.BehaviourUnknown, Filtering: mesh.BehaviourUnknown, Mapped: []netip.AddrPort{}}
 	if v6 {
 		n.Family = "ipv6"
 	}
@@ -107,7 +107,7 @@ func (p *Prober) checkFamily(ctx context.Context, v6 bool, results []checked) me
 		}
 		n.SamePort = n.SamePort && o.mapped.Port() == own.port
 	}
-	if len(list) > 0 && n.Mapping != mesh.BehaviorNone {
+	if len(list) > 0 && n.Mapping != mesh.BehaviourNone {
 		_, err := p.ask(ctx, question{to: list[0].mapped, echo: true}, hasty)
 		back := err == nil
 		n.Hairpin = &back
@@ -124,7 +124,7 @@ func usable(other, first netip.AddrPort) bool {
 
 // filter finds out which datagrams the NAT lets in (RFC 5780, section 4.4). The socket must
 // not have sent anything to the server's second address lately.
-func (p *Prober) filter(ctx context.Context, s *checked) mesh.Behavior {
+func (p *Prober) filter(ctx context.Context, s *checked) mesh.Behaviour {
 	now, v6 := time.Now(), s.addr.Addr().Is6()
 	p.mu.Lock()
 	known, at := p.filtering[v6], p.contacted[s.Other.Addr()]
@@ -133,10 +133,10 @@ func (p *Prober) filter(ctx context.Context, s *checked) mesh.Behavior {
 		return known.by
 	}
 	if now.Sub(at) < memory {
-		return mesh.BehaviorUnknown
+		return mesh.BehaviourUnknown
 	}
 	by := p.findFilter(ctx, s)
-	if by != mesh.BehaviorUnknown {
+	if by != mesh.BehaviourUnknown {
 		p.mu.Lock()
 		p.filtering[v6] = filtered{by, now}
 		p.mu.Unlock()
@@ -144,23 +144,23 @@ func (p *Prober) filter(ctx context.Context, s *checked) mesh.Behavior {
 	return by
 }
 
-func (p *Prober) findFilter(ctx context.Context, s *checked) mesh.Behavior {
+func (p *Prober) findFilter(ctx context.Context, s *checked) mesh.Behaviour {
 	_, err := p.ask(ctx, question{to: s.addr, from: s.Other, change: stun.ChangeIP | stun.ChangePort}, hasty)
 	if err == nil {
-		return mesh.BehaviorEndpointIndependent
+		return mesh.BehaviourEndpointIndependent
 	}
 	if !errors.Is(err, errNoAnswer) {
-		return mesh.BehaviorUnknown
+		return mesh.BehaviourUnknown
 	}
 	from := netip.AddrPortFrom(s.addr.Addr(), s.Other.Port())
 	_, err = p.ask(ctx, question{to: s.addr, from: from, change: stun.ChangePort}, hasty)
 	switch {
 	case err == nil:
-		return mesh.BehaviorAddressDependent
+		return mesh.BehaviourAddressDependent
 	case errors.Is(err, errNoAnswer):
-		return mesh.BehaviorAddressPortDependent
+		return mesh.BehaviourAddressPortDependent
 	}
-	return mesh.BehaviorUnknown
+	return mesh.BehaviourUnknown
 }
 
 // second asks the server's second address how it sees the socket.

@@ -14,7 +14,7 @@ import (
 // rfc5780 is a server with two addresses and ports, in front of which is a NAT.
 type rfc5780 struct {
 	first, second netip.Addr
-	filter        mesh.Behavior
+	filter        mesh.Behaviour
 	symmetric     bool
 	sent          map[netip.AddrPort]bool // to whom the socket has sent
 	receive       func(b []byte, from netip.AddrPort) bool
@@ -73,9 +73,9 @@ func response(id stun.ID, mapped, other netip.AddrPort) []byte {
 // admits reports whether the NAT lets in what comes from an address.
 func (s *rfc5780) admits(from netip.AddrPort) bool {
 	switch s.filter {
-	case mesh.BehaviorEndpointIndependent:
+	case mesh.BehaviourEndpointIndependent:
 		return true
-	case mesh.BehaviorAddressDependent:
+	case mesh.BehaviourAddressDependent:
 		for to := range s.sent {
 			if to.Addr() == from.Addr() {
 				return true
@@ -88,10 +88,10 @@ func (s *rfc5780) admits(from netip.AddrPort) bool {
 
 func TestCheckTellsNATsApart(t *testing.T) {
 	for want, world := range map[string]rfc5780{
-		"full cone":          {filter: mesh.BehaviorEndpointIndependent},
-		"address-restricted": {filter: mesh.BehaviorAddressDependent},
-		"port-restricted":    {filter: mesh.BehaviorAddressPortDependent},
-		"symmetric":          {filter: mesh.BehaviorAddressPortDependent, symmetric: true},
+		"full cone":          {filter: mesh.BehaviourEndpointIndependent},
+		"address-restricted": {filter: mesh.BehaviourAddressDependent},
+		"port-restricted":    {filter: mesh.BehaviourAddressPortDependent},
+		"symmetric":          {filter: mesh.BehaviourAddressPortDependent, symmetric: true},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			world.first, world.second, world.sent = one.Addr(), two.Addr(), map[netip.AddrPort]bool{}
@@ -116,7 +116,7 @@ func TestCheckSaysWhatItDoesNotKnow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, map[netip.AddrPort]netip.AddrPort{one: outside}, one.String(), two.String(), "no.example:1", "[")
 		c := w.Check(t.Context())
-		if n := c.Families[0]; n.Type != "unknown" || n.Mapping != mesh.BehaviorUnknown || n.Filtering != mesh.BehaviorUnknown || n.Hairpin == nil || *n.Hairpin {
+		if n := c.Families[0]; n.Type != "unknown" || n.Mapping != mesh.BehaviourUnknown || n.Filtering != mesh.BehaviourUnknown || n.Hairpin == nil || *n.Hairpin {
 			t.Errorf("with one server: %+v", n)
 		}
 		failed := map[string]string{}

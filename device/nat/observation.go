@@ -45,21 +45,21 @@ func (o observation) contradicts(p observation) bool {
 }
 
 // mapping returns how the NAT maps ports, as far as servers at different addresses tell.
-func mapping(list []observation, s socket) mesh.Behavior {
+func mapping(list []observation, s socket) mesh.Behaviour {
 	list = slices.DeleteFunc(slices.Clone(list), func(o observation) bool {
 		return !s.behindNAT(o.mapped) && slices.ContainsFunc(list, func(p observation) bool { return s.behindNAT(p.mapped) })
 	})
-	result := mesh.BehaviorUnknown
+	result := mesh.BehaviourUnknown
 	for i, o := range list {
 		if !s.behindNAT(o.mapped) {
-			return mesh.BehaviorNone
+			return mesh.BehaviourNone
 		}
 		for _, p := range list[:i] {
 			switch {
 			case o.contradicts(p):
-				return mesh.BehaviorEndpointDependent
+				return mesh.BehaviourEndpointDependent
 			case o.mapped == p.mapped && o.server != p.server:
-				result = mesh.BehaviorEndpointIndependent
+				result = mesh.BehaviourEndpointIndependent
 			}
 		}
 	}

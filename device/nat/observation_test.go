@@ -13,20 +13,20 @@ func TestObservations(t *testing.T) {
 	own := socket{[]netip.Addr{netip.MustParseAddr("192.168.1.2")}, 51820}
 	for name, test := range map[string]struct {
 		seen      string // server>mapped …
-		mapping   mesh.Behavior
+		mapping   mesh.Behaviour
 		announced string
 	}{
-		"no answer":                  {"", mesh.BehaviorUnknown, ""},
-		"no NAT":                     {"192.0.2.1>192.168.1.2:51820", mesh.BehaviorNone, ""},
-		"one server":                 {"192.0.2.1>203.0.113.9:4000", mesh.BehaviorUnknown, "203.0.113.9:4000"},
-		"two servers":                {"192.0.2.1>203.0.113.9:4000 192.0.2.2>203.0.113.9:4000", mesh.BehaviorEndpointIndependent, "203.0.113.9:4000"},
-		"one server, twice":          {"192.0.2.1>203.0.113.9:4000 192.0.2.1>203.0.113.9:4000", mesh.BehaviorUnknown, "203.0.113.9:4000"},
-		"symmetric":                  {"192.0.2.1>203.0.113.9:4000 192.0.2.2>203.0.113.9:4001", mesh.BehaviorEndpointDependent, ""},
-		"symmetric, own port":        {"192.0.2.1>203.0.113.9:51820 192.0.2.2>203.0.113.9:4001", mesh.BehaviorEndpointDependent, "203.0.113.9:51820"},
-		"a server at home":           {"192.168.1.1>192.168.1.2:51820 192.0.2.1>203.0.113.9:4000", mesh.BehaviorUnknown, "203.0.113.9:4000"},
-		"NAT behind NAT":             {"10.0.0.1>10.0.0.9:7000 192.0.2.1>203.0.113.9:4000", mesh.BehaviorUnknown, "10.0.0.9:7000 203.0.113.9:4000"},
-		"port of our own, rewritten": {"192.0.2.1>192.168.1.2:4000", mesh.BehaviorUnknown, "192.168.1.2:4000"},
-		"a pool of addresses":        {"192.0.2.1>203.0.113.1:1 192.0.2.2>203.0.113.2:1 192.0.2.3>203.0.113.3:1", mesh.BehaviorUnknown, "203.0.113.1:1 203.0.113.2:1"},
+		"no answer":                  {"", mesh.BehaviourUnknown, ""},
+		"no NAT":                     {"192.0.2.1>192.168.1.2:51820", mesh.BehaviourNone, ""},
+		"one server":                 {"192.0.2.1>203.0.113.9:4000", mesh.BehaviourUnknown, "203.0.113.9:4000"},
+		"two servers":                {"192.0.2.1>203.0.113.9:4000 192.0.2.2>203.0.113.9:4000", mesh.BehaviourEndpointIndependent, "203.0.113.9:4000"},
+		"one server, twice":          {"192.0.2.1>203.0.113.9:4000 192.0.2.1>203.0.113.9:4000", mesh.BehaviourUnknown, "203.0.113.9:4000"},
+		"symmetric":                  {"192.0.2.1>203.0.113.9:4000 192.0.2.2>203.0.113.9:4001", mesh.BehaviourEndpointDependent, ""},
+		"symmetric, own port":        {"192.0.2.1>203.0.113.9:51820 192.0.2.2>203.0.113.9:4001", mesh.BehaviourEndpointDependent, "203.0.113.9:51820"},
+		"a server at home":           {"192.168.1.1>192.168.1.2:51820 192.0.2.1>203.0.113.9:4000", mesh.BehaviourUnknown, "203.0.113.9:4000"},
+		"NAT behind NAT":             {"10.0.0.1>10.0.0.9:7000 192.0.2.1>203.0.113.9:4000", mesh.BehaviourUnknown, "10.0.0.9:7000 203.0.113.9:4000"},
+		"port of our own, rewritten": {"192.0.2.1>192.168.1.2:4000", mesh.BehaviourUnknown, "192.168.1.2:4000"},
+		"a pool of addresses":        {"192.0.2.1>203.0.113.1:1 192.0.2.2>203.0.113.2:1 192.0.2.3>203.0.113.3:1", mesh.BehaviourUnknown, "203.0.113.1:1 203.0.113.2:1"},
 	} {
 		var list []observation
 		for _, s := range strings.Fields(test.seen) {

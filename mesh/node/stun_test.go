@@ -97,7 +97,7 @@ func TestNetcheckWithoutAgent(t *testing.T) {
 	if err := errors.Join(err, <-done); err != nil {
 		t.Fatal(err)
 	}
-	if f := n.Families[0]; f.Type != "none" || !f.SamePort || f.Filtering != mesh.BehaviorUnknown || n.Running {
+	if f := n.Families[0]; f.Type != "none" || !f.SamePort || f.Filtering != mesh.BehaviourUnknown || n.Running {
 		t.Errorf("IPv4: %+v", f)
 	}
 	if len(n.Discovery) != 1 || n.Discovery[0].Error != "" || len(n.STUN) != 1 || n.STUN[0].Error != "" {
