@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -43,6 +44,10 @@ func serveControl(t *testing.T, dial func(ctx context.Context, network, address 
 				return "", errTest
 			}
 			return fmt.Sprint(uses, lifetime), nil
+		},
+		Netcheck: func(context.Context) (mesh.Netcheck, error) {
+			f := mesh.NAT{Family: "ipv4", Type: "symmetric", Mapped: []netip.AddrPort{netip.MustParseAddrPort("203.0.113.9:4000")}}
+			return mesh.Netcheck{Running: true, NATCheck: mesh.NATCheck{Families: []mesh.NAT{f}}}, nil
 		},
 	})
 	if err != nil {
@@ -153,6 +158,18 @@ func TestControlToken(t *testing.T) {
 	defer cl.Close()
 	if text, err := cl.Token(t.Context(), 2, time.Hour); err != nil || text != "2 1h0m0s" {
 		t.Errorf("Token = %q, %v", text, err)
+	}
+}
+
+func TestControlNetcheck(t *testing.T) {
+	c := serveControl(t, nil)
+	c.want("GET", "/v1/netcheck", 405, "")
+	c.want("POST", "/v1/netcheck", 200, `"type":"symmetric"`)
+	cl := NewClient(c.path)
+	defer cl.Close()
+	n, err := cl.Netcheck(t.Context())
+	if err != nil || !n.Running || n.Families[0].Mapped[0].Port() != 4000 || n.Families[0].Hairpin != nil {
+		t.Errorf("Netcheck = %+v, %v", n, err)
 	}
 }
 

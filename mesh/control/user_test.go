@@ -82,6 +82,7 @@ func TestControlForOthers(t *testing.T) {
 		{"POST", "/v1/forget?node=x", 403},
 		{"POST", "/v1/token?uses=1&lifetime=1h", 403},
 		{"POST", "/v1/ping?address=" + p.Address.String(), 403},
+		{"POST", "/v1/netcheck", 403},
 		{"CONNECT", "", 403},
 	} {
 		if code, body := request1(t, other, test.method, test.target); code != test.code {
