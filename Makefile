@@ -95,8 +95,8 @@ fuzz: ## every fuzz target for FUZZ (10s)
 		done; done
 
 .PHONY: size
-size: build ## fails if the binary has grown past 17.75 MiB
-	@test $$(wc -c < bin/wirespan) -le 18612224 || { ls -l bin/wirespan; echo "bin/wirespan is larger than 17.75 MiB" >&2; exit 1; }
+size: build ## fails if the binary has grown past 18.25 MiB
+	@test $$(wc -c < bin/wirespan) -le 19136512 || { ls -l bin/wirespan; echo "bin/wirespan is larger than 18.25 MiB" >&2; exit 1; }
 
 .PHONY: cross
 cross: ## builds for every supported architecture
