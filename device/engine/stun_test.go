@@ -6,6 +6,8 @@ import (
 
 	"golang.zx2c4.com/wireguard/conn"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/wirespan/wirespan/device/stun"
 	"github.com/wirespan/wirespan/mesh"
 )
@@ -38,7 +40,7 @@ func receive(e *Engine, b []byte) (passed bool) {
 
 func TestBindingRequestsAreAnsweredWhereWanted(t *testing.T) {
 	w := &wire{}
-	e, _ := New(mesh.Key{}, w, func() {})
+	e, _ := New(mesh.Key{}, w, hclog.NewNullLogger(), func() {})
 	request := stun.AppendRequest(nil, stun.ID{1}, 0)
 	if !receive(e, request) || len(w.sent) > 0 {
 		t.Error("a request is taken, although nothing is to answer it")
@@ -57,7 +59,7 @@ func TestBindingRequestsAreAnsweredWhereWanted(t *testing.T) {
 }
 
 func TestOnlyOwnAnswersAreTaken(t *testing.T) {
-	e, _ := New(mesh.Key{}, &wire{}, func() {})
+	e, _ := New(mesh.Key{}, &wire{}, hclog.NewNullLogger(), func() {})
 	mine := true
 	e.TakeSTUN(func(_ []byte, from netip.AddrPort) bool { return mine && from == client })
 	message := stun.AppendRequest(nil, stun.ID{1}, 0)
@@ -73,7 +75,7 @@ func TestOnlyOwnAnswersAreTaken(t *testing.T) {
 }
 
 func TestPacketsPassWithoutAllocations(t *testing.T) {
-	e, _ := New(mesh.Key{}, &wire{}, func() {})
+	e, _ := New(mesh.Key{}, &wire{}, hclog.NewNullLogger(), func() {})
 	e.AnswerSTUN(true)
 	e.TakeSTUN(func([]byte, netip.AddrPort) bool { return true })
 	packet, junk := make([]byte, 1400), make([]byte, 1400)
