@@ -126,7 +126,8 @@ func (p *Peer) Made(now time.Time, byItself bool) []Action {
 		p.plan(now)
 	default:
 		p.unanswered()
-		if now.Before(p.startAt) || !p.mayStart(now) {
+		// After an answer of its own it makes none, unless that is void: as with a new key.
+		if p.answers == 0 && now.Before(p.startAt) || !p.mayStart(now) {
 			return nil
 		}
 		p.plan(now)
