@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -13,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	rtnetlink "github.com/wirespan/wirespan/firewall/netlink"
-	"github.com/wirespan/wirespan/mesh"
 )
 
 // beside starts run on a thread that shares this thread's namespaces. It returns a
@@ -167,12 +165,17 @@ func TestIrrelevantChanges(t *testing.T) {
 		"link add first type veth peer name inside", "link set first master docker0 up", "link set inside up",
 		"link add lone type veth peer name lonely", "addr add 169.254.8.8/16 scope link dev lone", "link set lone up")
 	h := New(Config{})
-	for up := false; !up; { // the bridge becomes that asynchronously
+	for up := 0; up < 2; { // the bridge and its port become that asynchronously
 		links, err := h.Links()
 		if err != nil {
 			t.Fatal(err)
 		}
-		up = slices.ContainsFunc(links, func(l mesh.Link) bool { return l.Name == "docker0" && l.Up })
+		up = 0
+		for _, l := range links {
+			if l.Up && (l.Name == "docker0" || l.Name == "first") {
+				up++
+			}
+		}
 	}
 	sub, err := rtnetlink.Subscribe(unix.NETLINK_ROUTE, 0, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
 	if err != nil {
