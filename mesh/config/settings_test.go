@@ -113,7 +113,7 @@ func wantEverySetting(t *testing.T) config.Wirespan {
 		SiteNetworks:    prefixes("192.168.0.0/16"), SiteOnLink: true, EndpointStrategy: config.StrategyCycle,
 		PeerEndpoints:       []mesh.PinnedEndpoint{{Nodename: "node-2", Endpoint: netip.MustParseAddrPort("203.0.113.5:51820")}},
 		PeerEndpointFilters: []mesh.Filter{{Prefix: netip.MustParsePrefix("10.0.0.0/8")}},
-		StunServers: []string{"stun.example.org:3478", "[2001:db8::1]:1234"}, AnswerStun: new(bool),
+		StunServers:         []string{"stun.example.org:3478", "[2001:db8::1]:1234"}, AnswerStun: new(bool),
 		Firewall: config.Firewall{Enabled: true, Numbers: firewall.Numbers{
 			Table: "mesh", RoutingTable: 181, RulePriority: 100, EncryptedMark: 0x1000, TunnelMark: 0x2000, Mask: 0x3000,
 		}},

@@ -18,7 +18,7 @@ func TestCrashedMemberExpires(t *testing.T) {
 		time.Sleep(20 * time.Minute) // b refreshes after 15
 		b.Stop()
 		time.Sleep(24 * time.Minute)
-		if state, _, _ := peer(t, a, b); state != "down" {
+		if state, _ := peer(t, a, b); state != "down" {
 			t.Errorf("the crashed member is %s", state)
 		}
 		m.Await(2*time.Minute, "the entry has expired", func() bool {
@@ -55,7 +55,7 @@ func TestDiscoveryAway(t *testing.T) {
 		if !nodetest.AllUp(a, b) {
 			t.Error("a member went down when discovery came back")
 		}
-		if state, _, _ := peer(t, a, crashed); state != "down" {
+		if state, _ := peer(t, a, crashed); state != "down" {
 			t.Errorf("the crashed member is %s", state)
 		}
 		m.Await(2*time.Minute, "the crashed member has aged", func() bool {

@@ -216,7 +216,7 @@ func TestRestoredBackup(t *testing.T) {
 				time.Sleep(5 * time.Minute)
 				m.Hub.SetAway(false)
 				m.Await(time.Minute, "it is up at its new address", func() bool {
-					_, endpoint, _ := peer(t, witness, restored)
+					_, endpoint := peer(t, witness, restored)
 					return nodetest.AllUp(witness, restored) && strings.HasPrefix(endpoint, "192.0.2.9:")
 				})
 				time.Sleep(time.Minute)

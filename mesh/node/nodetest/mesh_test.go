@@ -18,13 +18,13 @@ func pair(t *testing.T, m *nodetest.Mesh) (a, b *nodetest.Node) {
 }
 
 // peer returns how a node sees another. The test fails if that is no peer.
-func peer(t *testing.T, n, other *nodetest.Node) (state string, endpoint string, handshake time.Time) {
+func peer(t *testing.T, n, other *nodetest.Node) (state, endpoint string) {
 	t.Helper()
 	p, ok := n.Peer(other)
 	if !ok {
 		t.Fatalf("%s is no peer of %s", other.Name, n.Name)
 	}
-	return p.State.String(), p.Endpoint.String(), p.LastHandshake
+	return p.State.String(), p.Endpoint.String()
 }
 
 // Peers that are garbage would end the process: see keep.go.
