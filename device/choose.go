@@ -6,6 +6,7 @@ import (
 
 	wireguard "golang.zx2c4.com/wireguard/device"
 
+	"github.com/wirespan/wirespan/device/clamp"
 	"github.com/wirespan/wirespan/mesh"
 )
 
@@ -43,6 +44,25 @@ func (c chooser) Echo(to netip.Addr, done func(rtt time.Duration)) {
 		c.log.Debug("test of a path", "peer", to, "error", err)
 	}
 }
+
+// Probe asks for an echo of a size that nobody may fragment; see engine.Device.
+func (c chooser) Probe(to netip.Addr, size int, done func(rtt time.Duration)) {
+	if err := c.tun.probe(to, size, done); err != nil {
+		c.log.Debug("probe of a path's MTU", "peer", to, "size", size, "error", err)
+	}
+}
+
+// MTU returns the tunnel's MTU.
+func (c chooser) MTU() int {
+	mtu, err := c.tun.MTU()
+	if err != nil {
+		return 0
+	}
+	return mtu
+}
+
+// Limit says how large packets to peers should be.
+func (c chooser) Limit(limits *clamp.Table) { c.clamped.Set(limits) }
 
 // with calls f with a peer, if the device has it. The peer is not removed meanwhile.
 func (c chooser) with(key mesh.Key, f func(*wireguard.Peer)) {

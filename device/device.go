@@ -15,6 +15,7 @@ import (
 	wireguard "golang.zx2c4.com/wireguard/device"
 	"golang.zx2c4.com/wireguard/tun"
 
+	"github.com/wirespan/wirespan/device/clamp"
 	"github.com/wirespan/wirespan/device/engine"
 	"github.com/wirespan/wirespan/device/inflight"
 	"github.com/wirespan/wirespan/device/nat"
@@ -58,6 +59,7 @@ type Config struct {
 type Device struct {
 	wg         *wireguard.Device
 	tun        *pinger
+	clamped    *clamp.TUN
 	own        *refuser // nil: the data plane is not the host's
 	bind       Bind
 	gate       *inflight.Bind // between wg and bind
@@ -118,7 +120,9 @@ func open(c Config) *Device {
 		d.own = &refuser{hostStack: stack, port: d.ListenPort}
 		c.TUN = d.own
 	}
-	d.tun = newPinger(c.TUN)
+	fitting := newClamped(c.TUN)
+	d.clamped = fitting.tun
+	d.tun = newPinger(fitting)
 	var paths *engine.Bind
 	d.engine, paths = engine.New(c.PrivateKey.Public(), c.Bind, c.Log, d.handshakeDone)
 	d.nat = d.newProber(c.Resolve)

@@ -26,7 +26,7 @@ func mustPing(t testing.TB, from *node, to netip.Addr) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), wait)
 	defer cancel()
-	rtt, err := from.Ping(ctx, to)
+	rtt, err := from.Ping(ctx, to, 56)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,13 +51,13 @@ func TestPing(t *testing.T) {
 
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := a.Ping(cancelled, ula(99)); !errors.Is(err, context.Canceled) {
+	if _, err := a.Ping(cancelled, ula(99), 56); !errors.Is(err, context.Canceled) {
 		t.Errorf("ping of an address that no peer has: %v", err)
 	}
-	if _, err := a.Ping(t.Context(), a.addr); err == nil {
+	if _, err := a.Ping(t.Context(), a.addr, 56); err == nil {
 		t.Error("ping of itself succeeded")
 	}
-	if _, err := a.Ping(t.Context(), netip.Addr{}); err == nil {
+	if _, err := a.Ping(t.Context(), netip.Addr{}, 56); err == nil {
 		t.Error("ping of no address succeeded")
 	}
 }
@@ -66,7 +66,7 @@ func TestPingEndsWithTheDevice(t *testing.T) {
 	a := newNode(t, 1)
 	result := make(chan error)
 	go func() {
-		_, err := a.Ping(context.Background(), ula(99))
+		_, err := a.Ping(context.Background(), ula(99), 56)
 		result <- err
 	}()
 	_ = a.Close()

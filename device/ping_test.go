@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -11,6 +13,7 @@ import (
 
 	"golang.zx2c4.com/wireguard/tun"
 
+	"github.com/wirespan/wirespan/device/inflight"
 	"github.com/wirespan/wirespan/device/offload"
 )
 
@@ -19,6 +22,14 @@ type fakePlane struct {
 	tun.Device
 	mu                sync.Mutex
 	injected, written [][]byte
+	out               [][]byte // for Read
+}
+
+func (f *fakePlane) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
+	for i, b := range f.out {
+		sizes[i] = copy(bufs[i][offset:], b)
+	}
+	return len(f.out), nil
 }
 
 func (f *fakePlane) Inject(p []byte) error {
@@ -36,6 +47,8 @@ func (f *fakePlane) Write(bufs [][]byte, offset int) (int, error) {
 	}
 	return len(bufs), nil
 }
+
+func (*fakePlane) MTU() (int, error) { return 1420, nil }
 
 func (*fakePlane) Configure(int, []netip.Prefix) error { return nil }
 
@@ -68,14 +81,14 @@ func TestPingerTakesOnlyItsReplies(t *testing.T) {
 			p := newPinger(plane)
 			var rtt time.Duration
 			var err error
-			go func() { rtt, err = p.ping(t.Context(), netip.MustParseAddr(to), nil) }()
+			go func() { rtt, err = p.ping(t.Context(), netip.MustParseAddr(to), 0, nil) }()
 			synctest.Wait()
 			request := plane.injected[0]
 			if request[0]>>4 == 4 && offload.Fold(offload.Checksum(request[:20], 0)) != 0xffff {
 				t.Error("IPv4 header checksum is wrong")
 			}
 			good := reply(request)
-			header := len(good) - icmpHeader - pingSize
+			header := len(good) - icmpHeader - tokenSize
 			changed := func(i int) []byte {
 				b := append([]byte(nil), good...)
 				b[i] ^= 1
@@ -121,6 +134,75 @@ func TestPingerTakesOnlyItsReplies(t *testing.T) {
 	}
 }
 
+// A reply must have the data that was sent, as much of it as was sent.
+func TestPingChecksReplies(t *testing.T) {
+	for _, to := range []string{"192.0.2.2", "fd00::2"} {
+		for name, damage := range map[string]func([]byte) []byte{
+			"other":      func(b []byte) []byte { b[len(b)-1] ^= 1; return b },
+			"shortened":  func(b []byte) []byte { return b[:len(b)-1] },
+			"lengthened": func(b []byte) []byte { return append(b, 0) },
+		} {
+			synctest.Test(t, func(t *testing.T) {
+				plane := &fakePlane{}
+				p := newPinger(plane)
+				var err error
+				go func() { _, err = p.ping(t.Context(), netip.MustParseAddr(to), 1000, nil) }()
+				synctest.Wait()
+				if want := 1000 + icmpHeader + ipHeader(netip.MustParseAddr(to)); len(plane.injected[0]) != want {
+					t.Errorf("a request of %d bytes, want %d", len(plane.injected[0]), want)
+				}
+				_, _ = p.Write([][]byte{damage(reply(plane.injected[0]))}, 0)
+				synctest.Wait()
+				if err == nil || len(plane.written) != 0 {
+					t.Errorf("%s reply: %v", name, err)
+				}
+			})
+		}
+	}
+}
+
+// A request must fit the tunnel.
+func TestPingTooLarge(t *testing.T) {
+	for to, most := range map[string]int{"192.0.2.2": 1392, "fd00::2": 1372} {
+		p := newPinger(&fakePlane{})
+		_, err := p.ping(t.Context(), netip.MustParseAddr(to), most+1, nil)
+		if err == nil || !strings.Contains(err.Error(), strconv.Itoa(most)) {
+			t.Errorf("%d bytes to %s: %v", most+1, to, err)
+		}
+	}
+}
+
+// Probes are marked when they go out, and nothing else is.
+func TestProbesAreMarked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		plane := &fakePlane{}
+		p := newPinger(plane)
+		to := netip.MustParseAddr("fd00::2")
+		var took time.Duration
+		if err := errors.Join(p.echo(to, func(time.Duration) {}), p.probe(to, 1216, func(rtt time.Duration) { took = rtt })); err != nil {
+			t.Fatal(err)
+		}
+		plane.out = append(plane.injected, reply(plane.injected[1]))
+		const offset = 16
+		bufs, sizes := [][]byte{make([]byte, 2048), make([]byte, 2048), make([]byte, 2048)}, make([]int, 3)
+		n, err := p.Read(bufs, sizes, offset)
+		if n != 3 || err != nil || sizes[1] != 1216 {
+			t.Fatalf("%d packets of sizes %v: %v", n, sizes, err)
+		}
+		for i, want := range []bool{false, true, false} {
+			if got := inflight.TakeMark(bufs[i][:sizes[i]+32]); got != want {
+				t.Errorf("packet %d is marked: %v", i, got)
+			}
+		}
+		time.Sleep(time.Second)
+		_, _ = p.Write([][]byte{plane.out[2]}, 0)
+		synctest.Wait()
+		if took != time.Second || p.whole.Load() != 0 {
+			t.Errorf("answered after %v, %d probes are left", took, p.whole.Load())
+		}
+	})
+}
+
 func TestPingTimeoutAndBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPinger(&fakePlane{})
@@ -129,12 +211,12 @@ func TestPingTimeoutAndBound(t *testing.T) {
 		errs := make(chan error, maxPings)
 		for range maxPings {
 			go func() {
-				_, err := p.ping(ctx, netip.MustParseAddr("fd00::2"), nil)
+				_, err := p.ping(ctx, netip.MustParseAddr("fd00::2"), 0, nil)
 				errs <- err
 			}()
 		}
 		synctest.Wait()
-		if _, err := p.ping(ctx, netip.MustParseAddr("fd00::2"), nil); err == nil || errors.Is(err, context.DeadlineExceeded) {
+		if _, err := p.ping(ctx, netip.MustParseAddr("fd00::2"), 0, nil); err == nil || errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("ping beyond the bound: %v", err)
 		}
 		for range maxPings {
@@ -150,13 +232,13 @@ func TestPingTimeoutAndBound(t *testing.T) {
 
 func FuzzPingerWrite(f *testing.F) {
 	from, to := netip.MustParseAddr("fd00::1"), netip.MustParseAddr("fd00::2")
-	f.Add(reply(echoRequest(from, to, [4]byte{1}, token{2}, pingSize)))
-	f.Add(reply(echoRequest(netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), [4]byte{1}, token{2}, pingSize)))
+	f.Add(reply(echoRequest(from, &pendingPing{to: to, id: [4]byte{1}, size: 64}, token{2})))
+	f.Add(reply(echoRequest(netip.MustParseAddr("192.0.2.1"), &pendingPing{to: netip.MustParseAddr("192.0.2.2"), id: [4]byte{1}, size: 64}, token{2})))
 	f.Fuzz(func(t *testing.T, packet []byte) {
 		plane := &fakePlane{}
 		p := newPinger(plane)
 		answered := false
-		ping := pendingPing{to: to, id: [4]byte{1}, size: pingSize, reply: func(time.Time) { answered = true }}
+		ping := pendingPing{to: to, id: [4]byte{1}, size: 64, reply: func(time.Time, bool) { answered = true }}
 		if err := p.begin(token{2}, ping); err != nil {
 			t.Fatal(err)
 		}

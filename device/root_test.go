@@ -108,7 +108,7 @@ func TestKernelAndNetstack(t *testing.T) {
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), wait)
 		defer cancel()
-		_, err := a.Ping(ctx, b.addr)
+		_, err := a.Ping(ctx, b.addr, 56)
 		pinged <- err
 	}()
 	got, err := io.Copy(io.Discard, c)

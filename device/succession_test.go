@@ -37,7 +37,7 @@ func TestSuccession(t *testing.T) {
 				default:
 				}
 				// A ping that is lost has no reply before the context ends.
-				if _, err := way.from.Ping(ctx, way.to); err != nil {
+				if _, err := way.from.Ping(ctx, way.to, 56); err != nil {
 					t.Errorf("ping of %s: %v", way.to, err)
 					return
 				}

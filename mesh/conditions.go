@@ -53,6 +53,8 @@ const (
 	ConditionNoEndpoint ConditionType = "NoEndpoint"
 	// ConditionNoJoinToken: this founder can make no join token.
 	ConditionNoJoinToken ConditionType = "NoJoinToken"
+	// ConditionPathMTU: the path to a peer does not take packets as large as the tunnel's MTU.
+	ConditionPathMTU ConditionType = "PathMTU"
 	// ConditionMarkRewritten: another program on this host changes the mark of encrypted packets.
 	ConditionMarkRewritten ConditionType = "MarkRewritten"
 )

@@ -118,6 +118,7 @@ type PeerPath struct {
 	RTT        time.Duration // 0: not known
 	Loss       float64       // of the device's own echo requests, 0 to 1
 	Changes    int           // of the endpoint in use
+	MTU        int           // the largest packet of the tunnel that the path takes whole; 0: not known
 	Candidates []Tried       // in the order in which they are tried
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"unsafe"
@@ -39,6 +40,7 @@ type socket struct {
 	port    uint16
 	segment atomic.Bool // the kernel segments bursts (UDP_SEGMENT)
 	gro     bool        // the kernel coalesces datagrams (UDP_GRO)
+	whole   sync.Mutex  // held while a datagram leaves that nobody may fragment
 }
 
 // listen opens a socket for network, udp4 or udp6. Port 0 is any.

@@ -43,10 +43,12 @@ func (b *Bind) receive(fn conn.ReceiveFunc) conn.ReceiveFunc {
 func (b *Bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 	switch messageType(bufs[0]) {
 	case wireguard.MessageTransportType:
-		err := b.Bind.Send(bufs, ep)
-		if p := b.engine.indexes.theirs(receiverOf(bufs[0])); p != nil {
-			b.engine.sent(p, ep, isData(bufs), err)
+		p := b.engine.indexes.theirs(receiverOf(bufs[0]))
+		if p == nil {
+			return b.Bind.Send(bufs, ep)
 		}
+		data, err := b.sendData(p, bufs, ep)
+		b.engine.sent(p, ep, data, err)
 		return err
 	case wireguard.MessageInitiationType:
 		return b.engine.initiation(bufs[0], ep)

@@ -11,6 +11,7 @@ import (
 	"golang.zx2c4.com/wireguard/conn"
 	wireguard "golang.zx2c4.com/wireguard/device"
 
+	"github.com/wirespan/wirespan/device/clamp"
 	"github.com/wirespan/wirespan/device/path"
 	"github.com/wirespan/wirespan/mesh"
 )
@@ -45,6 +46,13 @@ type Device interface {
 	// Echo asks an address for an echo through the tunnel, by a packet of EchoSize. It calls done, with the time
 	// that took, when it comes back. It does not wait.
 	Echo(to netip.Addr, done func(rtt time.Duration))
+	// Probe is Echo with a packet of that size, which is marked for the engine
+	// (inflight.Mark).
+	Probe(to netip.Addr, size int, done func(rtt time.Duration))
+	// MTU returns the tunnel's; 0 if it is not known.
+	MTU() int
+	// Limit says how large the packets to peers should be; nil: as large as they are.
+	Limit(limits *clamp.Table)
 }
 
 // Engine chooses the paths to the peers of a device. Use New.
@@ -55,6 +63,7 @@ type Engine struct {
 	wake    mesh.Signal
 	indexes indexes
 	stun    stunPort
+	whole   wholeSender // nil: the sockets can't, and the MTU of paths is not looked for
 
 	mu     sync.Mutex // guards what follows, and much of each peer
 	bind   *recorder  // the sockets
@@ -63,6 +72,10 @@ type Engine struct {
 	peers  map[mesh.Key]*peer
 	asking *peer   // whose initiation the device was asked for
 	queue  []*peer // those with verbs for the device
+	probes path.ProbeBudget
+	asked  []probe // for the device to send
+	// The device does not know the limits of all peers yet.
+	relimit bool
 }
 
 // New returns an Engine and the bind for the device. Self is this node's public key; changed
@@ -73,6 +86,7 @@ func New(self mesh.Key, sockets conn.Bind, log hclog.Logger, changed func()) (*E
 		self: self, start: time.Now(), changed: changed, wake: mesh.NewSignal(), indexes: newIndexes(),
 		bind: &recorder{Bind: sockets, log: log}, peers: map[mesh.Key]*peer{},
 	}
+	e.whole, _ = sockets.(wholeSender)
 	return e, &Bind{Bind: e.bind, engine: e}
 }
 
@@ -123,11 +137,13 @@ func (e *Engine) SetPeers(peers []mesh.PeerConfig) {
 			p.path.Called(now)
 		}
 		p.race, p.standby, p.address = c.Race, c.Standby, c.Address
+		p.networks = c.AllowedIPs
 		p.setCandidates(c.Candidates, now)
 	}
 	for _, p := range gone {
 		e.indexes.remove(p)
 	}
+	e.limit()
 	e.wake.Notify()
 }
 
@@ -189,15 +205,15 @@ func (e *Engine) Path(key mesh.Key) *mesh.PeerPath {
 		return nil
 	}
 	if p.shown == nil {
-		p.shown = show(p.path.Status(time.Now()))
+		p.shown = show(p.path.Status(time.Now()), p.mtu.Fits())
 	}
 	return p.shown
 }
 
 // show returns a status as the mesh knows it.
-func show(s path.Status) *mesh.PeerPath {
+func show(s path.Status, mtu int) *mesh.PeerPath {
 	out := &mesh.PeerPath{
-		Settled: s.Settled, Troubled: s.Troubled, RTT: s.RTT, Loss: s.Loss, Changes: s.Changes,
+		Settled: s.Settled, Troubled: s.Troubled, RTT: s.RTT, Loss: s.Loss, Changes: s.Changes, MTU: mtu,
 		Candidates: make([]mesh.Tried, 0, len(s.Candidates)),
 	}
 	for _, c := range s.Candidates {
@@ -280,8 +296,12 @@ func (e *Engine) step(now time.Time) time.Time {
 			next = p.wake
 		}
 	}
+	if e.relimit {
+		e.limit()
+	}
 	p, verbs := e.dequeue()
-	device := e.device
+	device, probes := e.device, e.asked
+	e.asked = nil
 	if len(e.queue) > 0 {
 		next = now.Add(initiationGap)
 	}
@@ -289,6 +309,7 @@ func (e *Engine) step(now time.Time) time.Time {
 	if p != nil {
 		e.carryOut(device, p, verbs)
 	}
+	e.sendProbes(device, probes)
 	return next
 }
 
@@ -300,7 +321,7 @@ func (e *Engine) stepPeer(p *peer, now time.Time) {
 	o := path.Observed{Heard: e.time(p.heard.Load()), Unanswered: e.time(p.unanswered.Load())}
 	p.watched.Store(!o.Unanswered.IsZero())
 	actions, wake := p.path.Step(now, o)
-	p.wake = wake
+	p.wake = earlier(wake, e.stepMTU(p, now))
 	_ = e.do(p, actions) // each candidate has its result
 	if p.path.Settled() != before {
 		e.changed()
@@ -361,7 +382,7 @@ func (e *Engine) carryOut(device Device, p *peer, verbs []path.Verb) {
 		switch v {
 		case path.Initiate, path.Restart:
 			device.Initiate(p.key, v == path.Restart, func() bool { return e.ask(p) })
-			e.asked()
+			e.madeOrNot()
 		case path.Keepalive:
 			device.Keepalive(p.key)
 		case path.Rest:
@@ -386,7 +407,7 @@ func (e *Engine) ask(p *peer) bool {
 	return true
 }
 
-func (e *Engine) asked() {
+func (e *Engine) madeOrNot() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.asking = nil

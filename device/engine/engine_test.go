@@ -15,6 +15,7 @@ import (
 	"golang.zx2c4.com/wireguard/conn"
 	wireguard "golang.zx2c4.com/wireguard/device"
 
+	"github.com/wirespan/wirespan/device/clamp"
 	"github.com/wirespan/wirespan/mesh"
 )
 
@@ -75,9 +76,12 @@ func (d *wgDevice) Initiate(key mesh.Key, _ bool, wanted func() bool) {
 	d.last = handshake(key, wireguard.MessageInitiationType, wireguard.MessageInitiationSize, d.index, 0)
 	_ = d.bind.Send([][]byte{d.last}, placeAt("192.0.2.1:1"))
 }
-func (d *wgDevice) Keepalive(mesh.Key)                   {}
-func (d *wgDevice) Rest(mesh.Key)                        {}
-func (d *wgDevice) Echo(netip.Addr, func(time.Duration)) {}
+func (d *wgDevice) Keepalive(mesh.Key)                         {}
+func (d *wgDevice) Rest(mesh.Key)                              {}
+func (d *wgDevice) Echo(netip.Addr, func(time.Duration))       {}
+func (d *wgDevice) Probe(netip.Addr, int, func(time.Duration)) {}
+func (d *wgDevice) MTU() int                                   { return mesh.DefaultMTU }
+func (d *wgDevice) Limit(*clamp.Table)                         {}
 
 // handshake returns a message to the owner of a key, with a valid first MAC.
 func handshake(to mesh.Key, kind, size int, sender, receiver uint32) []byte {

@@ -129,5 +129,6 @@ func (e *Engine) echoed(p *peer, rtt time.Duration) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	p.path.Echoed(now, rtt)
+	p.mtu.Echoed()
 	e.soon(p, now)
 }

@@ -28,11 +28,17 @@ type peer struct {
 	unanswered atomic.Int64 // since when data went out without anything back; 0: it did not
 	refused    atomic.Int64 // when a send of data was last refused
 	watched    atomic.Bool  // Step will look at unanswered
+	large      atomic.Bool  // large data went out since the last probe
+	probed     atomic.Bool  // probes may be among the data
 	endpoint   atomic.Pointer[conn.Endpoint]
 
 	// Guarded by Engine.mu.
 	path      *path.Peer
 	shown     *mesh.PeerPath // of path; nil if that has changed
+	mtu       path.MTU
+	limited   int            // the limit that the device knows
+	probedAt  time.Time      // when the last probe was asked for
+	networks  []netip.Prefix // behind the peer
 	race      bool           // the engine chooses the path
 	standby   bool           // the peer starts the first handshake
 	wake      time.Time

@@ -26,7 +26,7 @@ type Device interface {
 	SetPrivateKey(key mesh.PrivateKey) error // peers stay, and get new sessions at once
 	HostChanged()                            // addresses, links or default routes of this host did: paths are looked at again
 	ListenPort() uint16
-	Ping(ctx context.Context, addr netip.Addr) (time.Duration, error)
+	Ping(ctx context.Context, addr netip.Addr, size int) (time.Duration, error)
 	Events() <-chan struct{}  // a handshake changed the statistics, or refusals among Attempts did; coalesced
 	Done() <-chan struct{}    // closed when the device has died by itself
 	Fragmented() []netip.Addr // hosts to which encrypted packets are larger than the path takes

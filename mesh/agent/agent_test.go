@@ -269,7 +269,7 @@ func TestDeadDeviceIsReopened(t *testing.T) {
 		if s := h.agent.Status(); s.NotReady != "the tunnel device is not open" || !strings.Contains(h.condition(conditionApply), errTest.Error()) {
 			t.Errorf("not ready: %q, conditions %v", s.NotReady, s.Conditions)
 		}
-		if _, err := h.agent.Ping(h.ctx, p.Address); err == nil {
+		if _, err := h.agent.Ping(h.ctx, p.Address, 56); err == nil {
 			t.Error("a ping without a device succeeds")
 		}
 		h.mu.Lock()

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -16,7 +17,8 @@ type PathView struct {
 	RTT        float64         `json:"rttMs,omitempty"`
 	Loss       float64         `json:"loss"` // of the agent's own tests, 0 to 1
 	Changes    int             `json:"changes"`
-	Candidates []CandidateView `json:"candidates"` // in the order in which they are tried
+	MTU        int             `json:"mtu,omitempty"` // of the tunnel, that the path takes whole
+	Candidates []CandidateView `json:"candidates"`    // in the order in which they are tried
 }
 
 // CandidateView is an endpoint with the result of its last try.
@@ -55,7 +57,7 @@ func (views pathViews) show(statuses []mesh.PeerStatus) pathViews {
 
 func pathView(p *mesh.PeerPath) *PathView {
 	v := &PathView{
-		Works: p.Settled, RTT: milliseconds(p.RTT), Loss: p.Loss, Changes: p.Changes, Trying: p.Troubled.UTC(),
+		Works: p.Settled, RTT: milliseconds(p.RTT), Loss: p.Loss, Changes: p.Changes, MTU: p.MTU, Trying: p.Troubled.UTC(),
 		Candidates: make([]CandidateView, 0, len(p.Candidates)),
 	}
 	for _, c := range p.Candidates {
@@ -86,4 +88,35 @@ func triedText(p *mesh.PeerPath) string {
 		list = append(list, fmt.Sprintf("%d more", more))
 	}
 	return strings.Join(list, ", ")
+}
+
+// narrowPaths returns a condition for each peer whose path takes no packets as large as the
+// tunnel's MTU.
+func narrowPaths(p mesh.Plan, mtu int) []mesh.Condition {
+	var conditions []mesh.Condition
+	for _, s := range p.Statuses {
+		if s.Path == nil || s.Path.MTU == 0 || s.Path.MTU >= mtu {
+			continue
+		}
+		peer := cmp.Or(s.Label, s.PublicKey.String())
+		conditions = append(conditions, mesh.Condition{
+			Type: mesh.ConditionPathMTU, Subject: peer,
+			Message: fmt.Sprintf("the path to %s by %s takes packets of %d bytes, and the tunnel's MTU is %d: TCP is adapted, other large packets are fragmented or lost; %s",
+				mesh.QuoteName(peer), s.Endpoint, s.Path.MTU, mtu, widerPath(s)),
+		})
+	}
+	return conditions
+}
+
+// widerPath says what to do about a narrow path.
+func widerPath(s mesh.PeerStatus) string {
+	if s.Path.MTU >= mesh.MinimumMTU {
+		return fmt.Sprintf("set kubespan.mtu to %d on all nodes", s.Path.MTU)
+	}
+	overhead := wireGuardOverhead
+	if s.Endpoint.Addr().Is4() {
+		overhead -= 20 // the headers of IPv6 are that much larger
+	}
+	return fmt.Sprintf("kubespan.mtu can't be below %d: make the links of the path take packets of %d bytes",
+		mesh.MinimumMTU, mesh.MinimumMTU+overhead)
 }

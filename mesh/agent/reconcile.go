@@ -81,6 +81,7 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 	conditions = append(conditions, a.cfg.Clock.Conditions(now)...)
 	conditions = append(conditions, a.host.notes...)
 	conditions = append(conditions, a.fragmented()...)
+	conditions = append(conditions, narrowPaths(plan, a.config.mesh(a.host.links).MTU)...)
 	conditions = append(conditions, a.cfg.Memory.Damaged()...)
 	conditions = append(conditions, a.unproven(plan.Pins)...)
 	conditions = append(conditions, a.dropped(now)...)

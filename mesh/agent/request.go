@@ -77,13 +77,13 @@ func (a *Agent) Forget(ctx context.Context, node string) error {
 	return a.ask(ctx, request{kind: requestForget, node: node}).err
 }
 
-// Ping sends one echo request to addr through the tunnel.
-func (a *Agent) Ping(ctx context.Context, addr netip.Addr) (time.Duration, error) {
+// Ping sends one echo request with so many bytes of data to addr through the tunnel.
+func (a *Agent) Ping(ctx context.Context, addr netip.Addr, size int) (time.Duration, error) {
 	dev := a.live.Load()
 	if dev == nil {
 		return 0, errors.New("the mesh is not running on this node (kubespan.enabled is false)")
 	}
-	return (*dev).Ping(ctx, addr)
+	return (*dev).Ping(ctx, addr, size)
 }
 
 func (a *Agent) ask(ctx context.Context, req request) reply {

@@ -158,13 +158,13 @@ func (c *Client) Token(ctx context.Context, uses int, lifetime time.Duration) (s
 	return reply.Token, err
 }
 
-// Ping sends one echo request through the tunnel and returns the round-trip
-// time. A peer that does not reply within timeout is a [Refusal] with status 504.
-func (c *Client) Ping(ctx context.Context, addr netip.Addr, timeout time.Duration) (time.Duration, error) {
+// Ping sends one echo request with so many bytes of data through the tunnel and returns the
+// round-trip time. A peer that does not reply within timeout is a [Refusal] with status 504.
+func (c *Client) Ping(ctx context.Context, addr netip.Addr, size int, timeout time.Duration) (time.Duration, error) {
 	var reply PingReply
 	err := c.call(ctx, request{
 		method: http.MethodPost, path: "/v1/ping", work: timeout,
-		query: url.Values{"address": {addr.String()}, "timeout": {timeout.String()}},
+		query: url.Values{"address": {addr.String()}, "timeout": {timeout.String()}, "size": {strconv.Itoa(size)}},
 	}, &reply)
 	return reply.RTT, err
 }

@@ -36,7 +36,7 @@ func TestClient(t *testing.T) {
 	if _, err := FindPeer(s, "node-3"); err == nil || !strings.Contains(err.Error(), "known are: node-2") {
 		t.Errorf("an unknown peer: %v", err)
 	}
-	if rtt, err := cl.Ping(ctx, p.Address, time.Second); err != nil || rtt <= 0 {
+	if rtt, err := cl.Ping(ctx, p.Address, 56, time.Second); err != nil || rtt <= 0 {
 		t.Errorf("Ping = %v, %v", rtt, err)
 	}
 	if err := cl.Health(ctx, "ready"); err != nil {
@@ -97,7 +97,7 @@ func TestClientOfAStoppedAgent(t *testing.T) {
 		"watch": func(ctx context.Context, c *Client) error { return c.WatchStatus(ctx, nil) },
 		"leave": func(ctx context.Context, c *Client) error { return c.Leave(ctx) },
 		"ping": func(ctx context.Context, c *Client) error {
-			_, err := c.Ping(ctx, netip.IPv6Loopback(), time.Hour)
+			_, err := c.Ping(ctx, netip.IPv6Loopback(), 56, time.Hour)
 			return err
 		},
 		"connect": func(ctx context.Context, c *Client) error {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -15,6 +16,7 @@ import (
 const (
 	pingTimeout    = 5 * time.Second // unless the request has another
 	maxPingTimeout = time.Minute
+	maxPingSize    = 1<<16 - 1 // bytes of data; the tunnel's MTU is smaller
 	dialTimeout    = 10 * time.Second
 )
 
@@ -92,7 +94,7 @@ type PingReply struct {
 	RTT time.Duration `json:"rtt"` // ns
 }
 
-// ping takes the parameters address and timeout.
+// ping takes the parameters address, timeout and size.
 func (c *Server) ping(w http.ResponseWriter, r *http.Request) {
 	values := r.URL.Query()
 	addr, err := netip.ParseAddr(values.Get("address"))
@@ -107,13 +109,20 @@ func (c *Server) ping(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	size := 0
+	if text := values.Get("size"); text != "" {
+		if size, err = strconv.Atoi(text); err != nil || size < 0 || size > maxPingSize {
+			http.Error(w, fmt.Sprintf("parameter size: %q is not a number of bytes up to %d", text, maxPingSize), http.StatusBadRequest)
+			return
+		}
+	}
 	if err := c.cfg.Agent.Status().Reaches(addr); err != nil {
 		http.Error(w, err.Error(), http.StatusBadGateway)
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), timeout)
 	defer cancel()
-	rtt, err := c.cfg.Agent.Ping(ctx, addr)
+	rtt, err := c.cfg.Agent.Ping(ctx, addr, size)
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("no reply within %s", timeout)
 	}

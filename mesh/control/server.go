@@ -33,7 +33,7 @@ type Agent interface {
 	Leave(ctx context.Context) error
 	Accept(ctx context.Context, node string) error
 	Forget(ctx context.Context, node string) error
-	Ping(ctx context.Context, addr netip.Addr) (time.Duration, error)
+	Ping(ctx context.Context, addr netip.Addr, size int) (time.Duration, error)
 	Explain(agent.ExplainQuery) (agent.Explanation, error)
 }
 

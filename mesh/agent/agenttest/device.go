@@ -180,7 +180,7 @@ func (d *Device) ListenPort() uint16 {
 }
 
 // Ping answers after a round trip for every address of a peer.
-func (d *Device) Ping(_ context.Context, addr netip.Addr) (time.Duration, error) {
+func (d *Device) Ping(_ context.Context, addr netip.Addr, _ int) (time.Duration, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, p := range d.Peers {

@@ -132,7 +132,7 @@ func Device(t *testing.T, open func(t *testing.T) DeviceCase) {
 func ping(t *testing.T, dev agent.Device, to netip.Addr, limit time.Duration) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
-	return dev.Ping(ctx, to)
+	return dev.Ping(ctx, to, 56)
 }
 
 // silentPeer is a peer at an endpoint at which nothing answers.

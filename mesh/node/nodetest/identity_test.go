@@ -47,7 +47,7 @@ func pinging(t *testing.T, n, to *nodetest.Node) (end func() (sent, lost int)) {
 		defer close(done)
 		for ; ctx.Err() == nil; time.Sleep(time.Second) {
 			once, stop := context.WithTimeout(context.Background(), time.Second)
-			if _, err := n.Ping(once, address); err != nil {
+			if _, err := n.Ping(once, address, 56); err != nil {
 				lost++
 			}
 			sent++

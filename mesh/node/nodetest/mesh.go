@@ -180,7 +180,7 @@ const pingTimeout = 20 * time.Second
 func (n *Node) Reaches(other *Node) bool {
 	ctx, cancel := context.WithTimeout(n.mesh.t.Context(), pingTimeout)
 	defer cancel()
-	_, err := n.Ping(ctx, other.Address())
+	_, err := n.Ping(ctx, other.Address(), 56)
 	return err == nil
 }
 

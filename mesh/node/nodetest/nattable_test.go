@@ -87,7 +87,7 @@ func TestMappingChanges(t *testing.T) {
 			m.Await(time.Minute, "a reaches b again", func() bool {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 				defer cancel()
-				_, err := a.Ping(ctx, b.Address())
+				_, err := a.Ping(ctx, b.Address(), 0)
 				return err == nil
 			})
 			if !b.Reaches(a) {

@@ -35,7 +35,7 @@ func startTraffic(t *testing.T, interval time.Duration, from, to *nodetest.Node)
 		limit, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		f.sent.Add(1)
-		if _, err := from.Ping(limit, to.Address()); err != nil {
+		if _, err := from.Ping(limit, to.Address(), 56); err != nil {
 			f.lost.Add(1)
 		}
 	}
