@@ -29,7 +29,11 @@ func (n *Node) netcheck(ctx context.Context) (mesh.Netcheck, error) {
 	c := mesh.Netcheck{Running: true, Peers: []mesh.PeerCheck{}}
 	check(ctx, &c, device.CheckNAT, *n.services.Load(), n.mark)
 	for _, p := range n.agent.Status().Peers {
-		c.Peers = append(c.Peers, mesh.PeerCheck{Name: p.Name(), State: p.State, Endpoint: p.Endpoint})
+		peer := mesh.PeerCheck{Name: p.Name(), State: p.State, Endpoint: p.Endpoint}
+		if p.Path != nil {
+			peer.MTU = p.Path.MTU
+		}
+		c.Peers = append(c.Peers, peer)
 	}
 	return c, nil
 }
