@@ -19,8 +19,8 @@
 // completed it (see [Engine.Handshake]).
 //
 // Limits: of a cookie reply, the first for each initiation is passed up, since the device
-// keeps the last one, which is valid for one source address. Changes of the host are
-// looked at once a second.
+// keeps the last one, which is valid for one source address. The device is asked for one
+// handshake in 2 ms, so that many peers do not take all of the CPU at once.
 //
 // Ownership: Run owns the only goroutine. No lock is held while the Device is called. Send,
 // the receive functions and all methods may be called concurrently.

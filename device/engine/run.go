@@ -1,0 +1,166 @@
+package engine
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/wirespan/wirespan/device/path"
+)
+
+// Run chooses paths until ctx ends.
+func (e *Engine) Run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.wake:
+		case <-timer.C:
+		}
+		now := time.Now()
+		if now.Round(0).Sub(last.Round(0))-now.Sub(last) > jump {
+			e.Changed()
+		}
+		last = now
+		timer.Reset(time.Until(e.step(now)))
+	}
+}
+
+// step does what is due, and returns when to call it again.
+func (e *Engine) step(now time.Time) time.Time {
+	next := now.Add(time.Minute)
+	e.mu.Lock()
+	if e.device == nil {
+		e.mu.Unlock()
+		return next
+	}
+	for _, p := range e.peers {
+		if !p.race {
+			continue
+		}
+		if !p.wake.After(now) && !p.wake.IsZero() {
+			e.stepPeer(p, now)
+		}
+		if !p.wake.IsZero() && p.wake.Before(next) {
+			next = p.wake
+		}
+	}
+	if e.relimit {
+		e.limit()
+	}
+	p, verbs := e.dequeue()
+	device, probes := e.device, e.asked
+	e.asked = nil
+	if len(e.queue) > 0 {
+		next = now.Add(initiationGap)
+	}
+	e.mu.Unlock()
+	if p != nil {
+		e.carryOut(device, p, verbs)
+	}
+	e.sendProbes(device, probes)
+	return next
+}
+
+// stepPeer does what is due with a peer. The caller holds mu.
+func (e *Engine) stepPeer(p *peer, now time.Time) {
+	before := p.path.Settled()
+	p.shown = nil
+	p.watched.Store(false)
+	o := path.Observed{Heard: e.time(p.heard.Load()), Unanswered: e.time(p.unanswered.Load())}
+	p.watched.Store(!o.Unanswered.IsZero())
+	actions, wake := p.path.Step(now, o)
+	p.wake = earlier(wake, e.stepMTU(p, now))
+	_ = e.do(p, actions) // each candidate has its result
+	if p.path.Settled() != before {
+		e.changed()
+	}
+}
+
+// do sends what is to be sent, and queues what the device has to do. It returns an error
+// if no copy of the initiation has left. The caller holds mu.
+func (e *Engine) do(p *peer, actions []path.Action) error {
+	result := errLimit
+	for _, a := range actions {
+		switch a.Do {
+		case path.Copy:
+			if err := e.transmit(p, a.To, p.message); err == nil || result != nil {
+				result = err
+			}
+		case path.Open:
+			_ = e.transmit(p, a.To, nil) // it is only to open a NAT
+		default:
+			if len(p.queued) == 0 {
+				e.queue = append(e.queue, p)
+			}
+			p.queued = append(p.queued, a.Do)
+		}
+	}
+	return result
+}
+
+// transmit sends a message to a candidate. The caller holds mu.
+func (e *Engine) transmit(p *peer, to netip.AddrPort, message []byte) error {
+	ep, err := e.bind.ParseEndpoint(to.String())
+	if err != nil {
+		return err
+	}
+	err = e.bind.Send([][]byte{message}, ep)
+	if why := refusal(err); why != 0 {
+		p.path.Failed(time.Now(), to, why.Error())
+	}
+	return err
+}
+
+// dequeue returns the first peer for which the device has to do something. The caller
+// holds mu.
+func (e *Engine) dequeue() (*peer, []path.Verb) {
+	if len(e.queue) == 0 {
+		return nil, nil
+	}
+	p := e.queue[0]
+	e.queue = e.queue[1:]
+	verbs := p.queued
+	p.queued = nil
+	return p, verbs
+}
+
+// carryOut has the device do something with a peer. It calls back by Bind.Send.
+func (e *Engine) carryOut(device Device, p *peer, verbs []path.Verb) {
+	for _, v := range verbs {
+		switch v {
+		case path.Initiate, path.Restart:
+			device.Initiate(p.key, v == path.Restart, func() bool { return e.ask(p) })
+			e.madeOrNot()
+		case path.Keepalive:
+			device.Keepalive(p.key)
+		case path.Rest:
+			device.Rest(p.key)
+		case path.Echo:
+			if p.address.IsValid() {
+				device.Echo(p.address, func(rtt time.Duration) { e.echoed(p, rtt) })
+			}
+		}
+	}
+}
+
+// ask notes whose initiation the device makes now. It reports whether that is still wanted:
+// the device may have made one by itself meanwhile.
+func (e *Engine) ask(p *peer) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !p.path.Asked() {
+		return false
+	}
+	e.asking = p
+	return true
+}
+
+func (e *Engine) madeOrNot() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.asking = nil
+}
