@@ -150,6 +150,11 @@ func newTried(spec *PeerSpec, status *PeerStatus, places map[netip.AddrPort]*pla
 		noRoute = noRoute || p.Refusal == RefusedWithoutRoute
 	}
 	t.refused = t.refused || t.stuck && noRoute && status.State != PeerStateUp
+	if p := status.Path; p != nil && t.handshakes > 0 { // the device knows it better
+		if t.handshakes, t.first = unansweredHandshakes, p.Troubled; p.Settled || p.Troubled.IsZero() {
+			t.handshakes = 0
+		}
+	}
 	return t
 }
 

@@ -213,4 +213,4 @@ func scenarioIdle(l *lab) {
 }
 
 // idleMegabytes is the memory that an idle agent may use.
-const idleMegabytes = 26
+const idleMegabytes = 28

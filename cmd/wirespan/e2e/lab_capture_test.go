@@ -168,6 +168,11 @@ func (p *sniffed) isPing() bool {
 		p.protocol == unix.IPPROTO_ICMPV6 && (p.payload[0] == 128 || p.payload[0] == 129))
 }
 
+// isSTUN reports whether a UDP packet has STUN's magic cookie.
+func (p *sniffed) isSTUN() bool {
+	return p.protocol == unix.IPPROTO_UDP && len(p.payload) >= 16 && binary.BigEndian.Uint32(p.payload[12:]) == 0x2112a442
+}
+
 // tooBig returns the MTU in an ICMP error about a packet that is too big, or 0.
 func (p *sniffed) tooBig() int {
 	switch {
