@@ -46,7 +46,7 @@ func (b *Bind) receiver(s *socket) conn.ReceiveFunc {
 		if err != nil {
 			return 0, err
 		}
-		sizes[0], eps[0] = copy(bufs[0], d.Payload), endpoint(d.Source)
+		sizes[0], eps[0] = copy(bufs[0], d.Payload), endpoint{d.Source, d.Destination.Addr()}
 		if m := d.Message(); m != Other && m != Transport {
 			b.handshakes.Notify()
 		}
@@ -73,8 +73,9 @@ func (b *Bind) Send(bufs [][]byte, to conn.Endpoint) error {
 	if s == nil {
 		return net.ErrClosed
 	}
+	e := to.(endpoint)
 	for _, buf := range bufs {
-		if err := s.send(netip.AddrPort(to.(endpoint)), buf); err != nil {
+		if err := s.send(e.from, e.to, buf); err != nil {
 			return err
 		}
 	}
@@ -84,7 +85,7 @@ func (b *Bind) Send(bufs [][]byte, to conn.Endpoint) error {
 // ParseEndpoint parses an address with a port.
 func (b *Bind) ParseEndpoint(s string) (conn.Endpoint, error) {
 	a, err := netip.ParseAddrPort(s)
-	return endpoint(a), err
+	return endpoint{to: a}, err
 }
 
 // Handshakes returns a coalesced signal that handshake messages came in.
@@ -99,16 +100,19 @@ func (b *Bind) SetMark(uint32) error { return nil }
 // BatchSize returns 1.
 func (b *Bind) BatchSize() int { return 1 }
 
-// endpoint is where a peer is. The host chooses the address to send from.
-type endpoint netip.AddrPort
+// endpoint is where a peer is, and at which address of the host it has called.
+type endpoint struct {
+	to   netip.AddrPort
+	from netip.Addr // invalid, or no longer of the host: the host chooses
+}
 
 func (e endpoint) ClearSrc()           {}
-func (e endpoint) SrcToString() string { return "" }
-func (e endpoint) SrcIP() netip.Addr   { return netip.Addr{} }
-func (e endpoint) DstToString() string { return netip.AddrPort(e).String() }
-func (e endpoint) DstIP() netip.Addr   { return netip.AddrPort(e).Addr() }
+func (e endpoint) SrcToString() string { return e.from.String() }
+func (e endpoint) SrcIP() netip.Addr   { return e.from }
+func (e endpoint) DstToString() string { return e.to.String() }
+func (e endpoint) DstIP() netip.Addr   { return e.to.Addr() }
 
 func (e endpoint) DstToBytes() []byte {
-	b, _ := netip.AddrPort(e).MarshalBinary() // never fails
+	b, _ := e.to.MarshalBinary() // never fails
 	return b
 }

@@ -175,8 +175,8 @@ func (h *Host) listen(port uint16) (*socket, error) {
 	return s, nil
 }
 
-// send sends a copy of payload.
-func (s *socket) send(to netip.AddrPort, payload []byte) error {
+// send sends a copy of payload, from an address if the host has it.
+func (s *socket) send(from netip.Addr, to netip.AddrPort, payload []byte) error {
 	r := s.host.network.router
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -190,9 +190,11 @@ func (s *socket) send(to netip.AddrPort, payload []byte) error {
 			return err
 		}
 	}
-	from, ok := firstOf(s.host.addresses, to.Addr())
-	if !ok {
-		return unix.ENETUNREACH
+	if !slices.Contains(s.host.addresses, from) {
+		var ok bool
+		if from, ok = firstOf(s.host.addresses, to.Addr()); !ok {
+			return unix.ENETUNREACH
+		}
 	}
 	r.send(s.host, Datagram{time.Now(), netip.AddrPortFrom(from, s.port), to, slices.Clone(payload)})
 	return nil

@@ -200,7 +200,17 @@ func AllUp(nodes ...*Node) bool {
 // longer than limit.
 func (m *Mesh) Await(limit time.Duration, what string, condition func() bool) {
 	m.t.Helper()
-	const step = 10 * time.Millisecond
+	m.await(10*time.Millisecond, limit, what, condition)
+}
+
+// AwaitExactly is Await that looks each millisecond.
+func (m *Mesh) AwaitExactly(limit time.Duration, what string, condition func() bool) {
+	m.t.Helper()
+	m.await(time.Millisecond, limit, what, condition)
+}
+
+func (m *Mesh) await(step, limit time.Duration, what string, condition func() bool) {
+	m.t.Helper()
 	for end := time.Now().Add(limit); !condition(); time.Sleep(step) {
 		if !time.Now().Before(end) {
 			m.t.Fatalf("not within %v: %s", limit, what)

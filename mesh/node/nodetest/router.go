@@ -25,6 +25,7 @@ type Router struct {
 	hosts    int     // made so far
 	due      []event // sorted by time
 	drop     func(Datagram) bool
+	detour   func(Datagram) time.Duration
 	captures []*Capture
 }
 
@@ -52,6 +53,14 @@ func (r *Router) Drop(drop func(Datagram) bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.drop = drop
+}
+
+// Detour makes datagrams take longer than their lines do, by what detour returns. It sees
+// them as their hosts send them. With nil, as in the beginning, none does.
+func (r *Router) Detour(detour func(Datagram) time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.detour = detour
 }
 
 // Capture records, from now on, the datagrams for which keep returns true; all, if
@@ -94,11 +103,15 @@ func (r *Router) send(from *Host, d Datagram) {
 	if r.drop != nil && r.drop(d) || from.loses() {
 		return
 	}
+	delay := from.line.Delay
+	if r.detour != nil {
+		delay += r.detour(d)
+	}
 	n, d, ok := from.network.leave(d)
 	if !ok {
 		return
 	}
-	r.after(from.line.Delay, func() {
+	r.after(delay, func() {
 		to, d, ok := n.enter(d)
 		if !ok || to.loses() {
 			return

@@ -28,7 +28,7 @@ func (s *socket) at() netip.AddrPort { return netip.AddrPortFrom(s.host.addresse
 
 func send(t *testing.T, s *socket, to netip.AddrPort, text string) {
 	t.Helper()
-	if err := s.send(to, []byte(text)); err != nil {
+	if err := s.send(netip.Addr{}, to, []byte(text)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -71,11 +71,11 @@ func TestSocketErrors(t *testing.T) {
 		if _, err := s.host.listen(s.port); !errors.Is(err, syscall.EADDRINUSE) {
 			t.Errorf("listen on the same port: %v", err)
 		}
-		if err := s.send(netip.MustParseAddrPort("[2001:db8::2]:9"), nil); !errors.Is(err, syscall.ENETUNREACH) {
+		if err := s.send(netip.Addr{}, netip.MustParseAddrPort("[2001:db8::2]:9"), nil); !errors.Is(err, syscall.ENETUNREACH) {
 			t.Errorf("send to another family: %v", err)
 		}
 		s.close()
-		if err := s.send(s.at(), nil); !errors.Is(err, net.ErrClosed) {
+		if err := s.send(netip.Addr{}, s.at(), nil); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("send on a closed socket: %v", err)
 		}
 		if _, err := s.receive(); !errors.Is(err, net.ErrClosed) {
