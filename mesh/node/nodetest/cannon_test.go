@@ -3,6 +3,7 @@ package nodetest_test
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -48,6 +49,66 @@ func TestSilentPeers(t *testing.T) {
 					t.Error("status tells of none that was dropped")
 				}
 				if !node.Up(friend) || !friend.Up(node) || !node.Reaches(friend) {
+					t.Error("a node that answers is not reached")
+				}
+			})
+		})
+	}
+}
+
+// Discovery is hostile: many members have as many endpoints as one may have, all dead, at one
+// victim or at many. When the first races are over, none of them gets more than one
+// initiation in 5 s, and all together no more than 20 datagrams in a second.
+func TestHostileFeed(t *testing.T) {
+	const members, endpoints, second = 24, 64, time.Second
+	for name, at := range map[string]func(member, i int) string{
+		"one victim":         func(member, i int) string { return fmt.Sprintf("203.0.113.1:%d", 1000+member*endpoints+i) },
+		"one port, many":     func(member, i int) string { return fmt.Sprintf("203.0.%d.%d:51820", member+1, i+1) },
+		"one subnet of IPv6": func(member, i int) string { return fmt.Sprintf("[2001:db8:5::%x:%x]:51820", member+1, i+1) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := nodetest.New(t)
+				for member := range members {
+					var list []netip.AddrPort
+					for i := range endpoints {
+						list = append(list, netip.MustParseAddrPort(at(member, i)))
+					}
+					m.Invent(uint32(member)).Seen(list...)
+				}
+				own := netip.MustParseAddr("192.0.2.1")
+				outward := func(d nodetest.Datagram) bool { return d.Destination.Addr() != netip.MustParseAddr("192.0.2.2") }
+				all := m.Capture(outward)
+				node, friend := m.Start(m.Internet().Host(own.String(), "2001:db8::1")), m.Start(m.Internet().Host("192.0.2.2"))
+				m.Await(time.Minute, "the members are known", func() bool { return len(node.Status().Peers) == members+1 })
+				m.Await(time.Minute, "the friend is reached", func() bool { return nodetest.AllUp(node, friend) })
+				time.Sleep(2 * time.Minute) // the first races are over
+				first := len(all.Datagrams())
+				late := m.Capture(func(d nodetest.Datagram) bool {
+					return outward(d) && d.Source.Addr() != netip.MustParseAddr("192.0.2.2")
+				})
+				time.Sleep(5 * time.Minute)
+				datagrams := late.Datagrams()
+				t.Logf("%d datagrams in the first 2 min, then %.1f per second", first, float64(len(datagrams))/300)
+				if len(datagrams) == 0 {
+					t.Error("nothing is tried any more")
+				}
+				last := map[netip.AddrPort]time.Time{}
+				var window []time.Time
+				for _, d := range datagrams {
+					if ago := d.Sent.Sub(last[d.Destination]); ago < 5*second {
+						t.Fatalf("%v got another datagram after %v", d.Destination, ago)
+					}
+					last[d.Destination] = d.Sent
+					window = append(slices.DeleteFunc(window, func(s time.Time) bool { return d.Sent.Sub(s) >= second }), d.Sent)
+					if len(window) > 2*20 { // a burst, and what a second brings
+						t.Fatalf("%d datagrams in a second", len(window))
+					}
+				}
+				if len(datagrams) > 20*300+20 {
+					t.Errorf("%d datagrams in 5 min, want 20 per second at most", len(datagrams))
+				}
+				if !node.Up(friend) || !node.Reaches(friend) {
 					t.Error("a node that answers is not reached")
 				}
 			})

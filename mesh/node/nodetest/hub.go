@@ -22,6 +22,7 @@ type Hub struct {
 	away    bool
 	entries map[string]*hubEntry // by affiliate id
 	clients []*client            // that run
+	updates int
 }
 
 // hubEntry is an affiliate.
@@ -49,11 +50,19 @@ func (h *Hub) SetAway(away bool) {
 	}
 }
 
+// Updates returns how many updates members have sent.
+func (h *Hub) Updates() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.updates
+}
+
 // update stores affiliate data (empty: none) and endpoints, and wakes all members if
 // anything is new, also the one that it is from.
 func (h *Hub) update(id string, data []byte, endpoints [][]byte) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.updates++
 	until := time.Now().Add(discovery.MaxTTL)
 	e := h.entries[id]
 	fresh := e == nil

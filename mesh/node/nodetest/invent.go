@@ -41,6 +41,14 @@ func (i *Invented) Publish() {
 	i.mesh.Hub.update(i.NodeID, i.mesh.Seal(i.Affiliate, i.Key), nil)
 }
 
+// Seen publishes endpoints of the member, as others do that have seen it there.
+func (i *Invented) Seen(endpoints ...netip.AddrPort) {
+	i.mesh.t.Helper()
+	for _, e := range endpoints {
+		i.mesh.Hub.update(i.NodeID, nil, [][]byte{i.mesh.SealEndpoint(e)})
+	}
+}
+
 // Seal returns an affiliate as its entry at the hub, signed if it has a record.
 func (m *Mesh) Seal(a mesh.Affiliate, key mesh.NodeKey) []byte {
 	m.t.Helper()

@@ -34,6 +34,7 @@ type client struct {
 	sealed    mesh.Affiliate // what data holds
 	data      []byte
 	sent      *discovery.Local // nil: nothing, or long ago
+	others    []mesh.Endpoint  // that were sent with it
 
 	mu    sync.Mutex // guards what follows
 	local *discovery.Local
@@ -145,13 +146,16 @@ func (c *client) publish() error {
 	}
 	c.hub.update(c.id, c.data, endpoints)
 	for _, o := range local.Others {
+		if c.sent != nil && slices.Contains(c.others, o) {
+			continue
+		}
 		sealed, err := codec.SealEndpoint(c.cluster.Secret, o.Endpoint)
 		if err != nil {
 			return err
 		}
 		c.hub.update(o.AffiliateID, nil, [][]byte{sealed})
 	}
-	c.sent = local
+	c.sent, c.others = local, local.Others
 	return nil
 }
 
