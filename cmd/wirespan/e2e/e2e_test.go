@@ -31,6 +31,8 @@ var scenarios = []struct {
 	{"Harvest", scenarioHarvest},
 	{"NATTable", scenarioNATTable},
 	{"STUNInterop", scenarioSTUNInterop},
+	{"Paths", scenarioPaths},
+	{"PathsUpstream", scenarioPathsUpstream},
 	{"UDPBlocked", scenarioUDPBlocked},
 	{"SendRefused", scenarioSendRefused},
 	{"NoAnswer", scenarioNoAnswer},
