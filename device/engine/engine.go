@@ -162,7 +162,7 @@ func (e *Engine) SetSelf(self mesh.Key) {
 	defer e.mu.Unlock()
 	e.self = self
 	for key, p := range e.peers {
-		p.path.SetLower(bytes.Compare(self[:], key[:]) < 0)
+		p.path.Rekeyed(bytes.Compare(self[:], key[:]) < 0)
 	}
 }
 

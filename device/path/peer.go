@@ -45,8 +45,12 @@ type Peer struct {
 // smaller one.
 func New(lower bool, b *Budget) *Peer { return &Peer{lower: lower, budget: b} }
 
-// SetLower says anew whether this node's public key is the smaller one.
-func (p *Peer) SetLower(lower bool) { p.lower = lower }
+// Rekeyed is called when this node gets another key. The sessions end, and what was waited for
+// is void: the next initiation that the device makes leaves at once. Lower is as for New.
+func (p *Peer) Rekeyed(lower bool) {
+	p.lower, p.crossed, p.answers = lower, false, 0
+	p.attempt, p.startAt = attempt{}, time.Time{}
+}
 
 // Step returns what has become due, and when to call it again; a zero time means when
 // something has happened.
