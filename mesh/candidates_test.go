@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -137,7 +138,7 @@ func TestHarvestIsShared(t *testing.T) {
 			d := newDraw(&in, &known)
 			published := 0
 			for _, a := range known.others {
-				if d.observes(a.NodeID) {
+				if d.place(a.NodeID) < maxObservers {
 					observers[a.NodeID]++
 					published++
 				}
@@ -175,5 +176,62 @@ func TestHarvestLeavesOutWhatIsAnnounced(t *testing.T) {
 	in.Stats[0].Endpoint = netip.MustParseAddrPort("203.0.113.1:4000")
 	if got := Decide(in, testNow).Endpoints; len(got) != 1 || got[0].Endpoint != in.Stats[0].Endpoint {
 		t.Errorf("published %v for a NAT's port", got)
+	}
+}
+
+// Those who should publish where a peer is do not see it, since they are behind NATs, too.
+// Others do so after a while, until one has done.
+func TestHarvestFindsObservers(t *testing.T) {
+	const nodes = 100
+	seen := netip.MustParseAddrPort("203.0.113.1:4000")
+	for _, tc := range []struct {
+		announced string
+		want      int // that publish it in the end, if none sees what others publish
+	}{
+		{"203.0.113.1:51820", nodes},
+		{"192.168.0.2:51820", nodes},
+		{"203.0.113.1:51820 203.0.113.1:4001", maxObservers}, // its NAT has a port for each
+		{"203.0.113.1:4000", 0},
+	} {
+		published := map[time.Duration]int{}
+		for self := range nodes {
+			in := Input{Self: Identity{NodeID: fmt.Sprint("node-", self)}, Config: Config{HarvestExtraEndpoints: true}}
+			var known roster
+			for i := range nodes {
+				if i != self {
+					known.others = append(known.others, &Affiliate{NodeID: fmt.Sprint("node-", i), Record: Record{Sequence: 1}})
+				}
+			}
+			known.others = append(known.others, &Affiliate{NodeID: "peer", Record: Record{Sequence: 1}})
+			specs := []PeerSpec{{NodeID: "peer", Endpoints: endpoints(strings.Fields(tc.announced)...)}}
+			statuses := []PeerStatus{{State: PeerStateUp, Endpoint: seen, LastEndpointChange: testNow}}
+			last := 0
+			for after := time.Duration(0); after < time.Hour; {
+				list, wake := harvest(&in, &known, specs, statuses, testNow.Add(after))
+				published[after] += len(list)
+				if len(list) < last {
+					t.Errorf("node-%d publishes it no more after %v", self, after)
+				}
+				last = len(list)
+				if wake.IsZero() {
+					break
+				}
+				if next := wake.Sub(testNow); next <= after {
+					t.Fatalf("asked for %v at %v", next, after)
+				} else {
+					after = next
+				}
+			}
+		}
+		if first := published[0]; first > maxObservers {
+			t.Errorf("%s: %d publish it at once", tc.announced, first)
+		}
+		total := 0
+		for _, n := range published {
+			total += n
+		}
+		if total != tc.want {
+			t.Errorf("%s: %d publish it, want %d", tc.announced, total, tc.want)
+		}
 	}
 }

@@ -32,7 +32,9 @@ func Decide(in Input, now time.Time) Plan {
 		plan.Routed = routed(plan.Routes, plan.Held)
 		plan.ReturnByTunnel = returnByTunnel(&in.Config, plan.Routes)
 		plan.Waiting = waiting(&in.Config, plan.Specs, plan.Statuses)
-		plan.Endpoints = harvest(&in, known, plan.Specs, plan.Statuses)
+		var wake time.Time
+		plan.Endpoints, wake = harvest(&in, known, plan.Specs, plan.Statuses, now)
+		plan.Wake = sooner(plan.Wake, wake)
 		for _, a := range known.others {
 			plan.Known = append(plan.Known, *a)
 		}

@@ -1,39 +1,75 @@
 package mesh
 
-import "slices"
+import (
+	"math/bits"
+	"net/netip"
+	"slices"
+	"time"
+)
 
-// maxObservers is how many nodes publish where they see a peer.
-const maxObservers = 4
+const (
+	// maxObservers is how many nodes publish where they see a peer.
+	maxObservers = 4
+	// observerWait is how long they have for that. Then there are twice as many.
+	observerWait = 5 * time.Second
+)
 
 // harvest lists the endpoints at which peers that are up were seen, for other nodes to
 // try. What the peer announces is left out, unless it is there since this node published
 // it. Of each peer, as many nodes publish it as the mesh has observers, so what a node
-// publishes does not grow with the mesh.
-func harvest(in *Input, known *roster, specs []PeerSpec, statuses []PeerStatus) []Endpoint {
+// publishes does not grow with the mesh. If those see nothing, since they are behind NATs as
+// the peer is, others take their place, one after another: wake is when to look again.
+func harvest(in *Input, known *roster, specs []PeerSpec, statuses []PeerStatus, now time.Time) (out []Endpoint, wake time.Time) {
 	if !in.Config.HarvestExtraEndpoints {
-		return nil
+		return nil, time.Time{}
 	}
 	draw := newDraw(in, known)
 	published := make(map[Endpoint]bool, len(in.Harvested))
 	for _, e := range in.Harvested {
 		published[e] = true
 	}
-	var out []Endpoint
 	for i := range statuses {
 		s := &statuses[i]
 		e := Endpoint{PublicKey: s.PublicKey, AffiliateID: specs[i].NodeID, Endpoint: s.Endpoint}
-		if s.State != PeerStateUp || !s.Endpoint.IsValid() || !draw.observes(e.AffiliateID) {
+		listed := slices.Contains(specs[i].Endpoints, s.Endpoint)
+		if s.State != PeerStateUp || !s.Endpoint.IsValid() || listed && !published[e] {
 			continue
 		}
-		if published[e] || !slices.Contains(specs[i].Endpoints, s.Endpoint) {
+		observers, next := maxObservers, time.Time{}
+		if !listed && portsOf(specs[i].Endpoints, s.Endpoint.Addr()) < 2 {
+			observers, next = observersAt(s.LastEndpointChange, now)
+		}
+		switch place := draw.place(e.AffiliateID); {
+		case published[e], place < observers:
 			out = append(out, e)
+		case place < len(known.others):
+			wake = sooner(wake, next)
 		}
 	}
-	return out
+	return out, wake
+}
+
+// portsOf returns how many endpoints have an address. A NAT that has another port for each
+// remote one gives a peer many, of which two say all there is to know.
+func portsOf(list []netip.AddrPort, a netip.Addr) (n int) {
+	for _, e := range list {
+		if e.Addr() == a {
+			n++
+		}
+	}
+	return n
+}
+
+// observersAt returns how many observers there are of an endpoint that was seen at a time and
+// is not published, and when there will be more.
+func observersAt(seen, now time.Time) (int, time.Time) {
+	waited := max(now.Sub(seen), 0) / observerWait
+	doubled := min(bits.Len64(uint64(waited)), 20)
+	return maxObservers << doubled, seen.Add(observerWait << doubled)
 }
 
 // draw tells which nodes observe which peer, by rendezvous hashing: each node has a score
-// for each peer, and the lowest ones observe it. All nodes that know the same members draw
+// for each peer, and those with the lowest ones observe it. All nodes that know the same members draw
 // alike. Only wirespan nodes take part, which sign their records.
 type draw struct {
 	self  uint64
@@ -55,19 +91,17 @@ func newDraw(in *Input, known *roster) draw {
 	return d
 }
 
-// observes reports whether this node publishes where it sees a peer.
-func (d draw) observes(peer string) bool {
+// place returns how many nodes come before this one as observers of a peer.
+func (d draw) place(peer string) int {
 	about := hashOf(peer)
 	mine := mix(d.self ^ about)
-	better := 0
+	before := 0
 	for i := range d.nodes {
 		if n := &d.nodes[i]; n.id != peer && mix(n.hash^about) < mine {
-			if better++; better == maxObservers {
-				return false
-			}
+			before++
 		}
 	}
-	return true
+	return before
 }
 
 // hashOf is the 64-bit FNV-1a hash.
