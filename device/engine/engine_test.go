@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -48,6 +49,19 @@ func (s *sockets) Send(bufs [][]byte, ep conn.Endpoint) error {
 
 func (s *sockets) ParseEndpoint(text string) (conn.Endpoint, error) { return placeAt(text), nil }
 
+// refuses makes sends to an address fail from now on.
+func (s *sockets) refuses(to netip.AddrPort, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refuse[to.String()] = err
+}
+
+func (s *sockets) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.sent)
+}
+
 // initiationsTo returns how many initiations were sent to each address.
 func (s *sockets) initiationsTo() map[string]int {
 	s.mu.Lock()
@@ -64,17 +78,15 @@ func (s *sockets) initiationsTo() map[string]int {
 // wgDevice makes an initiation when it is asked for one.
 type wgDevice struct {
 	bind  *Bind
-	index uint32
-	last  []byte
+	index atomic.Uint32
 }
 
 func (d *wgDevice) Initiate(key mesh.Key, _ bool, wanted func() bool) {
 	if !wanted() {
 		return
 	}
-	d.index++
-	d.last = handshake(key, wireguard.MessageInitiationType, wireguard.MessageInitiationSize, d.index, 0)
-	_ = d.bind.Send([][]byte{d.last}, placeAt("192.0.2.1:1"))
+	msg := handshake(key, wireguard.MessageInitiationType, wireguard.MessageInitiationSize, d.index.Add(1), 0)
+	_ = d.bind.Send([][]byte{msg}, placeAt("192.0.2.1:1"))
 }
 func (d *wgDevice) Keepalive(mesh.Key)                         {}
 func (d *wgDevice) Rest(mesh.Key)                              {}
@@ -165,12 +177,12 @@ func TestSessionEndsTheRace(t *testing.T) {
 		w := newWorld(t)
 		w.SetPeers([]mesh.PeerConfig{racing(peerKey, dead, live)})
 		time.Sleep(100 * time.Millisecond)
-		response := handshake(mesh.Key{}, wireguard.MessageResponseType, wireguard.MessageResponseSize, 77, w.device.index)
+		response := handshake(mesh.Key{}, wireguard.MessageResponseType, wireguard.MessageResponseSize, 77, w.device.index.Load())
 		w.received([][]byte{response}, []int{len(response)}, []conn.Endpoint{placeAt(live.String())})
 		w.Handshake(peerKey, time.Now(), live)
-		before := len(w.sockets.sent)
+		before := w.sockets.count()
 		time.Sleep(5 * time.Second)
-		if n := len(w.sockets.sent); n != before {
+		if n := w.sockets.count(); n != before {
 			t.Errorf("%d more datagrams", n-before)
 		}
 		s := w.Path(peerKey)
@@ -191,7 +203,7 @@ func TestSessionEndsTheRace(t *testing.T) {
 func TestRefusedCandidates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.sockets.refuse[dead.String()] = syscall.ENETUNREACH
+		w.sockets.refuses(dead, syscall.ENETUNREACH)
 		w.SetPeers([]mesh.PeerConfig{racing(peerKey, dead, live)})
 		time.Sleep(100 * time.Millisecond)
 		s := w.Path(peerKey)
@@ -199,7 +211,7 @@ func TestRefusedCandidates(t *testing.T) {
 		if c := s.Candidates[i]; c.Result != "refused" || c.Why != syscall.ENETUNREACH.Error() {
 			t.Errorf("candidate %+v", c)
 		}
-		w.sockets.refuse[live.String()] = syscall.EPERM
+		w.sockets.refuses(live, syscall.EPERM)
 		time.Sleep(time.Second)
 		msg := handshake(peerKey, wireguard.MessageInitiationType, wireguard.MessageInitiationSize, 9, 0)
 		if err := w.bind.Send([][]byte{msg}, placeAt(live.String())); !errors.Is(err, syscall.EPERM) && !errors.Is(err, syscall.ENETUNREACH) {
@@ -223,7 +235,7 @@ func TestCookieReplies(t *testing.T) {
 			w.received([][]byte{msg}, sizes, []conn.Endpoint{placeAt(live.String())})
 			return sizes[0] > 0
 		}
-		index := w.device.index
+		index := w.device.index.Load()
 		if reply(index + 1000) {
 			t.Error("a reply to nothing passes")
 		}

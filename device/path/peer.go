@@ -94,8 +94,7 @@ func (p *Peer) Made(now time.Time, byItself bool) []Action {
 		p.plan(now)
 	default:
 		p.unanswered()
-		// After an answer of its own it makes none, unless that is void: as with a new key.
-		if p.answers == 0 && now.Before(p.startAt) || !p.mayStart(now) {
+		if now.Before(p.startAt) || !p.mayStart(now) {
 			return nil
 		}
 		p.plan(now)

@@ -169,6 +169,7 @@ func (w *leakLab) interfaceIsRenamed() {
 	if err := a.Signal(syscall.SIGSTOP); err != nil { // else it is named back too soon
 		w.Fatal(err)
 	}
+	eventually(w.T, within, func() error { return stopped(a.Pid) })
 	w.a.ip("link set " + link + " name ws-other")
 	w.a.ip("link set ws-spare name " + link + " up")
 	if err := a.Signal(syscall.SIGCONT); err != nil {
@@ -250,4 +251,22 @@ func (w *leakLab) unguarded() {
 	w.meshed("a is back, with rules")
 	w.detector.take()
 	w.tight("with rules again")
+}
+
+// stopped returns an error unless all threads of a process have stopped.
+func stopped(pid int) error {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	if err != nil {
+		return err
+	}
+	for _, t := range threads {
+		status, err := os.ReadFile(t)
+		if err == nil && !strings.Contains(string(status), "State:\tT") {
+			err = fmt.Errorf("%s: it runs", t)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

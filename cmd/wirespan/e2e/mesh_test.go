@@ -79,7 +79,7 @@ func checkTables(n *labNode, peers ...*labNode) {
 	}
 	out := n.mustCLI("get", "kubespanpeerstatuses")
 	for _, p := range peers {
-		row := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(p.key()) + ` +\d+ +` + p.name + ` +10\.90\.0\.\d+:51820 +up +[1-9]\d* +[1-9]\d*$`)
+		row := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(p.key()) + ` +\d+ +` + p.name + ` +(10\.90\.0\.\d+|\[fd90::\d+\]):51820 +up +[1-9]\d* +[1-9]\d*$`)
 		if !row.MatchString(out) {
 			n.Errorf("get kubespanpeerstatuses: no good row of %s, keyed by %s:\n%s", p.name, p.key(), out)
 		}

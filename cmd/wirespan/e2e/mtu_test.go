@@ -38,11 +38,12 @@ func scenarioUnderlayMTU(l *lab) {
 
 // tellsMTU waits until the agent reports, or no longer reports, that the tunnel's
 // packets to a peer do not fit the path. The agent detects that when it sends, and
-// forgets it when routes or addresses change.
+// forgets it when routes or addresses change. If it has found out by probes what fits, it
+// sends nothing larger, and tries again after a minute whether more does.
 func (n *labNode) tellsMTU(peer *labNode, want bool) {
 	n.Helper()
 	to := netip.AddrPortFrom(peer.mustStatus().Node.Address, flowPort).String()
-	eventually(n.T, 30*time.Second, func() error {
+	eventually(n.T, 90*time.Second, func() error {
 		n.stream(to, n.proc, peer.proc)
 		n.mustCLI("reload") // makes the agent check everything
 		s, err := n.status()
@@ -51,7 +52,8 @@ func (n *labNode) tellsMTU(peer *labNode, want bool) {
 		}
 		told := false
 		for _, c := range s.Conditions {
-			told = told || c.Type == mesh.ConditionType("UnderlayMTU") && peer.isAt(netip.MustParseAddr(c.Subject))
+			told = told || c.Type == mesh.ConditionType("UnderlayMTU") && peer.isAt(netip.MustParseAddr(c.Subject)) ||
+				c.Type == mesh.ConditionPathMTU && c.Subject == peer.name
 		}
 		if told != want {
 			return fmt.Errorf("conditions of %s: %+v", n.name, s.Conditions)

@@ -39,7 +39,7 @@ func startBeat(t *testing.T, from, to *nodetest.Node) *beat {
 			b.pings.Go(func() {
 				limit, cancel := context.WithTimeout(t.Context(), patience)
 				defer cancel()
-				if _, err := from.Ping(limit, address); err == nil {
+				if _, err := from.Ping(limit, address, 0); err == nil {
 					b.came()
 				}
 			})
