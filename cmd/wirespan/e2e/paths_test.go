@@ -160,7 +160,7 @@ func (p *twoPaths) cutIdle(rounds int) {
 		took := eventually(p.T, time.Minute, func() error {
 			for n, peer := range map[*labNode]string{p.a: "b", p.b: "a"} {
 				if now, err := p.link(n, peer); err != nil || now == was {
-					return fmt.Errorf("%s is on %s: %v", n.name, now, err)
+					return errors.Join(err, fmt.Errorf("%s is on %s", n.name, now))
 				}
 			}
 			return nil
