@@ -3,6 +3,7 @@ package nodetest_test
 import (
 	"bytes"
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -55,4 +56,44 @@ func TestManyNodes(t *testing.T) {
 			}
 		}
 	})
+}
+
+// longMeshes is the variable with which meshes of 100 and 200 nodes run, too. They take
+// minutes, and gigabytes.
+const longMeshes = "WIRESPAN_LONG_MESHES"
+
+// Nodes harvest, and every fourth is behind a NAT of its own. All pairs get up, and a node
+// sends as many updates to discovery in a large mesh as in a small one.
+func TestGrowth(t *testing.T) {
+	sizes := []int{25, 50}
+	if os.Getenv(longMeshes) != "" {
+		sizes = []int{25, 50, 100, 200}
+	}
+	for _, size := range sizes {
+		synctest.Test(t, func(t *testing.T) {
+			const limit = 12 // updates of a node in its first minutes
+			m := nodetest.New(t)
+			began := time.Now()
+			nodes := make([]*nodetest.Node, size)
+			for i := range nodes {
+				network, address := m.Internet(), fmt.Sprintf("192.0.2.%d", i+1)
+				if i%4 == 0 {
+					network, address = network.Behind(nodetest.PortRestricted, fmt.Sprintf("203.0.113.%d", i+1)), "192.168.0.2"
+				}
+				nodes[i] = m.Start(network.Host(address), nodetest.Harvest)
+			}
+			m.Await(10*time.Minute, "all pairs up", func() bool { return nodetest.AllUp(nodes...) })
+			up, first := time.Since(began), m.Hub.Updates()
+			time.Sleep(5 * time.Minute)
+			later := m.Hub.Updates() - first
+			each := func(n int) float64 { return float64(n) / float64(size) }
+			t.Logf("%3d nodes: all pairs up after %v; updates per node: %.1f until then, %.1f in the next 5 min", size, up.Round(time.Millisecond), each(first), each(later))
+			if each(first+later) > limit {
+				t.Errorf("%d nodes: %.1f updates per node, want %d at most", size, each(first+later), limit)
+			}
+			if !nodetest.AllUp(nodes...) {
+				t.Errorf("%d nodes: a pair is down", size)
+			}
+		})
+	}
 }
