@@ -65,6 +65,9 @@ func TestSilentPeers(t *testing.T) {
 // victim or at many. When the first races are over, none of them gets more than one
 // initiation in 5 s, and all together no more than 20 datagrams in a second.
 func TestHostileFeed(t *testing.T) {
+	if raced {
+		t.Skip("measured without the race detector")
+	}
 	const members, endpoints, second = 24, 64, time.Second
 	for name, at := range map[string]func(member, i int) string{
 		"one victim":         func(member, i int) string { return fmt.Sprintf("203.0.113.1:%d", 1000+member*endpoints+i) },

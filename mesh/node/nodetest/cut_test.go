@@ -113,6 +113,9 @@ func changes(t *testing.T, n, other *nodetest.Node) int {
 // Packets pass again within 6 s under traffic, and within 35 s without. When the path is back,
 // nothing is lost.
 func TestPathCut(t *testing.T) {
+	if raced {
+		t.Skip("measured without the race detector")
+	}
 	for _, tc := range []struct {
 		name    string
 		traffic bool

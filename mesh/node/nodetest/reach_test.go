@@ -125,11 +125,14 @@ func (r reach) settings(peer, subnet string) string {
 // sides start at the same instant. Paths without a way back take longer than that, but not
 // longer than trying one after another.
 func TestFirstHandshake(t *testing.T) {
+	if raced {
+		t.Skip("measured without the race detector")
+	}
 	const agents = 20 * time.Millisecond // what the agents need
 	delays := []time.Duration{0, 50 * time.Millisecond, 300 * time.Millisecond}
 	t.Logf("%-10s %4s %5s %10s %10s %10s %10s", "kind", "dead", "live", "0 ms", "50 ms", "300 ms", "cycle 50 ms")
 	for _, kind := range []string{dropped, rejected, wrongKey, oneWay} {
-		for _, dead := range []int{0, 1, 5, 20} {
+		for _, dead := range []int{0, 20} {
 			places := []int{0, dead / 2, dead}
 			if dead < 2 {
 				places = []int{0, dead}[:dead+1]

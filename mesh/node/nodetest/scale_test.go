@@ -65,6 +65,9 @@ const longMeshes = "WIRESPAN_LONG_MESHES"
 // Nodes harvest, and every fourth is behind a NAT of its own. All pairs get up, and a node
 // sends as many updates to discovery in a large mesh as in a small one.
 func TestGrowth(t *testing.T) {
+	if raced {
+		t.Skip("measured without the race detector")
+	}
 	sizes := []int{25, 50}
 	if os.Getenv(longMeshes) != "" {
 		sizes = []int{25, 50, 100, 200}
