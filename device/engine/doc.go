@@ -22,6 +22,7 @@
 // keeps the last one, which is valid for one source address. The device is asked for one
 // handshake in 2 ms, so that many peers do not take all of the CPU at once.
 //
-// Ownership: Run owns the only goroutine. No lock is held while the Device is called. Send,
+// Ownership: Run owns the only goroutine. No lock is held while the Device handles a peer or
+// sends; MTU and Limit are called with it held. Send,
 // the receive functions and all methods may be called concurrently.
 package engine

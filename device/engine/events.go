@@ -79,11 +79,12 @@ func (e *Engine) answered(msg []byte, ep conn.Endpoint) {
 	e.soon(p, now)
 }
 
-// firstCookie reports whether a cookie reply is the first to an initiation.
+// firstCookie reports whether a cookie reply is the first to an initiation. One to a peer
+// that is not the engine's, as in a device without a mesh, is left to the device.
 func (e *Engine) firstCookie(msg []byte, ep conn.Endpoint) bool {
 	p := e.indexes.ours(receiverOf(msg))
 	if p == nil {
-		return false // the device does not know the index either
+		return true
 	}
 	now := time.Now()
 	e.mu.Lock()

@@ -20,7 +20,8 @@ const (
 	minProbe = 300 * time.Millisecond
 	maxProbe = 1500 * time.Millisecond
 	// What was found is confirmed each busyConfirm while large packets are sent, once nothing
-	// has come back for quietConfirm, or two round-trip times, and else each idleConfirm. Whether larger ones fit is looked at each raiseEvery.
+	// has come back for quietConfirm, or two round-trip times, and else each idleConfirm.
+	// Whether larger ones fit is looked at each raiseEvery.
 	busyConfirm  = 2 * time.Second
 	quietConfirm = 400 * time.Millisecond
 	idleConfirm  = 5 * time.Minute
@@ -118,7 +119,7 @@ func (m *MTU) due(s Seen) time.Time {
 		due = m.confirmed.Add(busyConfirm)
 		if !s.Unanswered.IsZero() {
 			quiet := max(quietConfirm, 2*s.RTT)
-			due = earliest(due, latest(s.Unanswered, m.confirmed).Add(quiet))
+			due = earliest(due, later(s.Unanswered, m.confirmed).Add(quiet))
 		}
 	}
 	if !m.raise.IsZero() {
@@ -129,13 +130,6 @@ func (m *MTU) due(s Seen) time.Time {
 
 func earliest(a, b time.Time) time.Time {
 	if b.Before(a) {
-		return b
-	}
-	return a
-}
-
-func latest(a, b time.Time) time.Time {
-	if b.After(a) {
 		return b
 	}
 	return a

@@ -34,19 +34,8 @@ func TestSTUNServers(t *testing.T) {
 // A listener for all addresses answers in both IP versions, from the address that was
 // asked.
 func TestListenerAnswersFromTheAddressThatWasAsked(t *testing.T) {
-	tcp, err := net.Listen("tcp", ":0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tcp.Close()
-	l, err := listenSTUN(t.Context(), tcp.Addr(), 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- l.run(ctx) }()
-	port := tcp.Addr().(*net.TCPAddr).AddrPort().Port()
+	at, stop := answering(t, ":0")
+	port := at.AddrPort().Port()
 	for _, address := range []string{"127.0.0.1", "127.0.0.2", "::1"} {
 		server := netip.AddrPortFrom(netip.MustParseAddr(address), port)
 		conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(server)) // takes answers from there only
@@ -71,19 +60,19 @@ func TestListenerAnswersFromTheAddressThatWasAsked(t *testing.T) {
 		}
 		_ = conn.Close()
 	}
-	cancel()
-	if err := <-done; err != nil {
+	if err := stop(); err != nil {
 		t.Error(err)
 	}
 }
 
-// Without an agent, netcheck asks from a port of its own.
-func TestNetcheckWithoutAgent(t *testing.T) {
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+// answering starts a STUN server beside a TCP port. Stop ends it.
+func answering(t *testing.T, listen string) (at *net.TCPAddr, stop func() error) {
+	t.Helper()
+	tcp, err := net.Listen("tcp", listen)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tcp.Close()
+	t.Cleanup(func() { _ = tcp.Close() })
 	l, err := listenSTUN(t.Context(), tcp.Addr(), 0)
 	if err != nil {
 		t.Fatal(err)
@@ -91,10 +80,18 @@ func TestNetcheckWithoutAgent(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- l.run(ctx) }()
-	c := &config.Config{Services: []config.Service{{Endpoint: tcp.Addr().String()}}}
+	return tcp.Addr().(*net.TCPAddr), func() error {
+		cancel()
+		return <-done
+	}
+}
+
+// Without an agent, netcheck asks from a port of its own.
+func TestNetcheckWithoutAgent(t *testing.T) {
+	at, stop := answering(t, "127.0.0.1:0")
+	c := &config.Config{Services: []config.Service{{Endpoint: at.String()}}}
 	n, err := Netcheck(t.Context(), c, nil)
-	cancel()
-	if err := errors.Join(err, <-done); err != nil {
+	if err := errors.Join(err, stop()); err != nil {
 		t.Fatal(err)
 	}
 	if f := n.Families[0]; f.Type != "none" || !f.SamePort || f.Filtering != mesh.BehaviourUnknown || n.Running {
