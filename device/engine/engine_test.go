@@ -296,15 +296,31 @@ func TestPacketsAllocateNothing(t *testing.T) {
 	p := e.peers[peerKey]
 	e.indexes.addOurs(1, p)
 	e.indexes.addTheirs(2, p)
-	out, in := packet(2), packet(1)
 	var ep conn.Endpoint = placeAt(live.String())
-	bufs, sizes, eps := [][]byte{in}, []int{len(in)}, []conn.Endpoint{ep}
-	_ = b.Send([][]byte{out}, ep)
+	sent, bufs := [][]byte{packet(2)}, [][]byte{packet(1)}
+	sizes, eps := []int{len(bufs[0])}, []conn.Endpoint{ep}
+	_ = b.Send(sent, ep)
 	if n := testing.AllocsPerRun(100, func() {
 		e.received(bufs, sizes, eps)
-		_ = b.Send(bufs, ep)
+		_ = b.Send(sent, ep)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// Another endpoint with the same address, as a bind may make one for each packet, is no news.
+func TestRoamed(t *testing.T) {
+	calls := 0
+	e, b := New(mesh.Key{}, &brokenBind{}, hclog.NewNullLogger(), func() { calls++ })
+	e.SetPeers([]mesh.PeerConfig{racing(peerKey, live, dead)})
+	e.indexes.addTheirs(2, e.peers[peerKey])
+	for _, test := range []struct {
+		to   netip.AddrPort
+		want int
+	}{{live, 1}, {live, 1}, {dead, 2}, {dead, 2}, {live, 3}} {
+		if _ = b.Send([][]byte{packet(2)}, placeAt(test.to.String())); calls != test.want {
+			t.Errorf("%d changes at %v, want %d", calls, test.to, test.want)
+		}
 	}
 }
 

@@ -100,10 +100,13 @@ func (e *Engine) firstCookie(msg []byte, ep conn.Endpoint) bool {
 
 // roamed notes that the device sends to another endpoint than before.
 func (e *Engine) roamed(p *peer, ep conn.Endpoint) {
+	p.endpoint.Store(&ep)
 	to := addressOf(ep)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	p.endpoint.Store(&ep)
+	if at, _ := p.path.InUse(); at == to { // a bind may have several endpoints for an address
+		return
+	}
 	now := time.Now()
 	p.path.Roamed(now, to)
 	e.soon(p, now)
