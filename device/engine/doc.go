@@ -19,8 +19,7 @@
 // completed it (see [Engine.Handshake]).
 //
 // Limits: of a cookie reply, the first for each initiation is passed up, since the device
-// keeps the last one, which is valid for one source address. The device is asked for one
-// handshake in 2 ms, so that many peers do not take all of the CPU at once.
+// keeps the last one, which is valid for one source address.
 //
 // Ownership: Run owns the only goroutine. No lock is held while the Device handles a peer or
 // sends; MTU and Limit are called with it held. Send,

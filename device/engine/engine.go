@@ -15,14 +15,9 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-const (
-	// initiationGap is the time between two handshakes that the engine starts, so that
-	// many peers do not take all of the CPU at once.
-	initiationGap = 2 * time.Millisecond
-	// jump is how far the clock may run ahead of the time this process has run before
-	// that counts as a sleep of the host.
-	jump = 2 * time.Second
-)
+// jump is how far the clock may run ahead of the time this process has run before
+// that counts as a sleep of the host.
+const jump = 2 * time.Second
 
 // EchoSize is the size, in bytes, of an echo request as a packet. The peer's reply is as
 // large. In both directions, packets of that size alone do not count as data that should be

@@ -77,8 +77,9 @@ func (s *sockets) initiationsTo() map[string]int {
 
 // wgDevice makes an initiation when it is asked for one.
 type wgDevice struct {
-	bind  *Bind
-	index atomic.Uint32
+	bind   *Bind
+	index  atomic.Uint32
+	echoes atomic.Int32 // echo requests
 }
 
 func (d *wgDevice) Initiate(key mesh.Key, _ bool, wanted func() bool) {
@@ -90,7 +91,7 @@ func (d *wgDevice) Initiate(key mesh.Key, _ bool, wanted func() bool) {
 }
 func (d *wgDevice) Keepalive(mesh.Key)                         {}
 func (d *wgDevice) Rest(mesh.Key)                              {}
-func (d *wgDevice) Echo(netip.Addr, func(time.Duration))       {}
+func (d *wgDevice) Echo(netip.Addr, func(time.Duration))       { d.echoes.Add(1) }
 func (d *wgDevice) Probe(netip.Addr, int, func(time.Duration)) {}
 func (d *wgDevice) MTU() int                                   { return mesh.DefaultMTU }
 func (d *wgDevice) Limit(*clamp.Table)                         {}
@@ -194,6 +195,30 @@ func TestSessionEndsTheRace(t *testing.T) {
 		}
 		if w.indexes.theirs(77) == nil {
 			t.Error("the peer's index is not known")
+		}
+	})
+}
+
+// When this host has changed, the paths to all peers are tested at once: an echo request that
+// waits for those of a thousand others would count as lost.
+func TestManyPeersAreTestedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		peers := make([]mesh.PeerConfig, 1000)
+		for i := range peers {
+			key := mesh.Key{1, byte(i), byte(i >> 8)}
+			peers[i] = racing(key, live)
+			peers[i].Address = netip.MustParseAddr("fd00::2")
+		}
+		w.SetPeers(peers)
+		for _, p := range peers {
+			w.Handshake(p.PublicKey, time.Now(), live)
+		}
+		synctest.Wait()
+		w.Changed()
+		synctest.Wait()
+		if n := int(w.device.echoes.Load()); n != len(peers) {
+			t.Errorf("%d peers of %d are tested", n, len(peers))
 		}
 	})
 }

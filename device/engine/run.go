@@ -55,7 +55,7 @@ func (e *Engine) step(now time.Time) time.Time {
 	device, probes := e.device, e.asked
 	e.asked = nil
 	if len(e.queue) > 0 {
-		next = now.Add(initiationGap)
+		next = now // copies that have become due meanwhile leave first
 	}
 	e.mu.Unlock()
 	if p != nil {
@@ -134,7 +134,9 @@ func (e *Engine) carryOut(device Device, p *peer, verbs []path.Verb) {
 		switch v {
 		case path.Initiate, path.Restart:
 			device.Initiate(p.key, v == path.Restart, func() bool { return e.ask(p) })
-			e.madeOrNot()
+			e.mu.Lock()
+			e.asking = nil // made or not
+			e.mu.Unlock()
 		case path.Keepalive:
 			device.Keepalive(p.key)
 		case path.Rest:
@@ -157,10 +159,4 @@ func (e *Engine) ask(p *peer) bool {
 	}
 	e.asking = p
 	return true
-}
-
-func (e *Engine) madeOrNot() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.asking = nil
 }
