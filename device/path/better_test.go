@@ -48,6 +48,34 @@ func TestBetterPath(t *testing.T) {
 	}
 }
 
+// A better path that was withdrawn, and is announced again soon, is taken, too. So is one that
+// gets the better rank only then.
+func TestBetterPathIsAnnouncedAgain(t *testing.T) {
+	for name, before := range map[string][]int{"withdrawn": {1}, "of another rank": {1, 0}} {
+		p := settledPair(t, 1, 2, way{delay: 20 * time.Millisecond}, true)
+		announce := func(paths ...int) {
+			var list []Candidate
+			for _, n := range paths {
+				list = append(list, Candidate{Addr: p.bi[n].addr, Rank: len(list)})
+			}
+			p.a.engine.SetCandidates(p.now, list)
+			p.a.step()
+		}
+		p.a.traffic(100 * time.Millisecond)
+		announce(before...)
+		p.cut(p.ai[0], p.bi[0], true)
+		p.run(50 * time.Second)
+		if p.inUse(p.a) != 1 {
+			t.Fatalf("%s: not on the second path", name)
+		}
+		p.cut(p.ai[0], p.bi[0], false)
+		announce(0, 1)
+		if !p.until(2*time.Minute, func() bool { return p.inUse(p.a) == 0 }) {
+			t.Errorf("%s: the better path is not taken", name)
+		}
+	}
+}
+
 // A better path without a way back is tried ever more seldom, and each try costs hardly
 // anything.
 func TestBetterPathOneWay(t *testing.T) {

@@ -114,6 +114,7 @@ func (p *Peer) SetCandidates(now time.Time, list []Candidate) {
 	list = list[:min(len(list), MaxCandidates)]
 	all := make([]*candidate, 0, len(list)+maxSeen)
 	var fresh []*candidate
+	news := false // what is announced was not before, or has another rank
 	for _, want := range list {
 		if slices.ContainsFunc(all, func(c *candidate) bool { return c.Addr == want.Addr }) {
 			continue
@@ -123,6 +124,7 @@ func (p *Peer) SetCandidates(now time.Time, list []Candidate) {
 			c = &candidate{result: Untried}
 			fresh = append(fresh, c)
 		}
+		news = news || !c.listed || c.Rank != want.Rank
 		c.Candidate, c.listed = want, true
 		all = append(all, c)
 	}
@@ -136,13 +138,15 @@ func (p *Peer) SetCandidates(now time.Time, list []Candidate) {
 	}
 	p.all = all
 	switch {
-	case len(fresh) == 0:
 	case p.settled:
-		p.betterAt = now
-		if moved && p.check.stage == none {
+		if news {
+			p.betterAt = now
+		}
+		if moved && len(fresh) > 0 && p.check.stage == none {
 			p.test(now)
 			p.check.stage = verify
 		}
+	case len(fresh) == 0:
 	case p.racing(now):
 		for _, c := range fresh {
 			p.attempt.sends = append(p.attempt.sends, transmission{to: c.Addr, at: now})
