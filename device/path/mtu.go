@@ -258,7 +258,7 @@ func (m *MTU) noAnswer(now time.Time) {
 // Answered is called when a probe on a path was answered.
 func (m *MTU) Answered(now time.Time, path netip.AddrPort, size int) {
 	switch {
-	case path != m.path:
+	case path != m.path, size > m.top: // of another path, or from before the MTU was lowered
 	case m.state == confirming && size == m.sizes[0],
 		m.state == resting && m.fits > 0 && size > m.fits: // late, but it fits
 		m.found(now, size)

@@ -237,6 +237,19 @@ func TestMTUOfAnotherPath(t *testing.T) {
 	}
 }
 
+// An answer to a probe from before the tunnel's MTU was lowered counts for nothing.
+func TestMTUOfTheTunnelIsLowered(t *testing.T) {
+	w := newMTUWorld(1420, 1500)
+	w.run(10 * time.Second)
+	w.seen.MTU = 1400
+	w.run(time.Second)
+	w.m.Answered(w.now, w.seen.Path, 1420)
+	w.run(2 * raiseEvery)
+	if w.m.Fits() != 1400 {
+		t.Errorf("fits %d, want 1400", w.m.Fits())
+	}
+}
+
 func TestProbeBudget(t *testing.T) {
 	var b ProbeBudget
 	now := time.Unix(1e9, 0)
