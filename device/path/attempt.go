@@ -40,12 +40,13 @@ type attempt struct {
 	rtt      time.Duration
 }
 
-// transmission is a copy of an initiation.
+// transmission is a copy of an initiation, or an empty datagram that opens a NAT.
 type transmission struct {
 	to    netip.AddrPort
+	open  bool          // it is such a datagram
 	after time.Duration // after the initiation was made
-	at    time.Time
-	count int
+	at    time.Time     // when it is due; of the first one that left: when it did
+	count int           // how many left
 }
 
 // sent returns what was sent to an address.
@@ -108,14 +109,14 @@ func (p *Peer) transmit(s transmission, now time.Time) {
 	}
 	a := &p.attempt
 	i := slices.IndexFunc(a.did, func(d transmission) bool { return d.to == s.to })
-	if i < 0 && s.after >= 0 {
+	if i < 0 && !s.open {
 		c.tries++
 	}
 	if !c.proven(now) && !p.allowed(c, now) {
 		c.result = Limited
 		return
 	}
-	if s.after < 0 {
+	if s.open {
 		p.do(Open, s.to)
 		return
 	}

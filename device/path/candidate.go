@@ -59,13 +59,18 @@ func (c *candidate) leave(now time.Time) {
 
 func (c *candidate) answer(now time.Time, rtt time.Duration) {
 	c.result, c.why, c.good, c.tries = Answered, "", now, 0
+	c.rtt = smooth(c.rtt, rtt)
+}
+
+// smooth returns a smoothed round-trip time with another sample; 0: not known.
+func smooth(rtt, sample time.Duration) time.Duration {
 	switch {
-	case rtt <= 0:
-	case c.rtt == 0:
-		c.rtt = rtt
-	default:
-		c.rtt += (rtt - c.rtt) / 4
+	case sample <= 0:
+		return rtt
+	case rtt == 0:
+		return sample
 	}
+	return rtt + (sample-rtt)/4
 }
 
 // find returns the candidate with that address; nil if there is none.
@@ -143,8 +148,7 @@ func (p *Peer) SetCandidates(now time.Time, list []Candidate) {
 			p.betterAt = now
 		}
 		if moved && len(fresh) > 0 && p.check.stage == none {
-			p.test(now)
-			p.check.stage = verify
+			p.test(now, verify)
 		}
 	case len(fresh) == 0:
 	case p.racing(now):
@@ -161,28 +165,18 @@ func (p *Peer) SetCandidates(now time.Time, list []Candidate) {
 func (p *Peer) order(now time.Time) []*candidate {
 	list := slices.Clone(p.all)
 	slices.SortStableFunc(list, func(a, b *candidate) int {
-		if c := cmp.Compare(b2i(!a.proven(now)), b2i(!b.proven(now))); c != 0 {
-			return c
+		history := 0
+		switch proven := a.proven(now); {
+		case proven && !b.proven(now):
+			return -1
+		case !proven && b.proven(now):
+			return 1
+		case proven:
+			history = cmp.Or(cmp.Compare(a.tries, b.tries), b.good.Compare(a.good))
 		}
-		if c := cmp.Compare(a.tries, b.tries); c != 0 && a.proven(now) {
-			return c
-		}
-		if c := b.good.Compare(a.good); c != 0 && a.proven(now) {
-			return c
-		}
-		if c := cmp.Compare(a.Rank, b.Rank); c != 0 {
-			return c
-		}
-		return cmp.Compare(a.rtt, b.rtt)
+		return cmp.Or(history, cmp.Compare(a.Rank, b.Rank), cmp.Compare(a.rtt, b.rtt))
 	})
 	return list
-}
-
-func b2i(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 func later(a, b time.Time) time.Time {

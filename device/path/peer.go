@@ -140,7 +140,7 @@ func (p *Peer) Session(now time.Time, at netip.AddrPort) {
 	}
 	p.use(at, now)
 	c.answer(now, rtt)
-	p.sampleRTT(rtt)
+	p.rtt = smooth(p.rtt, rtt)
 	if !p.settled {
 		p.settled, p.betterAt = true, now.Add(betterPause)
 	}
@@ -198,7 +198,7 @@ func (p *Peer) Echoed(now time.Time, rtt time.Duration) {
 		p.asked = time.Time{}
 	}
 	p.loss -= p.loss / 8
-	p.sampleRTT(rtt)
+	p.rtt = smooth(p.rtt, rtt)
 	if c := p.find(p.current); c != nil {
 		c.answer(now, rtt)
 	}
@@ -245,8 +245,7 @@ func (p *Peer) Failed(now time.Time, to netip.AddrPort, why string) {
 		p.check.until = now
 	case p.settled && to == p.current && p.check.stage != verify:
 		p.troubled = now
-		p.test(now)
-		p.check.stage = verify
+		p.test(now, verify)
 	case !p.settled && a.state == made && a.refused(p):
 		a.until = now.Add(refusedPause)
 	}
@@ -263,7 +262,7 @@ func (p *Peer) Changed(now time.Time) {
 	case !p.settled:
 		p.restart(now)
 	case p.check.stage == none:
-		p.test(now)
+		p.test(now, echo)
 	}
 }
 
@@ -295,14 +294,4 @@ func (p *Peer) use(to netip.AddrPort, now time.Time) {
 		p.rtt = c.rtt
 	}
 	p.changes++
-}
-
-func (p *Peer) sampleRTT(rtt time.Duration) {
-	switch {
-	case rtt <= 0:
-	case p.rtt == 0:
-		p.rtt = rtt
-	default:
-		p.rtt += (rtt - p.rtt) / 4
-	}
 }

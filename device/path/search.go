@@ -72,7 +72,7 @@ func (p *Peer) opening(now time.Time) {
 		if i == maxOpened {
 			return
 		}
-		p.attempt.sends = append(p.attempt.sends, transmission{to: c.Addr, at: now, after: -1})
+		p.attempt.sends = append(p.attempt.sends, transmission{to: c.Addr, at: now, open: true})
 	}
 }
 

@@ -77,7 +77,7 @@ func (p *Peer) watch(now time.Time, o Observed) {
 func (p *Peer) doubt(now time.Time, o Observed) {
 	quiet := p.heard.Add(silence)
 	if p.busy(now, o) || p.answers > maxAnswers || !quiet.After(now) || p.ignored(now) {
-		p.test(now)
+		p.test(now, echo)
 		return
 	}
 	p.at(quiet)
@@ -111,12 +111,12 @@ func (p *Peer) ignored(now time.Time) bool {
 	return false
 }
 
-// test begins a check.
-func (p *Peer) test(now time.Time) {
-	p.check = check{stage: echo, since: now, until: now, lossy: p.loss > lossy}
+// test begins a check with a stage. A mute peer is asked for no echo.
+func (p *Peer) test(now time.Time, first stage) {
 	if now.Before(p.muteUntil) {
-		p.check.stage = verify
+		first = verify
 	}
+	p.check = check{stage: first, since: now, until: now, lossy: p.loss > lossy}
 	if p.attempt.kind == verifying {
 		p.attempt = attempt{}
 	}
