@@ -45,7 +45,7 @@ type candidate struct {
 
 // proven reports whether the candidate has answered lately.
 func (c *candidate) proven(now time.Time) bool {
-	return !c.good.IsZero() && now.Sub(c.good) < provenTime
+	return now.Sub(c.good) < provenTime
 }
 
 // leave notes that the path was given up.

@@ -28,6 +28,8 @@
 // cross nevertheless, the smaller key starts another handshake as soon as it sees that, at
 // the address from which the peer called.
 //
+// Size. An [MTU] finds how large packets the path in use takes whole.
+//
 // Limits. A [Budget] bounds what a node sends to addresses that have never answered, since
 // anyone in the cluster can make discovery name a stranger's address. Candidates are at
 // most [MaxCandidates]. If a peer is plain WireGuard, its keepalives arrive and the way to

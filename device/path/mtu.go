@@ -6,10 +6,10 @@ import (
 )
 
 const (
-	// MTUStep is the distance of the sizes that are told apart: WireGuard pads packets to it.
-	MTUStep = 16
+	// mtuStep is the distance of the sizes that are told apart: WireGuard pads packets to it.
+	mtuStep = 16
 	// MinMTU is the least size that is looked for: it fits everywhere.
-	MinMTU = 32 * MTUStep
+	MinMTU = 32 * mtuStep
 	// rungs is how many sizes are tried at once.
 	rungs = 8
 	// mtuTries is how often a size is tried until it counts as too large, and doubts is how
@@ -163,18 +163,18 @@ func (m *MTU) search(low, high int, rising bool) {
 // take the place of others. There are none if low is the result.
 func (m *MTU) ladder() {
 	m.sizes = m.sizes[:0]
-	first := max(m.low/MTUStep*MTUStep+MTUStep, MinMTU)
-	last := (m.high - 1) / MTUStep * MTUStep
+	first := max(m.low/mtuStep*mtuStep+mtuStep, MinMTU)
+	last := (m.high - 1) / mtuStep * mtuStep
 	if m.high > m.top && last < m.top { // its padding ends at the MTU
-		last += MTUStep
+		last += mtuStep
 	}
-	n := (last-first)/MTUStep + 1
+	n := (last-first)/mtuStep + 1
 	if last < first || m.low >= m.top {
 		return
 	}
 	for i := range min(n, rungs) {
 		k := (n - 1) - (n-1)*(min(n, rungs)-1-i)/max(min(n, rungs)-1, 1)
-		size := min(first+k*MTUStep, m.top)
+		size := min(first+k*mtuStep, m.top)
 		if below := len(m.sizes) - 1; m.low == 0 && m.fits > 0 && m.fits < size && below > 0 && m.sizes[below] < m.fits {
 			m.sizes[below] = m.fits // it decides whether anything has changed
 		}
@@ -234,15 +234,15 @@ func (m *MTU) narrow(now time.Time) []int {
 // found ends a search.
 func (m *MTU) found(now time.Time, size int) {
 	if size == m.top {
-		m.raise = time.Time{}
-	} else if size != m.fits || !m.raise.After(now) {
-		m.raise = now.Add(raiseEvery)
-	}
-	m.state, m.fits, m.limit, m.silent = resting, size, 0, time.Time{}
-	m.confirmed, m.next = now, now.Add(idleConfirm)
-	if size < m.top {
+		m.limit, m.raise = 0, time.Time{}
+	} else {
 		m.limit = size
+		if size != m.fits || !m.raise.After(now) {
+			m.raise = now.Add(raiseEvery)
+		}
 	}
+	m.state, m.fits, m.silent = resting, size, time.Time{}
+	m.confirmed, m.next = now, now.Add(idleConfirm)
 }
 
 // noAnswer ends a search in which not even the smallest probe was answered.

@@ -40,7 +40,7 @@ func (w *mtuWorld) run(d time.Duration) {
 		probes, wake := w.m.Step(w.now, w.seen)
 		for _, size := range probes {
 			w.sent++
-			if (size+MTUStep-1)/MTUStep*MTUStep <= w.width && w.chance.Float64() >= w.loss {
+			if (size+mtuStep-1)/mtuStep*mtuStep <= w.width && w.chance.Float64() >= w.loss {
 				w.echoes = append(w.echoes, mtuEcho{w.now.Add(w.rtt), w.seen.Path, size})
 			}
 		}
@@ -89,16 +89,16 @@ func (w *mtuWorld) until(t *testing.T, limit time.Duration, so func() bool) time
 
 // want returns the size that is to be found.
 func want(top, width int) int {
-	if (top+MTUStep-1)/MTUStep*MTUStep <= width {
+	if (top+mtuStep-1)/mtuStep*mtuStep <= width {
 		return top
 	}
-	return width / MTUStep * MTUStep
+	return width / mtuStep * mtuStep
 }
 
 // Each width is found, in a bounded time and with few probes.
 func TestMTUFindsEachWidth(t *testing.T) {
 	for _, top := range []int{1280, 1408, 1420, 8920, 65535} {
-		for width := MinMTU; width <= top+2*MTUStep; width += 1 + top/700 {
+		for width := MinMTU; width <= top+2*mtuStep; width += 1 + top/700 {
 			w := newMTUWorld(top, width)
 			limit, probes := 6*time.Second, 60
 			if top > 8000 {

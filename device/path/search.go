@@ -28,11 +28,11 @@ const (
 	crossPause    = 50 * time.Millisecond  // beyond WireGuard's limit of 20 ms
 	voidPause     = 30 * time.Millisecond  // until the smaller key's next one should be here
 	callTime      = 5 * time.Second        // how long the peer's call is a hint
-	answerPause   = time.Second
-	refusedPause  = time.Second
-	restartPause  = time.Second
-	budgetPause   = time.Second
-	maxOpened     = 16
+	answerPause   = time.Second            // for the session that follows our response
+	refusedPause  = time.Second            // after this host refused to send to all candidates
+	restartPause  = time.Second            // between two starts, and for the device to make an initiation
+	budgetPause   = time.Second            // while the budget is used up
+	maxOpened     = 16                     // addresses that get an empty datagram
 )
 
 // repeats are when the same initiation is sent again, for what got lost and for a NAT that
@@ -41,7 +41,7 @@ var repeats = [...]time.Duration{250 * time.Millisecond, 600 * time.Millisecond}
 
 // restart begins a search anew, soon after anything has changed.
 func (p *Peer) restart(now time.Time) {
-	if now.Sub(p.restarted) < restartPause && !p.restarted.IsZero() {
+	if now.Sub(p.restarted) < restartPause {
 		if at := p.restarted.Add(restartPause); p.startAt.IsZero() || p.startAt.After(at) {
 			p.startAt = at
 		}
@@ -125,7 +125,7 @@ func (p *Peer) unanswered() {
 
 // anyFresh reports whether a candidate has answered a short time ago.
 func (p *Peer) anyFresh(now time.Time) bool {
-	return slices.ContainsFunc(p.all, func(c *candidate) bool { return !c.good.IsZero() && now.Sub(c.good) < freshTime })
+	return slices.ContainsFunc(p.all, func(c *candidate) bool { return now.Sub(c.good) < freshTime })
 }
 
 // mayStart reports whether another attempt may start now. If not, it puts that off.
@@ -167,7 +167,7 @@ func (p *Peer) turn(now time.Time) (one *candidate, due time.Time) {
 	caller := p.caller(now)
 	for _, c := range p.order(now) {
 		at := now
-		if !c.proven(now) && !c.sent.IsZero() && c != caller {
+		if !c.proven(now) && c != caller {
 			at = later(now, c.sent.Add(unprovenPause))
 		}
 		if one == nil || at.Before(due) || at.Equal(due) && longest(c, one) < 0 {
