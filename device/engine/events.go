@@ -4,8 +4,6 @@ import (
 	"time"
 
 	"golang.zx2c4.com/wireguard/conn"
-
-	"github.com/wirespan/wirespan/device/path"
 )
 
 // initiation sends an initiation that the device has made, to the endpoints whose turn it
@@ -20,19 +18,15 @@ func (e *Engine) initiation(msg []byte, ep conn.Endpoint) error {
 	}
 	e.indexes.addOurs(senderOf(msg), p)
 	p.message, p.cookie = msg, false
-	var actions []path.Action
-	switch {
-	case !p.race:
-		to := addressOf(ep)
-		if !p.path.Admit(now, to) {
-			return errLimit
-		}
-		actions = []path.Action{{Do: path.Copy, To: to}}
-	default:
-		actions = p.path.Made(now, p != e.asking)
+	if p.race {
+		e.soon(p, now)
+		return e.do(p, p.path.Made(now, p != e.asking))
 	}
-	e.soon(p, now)
-	return e.do(p, actions)
+	to := addressOf(ep)
+	if !p.path.Admit(now, to) {
+		return errLimit
+	}
+	return e.transmit(p, to, msg)
 }
 
 // response notes a response that the device has made.
