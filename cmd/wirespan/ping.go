@@ -93,7 +93,7 @@ func (c *cli) pingPeer(ctx context.Context, cl *control.Client, peer agent.PeerV
 		case err == nil:
 			times = append(times, rtt)
 			fmt.Fprintf(c.out, "reply from %s: seq=%d time=%s\n", peer.Address, sent+1, rtt.Round(10*time.Microsecond))
-		case errors.As(err, &answer) && answer.Code == 504:
+		case errors.As(err, &answer) && answer.Code == control.NoReply:
 			fmt.Fprintf(c.out, "no reply: seq=%d: %s\n", sent+1, answer.Text)
 		default:
 			return err

@@ -26,8 +26,7 @@ const (
 )
 
 // attempts remembers the handshakes with addresses, and the addresses to which this host
-// refuses to send. Nothing is known of who answers: peers may share
-// an address.
+// refuses to send. Nothing is known of who answers: peers may share an address.
 type attempts struct {
 	changed func()       // refusals have begun or ended
 	refused atomic.Int32 // addresses to which the last packet was refused

@@ -22,6 +22,6 @@
 // keeps the last one, which is valid for one source address.
 //
 // Ownership: Run owns the only goroutine. No lock is held while the Device handles a peer or
-// sends; MTU and Limit are called with it held. Send,
-// the receive functions and all methods may be called concurrently.
+// sends; its MTU and Limit, and the signal of changes, are called with a lock held. Send, the
+// receive functions and all methods may be called concurrently.
 package engine

@@ -37,8 +37,8 @@ type Device interface {
 	Keepalive(peer mesh.Key)
 	// Rest ends the repetition of the last initiation.
 	Rest(peer mesh.Key)
-	// Echo asks an address for an echo through the tunnel, by a packet of EchoSize. It calls done, with the time
-	// that took, when it comes back. It does not wait.
+	// Echo asks an address for an echo through the tunnel, by a packet of EchoSize. It calls
+	// done, with the time that took, when it comes back. It does not wait.
 	Echo(to netip.Addr, done func(rtt time.Duration))
 	// Probe is Echo with a packet of that size, which is marked for the engine
 	// (inflight.Mark).

@@ -37,9 +37,6 @@ type CandidateView struct {
 // before keeps its view, since there may be a thousand.
 type pathViews map[*mesh.PeerPath]*PathView
 
-// of returns the view of a path; nil if the device does not choose the path.
-func (views pathViews) of(p *mesh.PeerPath) *PathView { return views[p] }
-
 // show returns the views of statuses.
 func (views pathViews) show(statuses []mesh.PeerStatus) pathViews {
 	next := make(pathViews, len(statuses))

@@ -159,7 +159,7 @@ func peerViews(p mesh.Plan, paths pathViews) []PeerView {
 		spec := specs[s.PublicKey]
 		out = append(out, PeerView{
 			s.PublicKey, s.Label, spec.Address, list(spec.AllowedIPs), s.State, notUp(s, len(spec.Endpoints)), s.Endpoint,
-			s.ReceiveBytes, s.TransmitBytes, s.LastHandshakeTime, paths.of(s.Path),
+			s.ReceiveBytes, s.TransmitBytes, s.LastHandshakeTime, paths[s.Path],
 		})
 	}
 	sort.SliceStable(out, func(i, j int) bool { return out[i].Name() < out[j].Name() })

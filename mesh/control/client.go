@@ -159,7 +159,7 @@ func (c *Client) Token(ctx context.Context, uses int, lifetime time.Duration) (s
 }
 
 // Ping sends one echo request with so many bytes of data through the tunnel and returns the
-// round-trip time. A peer that does not reply within timeout is a [Refusal] with status 504.
+// round-trip time. A peer that does not reply within timeout is a [Refusal] with the code [NoReply].
 func (c *Client) Ping(ctx context.Context, addr netip.Addr, size int, timeout time.Duration) (time.Duration, error) {
 	var reply PingReply
 	err := c.call(ctx, request{

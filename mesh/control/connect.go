@@ -94,6 +94,9 @@ type PingReply struct {
 	RTT time.Duration `json:"rtt"` // ns
 }
 
+// NoReply is the code of the [Refusal] of a ping to which no reply came in time.
+const NoReply = http.StatusGatewayTimeout
+
 // ping takes the parameters address, timeout and size.
 func (c *Server) ping(w http.ResponseWriter, r *http.Request) {
 	values := r.URL.Query()
@@ -127,7 +130,7 @@ func (c *Server) ping(w http.ResponseWriter, r *http.Request) {
 		err = fmt.Errorf("no reply within %s", timeout)
 	}
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusGatewayTimeout)
+		http.Error(w, err.Error(), NoReply)
 		return
 	}
 	writeJSON(w, PingReply{rtt})
