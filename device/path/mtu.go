@@ -1,7 +1,9 @@
 package path
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -144,10 +146,7 @@ func (m *MTU) rest(now time.Time, s Seen) []int {
 		m.search(m.fits, m.top+1, true)
 		return m.sizes
 	}
-	m.state, m.sizes = confirming, append(m.sizes[:0], m.top)
-	if m.fits > 0 {
-		m.sizes[0] = m.fits
-	}
+	m.state, m.sizes = confirming, append(m.sizes[:0], cmp.Or(m.fits, m.top))
 	return m.sizes
 }
 
@@ -213,12 +212,8 @@ func (m *MTU) judge(now time.Time) []int {
 
 // left returns the sizes that had no answer.
 func (m *MTU) left() []int {
-	for i, size := range m.sizes {
-		if size > m.low {
-			return m.sizes[i:]
-		}
-	}
-	return nil
+	first, _ := slices.BinarySearch(m.sizes, m.low+1)
+	return m.sizes[first:]
 }
 
 // narrow goes on between low and high.

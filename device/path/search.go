@@ -128,11 +128,9 @@ func (p *Peer) anyFresh(now time.Time) bool {
 	return slices.ContainsFunc(p.all, func(c *candidate) bool { return now.Sub(c.good) < freshTime })
 }
 
-// mayStart reports whether another attempt may start now. If not, it puts that off.
+// mayStart reports whether another attempt may start now. If not, it puts that off. There
+// must be candidates.
 func (p *Peer) mayStart(now time.Time) bool {
-	if len(p.all) == 0 {
-		return false
-	}
 	if p.attempts < raceAttempts {
 		return true
 	}
