@@ -350,8 +350,7 @@ func TestRoamed(t *testing.T) {
 }
 
 func packet(receiver uint32) []byte {
-	b := make([]byte, 1452)
-	b[0] = wireguard.MessageTransportType
+	b := sealed(1420)
 	binary.LittleEndian.PutUint32(b[4:], receiver)
 	return b
 }

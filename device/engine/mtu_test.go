@@ -164,42 +164,32 @@ func TestNoMTU(t *testing.T) {
 
 // Large data costs the data path nothing until the next probe is due.
 func TestMTUAllocs(t *testing.T) {
-	line := &silentLine{to: placeAt("192.0.2.1:1")}
-	e, bind := New(mesh.Key{1}, line, hclog.NewNullLogger(), func() {})
+	e, bind := New(mesh.Key{1}, &brokenBind{}, hclog.NewNullLogger(), func() {})
 	e.SetPeers([]mesh.PeerConfig{{PublicKey: mesh.Key{2}, Race: true}})
 	e.indexes.addTheirs(theirIndex, e.peers[mesh.Key{2}])
-	bufs := [][]byte{sealed(1400), sealed(1400)}
+	bufs, to := [][]byte{sealed(1400), sealed(1400)}, placeAt(live.String())
 	for _, probing := range []bool{false, true} {
 		e.peers[mesh.Key{2}].probed.Store(probing)
-		if n := testing.AllocsPerRun(100, func() { _ = bind.Send(bufs, line.to) }); n != 0 {
+		if n := testing.AllocsPerRun(100, func() { _ = bind.Send(bufs, to) }); n != 0 {
 			t.Errorf("%v allocations, while probes are sent: %v", n, probing)
 		}
 	}
 }
 
-// silentLine takes everything.
-type silentLine struct {
-	conn.Bind
-	to conn.Endpoint
-}
-
-func (*silentLine) Send([][]byte, conn.Endpoint) error { return nil }
-
 func BenchmarkSend(b *testing.B) {
 	for name, probing := range map[string]bool{"plain": false, "probing": true} {
 		b.Run(name, func(b *testing.B) {
-			line := &silentLine{to: placeAt("192.0.2.1:1")}
-			e, bind := New(mesh.Key{1}, line, hclog.NewNullLogger(), func() {})
+			e, bind := New(mesh.Key{1}, &brokenBind{}, hclog.NewNullLogger(), func() {})
 			e.SetPeers([]mesh.PeerConfig{{PublicKey: mesh.Key{2}, Race: true}})
 			e.indexes.addTheirs(theirIndex, e.peers[mesh.Key{2}])
 			e.peers[mesh.Key{2}].probed.Store(probing)
-			var bufs [][]byte
+			bufs, to := [][]byte{}, placeAt(live.String())
 			for range 128 {
 				bufs = append(bufs, sealed(1400))
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				_ = bind.Send(bufs, line.to)
+				_ = bind.Send(bufs, to)
 			}
 		})
 	}

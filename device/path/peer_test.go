@@ -213,14 +213,13 @@ func stepUntilQuiet(p *Peer, now time.Time, o Observed, sent map[netip.AddrPort]
 // then leaves, though otherwise the peer's session would be waited for.
 func TestRekeyed(t *testing.T) {
 	for _, rekeyed := range []bool{false, true} {
-		now := time.Unix(1000, 0)
 		p := New(true, &Budget{})
-		p.SetCandidates(now, []Candidate{{Addr: netip.MustParseAddrPort("192.0.2.1:1")}})
-		p.Responded(now, netip.MustParseAddrPort("192.0.2.1:1"))
+		p.SetCandidates(epoch, candidates(addr(1, 1)))
+		p.Responded(epoch, addr(1, 1))
 		if rekeyed {
 			p.Rekeyed(false)
 		}
-		actions := p.Made(now.Add(20*time.Millisecond), true)
+		actions := p.Made(epoch.Add(20*time.Millisecond), true)
 		if sent := len(actions) == 1 && actions[0].Do == Copy; sent != rekeyed {
 			t.Errorf("with another key %v: %v", rekeyed, actions)
 		}

@@ -20,7 +20,6 @@ type world struct {
 	rejects    map[netip.AddrPort]bool // this host refuses to send there
 	ways       map[[2]*iface]*way
 	nodes      []*node
-	trace      func(format string, args ...any)
 }
 
 func newWorld(seed int64) *world {
@@ -218,9 +217,6 @@ func (w *world) send(n *node, to netip.AddrPort, p packet) bool {
 		return false
 	}
 	n.note(to, p)
-	if w.trace != nil {
-		w.trace("%v: %d sends %v to %v", w.elapsed(), n.number, p, to)
-	}
 	source := w.public(from, to)
 	target := w.home(to)
 	if target == nil || target.node == n {
@@ -236,9 +232,6 @@ func (w *world) send(n *node, to netip.AddrPort, p packet) bool {
 	}
 	w.after(delay, func() {
 		if home := w.home(to); home == target && !way.cut && !w.filtered(source, to) {
-			if w.trace != nil {
-				w.trace("%v: %d gets %v from %v", w.elapsed(), target.node.number, p, source)
-			}
 			target.node.receive(source, p)
 		}
 	})

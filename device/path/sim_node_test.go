@@ -82,7 +82,6 @@ type peering struct {
 	wakeUp     timer
 	steps      int // in this instant
 	stepped    time.Time
-	got        []time.Time // payload
 	echoed     []time.Time // payload that came back
 	first      time.Time   // session
 }
@@ -273,7 +272,6 @@ func (q *peering) received(p packet) {
 	q.later()
 	switch p.content {
 	case payload:
-		q.got = append(q.got, q.w.now)
 		q.dev.sendData(payloadReply, p.born)
 	case payloadReply:
 		q.echoed = append(q.echoed, q.w.now)

@@ -1,7 +1,6 @@
 package path
 
 import (
-	"fmt"
 	"net/netip"
 	"time"
 )
@@ -48,14 +47,6 @@ type packet struct {
 	born     time.Time
 }
 
-func (p packet) String() string {
-	what := [...]string{"initiation", "response", "data", "opener"}[p.kind]
-	if p.kind == data {
-		what = [...]string{"keepalive", "payload", "echo request", "echo reply", "payload reply"}[p.content]
-	}
-	return fmt.Sprintf("%s %d/%d", what, p.id, p.key)
-}
-
 type keypair struct {
 	id        uint64
 	created   time.Time
@@ -100,7 +91,6 @@ type device struct {
 	newHandshake, persistent timer
 	needAnother              bool
 	sentLastMinute           bool
-	completions              int
 }
 
 // hooks is who runs a device.
@@ -236,7 +226,6 @@ func (d *device) consumeResponse(source netip.AddrPort, p packet) {
 func (d *device) complete() {
 	d.retransmit.stop()
 	d.tries, d.sentLastMinute = 0, false
-	d.completions++
 	d.owner.completed()
 }
 
