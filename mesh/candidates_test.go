@@ -122,6 +122,16 @@ func TestUsableEndpoints(t *testing.T) {
 	}
 }
 
+// withoutSelf returns what one of so many wirespan nodes knows of the others.
+func withoutSelf(nodes, self int) (known roster) {
+	for i := range nodes {
+		if i != self {
+			known.others = append(known.others, &Affiliate{NodeID: fmt.Sprint("node-", i), Record: Record{Sequence: 1}})
+		}
+	}
+	return known
+}
+
 // However large the mesh, a node publishes for about as many peers as each has observers.
 func TestHarvestIsShared(t *testing.T) {
 	for _, n := range []int{3, 10, 50, 200} {
@@ -129,12 +139,7 @@ func TestHarvestIsShared(t *testing.T) {
 		most := 0
 		for self := range n {
 			in := Input{Self: Identity{NodeID: fmt.Sprint("node-", self)}}
-			var known roster
-			for i := range n {
-				if i != self {
-					known.others = append(known.others, &Affiliate{NodeID: fmt.Sprint("node-", i), Record: Record{Sequence: 1}})
-				}
-			}
+			known := withoutSelf(n, self)
 			d := newDraw(&in, &known)
 			published := 0
 			for _, a := range known.others {
@@ -196,12 +201,7 @@ func TestHarvestFindsObservers(t *testing.T) {
 		published := map[time.Duration]int{}
 		for self := range nodes {
 			in := Input{Self: Identity{NodeID: fmt.Sprint("node-", self)}, Config: Config{HarvestExtraEndpoints: true}}
-			var known roster
-			for i := range nodes {
-				if i != self {
-					known.others = append(known.others, &Affiliate{NodeID: fmt.Sprint("node-", i), Record: Record{Sequence: 1}})
-				}
-			}
+			known := withoutSelf(nodes, self)
 			known.others = append(known.others, &Affiliate{NodeID: "peer", Record: Record{Sequence: 1}})
 			specs := []PeerSpec{{NodeID: "peer", Endpoints: endpoints(strings.Fields(tc.announced)...)}}
 			statuses := []PeerStatus{{State: PeerStateUp, Endpoint: seen, LastEndpointChange: testNow}}

@@ -69,8 +69,8 @@ func observersAt(seen, now time.Time) (int, time.Time) {
 }
 
 // draw tells which nodes observe which peer, by rendezvous hashing: each node has a score
-// for each peer, and those with the lowest ones observe it. All nodes that know the same members draw
-// alike. Only wirespan nodes take part, which sign their records.
+// for each peer, and those with the lowest ones observe it. All nodes that know the same
+// members draw alike. Only wirespan nodes take part, which sign their records.
 type draw struct {
 	self  uint64
 	nodes []node
