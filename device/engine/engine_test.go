@@ -223,6 +223,43 @@ func TestManyPeersAreTestedAtOnce(t *testing.T) {
 	})
 }
 
+// A path is tested when data has gone out for a while and nothing has come back, and at once
+// when this host refuses to send on it.
+func TestDataTellsOfThePath(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		p := racing(peerKey, live)
+		p.Address = netip.MustParseAddr("fd00::2")
+		w.SetPeers([]mesh.PeerConfig{p})
+		synctest.Wait()
+		response := handshake(mesh.Key{}, wireguard.MessageResponseType, wireguard.MessageResponseSize, 77, w.device.index.Load())
+		eps := []conn.Endpoint{placeAt(live.String())}
+		w.received([][]byte{response}, []int{len(response)}, eps)
+		w.Handshake(peerKey, time.Now(), live)
+		_ = w.bind.Send([][]byte{packet(77)}, eps[0])
+		time.Sleep(time.Second)
+		w.received([][]byte{packet(w.device.index.Load())}, []int{1452}, eps)
+		time.Sleep(time.Second)
+		if n := w.device.echoes.Load(); n != 0 {
+			t.Errorf("%d echo requests although data was answered", n)
+		}
+		_ = w.bind.Send([][]byte{packet(77)}, eps[0])
+		time.Sleep(1600 * time.Millisecond)
+		if w.device.echoes.Load() == 0 {
+			t.Error("no echo request although data was not answered")
+		}
+		w.received([][]byte{packet(w.device.index.Load())}, []int{1452}, eps)
+		time.Sleep(time.Second)
+		before := w.device.index.Load()
+		w.sockets.refuses(live, syscall.EPERM)
+		_ = w.bind.Send([][]byte{packet(77)}, eps[0])
+		synctest.Wait()
+		if w.device.index.Load() == before {
+			t.Error("no handshake although data was refused")
+		}
+	})
+}
+
 // The host refuses to send to one candidate: its result says so. If it refuses all, the
 // device learns the error.
 func TestRefusedCandidates(t *testing.T) {
