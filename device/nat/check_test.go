@@ -3,6 +3,7 @@ package nat
 import (
 	"encoding/binary"
 	"net/netip"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -127,6 +128,24 @@ func TestCheckSaysWhatItDoesNotKnow(t *testing.T) {
 			if why, there := failed[server]; !there || (why != "") != fails {
 				t.Errorf("server %s: %q, there: %v", server, why, there)
 			}
+		}
+	})
+}
+
+// A server that refuses requests says nothing of the NAT, and its code is told.
+func TestCheckTellsOfRefusals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := stun.NewServer(time.Now())
+		var p *Prober
+		p = New(Config{Changed: func() {}, Send: func(msg []byte, to netip.AddrPort) error {
+			refusal := server.Answer(time.Now(), stun.AppendRequest(nil, stun.IDOf(msg), stun.ChangeIP), outside)
+			time.AfterFunc(time.Millisecond, func() { p.Received(refusal, to) })
+			return nil
+		}})
+		p.Set(mesh.STUN{Servers: []string{one.String()}, Local: inside}, 51820)
+		c := p.Check(t.Context())
+		if s := c.STUN[0]; !strings.Contains(s.Error, "code 420") || len(c.Families[0].Mapped) > 0 {
+			t.Errorf("%+v", c)
 		}
 	})
 }
