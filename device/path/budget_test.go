@@ -32,6 +32,7 @@ func TestBudget(t *testing.T) {
 		{"later attempts", 10, 1000, false, time.Second, nodeRate, nodeRate},
 		{"half a second", 10, 1000, false, time.Second / 2, nodeRate, nodeRate / 2},
 		{"first attempts", 1, 1000, true, time.Minute, firstPerPeer, firstPerPeer},
+		{"half a minute", 10, 1000, true, time.Minute / 2, 10 * firstPerPeer, 5 * firstPerPeer},
 		{"no peers", 0, 1000, true, time.Minute, firstPerPeer, firstPerPeer},
 		{"many peers", 10, 1000, true, time.Minute, 10 * firstPerPeer, 10 * firstPerPeer},
 		{"ever after", 10, 1000, true, time.Hour, 10 * firstPerPeer, 10 * firstPerPeer},

@@ -63,6 +63,30 @@ func TestManyCandidates(t *testing.T) {
 	}
 }
 
+// Where a peer was seen counts as its host does, and a host that nobody announced as the last.
+func TestRankOfSeenAddresses(t *testing.T) {
+	host, behindNAT := addr(1, 1), addr(9, 9)
+	p := New(true, &Budget{})
+	p.SetCandidates(epoch, []Candidate{{host, 1}, {addr(1, 2), 3}})
+	otherPort := netip.AddrPortFrom(host.Addr(), 4000)
+	for seen, want := range map[netip.AddrPort]int{behindNAT: 3, otherPort: 1} {
+		p.Responded(epoch, seen)
+		if got := p.find(seen).Rank; got != want {
+			t.Errorf("%v has rank %d, want %d", seen, got, want)
+		}
+	}
+}
+
+// While the answer to a peer that has called is on its way, nothing is started.
+func TestCalled(t *testing.T) {
+	p := New(true, &Budget{})
+	p.Called(epoch)
+	p.SetCandidates(epoch, candidates(addr(1, 1)))
+	if acts, wake := p.Step(epoch, Observed{}); len(acts) > 0 || wake.Sub(epoch) != answerPause {
+		t.Errorf("acts %v, wakes in %v", acts, wake.Sub(epoch))
+	}
+}
+
 // Refusals of this host are shown with their reason, and do not stop the search.
 func TestFailed(t *testing.T) {
 	p := New(true, &Budget{})
