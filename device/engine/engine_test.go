@@ -200,13 +200,13 @@ func TestSessionEndsTheRace(t *testing.T) {
 }
 
 // When this host has changed, the paths to all peers are tested at once: an echo request that
-// waits for those of a thousand others would count as lost.
+// waits for those of many others would count as lost.
 func TestManyPeersAreTestedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		peers := make([]mesh.PeerConfig, 1000)
+		peers := make([]mesh.PeerConfig, 100)
 		for i := range peers {
-			key := mesh.Key{1, byte(i), byte(i >> 8)}
+			key := mesh.Key{1, byte(i)}
 			peers[i] = racing(key, live)
 			peers[i].Address = netip.MustParseAddr("fd00::2")
 		}
