@@ -31,9 +31,10 @@ type attempts struct {
 	changed func()       // refusals have begun or ended
 	refused atomic.Int32 // addresses to which the last packet was refused
 
-	mu   sync.Mutex // guards what follows
-	by   map[netip.AddrPort]attempt
-	told time.Time // when changed was called
+	mu      sync.Mutex // guards what follows
+	by      map[netip.AddrPort]attempt
+	told    time.Time // when changed was called
+	expired time.Time // when room was last made
 }
 
 // attempt is what is remembered of an address.
@@ -82,9 +83,11 @@ func (a *attempts) note(to netip.AddrPort, handshake bool, errno syscall.Errno, 
 	}
 }
 
-// room reports whether another address can be remembered. It forgets old ones for it.
+// room reports whether another address can be remembered. It forgets old ones for it, but
+// looks for them at most once in a second: packets wait meanwhile.
 func (a *attempts) room(now time.Time) bool {
-	if len(a.by) >= maxAttempts {
+	if len(a.by) >= maxAttempts && now.Sub(a.expired) >= time.Second {
+		a.expired = now
 		a.expire(now)
 	}
 	return len(a.by) < maxAttempts
