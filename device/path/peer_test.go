@@ -119,6 +119,32 @@ func settled(t testing.TB) *Peer {
 	return p
 }
 
+// A peer that answers handshakes and no echoes is soon asked for none.
+func TestMutePeer(t *testing.T) {
+	p := settled(t)
+	check := func() (echoes int) {
+		for now := p.heard.Add(silence); ; {
+			acts, wake := p.Step(now, Observed{})
+			for _, a := range acts {
+				switch a.Do {
+				case Echo:
+					echoes++
+				case Initiate, Restart:
+					p.Made(now, false)
+					p.Session(now.Add(time.Millisecond), addr(1, 1))
+					return echoes
+				}
+			}
+			now = wake
+		}
+	}
+	for i, want := range []int{manyEchoes, manyEchoes, 0, 0} {
+		if got := check(); got != want {
+			t.Errorf("check %d: %d echo requests, want %d", i, got, want)
+		}
+	}
+}
+
 // A settled peer is stepped all the time: that allocates nothing.
 func TestStepAllocates(t *testing.T) {
 	p, now := settled(t), epoch
