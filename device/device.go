@@ -122,7 +122,7 @@ func open(c Config) *Device {
 	}
 	fitting := newClamped(c.TUN)
 	d.clamped = fitting.tun
-	d.tun = newPinger(fitting)
+	d.tun = newPinger(fitting, func(from netip.Addr) { d.engine.Probed(from) })
 	var paths *engine.Bind
 	d.engine, paths = engine.New(c.PrivateKey.Public(), c.Bind, c.Log, d.handshakeDone)
 	d.nat = d.newProber(c.Resolve)

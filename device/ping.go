@@ -34,9 +34,10 @@ type token [tokenSize]byte
 // pinger is an Interface that can ping: it injects echo requests into the tunnel
 // and removes their replies from the packets that the device writes. While no ping
 // is under way, that costs one atomic load per batch. Requests that nobody may fragment
-// are marked for the engine.
+// are marked for the engine, and so are answers to such requests of peers.
 type pinger struct {
 	Interface
+	answers answers
 	pending atomic.Int32 // len(pings)
 	whole   atomic.Int32 // how many of them are to be marked
 
@@ -53,19 +54,25 @@ type pendingPing struct {
 	reply func(at time.Time, damaged bool) // called once
 }
 
-func newPinger(i Interface) *pinger {
-	return &pinger{Interface: i, pings: make(map[token]pendingPing)}
+// newPinger returns a pinger, which calls probed with the address of a peer that probes the
+// path to this host.
+func newPinger(i Interface, probed func(from netip.Addr)) *pinger {
+	return &pinger{
+		Interface: i, pings: make(map[token]pendingPing),
+		answers: answers{probed: probed, tokens: make(map[token]bool)},
+	}
 }
 
-// Read marks requests that nobody may fragment.
+// Read marks requests that nobody may fragment, and answers to those of peers.
 func (p *pinger) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
 	n, err := p.Interface.Read(bufs, sizes, offset)
+	p.answers.mark(bufs, sizes[:n], offset)
 	if p.whole.Load() == 0 {
 		return n, err
 	}
 	for i, size := range sizes[:n] {
 		if p.isWhole(bufs[i][offset : offset+size]) {
-			inflight.Mark(bufs[i], size)
+			inflight.Probe.Put(bufs[i], size)
 		}
 	}
 	return n, err
@@ -85,6 +92,9 @@ func (p *pinger) isWhole(packet []byte) bool {
 
 // Write passes on all packets but replies to our pings. It reorders bufs.
 func (p *pinger) Write(bufs [][]byte, offset int) (int, error) {
+	for _, b := range bufs {
+		p.answers.note(b[offset:])
+	}
 	if p.pending.Load() == 0 {
 		return p.Interface.Write(bufs, offset)
 	}

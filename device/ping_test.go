@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -78,7 +79,7 @@ func TestPingerTakesOnlyItsReplies(t *testing.T) {
 	for _, to := range []string{"192.0.2.2", "fd00::2"} {
 		synctest.Test(t, func(t *testing.T) {
 			plane := &fakePlane{}
-			p := newPinger(plane)
+			p := newPinger(plane, nil)
 			var rtt time.Duration
 			var err error
 			go func() { rtt, err = p.ping(t.Context(), netip.MustParseAddr(to), 0, nil) }()
@@ -144,7 +145,7 @@ func TestPingChecksReplies(t *testing.T) {
 		} {
 			synctest.Test(t, func(t *testing.T) {
 				plane := &fakePlane{}
-				p := newPinger(plane)
+				p := newPinger(plane, nil)
 				var err error
 				go func() { _, err = p.ping(t.Context(), netip.MustParseAddr(to), 1000, nil) }()
 				synctest.Wait()
@@ -164,7 +165,7 @@ func TestPingChecksReplies(t *testing.T) {
 // A request must fit the tunnel.
 func TestPingTooLarge(t *testing.T) {
 	for to, most := range map[string]int{"192.0.2.2": 1392, "fd00::2": 1372} {
-		p := newPinger(&fakePlane{})
+		p := newPinger(&fakePlane{}, nil)
 		_, err := p.ping(t.Context(), netip.MustParseAddr(to), most+1, nil)
 		if err == nil || !strings.Contains(err.Error(), strconv.Itoa(most)) {
 			t.Errorf("%d bytes to %s: %v", most+1, to, err)
@@ -176,7 +177,7 @@ func TestPingTooLarge(t *testing.T) {
 func TestProbesAreMarked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		plane := &fakePlane{}
-		p := newPinger(plane)
+		p := newPinger(plane, nil)
 		to := netip.MustParseAddr("fd00::2")
 		var took time.Duration
 		if err := errors.Join(p.echo(to, func(time.Duration) {}), p.probe(to, 1216, func(rtt time.Duration) { took = rtt })); err != nil {
@@ -189,9 +190,9 @@ func TestProbesAreMarked(t *testing.T) {
 		if n != 3 || err != nil || sizes[1] != 1216 {
 			t.Fatalf("%d packets of sizes %v: %v", n, sizes, err)
 		}
-		for i, want := range []bool{false, true, false} {
+		for i, want := range []inflight.Mark{inflight.Unmarked, inflight.Probe, inflight.Unmarked} {
 			if got := inflight.TakeMark(bufs[i][:sizes[i]+32]); got != want {
-				t.Errorf("packet %d is marked: %v", i, got)
+				t.Errorf("the mark of packet %d is %v, want %v", i, got, want)
 			}
 		}
 		time.Sleep(time.Second)
@@ -203,9 +204,64 @@ func TestProbesAreMarked(t *testing.T) {
 	})
 }
 
+// The answer to a peer's probe is marked once; those to other echo requests are not.
+func TestAnswersToProbesAreMarked(t *testing.T) {
+	for _, to := range []string{"192.0.2.2", "fd00::2"} {
+		synctest.Test(t, func(t *testing.T) {
+			from := &fakePlane{}
+			sender := newPinger(from, nil)
+			addr := netip.MustParseAddr(to)
+			done := func(time.Duration) {}
+			if err := errors.Join(sender.probe(addr, 1216, done), sender.echo(addr, done), sender.probe(addr, 1200, done)); err != nil {
+				t.Fatal(err)
+			}
+			requests := from.injected
+			requests[2][900] ^= 1 // of another program
+			var probed []netip.Addr
+			plane := &fakePlane{}
+			p := newPinger(plane, func(from netip.Addr) { probed = append(probed, from) })
+			if n, err := p.Write(slices.Clone(requests), 0); n != 3 || err != nil || len(plane.written) != 3 {
+				t.Fatalf("%d of %d requests passed: %v", len(plane.written), n, err)
+			}
+			source, _ := from.Source(addr)
+			if !slices.Equal(probed, []netip.Addr{source}) {
+				t.Errorf("probes of %v were noted, want one of %v", probed, source)
+			}
+			plane.out = [][]byte{reply(requests[0]), reply(requests[1]), reply(requests[2]), reply(requests[0])}
+			bufs, sizes := make([][]byte, 4), make([]int, 4)
+			for i := range bufs {
+				bufs[i] = make([]byte, 2048)
+			}
+			_, _ = p.Read(bufs, sizes, 16)
+			for i, want := range []inflight.Mark{inflight.Answer, inflight.Unmarked, inflight.Unmarked, inflight.Unmarked} {
+				if got := inflight.TakeMark(bufs[i][:sizes[i]+32]); got != want {
+					t.Errorf("the mark of packet %d is %v, want %v", i, got, want)
+				}
+			}
+		})
+	}
+}
+
+// Probes that are never answered are forgotten, and no more than a few are remembered.
+func TestAnswersAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := answers{tokens: map[token]bool{}}
+		for i := range 2 * maxAnswers {
+			if got, want := a.expect(token{byte(i)}), i < maxAnswers; got != want {
+				t.Errorf("probe %d is remembered: %v", i, got)
+			}
+		}
+		time.Sleep(echoTime)
+		synctest.Wait()
+		if a.pending.Load() != 0 || len(a.tokens) != 0 {
+			t.Errorf("%d probes are remembered after %v", len(a.tokens), echoTime)
+		}
+	})
+}
+
 func TestPingTimeoutAndBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPinger(&fakePlane{})
+		p := newPinger(&fakePlane{}, nil)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		errs := make(chan error, maxPings)
@@ -236,7 +292,7 @@ func FuzzPingerWrite(f *testing.F) {
 	f.Add(reply(echoRequest(netip.MustParseAddr("192.0.2.1"), &pendingPing{to: netip.MustParseAddr("192.0.2.2"), id: [4]byte{1}, size: 64}, token{2})))
 	f.Fuzz(func(t *testing.T, packet []byte) {
 		plane := &fakePlane{}
-		p := newPinger(plane)
+		p := newPinger(plane, nil)
 		answered := false
 		ping := pendingPing{to: to, id: [4]byte{1}, size: 64, reply: func(time.Time, bool) { answered = true }}
 		if err := p.begin(token{2}, ping); err != nil {

@@ -41,7 +41,7 @@ type Device interface {
 	// done, with the time that took, when it comes back. It does not wait.
 	Echo(to netip.Addr, done func(rtt time.Duration))
 	// Probe is Echo with a packet of that size, which is marked for the engine
-	// (inflight.Mark).
+	// ([inflight.Probe]).
 	Probe(to netip.Addr, size int, done func(rtt time.Duration))
 	// MTU returns the tunnel's; 0 if it is not known.
 	MTU() int
@@ -64,8 +64,9 @@ type Engine struct {
 	device Device
 	budget path.Budget
 	peers  map[mesh.Key]*peer
-	asking *peer   // whose initiation the device was asked for
-	queue  []*peer // those with verbs for the device
+	at     map[netip.Addr]*peer // by the address that answers echo requests
+	asking *peer                // whose initiation the device was asked for
+	queue  []*peer              // those with verbs for the device
 	probes path.ProbeBudget
 	asked  []probe // for the device to send
 	// The device does not know the limits of all peers yet.
@@ -115,7 +116,7 @@ func (e *Engine) SetPeers(peers []mesh.PeerConfig) {
 	defer e.mu.Unlock()
 	e.budget.SetPeers(len(peers))
 	gone := e.peers
-	e.peers = make(map[mesh.Key]*peer, len(peers))
+	e.peers, e.at = make(map[mesh.Key]*peer, len(peers)), make(map[netip.Addr]*peer, len(peers))
 	for i := range peers {
 		c := &peers[i]
 		p := gone[c.PublicKey]
@@ -132,6 +133,7 @@ func (e *Engine) SetPeers(peers []mesh.PeerConfig) {
 		}
 		p.race, p.standby, p.address = c.Race, c.Standby, c.Address
 		p.networks = c.AllowedIPs
+		e.at[p.address] = p
 		p.setCandidates(c.Candidates, now)
 	}
 	for _, p := range gone {

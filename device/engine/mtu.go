@@ -51,22 +51,39 @@ func (e *Engine) stepMTU(p *peer, now time.Time) time.Time {
 	if len(sizes) > 0 {
 		e.probes.Take(now, len(sizes))
 		p.large.Store(false)
-		p.probed.Store(true)
-		p.probedAt = now
+		p.expectMarks(now)
 	}
 	for _, size := range sizes {
 		e.asked = append(e.asked, probe{p, p.address, s.Path, size})
 	}
-	if late := p.probedAt.Add(lateTime); now.Before(late) {
+	if late := p.markedAt.Add(lateTime); now.Before(late) {
 		wake = earlier(wake, late)
-	} else if len(sizes) == 0 {
-		p.probed.Store(false)
+	} else {
+		p.marked.Store(false)
 	}
 	e.relimit = e.relimit || p.mtu.Limit() != p.limited
 	if p.mtu.Fits() != before {
 		e.changed()
 	}
 	return wake
+}
+
+// expectMarks has marks looked for among the data to a peer for a while. The caller holds
+// Engine.mu.
+func (p *peer) expectMarks(now time.Time) {
+	p.marked.Store(true)
+	p.markedAt = now
+}
+
+// Probed says that a probe has come from the peer with an address. The answer will be
+// marked ([inflight.Answer]). It is neither large data nor calls for an answer: else two
+// idle nodes would probe each other in turns for ever.
+func (e *Engine) Probed(from netip.Addr) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if p := e.at[from]; p != nil && e.whole != nil {
+		p.expectMarks(time.Now())
+	}
 }
 
 // earlier returns the earlier of two times, of which a zero one is never.
@@ -139,10 +156,10 @@ func (e *Engine) noteLarge(p *peer, bufs [][]byte) {
 	}
 }
 
-// sendData sends packets, and reports whether data of others was among them. It sends
-// probes so that nobody may fragment them.
+// sendData sends packets, and reports whether data of others was among them, beside probes
+// and answers to them. It sends probes so that nobody may fragment them.
 func (b *Bind) sendData(p *peer, bufs [][]byte, ep conn.Endpoint) (data bool, err error) {
-	if !p.probed.Load() {
+	if !p.marked.Load() {
 		b.engine.noteLarge(p, bufs)
 		return isData(bufs), b.Bind.Send(bufs, ep)
 	}
@@ -156,9 +173,13 @@ func (b *Bind) sendData(p *peer, bufs [][]byte, ep conn.Endpoint) (data bool, er
 		start = end + 1
 	}
 	for i, buf := range bufs {
-		if inflight.TakeMark(buf) {
+		switch inflight.TakeMark(buf) {
+		case inflight.Probe:
 			send(i)
 			_ = b.engine.whole.SendWhole(buf, ep) // without an answer it counts as too large
+		case inflight.Answer:
+			send(i)
+			err = errors.Join(err, b.Bind.Send(bufs[i:i+1], ep))
 		}
 	}
 	send(len(bufs))

@@ -71,7 +71,7 @@ func (l *narrowLine) limited() bool {
 
 func (l *narrowLine) Probe(_ netip.Addr, size int, done func(rtt time.Duration)) {
 	probe := sealed(size)
-	inflight.Mark(probe, size)
+	inflight.Probe.Put(probe, size)
 	_ = l.send([][]byte{sealed(100), probe, sealed(200)}, l.to)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -144,6 +144,39 @@ func TestMTU(t *testing.T) {
 	})
 }
 
+// Answers to probes of the peer are sent as usual, and are no data: they lead to no probe,
+// and to no test of the path.
+func TestAnswersToProbesAreNoData(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		line := &narrowLine{width: 1500, to: placeAt("192.0.2.1:1")}
+		e, bind := New(mesh.Key{1}, line, hclog.NewNullLogger(), func() {})
+		line.send = bind.Send
+		e.Attach(line)
+		peer := mesh.PeerConfig{PublicKey: mesh.Key{2}, Race: true, Address: netip.MustParseAddr("fd00::2")}
+		e.SetPeers([]mesh.PeerConfig{peer})
+		e.Handshake(peer.PublicKey, time.Now(), addressOf(line.to))
+		p := e.peers[peer.PublicKey]
+		e.indexes.addTheirs(theirIndex, p)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go e.Run(ctx)
+		time.Sleep(20 * time.Second)
+		probes, batches := line.whole, len(line.parted)
+		p.unanswered.Store(0) // the answers of the line are none of the peer
+		for range 5 {
+			e.Probed(peer.Address)
+			answer := sealed(1420)
+			inflight.Answer.Put(answer, 1420)
+			_ = bind.Send([][]byte{answer}, line.to)
+			time.Sleep(time.Second)
+		}
+		if line.whole != probes || len(line.parted) != batches+5 || p.unanswered.Load() != 0 {
+			t.Errorf("%d probes and %d batches after 5 answers, data without an answer: %v",
+				line.whole-probes, len(line.parted)-batches, p.unanswered.Load() != 0)
+		}
+	})
+}
+
 // Sockets that can't keep datagrams whole are asked for no probe.
 func TestNoMTU(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -169,7 +202,7 @@ func TestMTUAllocs(t *testing.T) {
 	e.indexes.addTheirs(theirIndex, e.peers[mesh.Key{2}])
 	bufs, to := [][]byte{sealed(1400), sealed(1400)}, placeAt(live.String())
 	for _, probing := range []bool{false, true} {
-		e.peers[mesh.Key{2}].probed.Store(probing)
+		e.peers[mesh.Key{2}].marked.Store(probing)
 		if n := testing.AllocsPerRun(100, func() { _ = bind.Send(bufs, to) }); n != 0 {
 			t.Errorf("%v allocations, while probes are sent: %v", n, probing)
 		}
@@ -182,7 +215,7 @@ func BenchmarkSend(b *testing.B) {
 			e, bind := New(mesh.Key{1}, &brokenBind{}, hclog.NewNullLogger(), func() {})
 			e.SetPeers([]mesh.PeerConfig{{PublicKey: mesh.Key{2}, Race: true}})
 			e.indexes.addTheirs(theirIndex, e.peers[mesh.Key{2}])
-			e.peers[mesh.Key{2}].probed.Store(probing)
+			e.peers[mesh.Key{2}].marked.Store(probing)
 			bufs, to := [][]byte{}, placeAt(live.String())
 			for range 128 {
 				bufs = append(bufs, sealed(1400))

@@ -29,7 +29,7 @@ type peer struct {
 	refused    atomic.Int64 // when a send of data was last refused
 	watched    atomic.Bool  // Step will look at unanswered
 	large      atomic.Bool  // large data went out since the last probe
-	probed     atomic.Bool  // probes may be among the data
+	marked     atomic.Bool  // probes, or answers to them, may be among the data
 	endpoint   atomic.Pointer[conn.Endpoint]
 
 	// Guarded by Engine.mu.
@@ -37,7 +37,7 @@ type peer struct {
 	shown     *mesh.PeerPath // of path; nil if that has changed
 	mtu       path.MTU
 	limited   int            // the limit that the device knows
-	probedAt  time.Time      // when the last probe was asked for
+	markedAt  time.Time      // when the last probe was asked for, or came
 	networks  []netip.Prefix // behind the peer
 	race      bool           // the engine chooses the path
 	standby   bool           // the peer starts the first handshake

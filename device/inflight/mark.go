@@ -5,8 +5,18 @@ import (
 	"encoding/binary"
 )
 
-// mark says that a packet is marked. A buffer may hold anything, so it is random.
-var mark = func() uint64 {
+// Mark is what a packet is known by when it has been sealed.
+type Mark uint64
+
+// Marks of packets.
+const (
+	Unmarked Mark = iota
+	Probe         // a request that nobody may fragment
+	Answer        // the answer to one of a peer's
+)
+
+// origin is where marks are counted from. A buffer may hold anything, so it is random.
+var origin = func() uint64 {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // never fails
 	return binary.NativeEndian.Uint64(b[:])
@@ -22,26 +32,30 @@ func markSpace(buf []byte, n int) []byte {
 	return buf[at : at+tagSize]
 }
 
-// Mark marks a packet of n bytes in a buffer of the device, so that it is known again when
-// it has been sealed. It reports whether there was room for the mark.
-func Mark(buf []byte, n int) bool {
+// Put marks a packet of n bytes in a buffer of the device. It reports whether there was room
+// for the mark.
+func (m Mark) Put(buf []byte, n int) bool {
 	space := markSpace(buf, n)
 	if space == nil {
 		return false
 	}
-	binary.NativeEndian.PutUint64(space, mark)
+	binary.NativeEndian.PutUint64(space, origin+uint64(m))
 	return true
 }
 
-// TakeMark reports whether a sealed packet was marked, and removes the mark.
-func TakeMark(sealed []byte) bool {
+// TakeMark returns the mark of a sealed packet, and removes it.
+func TakeMark(sealed []byte) Mark {
 	if len(sealed) <= encryptedSize {
-		return false
+		return Unmarked
 	}
 	space := markSpace(sealed, len(sealed)-encryptedSize)
-	if space == nil || binary.NativeEndian.Uint64(space) != mark {
-		return false
+	if space == nil {
+		return Unmarked
+	}
+	m := Mark(binary.NativeEndian.Uint64(space) - origin)
+	if m != Probe && m != Answer {
+		return Unmarked
 	}
 	clear(space)
-	return true
+	return m
 }

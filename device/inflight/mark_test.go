@@ -13,10 +13,11 @@ func TestMark(t *testing.T) {
 		padded := (n + wireguard.PaddingMultiple - 1) / wireguard.PaddingMultiple * wireguard.PaddingMultiple
 		for _, length := range []int{n, padded} {
 			sealed := buf[:length+encryptedSize]
-			if TakeMark(sealed) {
+			if TakeMark(sealed) != Unmarked {
 				t.Fatalf("%d bytes are marked", n)
 			}
-			if !Mark(buf, n) {
+			want := Probe + Mark(n%2)
+			if !want.Put(buf, n) {
 				t.Fatalf("%d bytes can't be marked", n)
 			}
 			for i := range sealed {
@@ -25,12 +26,12 @@ func TestMark(t *testing.T) {
 			if tag := tagSpace(buf, n); tag != nil {
 				tag[0]++
 			}
-			if !TakeMark(sealed) || TakeMark(sealed) {
+			if TakeMark(sealed) != want || TakeMark(sealed) != Unmarked {
 				t.Fatalf("%d bytes: the mark is not there, or stays", n)
 			}
 		}
 	}
-	if Mark(make([]byte, 100), 100) || TakeMark(make([]byte, 100)) || TakeMark(nil) {
+	if Probe.Put(make([]byte, 100), 100) || TakeMark(make([]byte, 100))+TakeMark(nil) != Unmarked {
 		t.Error("a mark beyond the buffer")
 	}
 }

@@ -188,7 +188,7 @@ func scenarioEndpointCycling(l *lab) {
 	a.pings(b)
 }
 
-// scenarioIdle measures the memory of idle agents.
+// scenarioIdle measures the memory and the traffic of idle agents.
 func scenarioIdle(l *lab) {
 	a, b, c := l.host("a").node(""), l.host("b").node(""), l.host("c").node("")
 	token := a.found()
@@ -199,7 +199,12 @@ func scenarioIdle(l *lab) {
 	if longWaits {
 		idle = time.Minute
 	}
+	before := a.received(b)
 	<-time.After(idle)
+	// Two probes for the path's MTU, two handshakes and some keepalives are fewer.
+	if n := a.received(b) - before; n > 16<<10 {
+		l.Errorf("%s received %d bytes of %s in %s of idleness", a.name, n, b.name, idle)
+	}
 	for _, n := range []*labNode{a, b} {
 		kib := n.proc.resident(l.T)
 		l.Logf("%s (founder: %v) uses %d KiB after %s of idleness, %d MB allowed", n.name, n == a, kib, idle, idleMegabytes)
@@ -210,6 +215,16 @@ func scenarioIdle(l *lab) {
 			}
 		}
 	}
+}
+
+// received returns how many bytes came from a peer.
+func (n *labNode) received(peer *labNode) uint64 {
+	n.Helper()
+	view, err := n.peer(peer.name)
+	if err != nil {
+		n.Fatal(err)
+	}
+	return view.ReceiveBytes
 }
 
 // idleMegabytes is the memory that an idle agent may use.
