@@ -80,10 +80,14 @@ func (h *labHost) datagramsPass(to netip.AddrPort) {
 	})
 }
 
-// scenarioPathMTUNetstack does the same with a netstack at one end.
-func scenarioPathMTUNetstack(l *lab) {
+// scenarioPathMTUNetstack4 does the same with a netstack at one end.
+func scenarioPathMTUNetstack4(l *lab) { pathMTUNetstack(l, false) }
+func scenarioPathMTUNetstack6(l *lab) { pathMTUNetstack(l, true) }
+
+func pathMTUNetstack(l *lab, v6 bool) {
 	r, ha := l.host("r"), l.host("a")
-	a, c := ha.node(""), l.beyond(r, ha, false).node("").unprivileged()
+	filters := settings("addressFilters: [eth0]") // of IPv6 there is no default route
+	a, c := ha.node(filters), l.beyond(r, ha, v6).node(filters).unprivileged()
 	c.flags = append(c.flags, "--backend", "netstack")
 	token := a.found()
 	c.start("demo", "node", "--join", c.keep(token))
