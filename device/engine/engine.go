@@ -15,10 +15,6 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// jump is how far the clock may run ahead of the time this process has run before
-// that counts as a sleep of the host.
-const jump = 2 * time.Second
-
 // EchoSize is the size, in bytes, of an echo request as a packet. The peer's reply is as
 // large. In both directions, packets of that size alone do not count as data that should be
 // answered, or two idle nodes would test each other in turns for ever. Few others have it.
@@ -180,7 +176,8 @@ func (e *Engine) Handshake(key mesh.Key, at time.Time, endpoint netip.AddrPort) 
 	e.changed()
 }
 
-// Changed says that addresses, routes or links of this host have changed.
+// Changed says that addresses, routes or links of this host have changed, or that it was
+// asleep.
 func (e *Engine) Changed() {
 	now := time.Now()
 	e.mu.Lock()

@@ -12,7 +12,6 @@ import (
 func (e *Engine) Run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	last := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -20,12 +19,7 @@ func (e *Engine) Run(ctx context.Context) {
 		case <-e.wake:
 		case <-timer.C:
 		}
-		now := time.Now()
-		if now.Round(0).Sub(last.Round(0))-now.Sub(last) > jump {
-			e.Changed()
-		}
-		last = now
-		timer.Reset(time.Until(e.step(now)))
+		timer.Reset(time.Until(e.step(time.Now())))
 	}
 }
 

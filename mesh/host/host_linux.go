@@ -39,7 +39,8 @@ func New(c Config) *Host {
 }
 
 // Changed receives after a change of links, addresses, default routes, routing rules or
-// the hostname. Several changes may be signalled once.
+// the hostname, and when the machine was asleep or its clock was set by much. Several
+// changes may be signalled once.
 func (h *Host) Changed() <-chan struct{} { return h.changed }
 
 // Run listens for changes until ctx is done. If the machine refuses a subscription, the
@@ -47,6 +48,7 @@ func (h *Host) Changed() <-chan struct{} { return h.changed }
 func (h *Host) Run(ctx context.Context) error {
 	var all sync.WaitGroup
 	all.Go(func() { h.followHostname(ctx) })
+	all.Go(func() { h.followClock(ctx) })
 	events, err := rtnetlink.Subscribe(unix.NETLINK_ROUTE, 0, unix.RTNLGRP_LINK,
 		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE,
 		unix.RTNLGRP_IPV4_RULE, rtnetlink.GroupIPv6Rule)
