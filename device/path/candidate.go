@@ -147,8 +147,8 @@ func (p *Peer) SetCandidates(now time.Time, list []Candidate) {
 		if news {
 			p.betterAt = now
 		}
-		if moved && len(fresh) > 0 && p.check.stage == none {
-			p.test(now, verify)
+		if len(fresh) > 0 {
+			p.suspect(now, moved)
 		}
 	case len(fresh) == 0:
 	case p.racing(now):
@@ -158,6 +158,20 @@ func (p *Peer) SetCandidates(now time.Time, list []Candidate) {
 	default:
 		p.restart(now)
 	}
+}
+
+// suspect tests the path in use since the peer has new endpoints: it may have moved, or its
+// NAT has started anew. If the endpoint in use is not announced any more, that is likely.
+func (p *Peer) suspect(now time.Time, moved bool) {
+	quiet := now.Sub(p.heard) > dataTime && !now.Before(p.muteUntil)
+	if p.check.stage != none || !moved && !quiet {
+		return
+	}
+	first := echo
+	if moved {
+		first = verify
+	}
+	p.test(now, first)
 }
 
 // order returns the candidates in the order in which they are tried: those that worked

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -272,6 +273,29 @@ func TestRekeyed(t *testing.T) {
 		actions := p.Made(epoch.Add(20*time.Millisecond), true)
 		if sent := len(actions) == 1 && actions[0].Do == Copy; sent != rekeyed {
 			t.Errorf("with another key %v: %v", rekeyed, actions)
+		}
+	}
+}
+
+// New endpoints of a peer that has not been heard lately have its path tested: it may have
+// moved. Other changes do not, and what is heard ends the test.
+func TestNewEndpointsPutThePathInDoubt(t *testing.T) {
+	tested := func(after time.Duration, list ...netip.AddrPort) bool {
+		p, now := settled(t), epoch.Add(after)
+		p.SetCandidates(now, candidates(list...))
+		acts, _ := p.Step(now, Observed{})
+		return slices.Contains(acts, Action{Do: Echo})
+	}
+	old, fresh := addr(2, 1), addr(3, 1)
+	for name, c := range map[string]struct {
+		got, want bool
+	}{
+		"heard lately": {tested(time.Second, addr(1, 1), old, fresh), false},
+		"quiet":        {tested(10*time.Second, addr(1, 1), old, fresh), true},
+		"nothing new":  {tested(10*time.Second, addr(1, 1)), false},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s: the path is tested: %v", name, c.got)
 		}
 	}
 }
