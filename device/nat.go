@@ -11,7 +11,7 @@ import (
 // newProber returns what learns the mapped addresses of the device's port.
 func (d *Device) newProber(resolve func(ctx context.Context, host string) ([]netip.Addr, error)) *nat.Prober {
 	p := nat.New(nat.Config{Send: d.engine.SendSTUN, Resolve: resolve, Changed: d.events.Notify})
-	d.engine.TakeSTUN(p.Received)
+	d.engine.TakeSTUN(p.Received, p.Doubt)
 	return p
 }
 

@@ -170,6 +170,9 @@ func (e *Engine) Handshake(key mesh.Key, at time.Time, endpoint netip.AddrPort) 
 	}
 	p.handshake, p.message = at, nil
 	now := time.Now()
+	if !p.path.Settled() {
+		e.stun.doubted()
+	}
 	p.path.Session(now, endpoint)
 	p.unanswered.Store(0)
 	e.soon(p, now)

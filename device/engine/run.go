@@ -71,6 +71,7 @@ func (e *Engine) stepPeer(p *peer, now time.Time) {
 	_ = e.do(p, actions) // each candidate has its result
 	if p.path.Settled() != before {
 		e.changed()
+		e.stun.doubted()
 	}
 }
 

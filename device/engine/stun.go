@@ -14,6 +14,7 @@ import (
 // stunPort is what becomes of STUN messages that come in at WireGuard's port.
 type stunPort struct {
 	take    atomic.Pointer[func(msg []byte, from netip.AddrPort) bool]
+	doubt   atomic.Pointer[func()]
 	answers atomic.Bool // binding requests are answered
 
 	mu     sync.Mutex // guards server
@@ -21,8 +22,19 @@ type stunPort struct {
 }
 
 // TakeSTUN has take called with each STUN message that comes in. Those for which it returns
-// true are not passed up.
-func (e *Engine) TakeSTUN(take func(msg []byte, from netip.AddrPort) bool) { e.stun.take.Store(&take) }
+// true are not passed up. It has doubt called when a path was lost or found: this node may be
+// seen at another address than before. That must not block.
+func (e *Engine) TakeSTUN(take func(msg []byte, from netip.AddrPort) bool, doubt func()) {
+	e.stun.take.Store(&take)
+	e.stun.doubt.Store(&doubt)
+}
+
+// doubted says that mapped addresses are in doubt.
+func (s *stunPort) doubted() {
+	if doubt := s.doubt.Load(); doubt != nil {
+		(*doubt)()
+	}
+}
 
 // AnswerSTUN says whether binding requests that come in are answered.
 func (e *Engine) AnswerSTUN(on bool) {

@@ -2,7 +2,10 @@ package engine
 
 import (
 	"net/netip"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"golang.zx2c4.com/wireguard/conn"
 
@@ -61,7 +64,7 @@ func TestBindingRequestsAreAnsweredWhereWanted(t *testing.T) {
 func TestOnlyOwnAnswersAreTaken(t *testing.T) {
 	e, _ := New(mesh.Key{}, &wire{}, hclog.NewNullLogger(), func() {})
 	mine := true
-	e.TakeSTUN(func(_ []byte, from netip.AddrPort) bool { return mine && from == client })
+	e.TakeSTUN(func(_ []byte, from netip.AddrPort) bool { return mine && from == client }, func() {})
 	message := stun.AppendRequest(nil, stun.ID{1}, 0)
 	if receive(e, message) {
 		t.Error("a message that belongs to a request was passed up")
@@ -77,7 +80,7 @@ func TestOnlyOwnAnswersAreTaken(t *testing.T) {
 func TestPacketsPassWithoutAllocations(t *testing.T) {
 	e, _ := New(mesh.Key{}, &wire{}, hclog.NewNullLogger(), func() {})
 	e.AnswerSTUN(true)
-	e.TakeSTUN(func([]byte, netip.AddrPort) bool { return true })
+	e.TakeSTUN(func([]byte, netip.AddrPort) bool { return true }, func() {})
 	packet, junk := make([]byte, 1400), make([]byte, 1400)
 	packet[0] = 4
 	bufs, sizes := [][]byte{packet, junk}, []int{1400, 1400}
@@ -86,4 +89,23 @@ func TestPacketsPassWithoutAllocations(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { e.received(bufs, sizes, eps) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
+}
+
+// A path that is found or lost puts the mapped addresses in doubt.
+func TestPathsPutMappingsInDoubt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var doubts atomic.Int32
+		w.TakeSTUN(func([]byte, netip.AddrPort) bool { return false }, func() { doubts.Add(1) })
+		w.SetPeers([]mesh.PeerConfig{racing(peerKey, live)})
+		w.Handshake(peerKey, time.Now(), live)
+		w.Handshake(peerKey, time.Now().Add(time.Second), live)
+		if doubts.Load() != 1 {
+			t.Errorf("%d doubts when a path was found, want 1", doubts.Load())
+		}
+		time.Sleep(time.Minute) // nothing comes
+		if w.Path(peerKey).Settled || doubts.Load() != 2 {
+			t.Errorf("%d doubts when it was lost, want 2", doubts.Load())
+		}
+	})
 }

@@ -15,7 +15,8 @@
 //
 // Limits: at most 16 addresses of servers, 50 requests/s, and retransmission as RFC 8489
 // says. Behind a NAT one server per IP version is asked every 25 s; otherwise each is every
-// 5 min, and after a change of the host's addresses, routes or links.
+// 5 min, and after a change of the host's addresses, routes or links, or of the path to a
+// peer: a NAT that has started anew may have cut it.
 //
 // Ownership: Run owns all goroutines. The other methods may be called concurrently. No lock
 // is held while Send is called.

@@ -23,7 +23,8 @@ const (
 	keepAlive = 25 * time.Second
 	// refresh is the time between two requests of which nothing depends.
 	refresh = 5 * time.Minute
-	// retryFirst and retryLast bound the time after a request without an answer.
+	// retryFirst and retryLast bound the time after a request without an answer. A server
+	// that has answered before is back as soon as the NAT is: it is asked each retryFirst.
 	retryFirst = 30 * time.Second
 	retryLast  = 10 * time.Minute
 	// lookUp is the time between two look-ups of the servers' names; lookUpAgain that after
@@ -35,7 +36,7 @@ const (
 	// change of the host asks for.
 	restartGap = time.Second
 	// settled is how old an answer must be to be in doubt when another server sees a new
-	// mapping.
+	// mapping, or when Doubt is called.
 	settled = 5 * time.Second
 )
 
@@ -115,6 +116,24 @@ func (p *Prober) Mapped() []netip.AddrPort {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.mapped
+}
+
+// Doubt says that the mappings may have changed, as when a path was lost or found. The
+// servers are asked again, if they were not just now. It does not block.
+func (p *Prober) Doubt() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.doubt(p.targets)
+}
+
+// doubt asks servers again whose last answer is not new. The caller holds mu.
+func (p *Prober) doubt(list []*target) {
+	now := time.Now()
+	for _, t := range list {
+		if now.Sub(t.asked) > settled {
+			t.again.Notify()
+		}
+	}
 }
 
 // note works out the mapped addresses anew. The caller holds mu.
@@ -267,8 +286,14 @@ func (p *Prober) follow(ctx context.Context, t *target) {
 		var wait time.Duration
 		if err != nil {
 			wait, retry = retry, min(2*retry, retryLast)
-			p.lost(t)
+			if p.lost(t) {
+				retry = retryFirst
+			}
 		} else {
+			select {
+			case <-t.again: // that was answered, too
+			default:
+			}
 			wait, retry = p.heard(t, a.Mapped), retryFirst
 		}
 		timer := time.NewTimer(wait)
@@ -294,11 +319,9 @@ func (p *Prober) heard(t *target, mapped netip.AddrPort) time.Duration {
 		keeper = keeper && (!o.mapped.IsValid() || o.addr.Addr().Is6() != t.addr.Addr().Is6())
 	}
 	if t.mapped.IsValid() && t.mapped != mapped { // the NAT has forgotten the mapping
-		for _, o := range p.targets {
-			if o != t && o.addr.Addr().Is6() == t.addr.Addr().Is6() && now.Sub(o.asked) > settled {
-				o.again.Notify()
-			}
-		}
+		p.doubt(slices.DeleteFunc(slices.Clone(p.targets), func(o *target) bool {
+			return o == t || o.addr.Addr().Is6() != t.addr.Addr().Is6()
+		}))
 	}
 	t.mapped, t.asked, t.stale = mapped, now, false
 	p.note()
@@ -308,15 +331,16 @@ func (p *Prober) heard(t *target, mapped netip.AddrPort) time.Duration {
 	return refresh
 }
 
-// lost notes that a server does not answer. What it said holds for a while: a server
-// that is away does not change the NAT.
-func (p *Prober) lost(t *target) {
+// lost notes that a server does not answer, and reports whether it ever did. What it said
+// holds for a while: a server that is away does not change the NAT.
+func (p *Prober) lost(t *target) (answered bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if t.mapped.IsValid() && (t.stale || time.Since(t.asked) > 2*refresh) {
 		t.mapped = netip.AddrPort{}
 		p.note()
 	}
+	return !t.asked.IsZero()
 }
 
 // split takes "host:port" apart.

@@ -159,6 +159,37 @@ func TestNewMappingIsNoticed(t *testing.T) {
 	})
 }
 
+// When a path was lost or found, servers are asked at once, but not twice within seconds.
+func TestDoubtAsksAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, map[netip.AddrPort]netip.AddrPort{one: outside, two: outside}, one.String(), two.String())
+		pass(10 * time.Second)
+		w.with(func() { w.mapped[one], w.mapped[two] = moved, moved })
+		for range 10 {
+			w.Doubt()
+			pass(300 * time.Millisecond)
+		}
+		w.wantMapped(t, moved)
+		if a, b := len(w.requests(one)), len(w.requests(two)); a != 2 || b != 2 {
+			t.Errorf("the servers were asked %d and %d times, want twice each", a, b)
+		}
+	})
+}
+
+// A NAT that was away for long, with all servers, is noticed soon after it is back.
+func TestLongOutageEndsSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, map[netip.AddrPort]netip.AddrPort{one: outside}, one.String())
+		pass(10 * time.Second)
+		w.with(func() { delete(w.mapped, one) })
+		pass(50 * time.Minute)
+		w.wantMapped(t)
+		w.with(func() { w.mapped[one] = moved })
+		pass(retryFirst + time.Second)
+		w.wantMapped(t, moved)
+	})
+}
+
 func TestRetransmissionOfRFC8489(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, nil, one.String())

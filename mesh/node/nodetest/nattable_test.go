@@ -83,8 +83,9 @@ func TestMappingChanges(t *testing.T) {
 			t.Fatal("a does not reach b")
 		}
 		for range 3 {
+			time.Sleep(time.Minute)
 			home.Rebind()
-			m.Await(time.Minute, "a reaches b again", func() bool {
+			m.Await(8*time.Second, "a reaches b again", func() bool {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 				defer cancel()
 				_, err := a.Ping(ctx, b.Address(), 0)
