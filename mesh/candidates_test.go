@@ -182,6 +182,15 @@ func TestHarvestLeavesOutWhatIsAnnounced(t *testing.T) {
 	if got := Decide(in, testNow).Endpoints; len(got) != 1 || got[0].Endpoint != in.Stats[0].Endpoint {
 		t.Errorf("published %v for a NAT's port", got)
 	}
+	usable := netip.MustParseAddr("fd00::9")
+	for _, at := range []netip.Addr{
+		usable, p.Address, netip.MustParseAddr("fe80::1%eth0"), netip.MustParseAddr("169.254.0.1"), netip.MustParseAddr("127.0.0.1"),
+	} {
+		in.Stats[0].Endpoint = netip.AddrPortFrom(at, 51820)
+		if got := Decide(in, testNow).Endpoints; len(got) > 0 != (at == usable) {
+			t.Errorf("published %v for a peer that is seen at %v", got, at)
+		}
+	}
 }
 
 // Those who should publish where a peer is do not see it, since they are behind NATs, too.

@@ -32,7 +32,7 @@ func harvest(in *Input, known *roster, specs []PeerSpec, statuses []PeerStatus, 
 		s := &statuses[i]
 		e := Endpoint{PublicKey: s.PublicKey, AffiliateID: specs[i].NodeID, Endpoint: s.Endpoint}
 		listed := slices.Contains(specs[i].Endpoints, s.Endpoint)
-		if s.State != PeerStateUp || !s.Endpoint.IsValid() || listed && !published[e] {
+		if s.State != PeerStateUp || !in.worthTelling(s.Endpoint) || listed && !published[e] {
 			continue
 		}
 		observers, next := maxObservers, time.Time{}
@@ -47,6 +47,16 @@ func harvest(in *Input, known *roster, specs []PeerSpec, statuses []PeerStatus, 
 		}
 	}
 	return out, wake
+}
+
+// worthTelling reports whether other nodes may reach a peer where this one sees it. A host
+// whose other addresses are gone sends from that of its tunnel.
+func (in *Input) worthTelling(ep netip.AddrPort) bool {
+	ip := ep.Addr()
+	if ip.IsLoopback() {
+		return announcesLoopback(&in.Config)
+	}
+	return reachable(ip) && ip.Zone() == "" && !in.Self.Subnet.Contains(ip) && !IsKubeSpanULA(ip)
 }
 
 // portsOf returns how many endpoints have an address. A NAT that has another port for each
