@@ -74,7 +74,7 @@ func (p *Prober) ask(ctx context.Context, q question, retry patience) (answer, e
 		select {
 		case m := <-w.answered:
 			timer.Stop()
-			return answer{m, time.Since(sent)}, refusal(m)
+			return answer{m, time.Since(sent)}, refusal(m, q.to.Addr())
 		case <-ctx.Done():
 			timer.Stop()
 			return answer{}, ctx.Err()
@@ -84,9 +84,16 @@ func (p *Prober) ask(ctx context.Context, q question, retry patience) (answer, e
 	return answer{}, errNoAnswer
 }
 
-func refusal(m stun.Message) error {
-	if m.Type == stun.Failure {
+// refusal returns why the message of a server is no answer. A host can't be seen at an
+// address that no other one reaches: nothing is announced or sent there.
+func refusal(m stun.Message, server netip.Addr) error {
+	a := m.Mapped.Addr()
+	switch {
+	case m.Type == stun.Failure:
 		return fmt.Errorf("%w (code %d)", errRefused, m.Code)
+	case m.Type == stun.Response && !a.IsGlobalUnicast() && !(a.IsLoopback() && server.IsLoopback()) &&
+		!(a.IsLinkLocalUnicast() && server.IsLinkLocalUnicast()):
+		return fmt.Errorf("the server says that it sees this host at %v, which can't be", a)
 	}
 	return nil
 }

@@ -159,6 +159,21 @@ func TestNewMappingIsNoticed(t *testing.T) {
 	})
 }
 
+// A server may claim anything; what can't be is not taken.
+func TestImpossibleAnswersAreRefused(t *testing.T) {
+	for _, claim := range []string{"127.0.0.1:9", "255.255.255.255:9", "224.0.0.1:9", "0.0.0.0:9", "169.254.0.1:9", "[fe80::1]:9", "[ff02::1]:9", "[::]:9", "[::1]:9"} {
+		synctest.Test(t, func(t *testing.T) {
+			w := start(t, map[netip.AddrPort]netip.AddrPort{one: netip.MustParseAddrPort(claim)}, one.String())
+			pass(10 * time.Second)
+			w.wantMapped(t)
+			c := w.Check(t.Context())
+			if n := c.Families[0]; n.Available || n.Hairpin != nil || c.STUN[0].Error == "" {
+				t.Errorf("%s: %+v, %+v", claim, n, c.STUN)
+			}
+		})
+	}
+}
+
 // When a path was lost or found, servers are asked at once, but not twice within seconds.
 func TestDoubtAsksAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
