@@ -24,7 +24,7 @@ const (
 	// What was found is confirmed each busyConfirm while large packets are sent, once nothing
 	// has come back for quietConfirm, or two round-trip times, and else each idleConfirm.
 	// Whether larger ones fit is looked at each raiseEvery.
-	busyConfirm  = 2 * time.Second
+	busyConfirm  = 500 * time.Millisecond
 	quietConfirm = 400 * time.Millisecond
 	idleConfirm  = 5 * time.Minute
 	raiseEvery   = time.Minute
