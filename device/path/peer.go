@@ -192,8 +192,11 @@ func (p *Peer) Responded(now time.Time, to netip.AddrPort) {
 func (p *Peer) Echoed(now time.Time, rtt time.Duration) {
 	p.muteUntil, p.mutes, p.answers = time.Time{}, 0, 0
 	if !p.asked.IsZero() { // what was sent before this one is lost
-		for range min(now.Add(-rtt).Sub(p.asked)/echoGap, manyEchoes) {
-			p.loss += (1 - p.loss) / 8
+		// So many in a row are a path that was cut and is back, which does not lose much.
+		if lost := now.Add(-rtt).Sub(p.asked) / echoGap; lost < echoes {
+			for range lost {
+				p.loss += (1 - p.loss) / 8
+			}
 		}
 		p.asked = time.Time{}
 	}

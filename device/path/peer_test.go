@@ -299,3 +299,22 @@ func TestNewEndpointsPutThePathInDoubt(t *testing.T) {
 		}
 	}
 }
+
+// Some lost echoes are loss. A path that was cut and is back is no lossy one: to leave it
+// when it is cut again should not take longer.
+func TestCutIsNoLoss(t *testing.T) {
+	for lost, want := range map[int]bool{1: true, 5: true, 15: false, 23: false} {
+		p, now := settled(t), epoch.Add(time.Minute)
+		for range lost + 1 {
+			acts, _ := p.Step(now, Observed{})
+			if !slices.Contains(acts, Action{Do: Echo}) {
+				t.Fatalf("%d lost: no echo request after %v", lost, now.Sub(epoch))
+			}
+			now = now.Add(echoGap)
+		}
+		p.Echoed(now.Add(-echoGap+time.Millisecond), time.Millisecond)
+		if got := p.Status(now).Loss > lossy; got != want {
+			t.Errorf("%d lost: the loss is %v", lost, p.Status(now).Loss)
+		}
+	}
+}
