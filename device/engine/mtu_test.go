@@ -161,6 +161,7 @@ func TestAnswersToProbesAreNoData(t *testing.T) {
 		defer cancel()
 		go e.Run(ctx)
 		time.Sleep(20 * time.Second)
+		synctest.Wait()
 		probes, batches := line.whole, len(line.parted)
 		p.unanswered.Store(0) // the answers of the line are none of the peer
 		for range 5 {
@@ -169,6 +170,7 @@ func TestAnswersToProbesAreNoData(t *testing.T) {
 			inflight.Answer.Put(answer, 1420)
 			_ = bind.Send([][]byte{answer}, line.to)
 			time.Sleep(time.Second)
+			synctest.Wait()
 		}
 		if line.whole != probes || len(line.parted) != batches+5 || p.unanswered.Load() != 0 {
 			t.Errorf("%d probes and %d batches after 5 answers, data without an answer: %v",
