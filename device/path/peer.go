@@ -161,12 +161,13 @@ func (p *Peer) Called(now time.Time) {
 func (p *Peer) Responded(now time.Time, to netip.AddrPort) {
 	a := &p.attempt
 	crossed := a.state == made && now.Before(a.until)
+	void := a.state == asked // an initiation now would end the session that the response is for
 	p.answers++
 	p.shook, p.called = now, now
 	p.see(to)
 	p.use(to, now)
 	if p.settled {
-		if crossed && p.check.stage == verify && p.answers <= maxAnswers { // it is void, but the peer is there
+		if p.check.stage == verify && p.answers <= maxAnswers { // ours is void, but the peer is there
 			*a = attempt{}
 			p.check.asked, p.check.until = 0, now.Add(p.verifyTime())
 			if !p.lower {
@@ -183,8 +184,8 @@ func (p *Peer) Responded(now time.Time, to netip.AddrPort) {
 	default:
 		p.startAt = now.Add(max(answerPause, 2*p.rtt))
 	}
-	if crossed {
-		*a, p.crossed = attempt{}, true
+	if crossed || void {
+		*a, p.crossed = attempt{}, crossed
 	}
 }
 

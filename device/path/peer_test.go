@@ -318,3 +318,47 @@ func TestCutIsNoLoss(t *testing.T) {
 		}
 	}
 }
+
+// A peer calls on another path at the moment at which ours is given up. Its session is there
+// at once, so that path is kept, and no initiation ends the session.
+func TestCalledWhenGivingUp(t *testing.T) {
+	p, other := settled(t), addr(2, 1)
+	now := epoch.Add(time.Minute)
+	acts, wake := p.Step(now, Observed{Heard: epoch})
+	for p.check.stage != verify || p.check.asked < verifies {
+		for _, a := range acts {
+			if a.Do == Initiate || a.Do == Restart {
+				p.Made(now, false)
+			}
+		}
+		now = wake
+		acts, wake = p.Step(now, Observed{Heard: epoch})
+	}
+	p.Made(now, false)
+	now = p.check.until // that of the last one, which has had no answer
+	p.Responded(now, other)
+	acts, _ = p.Step(now, Observed{Heard: epoch})
+	for _, a := range acts {
+		if a.Do == Restart || a.Do == Initiate {
+			t.Errorf("%v, although the peer has just called", a.Do)
+		}
+	}
+	if !p.Settled() || p.current != other {
+		t.Errorf("settled %v at %v, want %v", p.Settled(), p.current, other)
+	}
+}
+
+// The device is about to make an initiation when it answers one of the peer: ours would end
+// the session that the answer is for.
+func TestCalledBeforeInitiation(t *testing.T) {
+	p := New(true, &Budget{})
+	p.SetCandidates(epoch, candidates(addr(1, 1)))
+	acts, _ := p.Step(epoch, Observed{})
+	if !slices.Contains(acts, Action{Do: Restart}) || !p.Asked() {
+		t.Fatalf("%v", acts)
+	}
+	p.Responded(epoch, addr(1, 1))
+	if p.Asked() {
+		t.Error("an initiation is wanted still")
+	}
+}
