@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
-	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
 )
@@ -34,50 +33,13 @@ func (n *Netstack) DialContext(ctx context.Context, network, address string) (ne
 	return nil, fmt.Errorf("dial %s %s: %w", network, to, net.UnknownNetworkError(network))
 }
 
-// DialTCPAddrPort connects to a TCP port.
+// DialTCPAddrPort connects to a TCP port. The connection has CloseWrite, CloseRead and
+// SetLinger, as *net.TCPConn has, and errors wrap the numbers of package syscall.
 func (n *Netstack) DialTCPAddrPort(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 	addr, protocol := fullAddress(to)
-	c, err := gonet.DialContextTCP(ctx, n.stack, addr, protocol)
+	c, err := n.dialTCP(ctx, addr, protocol)
 	if err != nil {
 		return nil, fmt.Errorf("dial tcp %s: %w", to, err)
-	}
-	return c, nil
-}
-
-// ListenTCP listens for connections. An unspecified IPv6 address stands for all
-// addresses of both families, and port 0 for a free port.
-func (n *Netstack) ListenTCP(at netip.AddrPort) (net.Listener, error) {
-	addr, protocol := fullAddress(at)
-	l, err := gonet.ListenTCP(n.stack, addr, protocol)
-	if err != nil {
-		return nil, fmt.Errorf("listen on tcp %s: %w", at, err)
-	}
-	return l, nil
-}
-
-// ListenUDP opens a UDP socket that receives from anywhere. Address and port are as
-// for ListenTCP.
-func (n *Netstack) ListenUDP(at netip.AddrPort) (net.PacketConn, error) {
-	addr, protocol := fullAddress(at)
-	c, err := gonet.DialUDP(n.stack, &addr, nil, protocol)
-	if err != nil {
-		return nil, fmt.Errorf("listen on udp %s: %w", at, err)
-	}
-	return c, nil
-}
-
-// DialUDP opens a connected UDP socket. For a zero from, the stack chooses address and
-// port.
-func (n *Netstack) DialUDP(from, to netip.AddrPort) (net.Conn, error) {
-	remote, protocol := fullAddress(to)
-	var local *tcpip.FullAddress
-	if from.IsValid() {
-		addr, _ := fullAddress(from)
-		local = &addr
-	}
-	c, err := gonet.DialUDP(n.stack, local, &remote, protocol)
-	if err != nil {
-		return nil, fmt.Errorf("dial udp %s: %w", to, err)
 	}
 	return c, nil
 }

@@ -1,6 +1,8 @@
 // Package netstack is a node's tunnel interface inside the process: a gVisor TCP/IP
 // stack that serves a WireGuard device as its tun.Device. It needs no privileges.
-// Programs reach the mesh through Dial and Listen.
+// Programs reach the mesh through Dial and Listen. Its TCP connections can be half-closed
+// and reset as those of package net can, errors wrap the numbers of package syscall, and
+// keepalives find out when a peer is gone.
 //
 // It speaks IPv6 and IPv4 with TCP, UDP and ICMP, answers echo requests, and refuses
 // connections to closed ports at once.
