@@ -80,11 +80,13 @@ func newRoster(in *Input, local *Affiliate, now time.Time) *roster {
 			r.order = append(r.order, &p)
 		}
 	}
-	sort.Slice(r.order, func(i, j int) bool {
-		a, b := r.order[i], r.order[j]
-		return a.FirstSeen.Before(b.FirstSeen) || a.FirstSeen.Equal(b.FirstSeen) && a.NodeID < b.NodeID
-	})
+	slices.SortFunc(r.order, comparePins)
 	return r
+}
+
+// comparePins orders pins by when their nodes were seen first.
+func comparePins(a, b *Pin) int {
+	return cmp.Or(a.FirstSeen.Compare(b.FirstSeen), strings.Compare(a.NodeID, b.NodeID))
 }
 
 // admit compares affiliates, sorted by node id, with their pins.

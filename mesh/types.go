@@ -259,6 +259,7 @@ type Config struct {
 	SiteNetworks              []netip.Prefix // peers in these keep their LAN path
 	SiteOnLink                bool           // as do peers whose tunnel runs over an on-link subnet
 	NoRouting                 bool           // only mesh addresses are routed into the tunnel
+	Domain                    string         // of nodes' names; empty: DefaultDomain
 }
 
 // Allowance lets the peer with a nodename have a network that peers are refused
