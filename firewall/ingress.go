@@ -5,6 +5,12 @@ import (
 	"strconv"
 )
 
+// dnsPort and dnsRule are the port of DNS, and the name of the rule that opens it.
+const (
+	dnsPort = 53
+	dnsRule = "dns"
+)
+
 // restricts reports whether in refuses anything.
 func (in *Ingress) restricts() bool { return in.Default == ActionBlock || len(in.Rules) > 0 }
 
@@ -15,6 +21,13 @@ func (in *Ingress) restricts() bool { return in.Default == ActionBlock || len(in
 func ingressRules(in *Ingress) ([]Set, []Rule) {
 	var sets []Set
 	rules := []Rule{{StateIs{}, accept}, {StateIs{Invalid: true}, drop}}
+	if in.DNS.IsValid() {
+		set := Set{"ingressdns", in.DNS.Is6(), []netip.Prefix{netip.PrefixFrom(in.DNS, in.DNS.BitLen())}}
+		sets = append(sets, set)
+		for _, p := range []Protocol{ProtocolUDP, ProtocolTCP} {
+			rules = append(rules, Rule{InSet{Set: set.Name, IPv6: set.IPv6}, ProtocolIs{p}, DestinationPort{PortRange{dnsPort, dnsPort}}, accept})
+		}
+	}
 	for i := range in.Rules {
 		r := &in.Rules[i]
 		v4, v6 := families(r.Sources)

@@ -17,6 +17,7 @@ type Flow struct {
 // and its methods allocate nothing.
 type Matcher struct {
 	block bool
+	dns   netip.Addr
 	rules []matchRule
 }
 
@@ -31,7 +32,7 @@ type matchRule struct {
 
 // NewMatcher returns a matcher for rules that in.Check accepts.
 func NewMatcher(in Ingress) *Matcher {
-	m := &Matcher{block: in.Default == ActionBlock}
+	m := &Matcher{block: in.Default == ActionBlock, dns: in.DNS}
 	for i, r := range in.Rules {
 		name := r.Name
 		if name == "" {
@@ -57,6 +58,10 @@ func (m *Matcher) Restricts() bool { return m != nil && (m.block || len(m.rules)
 func (m *Matcher) Allows(f Flow) (ok bool, rule string) {
 	if m == nil {
 		return true, ""
+	}
+	if m.dns.IsValid() && f.DestinationPort == dnsPort && (f.Protocol == ProtocolTCP.Number() || f.Protocol == ProtocolUDP.Number()) &&
+		f.Destination.Unmap().WithZone("") == m.dns {
+		return true, dnsRule
 	}
 	source := f.Source.Unmap().WithZone("")
 	for i := range m.rules {

@@ -76,9 +76,12 @@ type PortRange struct{ From, To uint16 }
 // rule accepts connections from its sources to its ports; all others are refused.
 // With ActionAccept, a rule refuses connections to its ports from all but its
 // sources; all others are accepted.
+//
+// Queries to the DNS server of this node are accepted whatever the rules are.
 type Ingress struct {
 	Default Action // empty: accept
 	Rules   []IngressRule
+	DNS     netip.Addr // of the server: its TCP and UDP ports 53 are open; zero: there is none
 }
 
 // IngressRule is a rule whose sources are resolved to prefixes.

@@ -45,6 +45,7 @@ type table struct {
 	Cases []struct {
 		Name    string
 		Default firewall.Action
+		DNS     netip.Addr
 		Rules   []rule
 		Packets []packet
 	}
@@ -75,7 +76,7 @@ func Cases() ([]Case, error) {
 	}
 	var out []Case
 	for _, c := range t.Cases {
-		one := Case{Name: c.Name, Ingress: firewall.Ingress{Default: c.Default}}
+		one := Case{Name: c.Name, Ingress: firewall.Ingress{Default: c.Default, DNS: c.DNS}}
 		for _, r := range c.Rules {
 			resolved, err := r.resolve()
 			if err != nil {
