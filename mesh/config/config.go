@@ -96,6 +96,7 @@ func (c *Config) Mesh() mesh.Config {
 		HoldNetworks:              c.HoldNetworks,
 		SiteNetworks:              c.SiteNetworks,
 		SiteOnLink:                c.SiteOnLink,
+		Domain:                    c.DNS.Domain,
 	}
 }
 

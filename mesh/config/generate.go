@@ -127,8 +127,8 @@ func templateLine(s Setting, key string) string {
 		comment, value = "# ", s.Example
 	}
 	switch s.Kind {
-	case KindList:
-		quoted := splitList(value)
+	case KindList, KindWords:
+		quoted := s.Kind.Split(value)
 		for i, item := range quoted {
 			quoted[i] = `"` + item + `"`
 		}

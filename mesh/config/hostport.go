@@ -41,12 +41,17 @@ func splitHostPort(s string) (host string, port uint16, err error) {
 	return host, port, err
 }
 
-// joinHostPort puts IPv6 addresses in brackets.
-func joinHostPort(host string, port uint16) string {
+// bracketed puts IPv6 addresses in brackets.
+func bracketed(host string) string {
 	if strings.Contains(host, ":") {
-		host = "[" + host + "]"
+		return "[" + host + "]"
 	}
-	return host + ":" + strconv.Itoa(int(port))
+	return host
+}
+
+// joinHostPort is the inverse of splitHostPort.
+func joinHostPort(host string, port uint16) string {
+	return bracketed(host) + ":" + strconv.Itoa(int(port))
 }
 
 // parsePort reads a port number; 0 is valid.

@@ -1,6 +1,10 @@
 package config
 
-import "strings"
+import (
+	"maps"
+	"slices"
+	"strings"
+)
 
 // Limits of the input.
 const (
@@ -18,7 +22,7 @@ type File struct {
 type Override struct {
 	Origin string // what the user wrote: "--listen-port", "WIRESPAN_LISTEN_PORT"; errors begin with it
 	Key    string // of one of [Settings]
-	Value  string // the items of a list are separated by commas
+	Value  string // as [Kind.Split] reads it
 }
 
 // Options are the inputs of [Load] that are not files.
@@ -28,6 +32,16 @@ type Options struct {
 	// ClusterProvided says that, if the files hold no cluster identity, identity and
 	// discovery service come from elsewhere: the state directory or a join token.
 	ClusterProvided bool
+}
+
+// New returns a configuration of settings alone, by their keys, as a program has it that
+// brings its own node.
+func New(settings map[string]string) (*Config, error) {
+	var o Options
+	for _, key := range slices.Sorted(maps.Keys(settings)) {
+		o.Overrides = append(o.Overrides, Override{Origin: key, Key: key, Value: settings[key]})
+	}
+	return Load(nil, o)
 }
 
 // Load reads and validates the whole configuration. The error lists all problems.
@@ -69,12 +83,8 @@ func (l *loader) override(overrides []Override) {
 			l.add(pos{file: o.Origin}, "unknown setting %.100q", o.Key)
 			continue
 		}
-		parts := []string{o.Value}
-		if s.Kind == KindList {
-			parts = splitList(o.Value)
-		}
 		at := pos{file: o.Origin}
-		if err := l.set(s, parts, at); err != nil {
+		if err := l.set(s, s.Kind.Split(o.Value), at); err != nil {
 			l.add(at, "%v", err)
 		}
 	}

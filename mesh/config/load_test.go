@@ -48,8 +48,8 @@ func TestCompleteMachineConfig(t *testing.T) {
 		MTU:                       1380,
 		EndpointFilters:           filters(t, "0.0.0.0/0", "!192.168.0.0/16", "::/0"),
 		ExcludeAdvertisedNetworks: []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24"), netip.MustParsePrefix("2003::/16")},
-		MachineType:               mesh.MachineUnknown, // although the file says controlplane
-		HoldNetworks:              24 * time.Hour,
+		MachineType:               mesh.MachineUnknown, Domain: "mesh", // although the file says controlplane
+		HoldNetworks: 24 * time.Hour,
 	}
 	if got := c.Mesh(); !reflect.DeepEqual(got, want) {
 		t.Errorf("Mesh:\n%+v\nwant:\n%+v", got, want)
@@ -80,8 +80,8 @@ func TestCompleteMultiDocument(t *testing.T) {
 		EndpointFilters:           filters(t, "192.0.2.0/24", "!192.0.2.128/25"),
 		ExcludeAdvertisedNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
 		ExtraAnnouncedEndpoints:   []netip.AddrPort{netip.MustParseAddrPort("198.51.100.7:51820"), netip.MustParseAddrPort("[2001:db8::7]:443")},
-		MachineType:               mesh.MachineUnknown,
-		HoldNetworks:              24 * time.Hour,
+		MachineType:               mesh.MachineUnknown, Domain: "mesh",
+		HoldNetworks: 24 * time.Hour,
 	}
 	if got := c.Mesh(); !reflect.DeepEqual(got, want) {
 		t.Errorf("Mesh:\n%+v\nwant:\n%+v", got, want)
@@ -198,7 +198,7 @@ func TestProvidedClusterWithIdentity(t *testing.T) {
 func TestKubeSpanDefaults(t *testing.T) {
 	provided := config.Options{ClusterProvided: true}
 	c := mustLoad(t, kubeSpanDoc, provided)
-	want := mesh.Config{Enabled: true, ForceRouting: true, HarvestExtraEndpoints: true, MTU: 1420, MachineType: mesh.MachineUnknown, AnnounceAsMember: true, HoldNetworks: 24 * time.Hour}
+	want := mesh.Config{Enabled: true, ForceRouting: true, HarvestExtraEndpoints: true, MTU: 1420, MachineType: mesh.MachineUnknown, Domain: "mesh", AnnounceAsMember: true, HoldNetworks: 24 * time.Hour}
 	if got := c.Mesh(); !reflect.DeepEqual(got, want) || c.KubeSpan.MTU != 0 {
 		t.Errorf("Mesh %+v, MTU %d", got, c.KubeSpan.MTU)
 	}

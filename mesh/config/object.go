@@ -229,7 +229,7 @@ func (o *object) setting(key string, kind Kind) (parts []string, at pos, err err
 	if n == nil {
 		return nil, at, nil
 	}
-	if kind == KindList {
+	if kind.IsList() {
 		items := o.list(key)
 		if items == nil {
 			return nil, at, nil

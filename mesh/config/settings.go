@@ -14,18 +14,45 @@ import (
 type Kind int
 
 // Kinds of settings. In flags and environment the items of a list are separated by
-// commas.
+// commas. Those of words may contain commas, and are separated by white space.
 const (
 	KindString Kind = iota
 	KindBool
 	KindInt
 	KindList
+	KindWords
 )
+
+// separator stands between items in the text of a setting.
+func (k Kind) separator() string {
+	if k == KindWords {
+		return " "
+	}
+	return ","
+}
+
+// Split returns the items of a setting's text.
+func (k Kind) Split(s string) []string {
+	switch k {
+	case KindList:
+		return splitList(s)
+	case KindWords:
+		return strings.Fields(s)
+	}
+	return []string{s}
+}
+
+// IsList reports whether the setting has items.
+func (k Kind) IsList() bool { return k == KindList || k == KindWords }
+
+// Join is the reverse of Split.
+func (k Kind) Join(items []string) string { return strings.Join(items, k.separator()) }
 
 // Setting describes one setting of WirespanConfig, which is also a flag and an
 // environment variable. It holds no value. No setting is secret.
 type Setting struct {
 	Key     string // in YAML; "logging.level" is level below logging
+	Short   string // the flag's letter; empty: none
 	Kind    Kind
 	Values  []string // the valid values, if there are only a few
 	Default string   // empty: the agent decides
@@ -69,7 +96,8 @@ func (s Setting) split() (section, key string) {
 // Settings returns the table of all settings of WirespanConfig, in the order of help
 // and template; those in sections come last.
 func Settings() []Setting {
-	return slices.Concat(nodeSettings(), networkSettings(), endpointSettings(), serviceSettings(), firewallSettings())
+	return slices.Concat(nodeSettings(), networkSettings(), endpointSettings(), serviceSettings(), socketSettings(), forwardSettings(),
+		loggingSettings(), firewallSettings(), proxySettings(), dnsSettings(), limitSettings())
 }
 
 // nodeSettings are for the data plane and the identity of the node.
@@ -223,7 +251,11 @@ func serviceSettings() []Setting {
 		Key: "memoryBudget", Example: "64MiB", Restart: true,
 		Help: "Memory that the process may use for speed; by default an eighth of the host's, from 32MiB to 48MiB.",
 		at:   func(w *Wirespan) target { return scalar[int64]{&w.MemoryBudget, parseSize} },
-	}, {
+	}}
+}
+
+func loggingSettings() []Setting {
+	return []Setting{{
 		Key: "logging.level", Values: []string{"trace", "debug", "info", "warn", "error"}, Default: "info",
 		Help: "Lowest severity of messages to log.",
 		at: func(w *Wirespan) target {

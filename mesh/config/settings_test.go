@@ -50,6 +50,9 @@ func TestDefaults(t *testing.T) {
 		MachineType: mesh.MachineUnknown, DiscoveryListen: ":51820", HoldNetworks: 24 * time.Hour, EndpointStrategy: config.StrategyRace,
 		Logging:  config.Logging{Level: "info"},
 		Firewall: config.Firewall{Enabled: true, Numbers: firewall.Numbers{Table: "wirespan", EncryptedMark: 0x20, TunnelMark: 0x40, Mask: 0x60, RoutingTable: 180, RulePriority: 32500}},
+		Proxy:    config.Proxy{Egress: config.EgressMesh, User: "wirespan"},
+		DNS:      config.DNS{Enabled: true, Domain: "mesh", Register: true},
+		Limits:   config.Limits{Connections: 4096, UDPAssociations: 1024, IdleTimeout: 24 * time.Hour},
 		Ingress:  config.Ingress{Default: firewall.ActionAccept},
 	}
 	if !reflect.DeepEqual(c.Wirespan, want) {
@@ -86,6 +89,11 @@ discoveryListen: "[::1]:3000"
 advertiseDiscovery: [mesh.example.org, "[2001:db8::1]:443"]
 noClockFix: true
 memoryBudget: 64MiB
+controlSocketMode: 0660
+controlSocketGroup: adm
+healthListen: 9090
+localForwards: ["8080:node-2:80", "5353:node-2:53/udp"]
+meshForwards: ["80:127.0.0.1:8080,proxy,allow=node-2"]
 logging:
     level: debug
     json: true
@@ -97,6 +105,22 @@ firewall:
     encryptedMark: 0x1000
     tunnelMark: 8192
     mask: 0x3000
+proxy:
+    listen: [1080, "0.0.0.0:1081", /run/p.sock]
+    egress: direct
+    user: me
+    passwordFile: /run/secrets/p
+    allowUnauthenticated: true
+dns:
+    enabled: false
+    listen: ["[::1]:5300"]
+    domain: example.org
+    upstreams: [192.0.2.53, "[2001:db8::53]:5353"]
+    register: false
+limits:
+    connections: 10
+    udpAssociations: 20
+    idleTimeout: 1m
 `
 
 func wantEverySetting(t *testing.T) config.Wirespan {
@@ -117,8 +141,22 @@ func wantEverySetting(t *testing.T) config.Wirespan {
 		Firewall: config.Firewall{Enabled: true, Numbers: firewall.Numbers{
 			Table: "mesh", RoutingTable: 181, RulePriority: 100, EncryptedMark: 0x1000, TunnelMark: 0x2000, Mask: 0x3000,
 		}},
+		ControlSocketMode: 0o660, ControlSocketGroup: "adm", HealthListen: config.Listener{Network: "tcp", Address: "localhost:9090"},
+		Proxy: config.Proxy{
+			Listen: []config.Listener{{Network: "tcp", Address: "localhost:1080"}, {Network: "tcp", Address: "0.0.0.0:1081"}, {Network: "unix", Address: "/run/p.sock"}},
+			Egress: config.EgressDirect, User: "me", PasswordFile: "/run/secrets/p", AllowUnauthenticated: true,
+		},
+		DNS: config.DNS{
+			Listen: []config.Listener{{Network: "tcp", Address: "[::1]:5300"}}, Domain: "example.org",
+			Upstreams: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.53:53"), netip.MustParseAddrPort("[2001:db8::53]:5353")},
+		},
+		Limits:  config.Limits{Connections: 10, UDPAssociations: 20, IdleTimeout: time.Minute},
 		Ingress: config.Ingress{Default: firewall.ActionAccept},
 	}
+	for _, s := range []string{"8080:node-2:80", "5353:node-2:53/udp"} {
+		w.LocalForwards = append(w.LocalForwards, mustForward(t, s, config.ForwardLocal))
+	}
+	w.MeshForwards = append(w.MeshForwards, mustForward(t, "80:127.0.0.1:8080,proxy,allow=node-2", config.ForwardMesh))
 	for _, s := range []string{"docker0", "!10.0.0.0/8"} {
 		f, err := mesh.ParseAddressFilter(s)
 		if err != nil {
@@ -127,6 +165,15 @@ func wantEverySetting(t *testing.T) config.Wirespan {
 		w.AddressFilters = append(w.AddressFilters, f)
 	}
 	return w
+}
+
+func mustForward(t *testing.T, s string, kind config.ForwardKind) config.Forward {
+	t.Helper()
+	f, err := config.ParseForward(s, kind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
 }
 
 func TestEverySetting(t *testing.T) {
@@ -157,6 +204,13 @@ func TestEverySettingAsOverride(t *testing.T) {
 		"logging.level": "debug", "logging.json": "true",
 		"firewall.enabled": "true", "firewall.table": "mesh", "firewall.routingTable": "181", "firewall.rulePriority": "100",
 		"firewall.encryptedMark": "0x1000", "firewall.tunnelMark": "8192", "firewall.mask": "0x3000",
+		"controlSocketMode": "0660", "controlSocketGroup": "adm", "healthListen": "localhost:9090",
+		"localForwards": " 8080:node-2:80  5353:node-2:53/udp", "meshForwards": "80:127.0.0.1:8080,proxy,allow=node-2",
+		"proxy.listen": "localhost:1080,0.0.0.0:1081,unix:/run/p.sock", "proxy.egress": "direct", "proxy.user": "me",
+		"proxy.passwordFile": "/run/secrets/p", "proxy.allowUnauthenticated": "true",
+		"dns.enabled": "false", "dns.listen": "[::1]:5300", "dns.domain": "Example.org.",
+		"dns.upstreams": "192.0.2.53,[2001:db8::53]:5353", "dns.register": "false",
+		"limits.connections": "10", "limits.udpAssociations": "20", "limits.idleTimeout": "60s",
 	}
 	var options config.Options
 	for _, s := range config.Settings() {
@@ -239,6 +293,22 @@ func TestSettingErrors(t *testing.T) {
 		{"memoryBudget", "KiB", `"KiB" is not a size such as 64MiB (bytes, KiB, MiB or GiB)`},
 		{"memoryBudget", "8589934592GiB", `"8589934592GiB" is not a size such as 64MiB (bytes, KiB, MiB or GiB)`},
 		{"logging.level", "loud", `"loud" is not one of trace, debug, info, warn, error`},
+		{"controlSocketMode", "0777", `"0777" is not the mode of a socket, such as 0600, 0660 or 0666`},
+		{"controlSocketMode", "060", `"060" is not the mode of a socket, such as 0600, 0660 or 0666`},
+		{"healthListen", "0", `"0" is not PORT or ADDRESS:PORT (ADDRESS is an IP address; 0.0.0.0 and [::] mean all)`},
+		{"healthListen", "/run/s", `"/run/s" is not PORT or ADDRESS:PORT (ADDRESS is an IP address; 0.0.0.0 and [::] mean all)`},
+		{"proxy.listen", ":1080", `":1080" is not PORT or ADDRESS:PORT (ADDRESS is an IP address; 0.0.0.0 and [::] mean all)`},
+		{"proxy.listen", "unix:run/p", `"unix:run/p": the path of a socket begins with /`},
+		{"proxy.listen", "0.0.0.0:1080", "proxy.listen: other hosts reach 0.0.0.0:1080: set proxy.passwordFile, or allow them all with proxy.allowUnauthenticated"},
+		{"proxy.egress", "all", `"all" is not one of mesh, direct`},
+		{"proxy.user", "a:b", "a user name has 1 to 255 bytes, and no colon or control character"},
+		{"localForwards", "80:a:80 80:b:80", `local forwards "80:a:80" and "80:b:80" listen on the same tcp port`},
+		{"meshForwards", "80:a:80 80:b:80", `mesh forwards "80:a:80" and "80:b:80" listen on the same tcp port`},
+		{"dns.domain", ".", `"." is not a domain`},
+		{"dns.domain", "a b", `"a b" is not a host name`},
+		{"dns.upstreams", "ns.example.org", `"ns.example.org" is not the address of a DNS server (ADDRESS or ADDRESS:PORT)`},
+		{"limits.connections", "0", `"0" is not a number from 1 to 1048576`},
+		{"limits.idleTimeout", "-1s", `"-1s" is not a duration such as 90s, 12h or 0`},
 		{"nonsense", "1", `unknown setting "nonsense"`},
 	} {
 		_, err := load("", override("--flag", tt.key, tt.value))
@@ -266,9 +336,9 @@ func TestDiff(t *testing.T) {
 	}
 	all := mustLoad(t, wirespan(everySetting), config.Options{})
 	want := []string{
-		"backend", "interfaceName", "stateDir", "identityDir", "controlSocket", "answerStun", "discoveryListen", "noClockFix", "memoryBudget", "logging.json",
-		"firewall.table", "firewall.routingTable", "firewall.rulePriority",
-		"firewall.encryptedMark", "firewall.tunnelMark", "firewall.mask",
+		"backend", "interfaceName", "stateDir", "identityDir", "controlSocket", "answerStun", "discoveryListen", "noClockFix", "memoryBudget",
+		"controlSocketMode", "controlSocketGroup", "healthListen", "logging.json", "firewall.table", "firewall.routingTable", "firewall.rulePriority",
+		"firewall.encryptedMark", "firewall.tunnelMark", "firewall.mask", "limits.connections", "limits.udpAssociations", "limits.idleTimeout",
 	}
 	if d := config.Diff(old, all); !reflect.DeepEqual(d, want) {
 		t.Errorf("restart for %v, want %v", d, want)

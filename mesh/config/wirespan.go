@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,7 +34,10 @@ type Wirespan struct {
 	IdentityDir         string        // empty: StateDir
 	KeyRotation         time.Duration // 0: never
 	ControlSocket       string
-	MAC                 []byte // 6 or 8 bytes; nil: the mesh address is derived from the node id
+	ControlSocketMode   uint32   // permissions; 0: 0600, or 0660 with a group
+	ControlSocketGroup  string   // a name or number; empty: that of the agent's name, if there is one
+	HealthListen        Listener // zero: none
+	MAC                 []byte   // 6 or 8 bytes; nil: the mesh address is derived from the node id
 	Nodename            string
 	Hostname            string
 	MachineType         mesh.MachineType // worker or unknown
@@ -57,7 +61,42 @@ type Wirespan struct {
 	MemoryBudget        int64 // bytes; 0: derived from the host's memory
 	Logging             Logging
 	Firewall            Firewall
+	Proxy               Proxy
+	LocalForwards       []Forward
+	MeshForwards        []Forward
+	DNS                 DNS
+	Limits              Limits
 	Ingress             Ingress // from files only
+}
+
+// Values of Proxy.Egress.
+const (
+	EgressMesh   = "mesh"
+	EgressDirect = "direct"
+)
+
+// Proxy is the way into the mesh for programs of this host.
+type Proxy struct {
+	Listen               []Listener
+	Egress               string
+	User                 string
+	PasswordFile         string // empty: clients need no password
+	AllowUnauthenticated bool
+}
+
+// DNS says who answers queries for names of the mesh, and where.
+type DNS struct {
+	Enabled   bool
+	Listen    []Listener // besides the mesh address
+	Domain    string
+	Upstreams []netip.AddrPort
+	Register  bool
+}
+
+// Limits bound what programs of this host and of the mesh can make the agent hold.
+type Limits struct {
+	Connections, UDPAssociations int
+	IdleTimeout                  time.Duration
 }
 
 // Values of EndpointStrategy.
@@ -126,7 +165,7 @@ func (l *loader) readWirespan(o *object) {
 
 // set sets the value of a setting that was given at a position.
 func (l *loader) set(s Setting, parts []string, at pos) error {
-	l.note(s.Key, strings.Join(parts, ","), at)
+	l.note(s.Key, s.Kind.Join(parts), at)
 	return s.at(&l.cfg.Wirespan).set(parts)
 }
 
@@ -139,6 +178,7 @@ func (l *loader) validateWirespan() {
 	if w.KeyRotation > 0 && w.IdentityDir != "" {
 		l.add(l.settings["keyRotation"].at, "keyRotation needs its keys in the state directory: leave out identityDir")
 	}
+	l.validateProxy()
 	if !w.Firewall.Enabled {
 		at := l.settings["firewall.enabled"].at
 		if len(w.AdvertisedNetworks) > 0 {
@@ -155,5 +195,21 @@ func (l *loader) validateWirespan() {
 			at = g.at
 		}
 		l.add(at, "%v", err)
+	}
+}
+
+// validateProxy refuses forwards that clash, and a proxy that would let other hosts into the
+// mesh unasked.
+func (l *loader) validateProxy() {
+	p := &l.cfg.Proxy
+	if err := CheckForwards(l.cfg.LocalForwards); err != nil {
+		l.add(l.settings["localForwards"].at, "%v", err)
+	} else if err := CheckForwards(slices.Concat(l.cfg.LocalForwards, l.cfg.MeshForwards)); err != nil {
+		l.add(l.settings["meshForwards"].at, "%v", err)
+	}
+	for _, at := range p.Listen {
+		if !at.Private() && p.PasswordFile == "" && !p.AllowUnauthenticated {
+			l.add(l.settings["proxy.listen"].at, "proxy.listen: other hosts reach %s: set proxy.passwordFile, or allow them all with proxy.allowUnauthenticated", at)
+		}
 	}
 }
