@@ -94,10 +94,18 @@ type Config struct {
 	// Observed is called by the loop when it has read the host's links. It returns what is
 	// wrong with them; nil: not called.
 	Observed    func(links []mesh.Link) []mesh.Condition
+	Services    Services              // what serves programs of this host; nil: nothing
 	LeaveOnStop func(*Effective) bool // whether a stop is a leave; nil: never
 	Notify      func(state string)    // sd_notify(3); nil: none
 	Watchdog    time.Duration         // half of systemd's; 0: none
 	Log         hclog.Logger
+}
+
+// Services are what a node runs for programs of its host, in so far as people have to know
+// that it does not run.
+type Services interface {
+	Conditions() []mesh.Condition
+	Changed() <-chan struct{} // notified when the conditions have changed
 }
 
 // Backend says which data plane runs, and why.
@@ -124,6 +132,7 @@ type Agent struct {
 	status    atomic.Pointer[Status]
 	live      atomic.Pointer[Device]  // of plane, for Ping
 	shown     atomic.Pointer[outlook] // for Explain
+	names     atomic.Pointer[mesh.Names]
 
 	// What follows is owned by Run.
 
@@ -132,6 +141,7 @@ type Agent struct {
 	self     mesh.Identity
 	selfMAC  []byte    // configured when self was made
 	previous mesh.Plan // of the last pass
+	named    namedFor
 	paths    pathViews
 	notified string // the status that the service manager has
 	// presented are the affiliates that the resource store shows.
@@ -188,9 +198,10 @@ func New(c Config) (*Agent, error) {
 		record:   newRecord(),
 		refused:  map[string]bool{},
 	}
+	a.nameNodes(&mesh.Plan{})
 	a.status.Store(&Status{
 		Version: c.Version, Started: a.started, Updated: a.started, Backend: c.Backend.String(), BackendReason: c.Backend.Reason,
-		Discovery: []DiscoveryStatus{}, Peers: []PeerView{}, Conditions: []ConditionView{},
+		Names: []string{}, Discovery: []DiscoveryStatus{}, Peers: []PeerView{}, Conditions: []ConditionView{},
 		NotReady: starting, changed: make(chan struct{}),
 	})
 	return a, nil

@@ -10,12 +10,14 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// outlook is what [Agent.Explain] needs of the last pass.
+// outlook is what [Agent.Explain] and [Agent.Reach] need of the last pass.
 type outlook struct {
 	plan   mesh.Plan
 	policy firewall.Policy
+	proven bool // node ids are those of the nodes' keys
 	own    []netip.Addr
-	gone   bool // the tunnel's interface does not exist
+	host   []netip.Addr // addresses of the host, of which programs in a netstack know nothing
+	gone   bool         // the tunnel's interface does not exist
 }
 
 // ExplainQuery asks where a packet goes.
@@ -56,7 +58,7 @@ func (a *Agent) Explain(q ExplainQuery) (Explanation, error) {
 		}
 	}
 	var err error
-	if fq.Source, err = o.source(q.From, e.To); err != nil {
+	if fq.Source, err = o.source(a.Names(), q.From, e.To); err != nil {
 		return e, err
 	}
 	if fq.Source.IsValid() && fq.Source.Unmap().Is4() != e.To.Is4() {
@@ -104,16 +106,18 @@ func (o *outlook) concerning(v firewall.Explanation) (list []ConditionView) {
 
 // source finds the address that a packet comes from: given as such, or one that a
 // peer may send from to the destination.
-func (o *outlook) source(from string, to netip.Addr) (netip.Addr, error) {
+func (o *outlook) source(names *mesh.Names, from string, to netip.Addr) (netip.Addr, error) {
 	if from == "" {
 		return netip.Addr{}, nil
 	}
 	if addr, err := netip.ParseAddr(from); err == nil {
 		return addr, nil
 	}
+	by, _ := names.Lookup(from)
+	named := len(by) > 0
 	for i := range o.plan.Specs {
 		s := &o.plan.Specs[i]
-		if peerName(s) != from && s.PublicKey.String() != from && s.NodeID != from {
+		if peerName(s) != from && s.PublicKey.String() != from && s.NodeID != from && !(named && s.Address == by[0]) {
 			continue
 		}
 		if s.Address.IsValid() && to.Is6() {
@@ -136,22 +140,23 @@ func peerName(s *mesh.PeerSpec) string {
 	return s.PublicKey.String()
 }
 
-// foresee keeps what Explain needs.
+// foresee keeps what Explain and Reach need.
 func (a *Agent) foresee(plan mesh.Plan) {
 	if a.plane.device == nil {
 		a.shown.Store(nil)
 		return
 	}
-	o := &outlook{plan: plan, policy: a.routing.applied, own: []netip.Addr{a.self.Address}}
+	o := &outlook{plan: plan, policy: a.routing.applied, proven: a.config.Own, own: []netip.Addr{a.self.Address}}
 	if !a.routing.current { // not in place yet, or not kept
 		o.policy = a.policy(plan)
 	}
-	if !a.cfg.Backend.Netstack {
-		for _, l := range a.host.links {
-			for _, p := range l.Addresses {
-				o.own = append(o.own, p.Addr().Unmap())
-			}
+	for _, l := range a.host.links {
+		for _, p := range l.Addresses {
+			o.host = append(o.host, p.Addr().Unmap())
 		}
+	}
+	if !a.cfg.Backend.Netstack {
+		o.own = append(o.own, o.host...)
 	}
 	a.shown.Store(o)
 }

@@ -86,6 +86,9 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 	conditions = append(conditions, a.unproven(plan.Pins)...)
 	conditions = append(conditions, a.dropped(now)...)
 	conditions = append(conditions, a.returned(now)...)
+	if a.cfg.Services != nil {
+		conditions = append(conditions, a.cfg.Services.Conditions()...)
+	}
 	plan.Conditions = append(plan.Conditions, conditions...)
 
 	a.schedule.end(prepared == nil && statsErr == nil && applyErr == nil)
@@ -93,6 +96,7 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 	a.paths = a.paths.show(plan.Statuses)
 	a.present(plan, affiliates, now)
 	a.foresee(plan)
+	a.nameNodes(&plan)
 	a.previous = plan
 	a.storeStatus(plan, now)
 	return a.schedule.next(plan.Wake, now)

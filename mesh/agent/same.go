@@ -44,3 +44,19 @@ func sameAffiliate(a, b mesh.Affiliate) bool {
 func sameRoutes(a, b mesh.Plan) bool {
 	return slices.Equal(a.Routes, b.Routes) && slices.EqualFunc(a.Statuses, b.Statuses, func(a, b mesh.PeerStatus) bool { return a.State == b.State })
 }
+
+// sameNames reports whether the names of nodes that follow from two plans are the same.
+func sameNames(a, b *mesh.Plan) bool {
+	return a.Local.Nodename == b.Local.Nodename && slices.Equal(a.Local.Addresses, b.Local.Addresses) &&
+		slices.EqualFunc(a.Members, b.Members, func(a, b mesh.Member) bool { return a.NodeID == b.NodeID && a.Nodename == b.Nodename }) &&
+		slices.EqualFunc(a.Specs, b.Specs, func(a, b mesh.PeerSpec) bool {
+			return a.NodeID == b.NodeID && a.Name == b.Name && a.Address == b.Address
+		}) &&
+		slices.EqualFunc(a.Pins, b.Pins, func(a, b mesh.Pin) bool {
+			return a.NodeID == b.NodeID && a.Nodename == b.Nodename && a.FirstSeen.Equal(b.FirstSeen)
+		}) &&
+		slices.EqualFunc(a.Known, b.Known, func(a, b mesh.Affiliate) bool {
+			return a.NodeID == b.NodeID && slices.Equal(a.Addresses, b.Addresses)
+		}) &&
+		slices.Equal(a.Routes, b.Routes)
+}

@@ -119,11 +119,14 @@ func (a *Agent) wait(ctx context.Context, wake time.Duration) error {
 // await blocks until there is a reason to look again, and reports whether it was
 // another than the end of timeout.
 func (a *Agent) await(ctx context.Context, timeout time.Duration, resting bool) (reason bool, err error) {
-	var events, gone, interference <-chan struct{}
+	var events, gone, interference, services <-chan struct{}
 	var discovered <-chan struct{} = a.sources.changed
 	host := a.cfg.Host.Changed()
 	if a.plane.device != nil {
 		events, gone = a.plane.device.Events(), a.plane.device.Done()
+	}
+	if a.cfg.Services != nil {
+		services = a.cfg.Services.Changed()
 	}
 	if resting {
 		events, discovered, host = nil, nil, nil
@@ -142,6 +145,7 @@ func (a *Agent) await(ctx context.Context, timeout time.Duration, resting bool) 
 		return false, nil
 	case <-discovered:
 	case <-events:
+	case <-services:
 	case <-host:
 		a.schedule.stale = true
 		a.host.moves++

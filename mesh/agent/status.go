@@ -17,6 +17,7 @@ type Status struct {
 	Started       time.Time         `json:"started,omitzero"`
 	Updated       time.Time         `json:"updated,omitzero"`
 	Node          NodeStatus        `json:"node"`
+	Names         []string          `json:"names"`   // of this node, in DNS
 	Cluster       string            `json:"cluster"` // first 8 characters of the id
 	Enabled       bool              `json:"enabled"`
 	Backend       string            `json:"backend"`
@@ -67,6 +68,8 @@ type PeerView struct {
 	TransmitBytes uint64         `json:"transmitBytes"`
 	LastHandshake time.Time      `json:"lastHandshakeTime,omitzero"`
 	Path          *PathView      `json:"path,omitempty"`
+	NodeID        string         `json:"nodeID"`
+	Names         []string       `json:"names"` // in DNS
 }
 
 // Name returns the label or, where there is none, the public key.
@@ -104,6 +107,7 @@ func (s *Status) Reaches(addr netip.Addr) error {
 // storeStatus makes the status that others see.
 func (a *Agent) storeStatus(p mesh.Plan, now time.Time) {
 	m := a.config.mesh(a.host.links)
+	names := a.Names()
 	s := &Status{
 		Version: a.cfg.Version, Started: a.started, Updated: now,
 		Cluster: mesh.ShortClusterID(a.config.ClusterID), Enabled: m.Enabled,
@@ -112,7 +116,7 @@ func (a *Agent) storeStatus(p mesh.Plan, now time.Time) {
 			ID: a.self.NodeID, Nodename: p.Local.Nodename, Hostname: p.Local.Hostname,
 			Address: a.self.Address, PublicKey: a.self.PublicKey, MTU: m.MTU,
 		},
-		Discovery: a.discoveryStatus(), Peers: peerViews(p, a.paths), Conditions: []ConditionView{},
+		Names: list(names.Of(a.self.Address)), Discovery: a.discoveryStatus(), Peers: peerViews(p, names, a.paths), Conditions: []ConditionView{},
 		changed: make(chan struct{}),
 	}
 	if a.plane.device != nil {
@@ -149,7 +153,7 @@ func (a *Agent) discoveryStatus() []DiscoveryStatus {
 	return out
 }
 
-func peerViews(p mesh.Plan, paths pathViews) []PeerView {
+func peerViews(p mesh.Plan, names *mesh.Names, paths pathViews) []PeerView {
 	specs := make(map[mesh.Key]mesh.PeerSpec, len(p.Specs))
 	for _, s := range p.Specs {
 		specs[s.PublicKey] = s
@@ -159,7 +163,7 @@ func peerViews(p mesh.Plan, paths pathViews) []PeerView {
 		spec := specs[s.PublicKey]
 		out = append(out, PeerView{
 			s.PublicKey, s.Label, spec.Address, list(spec.AllowedIPs), s.State, notUp(s, len(spec.Endpoints)), s.Endpoint,
-			s.ReceiveBytes, s.TransmitBytes, s.LastHandshakeTime, paths[s.Path],
+			s.ReceiveBytes, s.TransmitBytes, s.LastHandshakeTime, paths[s.Path], spec.NodeID, list(names.Of(spec.Address)),
 		})
 	}
 	sort.SliceStable(out, func(i, j int) bool { return out[i].Name() < out[j].Name() })

@@ -26,7 +26,7 @@ func TestPeerViews(t *testing.T) {
 		},
 	}
 	var got []string
-	for _, p := range peerViews(plan, nil) {
+	for _, p := range peerViews(plan, mesh.NewNames("", mesh.Identity{}, &mesh.Plan{}), nil) {
 		got = append(got, p.Label+": "+p.Reason)
 	}
 	want := []string{
