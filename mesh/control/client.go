@@ -74,6 +74,23 @@ func (c *Client) WatchStatus(ctx context.Context, each func(*agent.Status) (more
 	return watch(ctx, c, request{path: "/v1/status"}, each)
 }
 
+// Lookup returns the mesh's addresses of a name.
+func (c *Client) Lookup(ctx context.Context, name string) ([]netip.Addr, error) {
+	var reply LookupReply
+	err := c.call(ctx, request{path: "/v1/lookup", query: url.Values{"name": {name}}}, &reply)
+	return reply.Addresses, err
+}
+
+// Proxy has the agent run a proxy while use runs.
+func (c *Client) Proxy(ctx context.Context, use func(ProxyReply) error) error {
+	return watch(ctx, c, request{method: http.MethodPost, path: "/v1/proxy"}, func(p ProxyReply) (bool, error) {
+		if p.Error != "" {
+			return false, errors.New(p.Error)
+		}
+		return false, use(p)
+	})
+}
+
 // ResourceQuery selects resources of one type.
 type ResourceQuery struct {
 	Type    agent.ResourceType

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/netip"
 	"strconv"
-	"sync"
 	"time"
+
+	"github.com/wirespan/wirespan/device/splice"
 )
 
 const (
@@ -20,14 +20,21 @@ const (
 	dialTimeout    = 10 * time.Second
 )
 
-// connect joins the client to a TCP address on the mesh (HTTP CONNECT, RFC 9110
-// §9.3.6): the way into the mesh for local programs of a netstack node.
+// errNoAccess is the answer of an agent without an [Access].
+const errNoAccess = "this agent gives programs no way into the mesh"
+
+// connect joins the client to host:port in the mesh (HTTP CONNECT, RFC 9110 §9.3.6).
 func (c *Server) connect(w http.ResponseWriter, r *http.Request) {
-	if c.cfg.Dial == nil {
-		http.Error(w, "this node's data plane is a TUN: connect to the address directly", http.StatusNotImplemented)
+	if c.cfg.Access == nil {
+		http.Error(w, errNoAccess, http.StatusNotImplemented)
 		return
 	}
-	far, err := c.dial(r.Context(), r.Host)
+	ctx, cancel := context.WithTimeout(r.Context(), dialTimeout)
+	far, err := c.cfg.Access.DialContext(ctx, "tcp", r.Host)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) && err != nil {
+		err = fmt.Errorf("connect to %s: no answer within %s", r.Host, dialTimeout)
+	}
+	cancel()
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadGateway)
 		return
@@ -35,58 +42,53 @@ func (c *Server) connect(w http.ResponseWriter, r *http.Request) {
 	defer far.Close()
 	c.tunnels.Add(1)
 	defer c.tunnels.Done()
-	near, buf, err := http.NewResponseController(w).Hijack()
+	conn, buf, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	defer near.Close()
-	if _, err := io.WriteString(near, "HTTP/1.1 200 Connection established\r\n\r\n"); err != nil {
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "HTTP/1.1 200 Connection established\r\n\r\n"); err != nil {
 		return
 	}
-	// A stopping agent ends what would otherwise wait for its peers. The
-	// request's context won't do: it ends with the client's half-close.
-	done := make(chan struct{})
-	defer close(done)
-	go func() {
-		select {
-		case <-callerOf(r).stopping:
-			_, _ = near.Close(), far.Close()
-		case <-done:
-		}
-	}()
-	var both sync.WaitGroup
-	both.Go(func() { pipe(far, buf) })
-	both.Go(func() { pipe(near, far) })
-	both.Wait()
+	// The request's context won't do: it ends with the client's half-close.
+	near := &bufferedConn{conn.(*connection).UnixConn, buf.Reader}
+	_ = splice.Join(callerOf(r).running, near, far, 0, nil)
 }
 
-// dial connects to an address on the mesh, within bounded time.
-func (c *Server) dial(ctx context.Context, address string) (net.Conn, error) {
-	to, err := netip.ParseAddrPort(address)
+// lookup takes the parameter name.
+func (c *Server) lookup(w http.ResponseWriter, r *http.Request) {
+	if c.cfg.Access == nil {
+		http.Error(w, errNoAccess, http.StatusNotImplemented)
+		return
+	}
+	addrs, err := c.cfg.Access.Lookup(r.URL.Query().Get("name"))
 	if err != nil {
-		return nil, fmt.Errorf("address %q: not IP:PORT", address)
+		http.Error(w, err.Error(), http.StatusNotFound)
+		return
 	}
-	if err := c.cfg.Agent.Status().Reaches(to.Addr()); err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	far, err := c.cfg.Dial(ctx, "tcp", to.String())
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) && err != nil {
-		return nil, fmt.Errorf("connect to %s: no answer within %s", to, dialTimeout)
-	}
-	return far, err
+	writeJSON(w, LookupReply{addrs})
 }
 
-// pipe copies one direction and passes its end on.
-func pipe(dst net.Conn, src io.Reader) {
-	_, _ = io.Copy(dst, src)
-	if half, ok := dst.(interface{ CloseWrite() error }); ok {
-		_ = half.CloseWrite()
-	} else {
-		_ = dst.Close()
+// LookupReply is the answer to a query for a name.
+type LookupReply struct {
+	Addresses []netip.Addr `json:"addresses"`
+}
+
+// proxy runs a proxy for as long as the client stays.
+func (c *Server) proxy(w http.ResponseWriter, r *http.Request) {
+	if c.cfg.Access == nil {
+		http.Error(w, errNoAccess, http.StatusNotImplemented)
+		return
 	}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(callerOf(r).running, cancel)()
+	stream(w, r, func(send func(any) bool) {
+		if err := c.cfg.Access.Proxy(ctx, func(p ProxyReply) { send(p) }); err != nil {
+			send(ProxyReply{Error: err.Error()})
+		}
+	})
 }
 
 // PingReply is the answer to one ping.

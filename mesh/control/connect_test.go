@@ -3,18 +3,42 @@ package control
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/wirespan/wirespan/mesh/agent"
 )
+
+// testAccess is a way into a mesh that has one name, "known", and one proxy.
+type testAccess func(ctx context.Context, network, address string) (net.Conn, error)
+
+func (d testAccess) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	return d(ctx, network, address)
+}
+
+func (testAccess) Lookup(name string) ([]netip.Addr, error) {
+	if name != "known" {
+		return nil, errTest
+	}
+	return []netip.Addr{netip.MustParseAddr("fd00::1")}, nil
+}
+
+func (d testAccess) Proxy(ctx context.Context, ready func(ProxyReply)) error {
+	if d == nil {
+		return errTest
+	}
+	ready(ProxyReply{Address: "127.0.0.1:1080", User: "u", Password: "p"})
+	<-ctx.Done()
+	return nil
+}
 
 // A tunnel passes the end of either direction on, as a TCP connection would.
 func TestControlConnect(t *testing.T) {
@@ -32,12 +56,12 @@ func TestControlConnect(t *testing.T) {
 		all, _ := io.ReadAll(conn) // until the client has ended its direction
 		_, _ = fmt.Fprintf(conn, "got %s", all)
 	}()
-	c := serveControl(t, func(ctx context.Context, network, address string) (net.Conn, error) {
+	c := serveControl(t, testAccess(func(ctx context.Context, network, address string) (net.Conn, error) {
 		if !strings.HasSuffix(address, "]:80") {
 			return nil, errTest
 		}
 		return (&net.Dialer{}).DialContext(ctx, network, far.Addr().String())
-	})
+	}))
 	peer := c.up().Address.String()
 	connect := func(address string) (*net.UnixConn, *bufio.Reader, *http.Response) {
 		t.Helper()
@@ -73,10 +97,7 @@ func TestControlConnect(t *testing.T) {
 
 	for address, want := range map[string]string{
 		"[" + peer + "]:81": errTest.Error(),
-		"[" + c.agent.Status().Node.Address.String() + "]:81": errTest.Error(), // this node itself
-		"[fd00::2]:80":  "fd00::2 belongs to no peer of this node",
-		"192.0.2.99:80": "192.0.2.99 belongs to no peer of this node",
-		"node-2:80":     "not IP:PORT",
+		"node-2:81":         errTest.Error(),
 	} {
 		conn, _, resp := connect(address)
 		if body, _ := io.ReadAll(resp.Body); resp.StatusCode != 502 || !strings.Contains(string(body), want) {
@@ -86,31 +107,105 @@ func TestControlConnect(t *testing.T) {
 	}
 }
 
+// A client that is gone without having read all is no end of what it sent.
+func TestControlConnectReset(t *testing.T) {
+	near, far := tcpPair(t)
+	c := serveControl(t, testAccess(func(context.Context, string, string) (net.Conn, error) { return near, nil }))
+	conn, err := net.Dial("unix", c.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "CONNECT node-2:80 HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := far.Write([]byte("ab")); err != nil {
+		t.Fatal(err)
+	}
+	// All but the last byte.
+	if _, err := io.ReadFull(conn, make([]byte, len("HTTP/1.1 200 Connection established\r\n\r\na"))); err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.Close()
+	if _, err := far.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the node reads %v, want %v", err, syscall.ECONNRESET)
+	}
+}
+
+// tcpPair returns both ends of a TCP connection.
+func tcpPair(t *testing.T) (near, far net.Conn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if near, err = net.Dial("tcp", l.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	if far, err = l.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = near.Close(), far.Close() })
+	return near, far
+}
+
 // A peer that doesn't answer holds nobody up.
 func TestControlDialTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := run(t)
-		defer h.stop()
-		p := testPeer()
-		h.found().Find(p)
-		h.until(func(s *agent.Status) bool { return len(s.Peers) == 1 })
-		c := &Server{cfg: Config{Agent: h.agent, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		c := &Server{cfg: Config{Access: testAccess(func(ctx context.Context, _, _ string) (net.Conn, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
-		}}}
+		})}}
 		start := time.Now()
-		_, err := c.dial(t.Context(), netip.AddrPortFrom(p.Address, 80).String())
-		if err == nil || !strings.Contains(err.Error(), "no answer within 10s") || time.Since(start) != dialTimeout {
-			t.Errorf("after %s: %v", time.Since(start), err)
+		w := httptest.NewRecorder()
+		c.connect(w, httptest.NewRequest(http.MethodConnect, "node-2:80", nil))
+		if !strings.Contains(w.Body.String(), "no answer within 10s") || time.Since(start) != dialTimeout {
+			t.Errorf("after %s: %d %s", time.Since(start), w.Code, w.Body)
 		}
 	})
+}
+
+// A proxy runs for as long as the client uses it, and ends with the agent.
+func TestControlProxy(t *testing.T) {
+	c := serveControl(t, testAccess(func(context.Context, string, string) (net.Conn, error) { return nil, errTest }))
+	cl := NewClient(c.path)
+	defer cl.Close()
+	used := errors.New("used")
+	err := cl.Proxy(t.Context(), func(p ProxyReply) error {
+		if p.Address != "127.0.0.1:1080" || p.User != "u" || p.Password != "p" {
+			t.Errorf("%+v", p)
+		}
+		return used
+	})
+	if !errors.Is(err, used) {
+		t.Errorf("Proxy: %v", err)
+	}
+	none := serveControl(t, testAccess(nil))
+	cl = NewClient(none.path)
+	defer cl.Close()
+	if err := cl.Proxy(t.Context(), nil); err == nil || err.Error() != errTest.Error() {
+		t.Errorf("Proxy: %v, want %v", err, errTest)
+	}
+}
+
+func TestControlLookup(t *testing.T) {
+	c := serveControl(t, testAccess(nil))
+	cl := NewClient(c.path)
+	defer cl.Close()
+	if addrs, err := cl.Lookup(t.Context(), "known"); err != nil || len(addrs) != 1 || addrs[0] != netip.MustParseAddr("fd00::1") {
+		t.Errorf("Lookup: %v, %v", addrs, err)
+	}
+	if _, err := cl.Lookup(t.Context(), "other"); err == nil || err.Error() != errTest.Error() {
+		t.Errorf("Lookup: %v, want %v", err, errTest)
+	}
 }
 
 // A stopping agent ends tunnels whose ends would both wait.
 func TestControlConnectEndsOnStop(t *testing.T) {
 	near, far := net.Pipe()
 	defer near.Close()
-	c := serveControl(t, func(context.Context, string, string) (net.Conn, error) { return far, nil })
+	c := serveControl(t, testAccess(func(context.Context, string, string) (net.Conn, error) { return far, nil }))
 	conn, err := net.Dial("unix", c.path)
 	if err != nil {
 		t.Fatal(err)

@@ -11,27 +11,44 @@ import (
 	"github.com/wirespan/wirespan/mesh/agent"
 )
 
-// FindPeer returns the peer with a nodename, a public key or any address of the
-// mesh.
+// FindPeer returns the peer with a nodename, a name in DNS, a node id, a public key or any
+// address of the mesh.
 func FindPeer(s *agent.Status, want string) (agent.PeerView, error) {
 	addr, err := netip.ParseAddr(want)
 	addr = addr.Unmap()
 	isAddr := err == nil
-	var found []agent.PeerView
+	var found, folded []agent.PeerView
 	for _, p := range s.Peers {
-		if strings.EqualFold(p.Label, want) || p.PublicKey.String() == want || isAddr && p.Owns(addr) {
+		switch {
+		case p.Label == want || p.NodeID == want || named(p.Names, want) || p.PublicKey.String() == want || isAddr && p.Owns(addr):
 			found = append(found, p)
+		case strings.EqualFold(p.Label, want):
+			folded = append(folded, p)
 		}
+	}
+	if len(found) == 0 {
+		found = folded
 	}
 	switch {
 	case len(found) == 1:
 		return found[0], nil
 	case len(found) > 1:
 		return agent.PeerView{}, fmt.Errorf("peer %q: %d peers have this name, give an address", want, len(found))
-	case isAddr && addr == s.Node.Address || strings.EqualFold(want, s.Node.Nodename) || want == s.Node.PublicKey.String():
+	case isAddr && addr == s.Node.Address || isSelf(s, want) || want == s.Node.PublicKey.String():
 		return agent.PeerView{}, fmt.Errorf("%q is this node itself, not a peer", want)
 	}
 	return agent.PeerView{}, fmt.Errorf("peer %q: not in the mesh; known are: %s", want, someNames(s.Peers))
+}
+
+// isSelf reports whether a nodename, a name in DNS or a node id is that of this node.
+func isSelf(s *agent.Status, want string) bool {
+	return strings.EqualFold(want, s.Node.Nodename) || want == s.Node.ID || named(s.Names, want)
+}
+
+// named reports whether a name, perhaps with a final dot, is one of a node's names in DNS.
+func named(names []string, want string) bool {
+	want = strings.TrimSuffix(want, ".")
+	return slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, want) })
 }
 
 // someNames lists peers for a message, not all of a large mesh.

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,7 +17,7 @@ import (
 	"github.com/wirespan/wirespan/mesh/unixsocket"
 )
 
-const group = "wirespan" // its members may read, if it exists
+const group = "wirespan" // its members may read, if it exists and no other is configured
 
 // Open makes the socket. A stale one is replaced; one that answers is an error,
 // [unixsocket.ErrInUse], and so is a directory in which others could replace it.
@@ -31,13 +32,42 @@ func Open(c Config) (*Server, error) {
 	case err != nil:
 		return nil, fmt.Errorf("control socket %q: %w (choose another with --control-socket)", c.Path, err)
 	}
-	if g, err := user.LookupGroup(group); err == nil {
-		gid, _ := strconv.Atoi(g.Gid)
-		if os.Chown(c.Path, -1, gid) == nil {
-			_ = os.Chmod(c.Path, 0o660)
-		}
+	if err := admit(c); err != nil {
+		return nil, errors.Join(fmt.Errorf("control socket %q: %w", c.Path, err), l.Close())
 	}
 	return &Server{cfg: c, listener: newListener(l)}, nil
+}
+
+// admit lets others than the owner connect: those of a group, and those whom the mode
+// admits. A group that was not asked for admits nobody where it can't be set.
+func admit(c Config) error {
+	gid, err := findGroup(cmp.Or(c.Group, group))
+	if err == nil {
+		err = os.Chown(c.Path, -1, gid)
+	}
+	if err != nil && c.Group != "" {
+		return fmt.Errorf("group %q: %w (choose another with --control-socket-group)", c.Group, bare(err))
+	}
+	mode := c.Mode
+	if mode == 0 && err == nil {
+		mode = 0o660
+	}
+	if mode == 0 {
+		return nil
+	}
+	return bare(os.Chmod(c.Path, mode))
+}
+
+// findGroup returns the number of a group, which need not have a name.
+func findGroup(name string) (int, error) {
+	if gid, err := strconv.ParseUint(name, 10, 31); err == nil {
+		return int(gid), nil
+	}
+	g, err := user.LookupGroup(name)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(g.Gid)
 }
 
 func listen(path string) (*net.UnixListener, error) {

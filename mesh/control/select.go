@@ -34,10 +34,10 @@ type names []string
 // namesOf returns all names of the node that has one of them or an address.
 func namesOf(s *agent.Status, want string) names {
 	if p, err := FindPeer(s, want); err == nil {
-		return names{want, p.Label, p.PublicKey.String(), p.Address.String()}
+		return names{want, p.Label, p.NodeID, p.PublicKey.String(), p.Address.String()}
 	}
 	self := names{want, s.Node.Nodename, s.Node.PublicKey.String(), s.Node.ID, s.Node.Address.String()}
-	if slices.ContainsFunc(self[1:], func(n string) bool { return strings.EqualFold(n, want) }) {
+	if isSelf(s, want) || slices.ContainsFunc(self[1:], func(n string) bool { return strings.EqualFold(n, want) }) {
 		return self
 	}
 	return names{want}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
@@ -47,17 +48,39 @@ type Authority interface {
 // Config is what a [Server] serves.
 type Config struct {
 	Path    string
+	Mode    fs.FileMode // of the socket; 0: 0600, or 0660 with a group
+	Group   string      // of the socket, a name or number; empty: the group wirespan, if there is one
 	Agent   Agent
 	Metrics http.Handler
 	// Token makes a join token; nil: refused.
 	Token func(uses int, lifetime time.Duration) (string, error)
 	// Authority decides who the members of a mesh are; nil: refused.
 	Authority Authority
-	// Dial opens a connection through the mesh for CONNECT; nil: refused.
-	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Access is the way into the mesh for programs of this host; nil: refused.
+	Access Access
 	// Netcheck finds out about this node's network; nil: refused.
 	Netcheck func(ctx context.Context) (mesh.Netcheck, error)
 	Log      hclog.Logger
+}
+
+// Access leads programs of this host into the mesh.
+type Access interface {
+	// DialContext connects to host:port. The host is a name of the mesh or an address.
+	DialContext(ctx context.Context, network, address string) (net.Conn, error)
+	// Lookup returns the mesh's addresses of a name.
+	Lookup(name string) ([]netip.Addr, error)
+	// Proxy runs a proxy on a port of this host until ctx is done, and calls ready with what
+	// is needed to use it.
+	Proxy(ctx context.Context, ready func(ProxyReply)) error
+}
+
+// ProxyReply is what a program needs to use a proxy. Other programs of this host reach its
+// port, but do not know the password.
+type ProxyReply struct {
+	Address  string `json:"address"` // host:port
+	User     string `json:"user"`
+	Password string `json:"password"`
+	Error    string `json:"error,omitempty"` // why there is no proxy
 }
 
 // Server is the control socket: HTTP and JSON on a unix socket. The peer's
@@ -71,8 +94,8 @@ type Server struct {
 
 // caller is who sent a request.
 type caller struct {
-	owner    bool            // root or the agent's own uid
-	stopping <-chan struct{} // closed when the socket's end has come
+	owner   bool            // root or the agent's own uid
+	running context.Context // until the socket's end has come
 }
 
 type contextKey struct{}
@@ -97,7 +120,7 @@ func (c *Server) Run(ctx context.Context) error {
 		ErrorLog:          c.cfg.Log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
-			return context.WithValue(ctx, contextKey{}, caller{conn.(*connection).owner, ctx.Done()})
+			return context.WithValue(ctx, contextKey{}, caller{conn.(*connection).owner, ctx})
 		},
 	}
 	serving := make(chan error, 1)
@@ -122,7 +145,7 @@ func (c *Server) Run(ctx context.Context) error {
 func (c *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", c.status)
-	mux.HandleFunc("GET /v1/health/{check}", c.health)
+	mux.HandleFunc("GET /v1/health/{check}", func(w http.ResponseWriter, r *http.Request) { writeHealth(w, c.cfg.Agent, r.PathValue("check")) })
 	mux.HandleFunc("GET /v1/resources/{type}", c.resources)
 	mux.HandleFunc("GET /v1/explain", c.explain)
 	mux.Handle("GET /metrics", c.cfg.Metrics)
@@ -134,6 +157,8 @@ func (c *Server) handler() http.Handler {
 	mux.Handle("POST /v1/expel", owner(c.decides(func(r *http.Request) error { return c.cfg.Authority.Expel(r.Context(), r.URL.Query()["node"]) })))
 	mux.Handle("POST /v1/secret/rotate", owner(c.decides(func(r *http.Request) error { return c.cfg.Authority.RotateSecret(r.Context()) })))
 	mux.Handle("POST /v1/authority/replace", owner(c.decides(func(r *http.Request) error { return c.cfg.Authority.ReplaceAuthority(r.Context()) })))
+	mux.HandleFunc("GET /v1/lookup", c.lookup)
+	mux.Handle("POST /v1/proxy", owner(c.proxy))
 	mux.Handle("POST /v1/ping", owner(c.ping))
 	mux.Handle("POST /v1/netcheck", owner(c.netcheck))
 	connect := owner(c.connect)
@@ -184,28 +209,6 @@ func (c *Server) status(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	})
-}
-
-// health answers 200 or 503. Live: the loop turns. Ready: the node can do its job.
-func (c *Server) health(w http.ResponseWriter, r *http.Request) {
-	s := c.cfg.Agent.Status()
-	reason := ""
-	switch r.PathValue("check") {
-	case "live":
-		if age := time.Since(s.Updated); age > 4*time.Minute {
-			reason = fmt.Sprintf("the agent's loop last turned %s ago", age.Round(time.Second))
-		}
-	case "ready":
-		reason = s.NotReady
-	default:
-		http.Error(w, "unknown check: use live or ready", http.StatusNotFound)
-		return
-	}
-	if reason != "" {
-		http.Error(w, reason, http.StatusServiceUnavailable)
-		return
-	}
-	_, _ = fmt.Fprintln(w, "ok")
 }
 
 func (c *Server) resources(w http.ResponseWriter, r *http.Request) {

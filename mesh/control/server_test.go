@@ -33,12 +33,12 @@ type controlled struct {
 	stop   func() // the socket; returns when Run has
 }
 
-func serveControl(t *testing.T, dial func(ctx context.Context, network, address string) (net.Conn, error)) *controlled {
+func serveControl(t *testing.T, access Access) *controlled {
 	t.Helper()
 	h := run(t)
 	c := &controlled{harness: h, path: filepath.Join(t.TempDir(), "s")}
 	control, err := Open(Config{
-		Path: c.path, Agent: h.agent, Metrics: MetricsHandler(h.agent), Dial: dial, Log: hclog.NewNullLogger(),
+		Path: c.path, Agent: h.agent, Metrics: MetricsHandler(h.agent), Access: access, Log: hclog.NewNullLogger(),
 		Token: func(uses int, lifetime time.Duration) (string, error) {
 			if uses > 9 {
 				return "", errTest
@@ -127,7 +127,7 @@ func TestControlAnswers(t *testing.T) {
 	c.want("POST", "/v1/ping?address=node-2", 400, "node-2")
 	c.want("GET", "/v1/reload", 405, "")
 	c.want("GET", "/", 404, "")
-	c.want("CONNECT", "", 501, "connect to the address directly")
+	c.want("CONNECT", "", 501, "no way into the mesh")
 }
 
 func TestControlReload(t *testing.T) {

@@ -67,7 +67,7 @@ func (t Target) Query(ctx context.Context, cl *Client, from string) (q agent.Exp
 		if err != nil {
 			return q, err
 		}
-		if t.host == s.Node.Nodename {
+		if isSelf(s, t.host) {
 			addr = s.Node.Address
 		} else if peer, err := FindPeer(s, t.host); err != nil {
 			return q, err

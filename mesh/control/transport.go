@@ -209,8 +209,7 @@ func (c *Client) explain(err error) error {
 	return fmt.Errorf("control socket %s: %w", c.path, err)
 }
 
-// Connect opens a TCP connection to IP:PORT through the mesh of a netstack
-// node (HTTP CONNECT).
+// Connect opens a TCP connection to host:port in the mesh (HTTP CONNECT).
 func (c *Client) Connect(ctx context.Context, target string) (net.Conn, error) {
 	if err := c.answers(ctx); err != nil {
 		return nil, err
