@@ -19,7 +19,8 @@ func (c *cli) benchLocal() *cobra.Command {
 			"Whatever ends it, nothing stays behind; Ctrl-C shows what was measured so far.\n\n" +
 			"Subjects: raw (no tunnel: the ceiling), kernel, wireguard-go and\n" +
 			"wireguard-go-netstack (upstream's), wirespan-tun, wirespan-netstack, nebula,\n" +
-			"tailscaled, and those of --driver.",
+			"tailscaled, and those of --driver. Only when named: wirespan-socks, wirespan-http\n" +
+			"and wirespan-forward, the ways of programs into a netstack node.",
 		Example: "  wirespan bench local\n" +
 			"  wirespan bench local --subjects raw,kernel,wirespan-tun --html report.html\n" +
 			"  wirespan bench local --unprivileged -o json > report.json",
@@ -38,7 +39,7 @@ func (c *cli) benchLocal() *cobra.Command {
 	f.addTo(cmd)
 	fs, o := cmd.Flags(), &f.Options
 	f.addLoad(cmd)
-	fs.StringSliceVar(&f.Subjects, "subjects", nil, "what to measure, in this order (default all)")
+	fs.StringSliceVar(&f.Subjects, "subjects", nil, "what to measure, in this order (default all but the last three)")
 	fs.StringVar(&f.Base, "base", "", "the subject that ratios refer to (default wireguard-go, if it is there)")
 	fs.StringVar(&f.WireGuardGo, "wireguard-go", "", "upstream's program (default wireguard-go on PATH)")
 	fs.StringArrayVar(&f.Drivers, "driver", nil, "a file that describes a further subject")

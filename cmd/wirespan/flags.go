@@ -14,16 +14,16 @@ import (
 )
 
 // settingFlag is a setting as given on the command line. A list may come in
-// one flag, separated by commas, or in several.
+// one flag or in several.
 type settingFlag struct {
 	kind   config.Kind
 	values []string
 }
 
-func (f *settingFlag) String() string { return strings.Join(f.values, ",") }
+func (f *settingFlag) String() string { return f.kind.Join(f.values) }
 
 func (f *settingFlag) Set(v string) error {
-	if f.kind != config.KindList {
+	if !f.kind.IsList() {
 		f.values = nil // the last one counts
 	}
 	f.values = append(f.values, v)
@@ -37,7 +37,7 @@ func (f *settingFlag) Type() string {
 		return "bool"
 	case config.KindInt:
 		return "int"
-	case config.KindList:
+	case config.KindList, config.KindWords:
 		return "list"
 	}
 	return "string"
@@ -52,7 +52,7 @@ func newSettingFlag(s config.Setting) *pflag.Flag {
 	if s.Default != "" {
 		help += " (default " + s.Default + ")"
 	}
-	f := &pflag.Flag{Name: s.Flag(), Usage: help, Value: &settingFlag{kind: s.Kind}}
+	f := &pflag.Flag{Name: s.Flag(), Shorthand: s.Short, Usage: help, Value: &settingFlag{kind: s.Kind}}
 	if s.Kind == config.KindBool {
 		f.NoOptDefVal = "true"
 	}

@@ -53,6 +53,10 @@ func run(ctx context.Context, args []string, std stdio) int {
 	cmd, err := root.ExecuteContextC(ctx)
 	var usage usageError
 	var silent silentError
+	code := exitFailure
+	if own := (exitError{}); errors.As(err, &own) {
+		code = own.code
+	}
 	switch {
 	case err == nil:
 		return 0
@@ -65,7 +69,7 @@ func run(ctx context.Context, args []string, std stdio) int {
 	default:
 		fmt.Fprintf(std.err, "wirespan: %v\n", err)
 	}
-	return exitFailure
+	return code
 }
 
 func newRoot(std stdio) *cobra.Command {
@@ -91,7 +95,7 @@ func newRoot(std stdio) *cobra.Command {
 	root.SetHelpCommand(help(root))
 	c.versionFlag(root)
 	root.AddCommand(
-		c.up(), c.join(), c.down(), c.reload(), c.status(), c.get(), c.explain(), c.accept(), c.forget(), c.expel(), c.secret(), c.authority(), c.ping(), c.netcheck(), c.wait(),
+		c.up(), c.join(), c.down(), c.reload(), c.status(), c.get(), c.explain(), c.accept(), c.forget(), c.expel(), c.secret(), c.authority(), c.ping(), c.nc(), c.exec(), c.netcheck(), c.wait(),
 		c.token(), c.firewall(),
 		c.gen(), c.validate(), c.discovery(), c.bench(), c.device(), c.demo(), c.version(),
 	)

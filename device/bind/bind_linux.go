@@ -128,8 +128,8 @@ func (b *Bind) Close() error {
 	return errors.Join(b.v4.Swap(nil).close(), b.v6.Swap(nil).close())
 }
 
-// SetMark sets the firewall mark of packets sent from now on. Without the right to
-// do so, packets are not marked, and that is logged once.
+// SetMark sets the firewall mark of packets sent from now on. Without the right to do so, or
+// where there are no marks, packets are not marked, and that is logged once.
 func (b *Bind) SetMark(mark uint32) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -138,9 +138,9 @@ func (b *Bind) SetMark(mark uint32) error {
 			continue
 		}
 		err := b.kernel.mark(s, mark)
-		if errors.Is(err, unix.EPERM) {
+		if noMarks(err) {
 			b.markDenied.Do(func() {
-				b.log.Info("encrypted packets carry no firewall mark: it needs CAP_NET_ADMIN", "mark", mark)
+				b.log.Info("encrypted packets carry no firewall mark: it needs CAP_NET_ADMIN and a kernel that has marks", "mark", mark, "error", err)
 			})
 			return nil
 		}
@@ -159,13 +159,17 @@ func (b *Bind) BatchSize() int { return conn.IdealBatchSize }
 // than the route's MTU, so that the kernel fragments them.
 func (b *Bind) Fragmented() []netip.Addr { return b.fragmented.list(b.generation.Load()) }
 
+// noMarks reports whether a process may not set a mark, or a sandbox or an emulator (qemu's
+// user mode) has none.
+func noMarks(err error) bool { return errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOPROTOOPT) }
+
 // Control returns a Control function for a net.ListenConfig or net.Dialer. It marks
-// the socket, so that control traffic never enters the tunnel. Without the right to
-// mark, it does nothing.
+// the socket, so that control traffic never enters the tunnel. Where that can't be done,
+// it does nothing.
 func Control(mark uint32) func(network, address string, c syscall.RawConn) error {
 	return func(_, _ string, c syscall.RawConn) error {
 		err := setMark(c, mark)
-		if errors.Is(err, unix.EPERM) {
+		if noMarks(err) {
 			return nil
 		}
 		return err

@@ -2,9 +2,7 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"sync"
 
@@ -44,8 +42,10 @@ type dataPlane struct {
 	name    string // of the interface, which only a restart changes
 	log     hclog.Logger
 	machine *Machine
+	sockets bool // that wg(8) may ask
 	// opened is called with each new netstack; nil: not called.
-	opened func(*netstack.Netstack)
+	opened   func(*netstack.Netstack)
+	attached func(netip.Addr) // called with the mesh address of each new data plane
 
 	mu      sync.Mutex // guards what follows
 	ingress netstack.Ingress
@@ -70,6 +70,7 @@ func (p *dataPlane) open(self mesh.Identity, c *agent.Effective, mtu int) (agent
 	p.mu.Lock()
 	p.device = dev
 	p.mu.Unlock()
+	p.attached(self.Address)
 	return &servedDevice{dev, serveUAPI(dev, c, p)}, nil
 }
 
@@ -134,15 +135,4 @@ func (p *dataPlane) filter(in firewall.Ingress) {
 	if p.stack != nil {
 		p.stack.SetIngress(p.ingress)
 	}
-}
-
-// dial connects through the netstack.
-func (p *dataPlane) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	p.mu.Lock()
-	stack, ok := p.stack.(*netstack.Netstack)
-	p.mu.Unlock()
-	if !ok {
-		return nil, errors.New("the mesh is not running on this node (kubespan.enabled is false)")
-	}
-	return stack.DialContext(ctx, network, address)
 }

@@ -14,7 +14,7 @@ func (n *Node) openClock() (*state.Clock, error) {
 	if err != nil {
 		return nil, err
 	}
-	if behind := clock.Behind(time.Now()); behind > 0 && os.Geteuid() == 0 && !n.config.NoClockFix {
+	if behind := clock.Behind(time.Now()); behind > 0 && os.Geteuid() == 0 && n.cfg.Exclusive && !n.config.NoClockFix {
 		if err := clock.Fix(); err != nil {
 			n.log.Warn("the clock is behind this node's last run", "by", behind.String(), "error", err)
 		} else {

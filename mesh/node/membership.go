@@ -271,10 +271,7 @@ func meshServers(c *state.Cluster) (out []string) {
 func (n *Node) dialMesh(ctx context.Context, address string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, meshDialTimeout)
 	defer cancel()
-	if n.plane.backend.Netstack {
-		return n.plane.dial(ctx, "tcp", address)
-	}
-	return new(net.Dialer).DialContext(ctx, "tcp", address)
+	return n.plane.DialContext(ctx, "tcp", address)
 }
 
 // admitted takes the founder's answer. While the mesh changes to the new secret, both are

@@ -3,6 +3,10 @@ package node
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -14,6 +18,7 @@ import (
 
 	"github.com/wirespan/wirespan/device/netstack"
 	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/access"
 	"github.com/wirespan/wirespan/mesh/agent"
 	"github.com/wirespan/wirespan/mesh/config"
 	"github.com/wirespan/wirespan/mesh/control"
@@ -34,7 +39,8 @@ type Config struct {
 	ShowToken func(token string) bool
 	Opened    func(*netstack.Netstack) // called with each new netstack; nil: not called
 	// Exclusive is for a process that runs nothing but this node: the node drops the
-	// process's privileges and notifies the service manager (sd_notify(3)).
+	// process's privileges, notifies the service manager (sd_notify(3)), may set the clock,
+	// and serves sockets at the default paths.
 	Exclusive bool
 	Machine   Machine // default: the real one
 	Version   string
@@ -69,9 +75,14 @@ type Node struct {
 	offered  string     // the last join token that was shown or written
 	withheld error      // why there is none
 
+	background *background // of Start; nil: the caller runs the node
+
 	agent   *agent.Agent
 	host    Host
-	kernel  *kernel         // nil without routing in the kernel
+	kernel  *kernel // nil without routing in the kernel
+	access  *access.Services
+	metrics http.Handler
+	health  []net.Listener  // of health and metrics; none unless configured
 	control *control.Server // nil without a control socket
 }
 
@@ -90,6 +101,9 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 
 // locate opens the state directory without its lock, which a running agent may hold.
 func locate(c Config) (*Node, error) {
+	if c.Config == nil {
+		return nil, errors.New("node: Config.Config is required (config.New makes one)")
+	}
 	dir, err := StateDir(c.Config)
 	if err != nil {
 		return nil, err
@@ -139,7 +153,8 @@ func (n *Node) open(ctx context.Context) error {
 	n.explain()
 	n.plane = &dataPlane{
 		backend: backend, name: n.config.InterfaceName, log: n.log.Named("device"),
-		machine: &n.cfg.Machine, opened: n.cfg.Opened,
+		machine: &n.cfg.Machine, opened: n.cfg.Opened, sockets: n.cfg.Exclusive && !n.cfg.Machine.NoSockets,
+		attached: func(a netip.Addr) { n.access.Attach(a) },
 	}
 	memory := state.OpenMemory(n.state)
 	sequence, err := state.OpenSequence(n.state)
@@ -157,7 +172,11 @@ func (n *Node) open(ctx context.Context) error {
 	if n.host = n.cfg.Machine.Host; n.host == nil {
 		n.host = host.New(host.Config{EncryptedMark: n.config.Firewall.EncryptedMark, RoutingTable: n.config.Firewall.RoutingTable})
 	}
+	if err := n.openAccess(); err != nil {
+		return err
+	}
 	c := agent.Config{
+		Services:  n.access,
 		Effective: settings, Keys: n.keys, Clock: clock, Memory: memory, Sequence: sequence, Rotation: rotation, Firewall: routing, Host: n.host,
 		Backend: n.plane.backend, OpenDevice: n.plane.open, NewRegistry: n.newRegistry,
 		OS: host.OperatingSystem(), Version: n.cfg.Version,
@@ -173,12 +192,19 @@ func (n *Node) open(ctx context.Context) error {
 	if n.agent, err = agent.New(c); err != nil {
 		return err
 	}
-	return n.openControl(n.plane)
+	n.metrics = n.gather()
+	if err := n.openHealth(ctx); err != nil {
+		return err
+	}
+	return n.openControl()
 }
 
 // Close releases what Open opened. Run does so, too; another Close after it does
-// nothing.
+// nothing. A node of [Start] ends.
 func (n *Node) Close() error {
+	if n.background != nil {
+		return n.background.close()
+	}
 	if n.control != nil {
 		_ = n.control.Close() // Run may have closed it
 	}
@@ -188,6 +214,9 @@ func (n *Node) Close() error {
 // release gives back all but the control socket.
 func (n *Node) release() error {
 	var errs []error
+	for _, l := range n.health {
+		_ = l.Close() // Run may have closed it
+	}
 	if k := n.kernel; k != nil {
 		n.kernel = nil
 		errs = append(errs, k.Close())
@@ -228,6 +257,10 @@ func (n *Node) Run(ctx context.Context) error {
 		g.Go(func() error { return k.Run(outer) })
 	}
 	g.Go(func() error { n.reloadOnHangup(outer); return nil })
+	g.Go(func() error { return n.access.Run(outer) })
+	for _, l := range n.health {
+		g.Go(func() error { return control.ServeHealth(outer, l, n.agent, n.metrics) })
+	}
 	if ownMesh(n.config, n.membership.present()) {
 		g.Go(func() error { n.followMesh(outer); return nil })
 	}
@@ -271,6 +304,7 @@ func (n *Node) reload() (*agent.Effective, error) {
 		n.explainMesh(cfg)
 	}
 	n.config = cfg
+	n.access.Set(&cfg.Wirespan)
 	return e, nil
 }
 
@@ -295,24 +329,33 @@ func (n *Node) notify(state string) {
 	}
 }
 
+// gather returns the metrics of all parts.
+func (n *Node) gather() http.Handler {
+	own := prometheus.NewRegistry()
+	own.MustRegister(n.access.Metrics())
+	others := []prometheus.Gatherer{own}
+	if n.server != nil {
+		others = append(others, n.server.server.Metrics())
+	}
+	return control.MetricsHandler(n.agent, others...)
+}
+
 // openControl opens the control socket. A node with its state in memory runs without
 // one if the default path cannot be opened.
-func (n *Node) openControl(plane *dataPlane) error {
-	if n.cfg.Machine.NoSockets {
+func (n *Node) openControl() error {
+	if n.cfg.Machine.NoSockets || !n.cfg.Exclusive && n.config.ControlSocket == "" {
 		return nil
 	}
 	path, err := ControlSocket(n.config)
 	if err != nil {
 		return err
 	}
-	c := control.Config{Path: path, Agent: n.agent, Token: n.newToken, Authority: n, Netcheck: n.netcheck, Log: n.log.Named("control")}
-	var others []prometheus.Gatherer
-	if n.server != nil {
-		others = append(others, n.server.server.Metrics())
+	c := control.Config{
+		Path: path, Mode: fs.FileMode(n.config.ControlSocketMode), Group: n.config.ControlSocketGroup,
+		Agent: n.agent, Token: n.newToken, Authority: n, Netcheck: n.netcheck, Metrics: n.metrics, Log: n.log.Named("control"),
 	}
-	c.Metrics = control.MetricsHandler(c.Agent, others...)
-	if plane.backend.Netstack && n.cfg.Machine.NewStack == nil {
-		c.Dial = plane.dial
+	if n.cfg.Machine.NewStack == nil {
+		c.Access = programs{n}
 	}
 	n.control, err = control.Open(c)
 	if err != nil && n.config.StateDir == config.StateMemory && n.config.ControlSocket == "" && !errors.Is(err, unixsocket.ErrInUse) {

@@ -3,16 +3,20 @@ package node
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/wirespan/wirespan/device"
 	"github.com/wirespan/wirespan/mesh/config"
 )
 
 const (
-	// SystemSocket is the control socket of root's agent.
+	// SystemSocket is the control socket of root's agent, and of any other that may make it.
 	SystemSocket  = "/run/wirespan/wirespan.sock"
 	maxSocketPath = 107 // bytes, unix(7)
 )
@@ -25,9 +29,12 @@ func StateDir(c *config.Config) (string, error) { return currentUser().stateDir(
 type user struct {
 	id     int
 	getenv func(string) string
+	run    string // directory of the system socket's directory
 }
 
-func currentUser() user { return user{os.Geteuid(), os.Getenv} }
+func currentUser() user {
+	return user{os.Geteuid(), os.Getenv, filepath.Dir(filepath.Dir(SystemSocket))}
+}
 
 func (u user) stateDir(c *config.Config) (string, error) {
 	if c.StateDir != "" {
@@ -48,9 +55,10 @@ func (u user) stateDir(c *config.Config) (string, error) {
 	return "", errors.New("no state directory: HOME is not set (give one with --state-dir, or --state-dir memory)")
 }
 
-// ControlSocket returns the configured control socket or the default: in the runtime
-// directory of root, of systemd's unit or of the user or, without one, in the state
-// directory. That of an agent with its state in memory depends on the user alone.
+// ControlSocket returns the configured control socket or the default: the system's if it is
+// root's or the user may make it, as in a container; otherwise in the runtime directory of
+// systemd's unit or of the user or, without one, in the state directory. That of an agent
+// with its state in memory depends on the user alone.
 func ControlSocket(c *config.Config) (string, error) { return currentUser().controlSocket(c) }
 
 func (u user) controlSocket(c *config.Config) (string, error) {
@@ -60,11 +68,15 @@ func (u user) controlSocket(c *config.Config) (string, error) {
 	if u.id == 0 {
 		return SystemSocket, nil
 	}
-	if c.StateDir == config.StateMemory {
-		return u.memorySocket(), nil
-	}
-	if dir := u.getenv("RUNTIME_DIRECTORY"); dir != "" {
+	inMemory := c.StateDir == config.StateMemory
+	if dir := u.getenv("RUNTIME_DIRECTORY"); dir != "" && !inMemory {
 		return filepath.Join(strings.Split(dir, ":")[0], "wirespan.sock"), nil
+	}
+	if u.mayOpenSystemSocket() {
+		return SystemSocket, nil
+	}
+	if inMemory {
+		return u.memorySocket(), nil
 	}
 	if dir := u.getenv("XDG_RUNTIME_DIR"); dir != "" {
 		return filepath.Join(dir, "wirespan/wirespan.sock"), nil
@@ -78,6 +90,20 @@ func (u user) controlSocket(c *config.Config) (string, error) {
 		return "", fmt.Errorf("control socket %q: the path has %d bytes, at most %d are possible (choose a shorter one with --control-socket)", path, len(path), maxSocketPath)
 	}
 	return path, nil
+}
+
+// mayOpenSystemSocket reports whether the directory of the system's socket is this user's, or
+// could be. Its answer is the same before an agent makes the directory and after.
+func (u user) mayOpenSystemSocket() bool {
+	dir := filepath.Join(u.run, filepath.Base(filepath.Dir(SystemSocket)))
+	info, err := os.Lstat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		dir = u.run
+	case err != nil || !info.IsDir() || int(info.Sys().(*syscall.Stat_t).Uid) != u.id:
+		return false
+	}
+	return unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS) == nil
 }
 
 // memorySocket returns the control socket of this user's agent with its state in memory.

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -8,7 +10,8 @@ import (
 	"github.com/wirespan/wirespan/mesh/config"
 )
 
-// userWith returns a user whose environment has only the given variables.
+// userWith returns a user whose environment has only the given variables, on a system whose
+// socket is out of reach.
 func userWith(id int, environment ...string) user {
 	return user{id, func(name string) string {
 		for _, v := range environment {
@@ -17,7 +20,7 @@ func userWith(id int, environment ...string) user {
 			}
 		}
 		return ""
-	}}
+	}, "/nonexistent"}
 }
 
 func TestStateDir(t *testing.T) {
@@ -78,6 +81,51 @@ func TestControlSocket(t *testing.T) {
 		got, err = test.user.uapiSocket(c, "wg0")
 		if (err != nil) != (test.uapi == "") || err == nil && got != test.uapi {
 			t.Errorf("%s: wg(8) socket %q, %v; want %q", name, got, err, test.uapi)
+		}
+	}
+}
+
+// A user who owns the directory of the system's socket, or can make it, has the socket there.
+func TestSystemSocket(t *testing.T) {
+	const uid = 65532
+	const systemd, xdg, home = "RUNTIME_DIRECTORY=/run/a", "XDG_RUNTIME_DIR=/run/user/1", "HOME=/home/u"
+	writable, own, file := t.TempDir(), t.TempDir(), t.TempDir()
+	if err := os.Mkdir(own+"/wirespan", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file+"/wirespan", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	owner := os.Geteuid()
+	if owner == 0 {
+		owner = uid
+		if err := os.Chown(own+"/wirespan", uid, -1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stranger := owner + 1
+	for name, test := range map[string]struct {
+		id          int
+		run         string
+		state       string
+		environment []string
+		want        string
+	}{
+		"can make it":          {owner, writable, "", []string{xdg, home}, SystemSocket},
+		"owner":                {owner, own, "", []string{xdg, home}, SystemSocket},
+		"owner, memory":        {owner, own, config.StateMemory, nil, SystemSocket},
+		"owner, systemd":       {owner, own, "", []string{systemd}, "/run/a/wirespan.sock"},
+		"another's":            {stranger, own, "", []string{xdg}, "/run/user/1/wirespan/wirespan.sock"},
+		"another's, memory":    {stranger, own, config.StateMemory, []string{xdg}, fmt.Sprintf("/tmp/wirespan-%d/wirespan.sock", stranger)},
+		"not a directory":      {owner, file, "", []string{xdg}, "/run/user/1/wirespan/wirespan.sock"},
+		"no runtime directory": {owner, writable + "/none", "", []string{xdg}, "/run/user/1/wirespan/wirespan.sock"},
+	} {
+		u := userWith(test.id, test.environment...)
+		u.run = test.run
+		c := &config.Config{}
+		c.StateDir = test.state
+		if got, err := u.controlSocket(c); got != test.want || err != nil {
+			t.Errorf("%s: control socket %q, %v; want %q", name, got, err, test.want)
 		}
 	}
 }

@@ -13,13 +13,10 @@ import (
 )
 
 // capabilities returns those that the running agent needs: CAP_NET_ADMIN (link, addresses,
-// socket marks), CAP_NET_BIND_SERVICE for a listen port below 1024, and CAP_DAC_OVERRIDE
-// if root's agent has to read or write files of another user.
+// socket marks), CAP_NET_BIND_SERVICE (DNS, and what a reload makes listen below 1024), and
+// CAP_DAC_OVERRIDE if root's agent has to read or write files of another user.
 func (n *Node) capabilities() []uintptr {
-	keep := []uintptr{unix.CAP_NET_ADMIN}
-	if n.config.ListenPort != 0 && n.config.ListenPort < 1024 {
-		keep = append(keep, unix.CAP_NET_BIND_SERVICE)
-	}
+	keep := []uintptr{unix.CAP_NET_ADMIN, unix.CAP_NET_BIND_SERVICE}
 	if slices.ContainsFunc(append(slices.Clone(n.cfg.Files), n.state.Root(), n.config.IdentityDir), foreign) {
 		keep = append(keep, unix.CAP_DAC_OVERRIDE)
 	}

@@ -22,7 +22,7 @@ func (d *servedDevice) Close() error {
 // serveUAPI serves the wg(8) socket of a device until stop is called. The node works
 // without it: if the socket cannot be opened, it logs a warning only.
 func serveUAPI(dev *device.Device, c *agent.Effective, p *dataPlane) (stop func()) {
-	if p.machine.NoSockets {
+	if !p.sockets {
 		return func() {}
 	}
 	path, err := currentUser().uapiSocket(c.Config, p.name)

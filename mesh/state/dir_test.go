@@ -156,6 +156,16 @@ func TestStateFilePermissions(t *testing.T) {
 			t.Errorf("%04o: logged %q, want %q", mode, got, want.log)
 		}
 	}
+	if os.Geteuid() == 0 { // what another user has mounted for a group of this one
+		name := fs.FileMode(0o640).String()
+		if err := os.Chown(st.Path(name), 1, -1); err != nil {
+			t.Fatal(err)
+		}
+		log.Reset()
+		if _, err := st.Read(name); err != nil || log.Len() > 0 {
+			t.Errorf("another's file, for a group: %v, logged %q", err, log.String())
+		}
+	}
 	if err := os.Truncate(st.Path(fs.FileMode(0o600).String()), maxStateFile+1); err != nil {
 		t.Fatal(err)
 	}
