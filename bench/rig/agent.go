@@ -207,10 +207,10 @@ func (a *agent) close() {
 	a.running.Wait()
 }
 
-// until calls do again and again until it succeeds. When the limit is over, it
-// returns do's last error.
-func until(ctx context.Context, limit time.Duration, do func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+// until calls do again and again until it succeeds. When upTime is over, it returns
+// do's last error.
+func until(ctx context.Context, do func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, upTime)
 	defer cancel()
 	for {
 		err := do()
@@ -224,7 +224,7 @@ func until(ctx context.Context, limit time.Duration, do func() error) error {
 			if cause := context.Cause(ctx); !errors.Is(cause, context.DeadlineExceeded) {
 				return cause
 			}
-			return fmt.Errorf("after %s: %w", limit, err)
+			return fmt.Errorf("after %s: %w", upTime, err)
 		case <-t.C:
 		}
 	}

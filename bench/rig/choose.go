@@ -58,7 +58,8 @@ func find(all []subject, name string) *subject {
 	return nil
 }
 
-// choose returns the report's entries of the subjects that c names, or of all.
+// choose returns the report's entries of the subjects that c names, or of all but special
+// ones.
 // A subject that can't run here is marked as skipped. It is an error if none can
 // run.
 func choose(c *Config) ([]bench.Subject, error) {
@@ -69,7 +70,9 @@ func choose(c *Config) ([]bench.Subject, error) {
 	names := c.Subjects
 	if len(names) == 0 {
 		for _, s := range all {
-			names = append(names, s.name)
+			if !s.special {
+				names = append(names, s.name)
+			}
 		}
 	}
 	var out []bench.Subject
@@ -153,7 +156,7 @@ func (s *subject) version(c *Config) string {
 		}
 	case s.name == subjectUpstreamNet:
 		return moduleVersion("golang.zx2c4.com/wireguard")
-	case s.name == subjectTUN, s.name == subjectNetstack:
+	case strings.HasPrefix(s.name, "wirespan-"):
 		return c.Version
 	}
 	return ""

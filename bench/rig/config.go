@@ -36,7 +36,7 @@ func DefaultOptions() bench.Options {
 // Config describes a benchmark.
 type Config struct {
 	Options      bench.Options
-	Subjects     []string // in this order; empty: all
+	Subjects     []string // in this order; empty: all but those that are special
 	WireGuardGo  string   // upstream's program; empty: wireguard-go on PATH
 	Drivers      []string // paths of files that describe further subjects
 	Base         string   // the subject that ratios refer to; empty: see base

@@ -87,22 +87,21 @@ func (e *engine) run(ctx context.Context) error {
 		return err
 	}
 	o := &e.cfg.Options
-	list := measures(o, true)
-	one := setupTime + quietTime
-	for _, m := range list {
-		one += m.estimate(o.Duration)
-	}
 	out := make([]bool, len(chosen)) // subjects that were skipped or have failed
+	e.clock.started = time.Now()
 	for i := range chosen {
-		out[i] = chosen[i].Skipped != ""
+		if out[i] = chosen[i].Skipped != ""; !out[i] {
+			e.clock.total += time.Duration(o.Runs) * find(all, chosen[i].Name).estimate(o)
+		}
 	}
-	e.clock = clock{started: time.Now(), total: time.Duration(o.Runs*remaining(out)) * one}
 	for index := range o.Runs {
 		for i := range chosen {
 			if out[i] {
 				continue
 			}
-			r := &round{engine: e, subject: find(all, chosen[i].Name), entry: &chosen[i], index: index, list: list}
+			s := find(all, chosen[i].Name)
+			one := s.estimate(o)
+			r := &round{engine: e, subject: s, entry: &chosen[i], index: index, list: measures(o, !s.streams)}
 			planned := e.clock.done + one
 			err := r.run(ctx)
 			e.clock.done = planned
@@ -121,15 +120,13 @@ func (e *engine) run(ctx context.Context) error {
 	return nil
 }
 
-// remaining returns the number of subjects that are not out.
-func remaining(out []bool) int {
-	n := 0
-	for _, o := range out {
-		if !o {
-			n++
-		}
+// estimate returns how long one run of the subject takes, roughly.
+func (s *subject) estimate(o *bench.Options) time.Duration {
+	d := setupTime + quietTime
+	for _, m := range measures(o, !s.streams) {
+		d += m.estimate(o.Duration)
 	}
-	return n
+	return d
 }
 
 // rigError is a failure of the rig and not of a subject. It ends the benchmark.

@@ -33,6 +33,8 @@ func needRoot(t *testing.T) {
 var unavailable = map[string][]string{
 	subjectNetstack:    {"tcp.retransmits"},
 	subjectUpstreamNet: {"tcp.retransmits"},
+	subjectSOCKS:       {"udp.pps.mtu"},
+	subjectHTTP:        {"udp.pps.mtu"},
 }
 
 // complete checks that a report has all values, and that it can be read back.
@@ -104,6 +106,27 @@ func TestUnprivileged(t *testing.T) {
 		t.Fatal(err)
 	}
 	complete(t, r, &c)
+}
+
+// TestPrograms: the ways of programs into a netstack, which run only when named.
+func TestPrograms(t *testing.T) {
+	c := Config{Options: short(), Subjects: []string{subjectSOCKS, subjectHTTP, subjectForward}, Self: self(t), Unprivileged: true}
+	c.Options.Metrics = []string{"tcp.both", "rtt.idle", "udp.pps.mtu", "rss"}
+	r, err := Local(t.Context(), c, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	complete(t, r, &c)
+	c.Subjects = nil
+	all, err := choose(&c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range all {
+		if s.Name == subjectSOCKS || s.Name == subjectHTTP || s.Name == subjectForward {
+			t.Errorf("%s runs without being named", s.Name)
+		}
+	}
 }
 
 // TestSubjectDies: a subject dies midway. The error names it, and the others still

@@ -18,6 +18,9 @@ const (
 	subjectUpstreamNet = "wireguard-go-netstack"
 	subjectTUN         = "wirespan-tun"
 	subjectNetstack    = "wirespan-netstack"
+	subjectSOCKS       = "wirespan-socks"
+	subjectHTTP        = "wirespan-http"
+	subjectForward     = "wirespan-forward"
 )
 
 // subject is a tunnel that can be measured, or the plain link.
@@ -25,6 +28,8 @@ type subject struct {
 	name, description string
 	privileged        bool    // needs root, to create links
 	inside            bool    // runs in the agent's process
+	special           bool    // runs only if it is named
+	streams           bool    // carries no datagrams
 	driver            *driver // nil: built in
 }
 
@@ -37,6 +42,9 @@ func builtin() []subject {
 		{name: subjectUpstreamNet, description: "upstream's netstack inside the load generator; gVisor's TCP with its own congestion control", inside: true},
 		{name: subjectTUN, description: "wirespan's data plane on a TUN interface", privileged: true},
 		{name: subjectNetstack, description: "wirespan's netstack inside the load generator; gVisor's TCP with its own congestion control", inside: true},
+		{name: subjectSOCKS, description: "wirespan-netstack through its SOCKS5 proxy, by loopback", inside: true, special: true, streams: true},
+		{name: subjectHTTP, description: "wirespan-netstack through its HTTP proxy (CONNECT), by loopback", inside: true, special: true, streams: true},
+		{name: subjectForward, description: "wirespan-netstack, at the far end forwarded to a server by loopback", inside: true, special: true},
 	}
 }
 
@@ -108,6 +116,12 @@ func (a *agent) open(ctx context.Context, o *opening) (*opened, error) {
 		return a.openTUN(o)
 	case o.Subject == subjectNetstack:
 		return a.openNetstack(&o.Tunnel)
+	case o.Subject == subjectSOCKS:
+		return a.openProxy(&o.Tunnel, askSOCKS)
+	case o.Subject == subjectHTTP:
+		return a.openProxy(&o.Tunnel, askHTTP)
+	case o.Subject == subjectForward:
+		return a.openForward(ctx, &o.Tunnel)
 	}
 	return nil, fmt.Errorf("unknown subject %q", o.Subject)
 }

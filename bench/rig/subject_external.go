@@ -72,7 +72,7 @@ func (a *agent) startExternal(x *external, argv []string) (pid int, err error) {
 
 // repeat runs a command until it succeeds.
 func (x *external) repeat(ctx context.Context, argv []string) error {
-	err := until(ctx, upTime, func() error {
+	err := until(ctx, func() error {
 		_, err := (&command{argv, x.Environment}).run(ctx)
 		return err
 	})
@@ -109,7 +109,7 @@ func (x *external) inspect(ctx context.Context, address netip.Addr, pid int) (*o
 			o.PIDs = append(o.PIDs, pid)
 		}
 	}
-	err := until(ctx, upTime, func() (err error) {
+	err := until(ctx, func() (err error) {
 		o.MTU, err = linkMTU(o.Address)
 		return err
 	})

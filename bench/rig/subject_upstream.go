@@ -93,7 +93,7 @@ func (a *agent) openUpstream(ctx context.Context, o *opening) (*opened, error) {
 		return nil, err
 	}
 	path := filepath.Join(upstreamSockets, t.Interface+".sock")
-	err := until(ctx, upTime, func() error { return t.configure(path) })
+	err := until(ctx, func() error { return t.configure(path) })
 	if err != nil {
 		return nil, fmt.Errorf("configure wireguard-go: %w", err)
 	}

@@ -45,16 +45,22 @@ func openDevice(plane device.Interface, t *tunnel) (*device.Device, error) {
 	return dev, nil
 }
 
-// openNetstack runs wirespan's device and netstack inside the agent.
+// openNetstack runs wirespan's device and netstack inside the agent, for the load itself.
 func (a *agent) openNetstack(t *tunnel) (*opened, error) {
+	_, opened, err := a.startNetstack(t)
+	return opened, err
+}
+
+// startNetstack runs a device and a netstack, and lets the load use that.
+func (a *agent) startNetstack(t *tunnel) (*netstack.Netstack, *opened, error) {
 	a.closing = append(a.closing, prepareProcess().Close)
 	stack, err := netstack.New(netstack.Config{Addresses: []netip.Addr{t.Address}, MTU: t.MTU})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	dev, err := openDevice(stack, t)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	a.closing = append(a.closing, func() { _ = dev.Close() })
 	a.dial = func(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
@@ -68,7 +74,7 @@ func (a *agent) openNetstack(t *tunnel) (*opened, error) {
 		p, err := stack.ListenUDP(portOf(at, l))
 		return l, p, err
 	}
-	return &opened{Address: t.Address, MTU: t.MTU, Port: dev.ListenPort(), PIDs: []int{os.Getpid()}}, nil
+	return stack, &opened{Address: t.Address, MTU: t.MTU, Port: dev.ListenPort(), PIDs: []int{os.Getpid()}}, nil
 }
 
 // portOf returns the address with the port of a listener.
