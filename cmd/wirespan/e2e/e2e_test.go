@@ -85,6 +85,7 @@ var scenarios = []struct {
 	{"BadInput", scenarioBadInput},
 	{"Pins", scenarioPins},
 	{"KeyRotation", scenarioKeyRotation},
+	{"Programs", scenarioPrograms},
 	{"ControlGarbage", scenarioControlGarbage},
 }
 
