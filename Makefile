@@ -98,8 +98,8 @@ fuzz: ## every fuzz target for FUZZ (10s)
 		done; done
 
 .PHONY: size
-size: build ## fails if the binary has grown past 19.5 MiB
-	@test $$(wc -c < bin/wirespan) -le 20447232 || { ls -l bin/wirespan; echo "bin/wirespan is larger than 19.5 MiB" >&2; exit 1; }
+size: build ## fails if the binary has grown past 19.75 MiB
+	@test $$(wc -c < bin/wirespan) -le 20709376 || { ls -l bin/wirespan; echo "bin/wirespan is larger than 19.75 MiB" >&2; exit 1; }
 
 ARCHS ?= amd64 arm64 arm riscv64 mipsle 386
 
