@@ -70,7 +70,9 @@ func (p *dataPlane) open(self mesh.Identity, c *agent.Effective, mtu int) (agent
 	p.mu.Lock()
 	p.device = dev
 	p.mu.Unlock()
-	p.attached(self.Address)
+	if p.machine.NewStack == nil { // else its connections are the program's own matter
+		p.attached(self.Address)
+	}
 	return &servedDevice{dev, serveUAPI(dev, c, p)}, nil
 }
 
