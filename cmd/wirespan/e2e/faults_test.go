@@ -228,4 +228,4 @@ func (n *labNode) received(peer *labNode) uint64 {
 }
 
 // idleMegabytes is the memory that an idle agent may use.
-const idleMegabytes = 28
+const idleMegabytes = 30

@@ -64,7 +64,7 @@ func scenarioTunnelInTunnel(l *lab) {
 // Each must pass the link once, encrypted once, from host to host.
 func (n *labNode) onceEncrypted(peer *labNode, to netip.Addr) {
 	n.Helper()
-	const count, size = 10, 1000
+	const count, size, overhead = 10, 1000, 150
 	s := n.sniff("eth0", func(p *sniffed) bool {
 		return p.isPing() && p.length >= size || p.protocol == unix.IPPROTO_UDP && p.to.Port() == wirePort && p.from.Port() == wirePort
 	})
@@ -78,8 +78,8 @@ func (n *labNode) onceEncrypted(peer *labNode, to netip.Addr) {
 		switch {
 		case p.isPing():
 			n.Errorf("to %s: in the clear: %v", to, &p)
-		case p.length < size:
-			others++ // handshakes, keepalives, probes
+		case p.length < size, p.length > size+overhead:
+			others++ // handshakes, keepalives, probes of the path's MTU
 		case n.owns(ends[0]) && peer.owns(ends[1]) || n.owns(ends[1]) && peer.owns(ends[0]):
 			outer[fmt.Sprintf("out %t, %d bytes", p.out, p.length)]++
 		default:
