@@ -30,7 +30,7 @@ func (s *Services) addDNS(all map[string]service, c *config.DNS, at attachment) 
 				return errors.Join(err, packets.Close())
 			}
 			ready()
-			return s.dns.Serve(ctx, packets, l)
+			return s.meshDNS.Serve(ctx, packets, l)
 		}}
 	}
 	for _, l := range c.Listen {
@@ -55,14 +55,26 @@ func (s *Services) serveDNS(ctx context.Context, address string, ready func()) e
 		return errors.Join(err, packets.Close())
 	}
 	ready()
-	return s.dns.Serve(ctx, packets, l)
+	return s.hostDNS.Serve(ctx, packets, l)
 }
 
-// mayAsk reports whether the source of a query gets an answer: it is in the mesh, or on this
-// host.
-func (s *Services) mayAsk(source netip.Addr) bool {
-	reach := s.cfg.Directory.Reach(source)
-	return source.IsLoopback() || reach == agent.ReachMesh || reach == agent.ReachOwn
+// newDNS returns a server for the sources that may ask it.
+func (s *Services) newDNS(allowed func(netip.Addr) bool) (*dns.Server, error) {
+	return dns.New(dns.Config{
+		Zone:    func() dns.Zone { return s.cfg.Directory.Names() },
+		Allowed: allowed, Owner: s.owner, Upstreams: s.upstreams, Dial: s.cfg.Outside.DialContext,
+	})
+}
+
+// fromHost reports whether the source of a query is on this host.
+func (s *Services) fromHost(source netip.Addr) bool {
+	return source.IsLoopback() || s.cfg.Directory.Reach(source) == agent.ReachOwn
+}
+
+// fromMesh reports whether it is in the mesh or on this host. With an exit node, all of the
+// Internet is in the mesh, so only a server at the mesh address may use it.
+func (s *Services) fromMesh(source netip.Addr) bool {
+	return s.fromHost(source) || s.cfg.Directory.Reach(source) == agent.ReachMesh
 }
 
 // owner returns the mesh address of the peer that sends a query. What is limited is limited

@@ -63,11 +63,11 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		counter(descForwardData, f.ToTarget, f.Name, "up")
 		counter(descForwardData, f.FromTarget, f.Name, "down")
 	}
-	d := s.dns.Stats()
-	counter(descQueries, int64(d.Queries-d.Forwarded), "answered")
-	counter(descQueries, int64(d.Forwarded-d.Failed), "forwarded")
-	counter(descQueries, int64(d.Failed), "failed")
-	counter(descQueries, int64(d.Dropped), "dropped")
+	m, h := s.meshDNS.Stats(), s.hostDNS.Stats()
+	counter(descQueries, int64(m.Queries+h.Queries-m.Forwarded-h.Forwarded), "answered")
+	counter(descQueries, int64(m.Forwarded+h.Forwarded-m.Failed-h.Failed), "forwarded")
+	counter(descQueries, int64(m.Failed+h.Failed), "failed")
+	counter(descQueries, int64(m.Dropped+h.Dropped), "dropped")
 }
 
 // proxyStats returns the counters of all proxies, those that have ended included.

@@ -36,7 +36,8 @@ type Config struct {
 type Services struct {
 	cfg      Config
 	limits   config.Limits
-	dns      *dns.Server
+	meshDNS  *dns.Server // for nodes of the mesh, and this host
+	hostDNS  *dns.Server // for this host
 	forwards *forward.Forwarder
 	keeper   keeper
 	wake     mesh.Signal // the settings or the data plane have changed
@@ -60,10 +61,10 @@ func New(c Config, settings *config.Wirespan) (*Services, error) {
 	s := &Services{cfg: c, limits: settings.Limits, settings: *settings, wake: mesh.NewSignal(), failed: mesh.NewSignal(), proxies: map[*proxy.Server]bool{}}
 	s.keeper.log, s.keeper.changed = c.Log, s.failed.Notify
 	var err error
-	s.dns, err = dns.New(dns.Config{
-		Zone: func() dns.Zone { return c.Directory.Names() }, Allowed: s.mayAsk, Owner: s.owner, Upstreams: s.upstreams, Dial: c.Outside.DialContext,
-	})
-	if err != nil {
+	if s.meshDNS, err = s.newDNS(s.fromMesh); err != nil {
+		return nil, err
+	}
+	if s.hostDNS, err = s.newDNS(s.fromHost); err != nil {
 		return nil, err
 	}
 	s.forwards, err = forward.New(forward.Config{
