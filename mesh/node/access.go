@@ -126,9 +126,8 @@ func (n *Node) openHealth(ctx context.Context) error {
 	}
 	for _, address := range at.Addresses() {
 		l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
-		if err != nil && len(n.health) > 0 {
-			n.log.Debug("health and metrics", "error", err) // a host without IPv6 has no ::1
-			continue
+		if len(n.health) > 0 && (errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT)) {
+			continue // a host without IPv6 has no ::1
 		}
 		if err != nil {
 			return fmt.Errorf("health and metrics: %w (choose another address with --health-listen)", err)
