@@ -7,3 +7,8 @@ const (
 	EnrolmentService = "wirespan.v1.Enrolment"
 	EnrolMethod      = "Enrol"
 )
+
+// Refusal is the reason why a founder does not admit a node.
+type Refusal string
+
+func (r Refusal) Error() string { return string(r) }

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"net/netip"
 
-	"github.com/siderolabs/discovery-api/api/v1alpha1/client/pb"
-
 	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/mesh"
 )
@@ -46,10 +44,7 @@ func SealAffiliate(c Cluster, key mesh.NodeKey, a mesh.Affiliate, nonce [NonceSi
 	}
 	aead := newGCM(c.Secret)
 	for {
-		plain, err := encodeSigned(c.ID, key, a)
-		if err != nil {
-			return nil, "", fmt.Errorf("seal affiliate: %w", err)
-		}
+		plain := encodeSigned(c.ID, key, a)
 		size := NonceSize + len(plain) + aead.Overhead()
 		if size <= discovery.MaxAffiliateDataSize {
 			return aead.Seal(nonce[:], nonce[:], plain, nil), cut, nil
@@ -90,14 +85,14 @@ func join(list, item string) string {
 }
 
 // encodeSigned returns the plaintext of an affiliate, signed if it has a record.
-func encodeSigned(cluster string, key mesh.NodeKey, a mesh.Affiliate) ([]byte, error) {
+func encodeSigned(cluster string, key mesh.NodeKey, a mesh.Affiliate) []byte {
 	var hidden []netip.Prefix
 	a.AdditionalAddresses, hidden = divide(a.AdditionalAddresses)
-	plain, err := encodeAffiliate(a).MarshalVT()
-	if err != nil || !a.Record.Signed() {
-		return plain, err
+	plain := encodeAffiliate(a)
+	if !a.Record.Signed() {
+		return plain
 	}
-	return appendSigned(plain, cluster, key, extension{a.Record, a.Endpoints, hidden}), nil
+	return appendSigned(plain, cluster, key, extension{a.Record, a.Endpoints, hidden})
 }
 
 // divide returns the networks that Talos may see, and those that it must not.
@@ -133,8 +128,8 @@ func OpenAffiliate(c Cluster, blob []byte, known discovery.Known) (a mesh.Affili
 	if err != nil {
 		return mesh.Affiliate{}, nil, ErrUnreadable
 	}
-	var m pb.Affiliate
-	if err := m.UnmarshalVT(plain); err != nil {
+	var m message
+	if err := m.decode(plain); err != nil {
 		return mesh.Affiliate{}, nil, fmt.Errorf("decrypted data isn't an affiliate: %w", err)
 	}
 	var clean cleaner
@@ -176,67 +171,32 @@ func openExtension(clean *cleaner, c Cluster, a *mesh.Affiliate, plain []byte, k
 	return nil
 }
 
-func encodeAffiliate(a mesh.Affiliate) *pb.Affiliate {
-	m := &pb.Affiliate{
-		NodeId:          a.NodeID,
-		Hostname:        a.Hostname,
-		Nodename:        a.Nodename,
-		OperatingSystem: a.OperatingSystem,
-		MachineType:     string(mesh.MachineUnknown),
-	}
-	if a.MachineType == mesh.MachineWorker {
-		m.MachineType = string(mesh.MachineWorker)
-	}
-	for _, ip := range a.Addresses {
-		m.Addresses = append(m.Addresses, ip.Unmap().WithZone("").AsSlice())
-	}
-	if a.PublicKey.IsZero() {
-		return m
-	}
-	m.Kubespan = &pb.KubeSpan{
-		PublicKey:                  a.PublicKey.String(),
-		Address:                    a.Address.AsSlice(),
-		AdditionalAddresses:        encodePrefixes(a.AdditionalAddresses),
-		ExcludeAdvertisedAddresses: encodePrefixes(a.ExcludeAdvertisedNetworks),
-	}
-	return m
-}
-
-func encodePrefixes(in []netip.Prefix) []*pb.IPPrefix {
-	var out []*pb.IPPrefix
-	for _, p := range in {
-		out = append(out, &pb.IPPrefix{Ip: p.Addr().AsSlice(), Bits: uint32(p.Bits())})
-	}
-	return out
-}
-
 // decodeAffiliate does not fail: it leaves out invalid fields and counts them in c.
 // Without a valid public key it leaves out the whole KubeSpan part.
-func decodeAffiliate(c *cleaner, m *pb.Affiliate) mesh.Affiliate {
+func decodeAffiliate(c *cleaner, m *message) mesh.Affiliate {
 	a := mesh.Affiliate{
-		NodeID:          m.GetNodeId(), // the caller compares it with the id that it is stored under
-		Addresses:       c.addrs(m.GetAddresses()),
-		Hostname:        c.text("hostname", m.GetHostname()),
-		Nodename:        c.text("nodename", m.GetNodename()),
-		OperatingSystem: c.text("operating system", m.GetOperatingSystem()),
-		MachineType:     machineType(m.GetMachineType()),
+		NodeID:          string(m.nodeID), // the caller compares it with the id that it is stored under
+		Addresses:       c.addrs(m.addresses),
+		Hostname:        c.text("hostname", m.hostname),
+		Nodename:        c.text("nodename", m.nodename),
+		OperatingSystem: c.text("operating system", m.operatingSystem),
+		MachineType:     machineType(string(m.machineType)),
 	}
-	if cp := m.GetControlPlane(); cp != nil {
-		a.ControlPlanePort = c.port("control plane port", cp.GetApiServerPort())
+	if m.controlPlane {
+		a.ControlPlanePort = c.port("control plane port", m.apiPort)
 	}
-	ks := m.GetKubespan()
-	if ks == nil {
+	if !m.kubeSpan {
 		return a
 	}
-	key, err := mesh.ParseKey(ks.GetPublicKey())
+	key, err := mesh.ParseKey(string(m.publicKey))
 	if err != nil || key.IsZero() {
 		c.drop("KubeSpan part (invalid public key)")
 		return a
 	}
 	a.PublicKey = key
-	a.Address = c.addr("KubeSpan address", ks.GetAddress())
-	a.AdditionalAddresses = c.prefixes("additional address", ks.GetAdditionalAddresses())
-	a.ExcludeAdvertisedNetworks = c.prefixes("excluded network", ks.GetExcludeAdvertisedAddresses())
+	a.Address = c.addr("KubeSpan address", m.address)
+	a.AdditionalAddresses = c.prefixes("additional address", m.additional)
+	a.ExcludeAdvertisedNetworks = c.prefixes("excluded network", m.excluded)
 	return a
 }
 

@@ -34,7 +34,7 @@ func opens(plain []byte, known discovery.Known) (mesh.Affiliate, bool) {
 // A signed message is taken apart and put together in other ways: nothing of that is
 // taken, whichever fields move.
 func TestReorderedRecords(t *testing.T) {
-	plain := signedPlain(t, "c", nodeKey, signedAffiliate())
+	plain := encodeSigned("c", nodeKey, signedAffiliate())
 	if _, ok := opens(plain, discovery.Known{}); !ok {
 		t.Fatal("the record itself is refused")
 	}
@@ -67,7 +67,7 @@ func TestReorderedRecords(t *testing.T) {
 // Without its extension a record is an unsigned affiliate, which is not taken of a node
 // that has signed.
 func TestStrippedExtension(t *testing.T) {
-	plain := signedPlain(t, "c", nodeKey, signedAffiliate())
+	plain := encodeSigned("c", nodeKey, signedAffiliate())
 	bare := signedPrefix(t, plain)
 	if a, ok := opens(bare, discovery.Known{}); !ok || a.Record.Signed() {
 		t.Errorf("of a stranger: %+v, %v", a, ok)
@@ -82,7 +82,7 @@ func TestMixedRecords(t *testing.T) {
 	old, fresh := signedAffiliate(), signedAffiliate()
 	fresh.Record.Sequence++
 	fresh.Nodename = "fresh"
-	one, two := signedPlain(t, "c", nodeKey, old), signedPlain(t, "c", nodeKey, fresh)
+	one, two := encodeSigned("c", nodeKey, old), encodeSigned("c", nodeKey, fresh)
 	a, b := signedPrefix(t, one), signedPrefix(t, two)
 	for name, plain := range map[string][]byte{
 		"an old message, a new extension": slices.Concat(a, two[len(b):]),

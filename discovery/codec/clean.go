@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 
-	"github.com/siderolabs/discovery-api/api/v1alpha1/client/pb"
-
 	"github.com/wirespan/wirespan/discovery"
 )
 
@@ -55,11 +53,11 @@ func (c *cleaner) addrs(in [][]byte) []netip.Addr {
 }
 
 // prefixes parses binary prefixes. It keeps host bits; an IPv4-mapped prefix becomes IPv4.
-func (c *cleaner) prefixes(name string, in []*pb.IPPrefix) []netip.Prefix {
+func (c *cleaner) prefixes(name string, in []prefixMessage) []netip.Prefix {
 	var out []netip.Prefix
 	for _, m := range in {
-		ip, ok := netip.AddrFromSlice(m.GetIp()) // only 4 and 16 bytes: no zones
-		bits := int(min(m.GetBits(), 129))
+		ip, ok := netip.AddrFromSlice(m.ip) // only 4 and 16 bytes: no zones
+		bits := int(min(m.bits, 129))
 		if ip.Is4In6() {
 			ip, bits = ip.Unmap(), bits-96
 		}
@@ -73,9 +71,11 @@ func (c *cleaner) prefixes(name string, in []*pb.IPPrefix) []netip.Prefix {
 }
 
 // text accepts printable UTF-8 of bounded length, since it is shown in terminals and logs.
-func (c *cleaner) text(name, s string) string {
-	if len(s) <= maxTextLength && discovery.Printable(s) {
-		return s
+func (c *cleaner) text(name string, b []byte) string {
+	if len(b) <= maxTextLength {
+		if s := string(b); discovery.Printable(s) {
+			return s
+		}
 	}
 	c.drop(name)
 	return ""

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 
-	"github.com/siderolabs/discovery-api/api/v1alpha1/client/pb"
-
 	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/mesh"
 )
@@ -18,10 +16,7 @@ func SealEndpoint(key mesh.Secret, ap netip.AddrPort) ([]byte, error) {
 	if err := checkEndpoint(netip.AddrPortFrom(ip, ap.Port())); err != nil {
 		return nil, fmt.Errorf("seal endpoint: %w", err)
 	}
-	plain, err := (&pb.Endpoint{Ip: ip.AsSlice(), Port: uint32(ap.Port())}).MarshalVT()
-	if err != nil {
-		return nil, fmt.Errorf("seal endpoint: %w", err)
-	}
+	plain := appendPair(make([]byte, 0, discovery.MaxEndpointSize), ip, portField, uint32(ap.Port()))
 	// One length byte, the message, and zeros up to whole blocks.
 	blocks := (1 + len(plain) + aes.BlockSize - 1) / aes.BlockSize
 	out := make([]byte, blocks*aes.BlockSize)
@@ -49,18 +44,18 @@ func OpenEndpoint(key mesh.Secret, blob []byte) (netip.AddrPort, error) {
 	if n > len(plain)-1 {
 		return netip.AddrPort{}, fmt.Errorf("endpoint claims %d bytes of %d", n, len(plain)-1)
 	}
-	var m pb.Endpoint
-	if err := m.UnmarshalVT(plain[1 : 1+n]); err != nil {
+	address, port, err := decodePair(plain[1:1+n], portField)
+	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("decrypted data isn't an endpoint: %w", err)
 	}
-	if m.GetPort() > 65535 {
-		return netip.AddrPort{}, fmt.Errorf("endpoint port %d is out of range", m.GetPort())
+	if port > 65535 {
+		return netip.AddrPort{}, fmt.Errorf("endpoint port %d is out of range", port)
 	}
-	ip, err := ParseAddr(m.GetIp())
+	ip, err := ParseAddr(address)
 	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("endpoint: %w", err)
 	}
-	ap := netip.AddrPortFrom(ip, uint16(m.GetPort()))
+	ap := netip.AddrPortFrom(ip, uint16(port))
 	return ap, checkEndpoint(ap)
 }
 

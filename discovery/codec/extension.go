@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/wirespan/wirespan/discovery/wire"
 	"github.com/wirespan/wirespan/mesh"
 )
 
@@ -77,13 +78,9 @@ func signedMessage(cluster string, plain []byte) []byte {
 }
 
 func (x *extension) encode() []byte {
-	var b []byte
-	number := func(field protowire.Number, v uint64) {
-		b = protowire.AppendVarint(protowire.AppendTag(b, field, protowire.VarintType), v)
-	}
-	number(sequenceField, x.record.Sequence)
+	b := wire.AppendUint(nil, sequenceField, x.record.Sequence)
 	b = protowire.AppendFixed64(protowire.AppendTag(b, instanceField, protowire.Fixed64Type), x.record.Instance)
-	number(startField, x.record.Start)
+	b = wire.AppendUint(b, startField, x.record.Start)
 	var flags uint64
 	if x.record.Ephemeral {
 		flags |= flagEphemeral
@@ -92,27 +89,23 @@ func (x *extension) encode() []byte {
 		flags |= flagLeft
 	}
 	if flags != 0 {
-		number(flagsField, flags)
+		b = wire.AppendUint(b, flagsField, flags)
 	}
 	if x.record.SecretNumber != 0 {
-		number(secretField, x.record.SecretNumber)
+		b = wire.AppendUint(b, secretField, x.record.SecretNumber)
 	}
-	if x.record.Statement != "" {
-		b = protowire.AppendString(protowire.AppendTag(b, statementField, protowire.BytesType), x.record.Statement)
-	}
+	b = wire.AppendPresent(b, statementField, x.record.Statement)
 	for _, ep := range x.endpoints {
-		v := binary.BigEndian.AppendUint16(ep.Addr().Unmap().AsSlice(), ep.Port())
-		b = protowire.AppendBytes(protowire.AppendTag(b, endpointField, protowire.BytesType), v)
+		b = wire.AppendBytes(b, endpointField, binary.BigEndian.AppendUint16(ep.Addr().Unmap().AsSlice(), ep.Port()))
 	}
 	for _, p := range x.networks {
-		v := append(p.Addr().AsSlice(), byte(p.Bits()))
-		b = protowire.AppendBytes(protowire.AppendTag(b, networkField, protowire.BytesType), v)
+		b = wire.AppendBytes(b, networkField, append(p.Addr().AsSlice(), byte(p.Bits())))
 	}
 	if next := x.record.NextKey; !next.IsZero() {
-		b = protowire.AppendBytes(protowire.AppendTag(b, nextKeyField, protowire.BytesType), next[:])
+		b = wire.AppendBytes(b, nextKeyField, next[:])
 	}
 	for _, tag := range x.record.Prepared {
-		b = protowire.AppendBytes(protowire.AppendTag(b, preparedField, protowire.BytesType), tag[:])
+		b = wire.AppendBytes(b, preparedField, tag[:])
 	}
 	return b
 }
@@ -121,24 +114,18 @@ func (x *extension) encode() []byte {
 // An extension that isn't the last field, or one of two, is an error: a field after it
 // would not be signed, but merged into the affiliate.
 func splitExtension(plain []byte) (body []byte, found bool, err error) {
-	for rest := plain; len(rest) > 0; {
-		field, kind, tag := protowire.ConsumeTag(rest)
-		if tag < 0 {
-			return nil, false, errExtension
+	f := wire.Read(plain)
+	for f.Next() {
+		if f.Number != extensionField {
+			continue
 		}
-		size := protowire.ConsumeFieldValue(field, kind, rest[tag:])
-		if size < 0 {
-			return nil, false, errExtension
-		}
-		switch {
-		case field != extensionField:
-		case kind != protowire.BytesType || tag+size != len(rest):
+		if f.Type != protowire.BytesType || !f.Last() {
 			return nil, true, errExtension
-		default:
-			body, _ = protowire.ConsumeBytes(rest[tag:])
-			return body, true, nil
 		}
-		rest = rest[tag+size:]
+		return f.Bytes(), true, nil
+	}
+	if f.Err() != nil {
+		return nil, false, errExtension
 	}
 	return nil, false, nil
 }
@@ -154,18 +141,12 @@ func (x *extension) decode(c *cleaner, body []byte) error {
 	if field != signatureField || kind != protowire.BytesType || n != 1 || end[1] != mesh.SignatureSize {
 		return errExtension
 	}
-	for rest := body[:len(body)-signatureSize]; len(rest) > 0; {
-		field, kind, n := protowire.ConsumeTag(rest)
-		if n < 0 {
-			return errExtension
-		}
-		rest = rest[n:]
-		size := protowire.ConsumeFieldValue(field, kind, rest)
-		if size < 0 {
-			return errExtension
-		}
-		x.take(c, field, kind, rest[:size])
-		rest = rest[size:]
+	f := wire.Read(body[:len(body)-signatureSize])
+	for f.Next() {
+		x.take(c, &f)
+	}
+	if f.Err() != nil {
+		return errExtension
 	}
 	if x.record.Sequence == 0 || x.record.Start == 0 || x.record.Start > x.record.Sequence {
 		return fmt.Errorf("the record has the sequence %d and the start %d", x.record.Sequence, x.record.Start)
@@ -174,11 +155,10 @@ func (x *extension) decode(c *cleaner, body []byte) error {
 }
 
 // take reads one field. It ignores fields of later versions.
-func (x *extension) take(c *cleaner, field protowire.Number, kind protowire.Type, value []byte) {
-	switch kind {
+func (x *extension) take(c *cleaner, f *wire.Fields) {
+	switch f.Type {
 	case protowire.VarintType:
-		v, _ := protowire.ConsumeVarint(value)
-		switch field {
+		switch v := f.Uint(); f.Number {
 		case sequenceField:
 			x.record.Sequence = v
 		case startField:
@@ -189,12 +169,11 @@ func (x *extension) take(c *cleaner, field protowire.Number, kind protowire.Type
 			x.record.SecretNumber = v
 		}
 	case protowire.Fixed64Type:
-		if field == instanceField {
-			x.record.Instance, _ = protowire.ConsumeFixed64(value)
+		if f.Number == instanceField {
+			x.record.Instance = f.Fixed64()
 		}
 	case protowire.BytesType:
-		v, _ := protowire.ConsumeBytes(value)
-		switch field {
+		switch v := f.Bytes(); f.Number {
 		case endpointField:
 			x.takeEndpoint(c, v)
 		case networkField:

@@ -47,7 +47,7 @@ func withKubeSpan() mesh.Affiliate {
 
 func partSizes(t *testing.T) string {
 	t.Helper()
-	size := func(a mesh.Affiliate) int { return len(signedPlain(t, "c", nodeKey, a)) }
+	size := func(a mesh.Affiliate) int { return len(encodeSigned("c", nodeKey, a)) }
 	// With two of each more, the lengths around them take the bytes that they take in most records.
 	grown := withKubeSpan()
 	grown.AdditionalAddresses = []netip.Prefix{smallNetwork[0], smallNetwork[1], smallNetwork[0], smallNetwork[1], exitRoutes[0]}
@@ -67,10 +67,7 @@ func partSizes(t *testing.T) string {
 		})
 	}
 	extension := smallest()
-	message, err := encodeAffiliate(extension).MarshalVT()
-	if err != nil {
-		t.Fatal(err)
-	}
+	message := encodeAffiliate(extension)
 	id := 2 + len(extension.NodeID)
 	signature := signatureSize
 
