@@ -46,6 +46,7 @@ type Client struct {
 	dial    dialFunc
 	changed mesh.Signal
 	wake    mesh.Signal // local was replaced
+	moved   mesh.Signal // addresses or routes of this host have changed
 	strange mesh.Signal // the server's entry for this node is not what was published
 
 	mu       sync.Mutex
@@ -96,6 +97,7 @@ func New(c Config) (*Client, error) {
 		dial:     newDialer(c.Control, connectTimeout(len(c.Endpoints))),
 		changed:  mesh.NewSignal(),
 		wake:     mesh.NewSignal(),
+		moved:    mesh.NewSignal(),
 		strange:  mesh.NewSignal(),
 		endpoint: c.Endpoints[0],
 		snap:     discovery.Snapshot{Server: c.Endpoints[0]},

@@ -6,22 +6,13 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 	"unicode"
 
-	"github.com/siderolabs/discovery-api/api/v1alpha1/server/pb"
-	"google.golang.org/grpc"
-	grpcbackoff "google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/keepalive"
-	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/durationpb"
-
 	"github.com/wirespan/wirespan/discovery/codec"
+	"github.com/wirespan/wirespan/discovery/rpc"
 	"github.com/wirespan/wirespan/mesh"
 )
 
@@ -32,27 +23,32 @@ const (
 
 // connection is an open connection after Hello.
 type connection struct {
-	*grpc.ClientConn
-	rpc      pb.ClusterClient
+	rpc      cluster
 	endpoint string     // after redirects
 	remote   netip.Addr // of the server, or of the proxy in front of it
 	public   netip.Addr // of this host, as the server sees it; zero if it did not say
 }
 
+func (c *connection) Close() error { return c.rpc.Close() }
+
 // connect connects to endpoint, follows redirects and sends Hello.
 func (c *Client) connect(ctx context.Context, endpoint string) (*connection, error) {
 	for range maxRedirects + 1 {
-		conn, remote, hello, err := c.hello(ctx, endpoint)
+		server, hello, err := c.hello(ctx, endpoint)
 		if err != nil {
-			return nil, fmt.Errorf("discovery service %s: %w", endpoint, err)
+			return nil, fmt.Errorf("discovery service %s: %w", endpoint, rpcError("hello", err))
 		}
-		if hello.GetRedirect() == nil {
+		if !hello.redirects {
+			conn := &connection{rpc: server, endpoint: endpoint}
+			if tcp, ok := server.RemoteAddr().(*net.TCPAddr); ok {
+				conn.remote = tcp.AddrPort().Addr().Unmap()
+			}
 			// An address that does not parse counts as unknown.
-			public, _ := codec.ParseAddr(hello.GetClientIp())
-			return &connection{ClientConn: conn, rpc: pb.NewClusterClient(conn), endpoint: endpoint, remote: remote, public: public}, nil
+			conn.public, _ = codec.ParseAddr(hello.clientIP)
+			return conn, nil
 		}
-		_ = conn.Close()
-		target := hello.GetRedirect().GetEndpoint()
+		_ = server.Close()
+		target := hello.redirect
 		if err := checkEndpoint(target); err != nil {
 			return nil, fmt.Errorf("discovery service %s: redirect: %w", endpoint, err)
 		}
@@ -75,43 +71,23 @@ func (c *Client) allowed(from, target string) bool {
 	})
 }
 
-func (c *Client) hello(ctx context.Context, endpoint string) (*grpc.ClientConn, netip.Addr, *pb.HelloResponse, error) {
-	var remote atomic.Pointer[netip.Addr]
-	dial := func(ctx context.Context, addr string) (net.Conn, error) {
-		conn, err := c.dial(ctx, addr)
-		if err == nil {
-			if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
-				ip := tcp.AddrPort().Addr().Unmap()
-				remote.Store(&ip)
-			}
-		}
-		return conn, err
-	}
-	conn, err := grpc.NewClient("passthrough:///"+url.PathEscape(endpoint),
-		grpc.WithTransportCredentials(transport(c.cfg.Insecure, c.cfg.Pin)),
-		grpc.WithContextDialer(dial),
-		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           grpcbackoff.DefaultConfig,
-			MinConnectTimeout: connectTimeout(len(c.cfg.Endpoints)),
-		}),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: max(10*time.Second, c.cfg.TTL/10)}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswerSize), grpc.ForceCodecV2(newWire())),
-		grpc.WithDisableServiceConfig(),
-	)
-	if err != nil {
-		return nil, netip.Addr{}, nil, err
-	}
+func (c *Client) hello(ctx context.Context, endpoint string) (cluster, helloAnswer, error) {
 	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
 	defer cancel()
-	hello, err := pb.NewClusterClient(conn).Hello(ctx, &pb.HelloRequest{ClusterId: c.cfg.DiscoveryID, ClientVersion: c.cfg.ClientVersion})
+	cfg := rpc.Config{Address: endpoint, Timeout: connectTimeout(len(c.cfg.Endpoints)), Ping: max(10*time.Second, c.cfg.TTL/10), Dial: c.dial}
+	if !c.cfg.Insecure {
+		cfg.TLS = tlsConfig(c.cfg.Pin)
+	}
+	conn, err := rpc.Dial(ctx, cfg)
 	if err != nil {
-		_ = conn.Close()
-		return nil, netip.Addr{}, nil, rpcError("hello", err)
+		return cluster{}, helloAnswer{}, err
 	}
-	if at := remote.Load(); at != nil {
-		return conn, *at, hello, nil
+	server := cluster{conn}
+	answer, err := server.hello(ctx, c.cfg.DiscoveryID, c.cfg.ClientVersion)
+	if err != nil {
+		_ = server.Close()
 	}
-	return conn, netip.Addr{}, hello, nil
+	return server, answer, err
 }
 
 // Delete removes this node from the service over a separate connection. If last is
@@ -157,11 +133,9 @@ func (c *Client) deleteAt(ctx context.Context, endpoint string, data []byte) err
 	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
 	defer cancel()
 	if data != nil {
-		_, err = conn.rpc.AffiliateUpdate(ctx, &pb.AffiliateUpdateRequest{
-			ClusterId: c.cfg.DiscoveryID, AffiliateId: c.cfg.AffiliateID, AffiliateData: data, Ttl: durationpb.New(c.cfg.TTL),
-		})
+		err = conn.rpc.update(ctx, update{clusterID: c.cfg.DiscoveryID, affiliateID: c.cfg.AffiliateID, data: data, ttl: c.cfg.TTL})
 	} else {
-		_, err = conn.rpc.AffiliateDelete(ctx, &pb.AffiliateDeleteRequest{ClusterId: c.cfg.DiscoveryID, AffiliateId: c.cfg.AffiliateID})
+		err = conn.rpc.remove(ctx, c.cfg.DiscoveryID, c.cfg.AffiliateID)
 	}
 	if err != nil {
 		return fmt.Errorf("discovery service %s: %w", conn.endpoint, rpcError("delete", err))
@@ -169,30 +143,25 @@ func (c *Client) deleteAt(ctx context.Context, endpoint string, data []byte) err
 	return nil
 }
 
-// rpcError returns an error with the failed operation, the gRPC code and the server's
-// text. That text is untrusted and is cut to one printable line.
+// rpcError returns an error with the failed operation, the gRPC code and the reason. The
+// reason may be the server's text, is untrusted and is cut to one printable line.
 func rpcError(doing string, err error) error {
-	s := status.Convert(err)
-	if s.Code() == codes.DeadlineExceeded {
-		return fmt.Errorf("%s: %s: no answer in time", doing, s.Code())
+	var failed *rpc.Error
+	if !errors.As(err, &failed) {
+		return fmt.Errorf("%s: %s", doing, clean(err.Error()))
 	}
-	err = fmt.Errorf("%s: %s: %s", doing, s.Code(), clean(reason(s.Message())))
-	if s.Code() == codes.PermissionDenied {
+	if failed.Code == rpc.DeadlineExceeded {
+		return fmt.Errorf("%s: %v: no answer in time", doing, failed.Code)
+	}
+	message := failed.Message
+	if _, reason, ok := strings.Cut(message, ": connect: "); ok { // what the dialer puts around it
+		message = reason
+	}
+	err = fmt.Errorf("%s: %v: %s", doing, failed.Code, clean(message))
+	if failed.Code == rpc.PermissionDenied {
 		return refusal{err}
 	}
 	return err
-}
-
-// reason returns why a connection failed, without what gRPC and the dialer put
-// around it.
-func reason(message string) string {
-	if _, inner, ok := strings.Cut(message, `desc = "transport: `); ok {
-		message = strings.TrimPrefix(strings.TrimSuffix(inner, `"`), "Error while dialing: ")
-	}
-	if _, inner, ok := strings.Cut(message, ": connect: "); ok {
-		message = inner
-	}
-	return message
 }
 
 func clean(s string) string {

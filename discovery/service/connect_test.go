@@ -1,17 +1,15 @@
 package service
 
 import (
-	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
 	"github.com/wirespan/wirespan/discovery"
+	"github.com/wirespan/wirespan/discovery/rpc"
 	"github.com/wirespan/wirespan/mesh"
 )
 
@@ -167,15 +165,16 @@ func TestDelete(t *testing.T) {
 	})
 }
 
-// What gRPC and the dialer put around a reason is left out.
+// What the dialer puts around a reason is left out.
 func TestRPCError(t *testing.T) {
 	for want, err := range map[string]error{
-		"hello: Unavailable: connection refused": status.Error(codes.Unavailable,
-			`connection error: desc = "transport: Error while dialing: dial tcp 127.0.0.1:9: connect: connection refused"`),
-		"hello: Unavailable: authentication handshake failed: EOF": status.Error(codes.Unavailable,
-			`connection error: desc = "transport: authentication handshake failed: EOF"`),
-		"hello: DeadlineExceeded: no answer in time": status.FromContextError(context.DeadlineExceeded).Err(),
-		"hello: InvalidArgument: a server's text":    status.Error(codes.InvalidArgument, "a server's text"),
+		"hello: Unavailable: connection refused": &rpc.Error{
+			Code:    rpc.Unavailable,
+			Message: "dial tcp 127.0.0.1:9: connect: connection refused",
+		},
+		"hello: DeadlineExceeded: no answer in time":        &rpc.Error{Code: rpc.DeadlineExceeded, Message: "context deadline exceeded"},
+		"hello: InvalidArgument: a server's text in a line": &rpc.Error{Code: rpc.InvalidArgument, Message: "a server's text\nin a line"},
+		"hello: something else":                             errors.New("something else"),
 	} {
 		if got := rpcError("hello", err); got.Error() != want {
 			t.Errorf("%v, want %q", got, want)

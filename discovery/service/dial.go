@@ -31,8 +31,8 @@ func connectTimeout(endpoints int) time.Duration {
 }
 
 // newDialer returns a function that dials directly or through the proxy of the
-// environment variables. It replaces gRPC's own proxy support, which offers no way to set
-// a socket option.
+// environment variables. It takes the place of net/http's proxy support, which has plaintext
+// HTTP/2 through no proxy.
 func newDialer(control func(network, address string, c syscall.RawConn) error, timeout time.Duration) dialFunc {
 	direct := &net.Dialer{Control: control, Timeout: timeout}
 	if control != nil { // DNS look-ups need the mark too

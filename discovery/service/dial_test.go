@@ -2,6 +2,7 @@ package service
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -204,4 +205,57 @@ func TestDialStopsWithContext(t *testing.T) {
 		_ = conn.Close()
 		t.Error("connected through a proxy that does not answer")
 	}
+}
+
+// The client reaches a server through both kinds of proxy, over TLS and in plaintext.
+func TestThroughProxies(t *testing.T) {
+	addr, pin := tlsServer(t)
+	plain, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := grpc.NewServer()
+	pb.RegisterClusterServer(s, &fake{})
+	go func() { _ = s.Serve(plain) }()
+	t.Cleanup(s.Stop)
+	for _, server := range []struct {
+		addr string
+		pin  [32]byte
+	}{{addr, pin}, {plain.Addr().String(), [32]byte{}}} {
+		tunnel := func(open func(net.Conn) error) string {
+			return listen(t, func(c net.Conn) error {
+				if err := open(silent{c}); err != nil {
+					return err
+				}
+				to, err := net.Dial("tcp", server.addr)
+				if err != nil {
+					return err
+				}
+				go func() { _, _ = io.Copy(to, c); _ = to.Close() }()
+				_, _ = io.Copy(c, to)
+				return nil
+			})
+		}
+		for _, via := range []string{"http://u:hunter2@" + tunnel(connectProxy), "socks5://" + tunnel(socksProxy)} {
+			t.Setenv("HTTPS_PROXY", via)
+			t.Setenv("NO_PROXY", "")
+			cfg := config("discovery.example:443")
+			cfg.Insecure, cfg.Pin = server.pin == [32]byte{}, server.pin
+			c, err := New(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Delete(t.Context(), mesh.Affiliate{}); err != nil {
+				t.Errorf("%s: %v", via, err)
+			}
+		}
+	}
+}
+
+// silent leaves out the greeting of the scripted proxies.
+type silent struct{ net.Conn }
+
+func (c silent) Write(b []byte) (int, error) {
+	_, err := c.Conn.Write(bytes.TrimSuffix(b, []byte("hello from behind")))
+	return len(b), err
 }

@@ -2,22 +2,15 @@ package service
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
-	"sync/atomic"
 	"syscall"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/wrapperspb"
-
 	"github.com/wirespan/wirespan/discovery"
+	"github.com/wirespan/wirespan/discovery/rpc"
+	"github.com/wirespan/wirespan/discovery/wire"
 	"github.com/wirespan/wirespan/mesh"
 )
 
@@ -64,49 +57,43 @@ func Enrol(ctx context.Context, c EnrolConfig, request []byte) (answer []byte, e
 	return nil, err
 }
 
-// wrongServer reports a server with another key than the one with the pin.
-type wrongServer struct{ error }
-
 func enrolAt(ctx context.Context, c EnrolConfig, server string, request []byte) ([]byte, error) {
-	var strange atomic.Pointer[wrongServer]
-	cfg := tlsConfig(c.Pin)
-	verify := cfg.VerifyConnection
-	cfg.VerifyConnection = func(s tls.ConnectionState) error {
-		err := verify(s)
-		if err != nil {
-			strange.Store(&wrongServer{err})
-		}
-		return err
-	}
 	dial := c.Dial
 	if dial == nil {
 		dial = newDialer(c.Control, connectTimeout(len(c.Servers)))
 	}
-	conn, err := grpc.NewClient("passthrough:///"+url.PathEscape(server),
-		grpc.WithTransportCredentials(credentials.NewTLS(cfg)),
-		grpc.WithContextDialer(dial),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(mesh.MaxMembershipSize+16)),
-		grpc.WithDisableServiceConfig(),
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
 	ctx, cancel := context.WithTimeout(ctx, enrolTimeout)
 	defer cancel()
-	answer := new(wrapperspb.BytesValue)
-	err = conn.Invoke(ctx, "/"+discovery.EnrolmentService+"/"+discovery.EnrolMethod, wrapperspb.Bytes(request), answer)
-	if err == nil {
-		return answer.GetValue(), nil
+	conn, err := rpc.Dial(ctx, rpc.Config{Address: server, TLS: tlsConfig(c.Pin), Timeout: connectTimeout(len(c.Servers)), Dial: dial})
+	var strange *wrongServer
+	if errors.As(err, &strange) {
+		return nil, strange
 	}
-	if w := strange.Load(); w != nil {
-		return nil, w
+	if err != nil {
+		return nil, rpcError("joining", err)
 	}
-	switch s := status.Convert(err); s.Code() {
-	case codes.PermissionDenied, codes.InvalidArgument:
-		return nil, refusal{errors.New(clean(s.Message()))}
-	case codes.Unimplemented:
+	defer conn.Close()
+	answer, err := conn.Call(ctx, "/"+discovery.EnrolmentService+"/"+discovery.EnrolMethod, wire.AppendPresent(nil, 1, request), mesh.MaxMembershipSize+16)
+	var refused *rpc.Error
+	switch {
+	case err == nil:
+		return decodeValue(answer)
+	case !errors.As(err, &refused):
+	case refused.Code == rpc.PermissionDenied || refused.Code == rpc.InvalidArgument:
+		return nil, refusal{errors.New(clean(refused.Message))}
+	case refused.Code == rpc.Unimplemented:
 		return nil, refusal{errors.New("the server admits no nodes: it is not that of a founder, or of an older version")}
 	}
 	return nil, rpcError("joining", err)
+}
+
+// decodeValue decodes a google.protobuf.BytesValue.
+func decodeValue(b []byte) (value []byte, err error) {
+	f := wire.Read(b)
+	for f.Next() {
+		if f.Number == 1 {
+			value = f.Bytes()
+		}
+	}
+	return value, malformed("the answer", f.Err())
 }

@@ -45,7 +45,7 @@ func TestEnrol(t *testing.T) {
 	addr, pin := founder(t, func(_ context.Context, request []byte) ([]byte, error) {
 		switch string(request) {
 		case "refuse":
-			return nil, server.Refusal("used\nup")
+			return nil, discovery.Refusal("used\nup")
 		case "fail":
 			return nil, errors.New("disk full")
 		}

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/test/bufconn"
 
+	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/discovery/codec"
 	"github.com/wirespan/wirespan/mesh"
 )
@@ -230,6 +231,15 @@ func sealed(t testing.TB, key mesh.Secret, id, hostname string) *pb.Affiliate {
 		t.Fatal(err)
 	}
 	return &pb.Affiliate{Id: id, Data: data, Endpoints: [][]byte{endpoint}}
+}
+
+// raw returns what the client decodes from the affiliates of a server.
+func raw(list ...*pb.Affiliate) []discovery.RawAffiliate {
+	var out []discovery.RawAffiliate
+	for _, a := range list {
+		out = append(out, discovery.RawAffiliate{ID: a.Id, Data: a.Data, Endpoints: a.Endpoints})
+	}
+	return out
 }
 
 func config(endpoints ...string) Config {

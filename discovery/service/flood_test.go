@@ -32,9 +32,10 @@ func TestFloodOfChanges(t *testing.T) {
 			}
 		}()
 		const minute = 60
-		// What has been sent and not yet read is in buffers: of the fake, and of gRPC,
-		// whose window grows up to 16 MiB. Without a limit time would stand still.
-		limit := messageBurst + minute*messageRate + 2048 + 16<<20/1000
+		// What has been sent and not yet read is in buffers: of the fake, of its gRPC, of
+		// the connection, and ahead of the client's reader. Without a limit time would
+		// stand still.
+		limit := messageBurst + minute*messageRate + 2048 + 1<<20/1000
 		sent := 0
 		for end := time.Now().Add(minute * time.Second); sent <= limit && time.Now().Before(end); sent++ {
 			data := binary.BigEndian.AppendUint64(make([]byte, 1000), uint64(sent))

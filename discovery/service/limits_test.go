@@ -5,36 +5,34 @@ import (
 	"testing"
 
 	"github.com/siderolabs/discovery-api/api/v1alpha1/server/pb"
-	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/wirespan/wirespan/discovery"
 )
 
-func TestEntriesAreCountedBeforeDecoding(t *testing.T) {
+func TestEntriesAreBounded(t *testing.T) {
 	empty := bytes.Repeat([]byte{0x0a, 0}, 2_000_000)
-	endpoints, err := proto.Marshal(&pb.WatchResponse{Affiliates: []*pb.Affiliate{{Endpoints: make([][]byte, 2_000_000)}}})
-	if err != nil {
-		t.Fatal(err)
+	var crowded pb.WatchResponse
+	for range 3 {
+		crowded.Affiliates = append(crowded.Affiliates, &pb.Affiliate{Endpoints: make([][]byte, discovery.MaxEndpoints)})
 	}
 	nine := bytes.Repeat([]byte{0x0a, 0}, maxDeltaAffiliates+1)
-	padding := append([]byte{0x7a, 0x80, 0x80, 0x08}, make([]byte, 1<<17)...)
 	for _, tc := range []struct {
-		name string
-		data []byte
-		into any
-		ok   bool
+		name       string
+		data       []byte
+		affiliates int
+		ok         bool
 	}{
-		{"empty affiliates in a snapshot", empty, snapshot{&pb.WatchResponse{}}, false},
-		{"empty affiliates in a list", empty, &pb.ListResponse{}, false},
-		{"endpoints of one affiliate", endpoints, snapshot{&pb.WatchResponse{}}, false},
-		{"many affiliates in a change", nine, &pb.WatchResponse{}, false},
-		{"many affiliates in a snapshot", nine, snapshot{&pb.WatchResponse{}}, true},
-		{"padding in a change", padding, &pb.WatchResponse{}, false},
-		{"broken", []byte{0x0a, 9}, snapshot{&pb.WatchResponse{}}, false},
+		{"empty affiliates in a snapshot", empty, maxEntries, false},
+		{"endpoints", marshal(t, &crowded), 2, false},
+		{"endpoints of one affiliate", marshal(t, &pb.WatchResponse{Affiliates: []*pb.Affiliate{{Endpoints: make([][]byte, 2_000_000)}}}), maxEntries, false},
+		{"fewer endpoints", marshal(t, &crowded), 3, true},
+		{"many affiliates in a change", nine, maxDeltaAffiliates, false},
+		{"many affiliates in a snapshot", nine, maxEntries, true},
+		{"broken", []byte{0x0a, 9}, maxEntries, false},
+		{"a broken affiliate", []byte{0x0a, 2, 0x0a, 9}, maxEntries, false},
 	} {
-		err := newWire().Unmarshal(mem.BufferSlice{mem.SliceBuffer(tc.data)}, tc.into)
-		if (err == nil) != tc.ok {
+		if _, err := decodeEvent(tc.data, tc.affiliates); (err == nil) != tc.ok {
 			t.Errorf("%s: %v", tc.name, err)
 		}
 	}

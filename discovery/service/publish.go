@@ -4,19 +4,16 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
 	"time"
 
-	"github.com/siderolabs/discovery-api/api/v1alpha1/server/pb"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/durationpb"
-
 	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/discovery/codec"
+	"github.com/wirespan/wirespan/discovery/rpc"
 	"github.com/wirespan/wirespan/mesh"
 )
 
@@ -28,7 +25,7 @@ const updateTimeout = 30 * time.Second
 // outlives a connection; the record of what was sent does not.
 type publisher struct {
 	c    *Client
-	rpc  pb.ClusterClient
+	rpc  cluster
 	good bool // the server answered, or there was nothing to publish
 
 	sealed mesh.Affiliate // the content of blob; unsigned, without endpoints
@@ -42,8 +39,8 @@ type publisher struct {
 	problems map[string][]discovery.Problem // of the last try, by affiliate id
 }
 
-func (p *publisher) run(ctx context.Context, rpc pb.ClusterClient) error {
-	p.rpc = rpc
+func (p *publisher) run(ctx context.Context, server cluster) error {
+	p.rpc = server
 	p.forget()
 	p.c.published(nil)
 	select {
@@ -134,11 +131,11 @@ func (p *publisher) publishOwn(ctx context.Context, a mesh.Affiliate) (accepted 
 		}
 		return unsealed == nil, nil
 	}
-	req := &pb.AffiliateUpdateRequest{AffiliateId: id, AffiliateEndpoints: p.seal(id, endpoints)}
+	u := update{affiliateID: id, endpoints: p.seal(id, endpoints)}
 	if !p.sentBlob {
-		req.AffiliateData = p.blob
+		u.data = p.blob
 	}
-	accepted, err = p.send(ctx, req)
+	accepted, err = p.send(ctx, u)
 	if accepted {
 		p.sentBlob, p.sentOwn = true, endpoints
 		p.c.published(p.blob)
@@ -215,8 +212,7 @@ func (p *publisher) publishOthers(ctx context.Context, others []mesh.Endpoint) e
 		if len(fresh) == 0 {
 			continue
 		}
-		req := &pb.AffiliateUpdateRequest{AffiliateId: id, AffiliateEndpoints: p.seal(id, fresh)}
-		if _, err := p.send(ctx, req); err != nil {
+		if _, err := p.send(ctx, update{affiliateID: id, endpoints: p.seal(id, fresh)}); err != nil {
 			return err
 		}
 		p.sentOthers[id] = append(p.sentOthers[id], fresh...)
@@ -240,18 +236,19 @@ func (p *publisher) seal(id string, endpoints []netip.AddrPort) [][]byte {
 	return out
 }
 
-func (p *publisher) send(ctx context.Context, req *pb.AffiliateUpdateRequest) (accepted bool, err error) {
+func (p *publisher) send(ctx context.Context, u update) (accepted bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, updateTimeout)
 	defer cancel()
-	req.ClusterId, req.Ttl = p.c.cfg.DiscoveryID, durationpb.New(p.c.cfg.TTL)
-	_, err = p.rpc.AffiliateUpdate(ctx, req)
-	switch status.Code(err) {
-	case codes.OK:
+	u.clusterID, u.ttl = p.c.cfg.DiscoveryID, p.c.cfg.TTL
+	err = p.rpc.update(ctx, u)
+	if err == nil {
 		return true, nil
-	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
+	}
+	var refused *rpc.Error
+	if !errors.As(err, &refused) || refused.Code == rpc.Unavailable || refused.Code == rpc.DeadlineExceeded || refused.Code == rpc.Canceled {
 		return false, rpcError("update", err)
 	}
-	p.problem(req.AffiliateId, "the server refuses the update: "+clean(status.Convert(err).Message()))
+	p.problem(u.affiliateID, "the server refuses the update: "+clean(refused.Message))
 	return false, nil
 }
 

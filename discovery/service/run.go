@@ -2,10 +2,10 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
-	"github.com/siderolabs/discovery-api/api/v1alpha1/server/pb"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/wirespan/wirespan/discovery"
@@ -19,10 +19,19 @@ func (c *Client) Run(ctx context.Context) error {
 	var wait backoff
 	failed := 0 // endpoints in a row
 	for {
-		good, err := c.session(ctx, t, p)
+		attempt, stop := c.untilMoved(ctx)
+		good, err := c.session(attempt, t, p)
+		moved := stop()
+		if moved {
+			err = errMoved
+		}
 		c.disconnected(ctx, err)
 		if ctx.Err() != nil {
 			return nil
+		}
+		if moved {
+			wait, failed = backoff{}, 0
+			continue
 		}
 		if good {
 			wait, failed = backoff{}, 0
@@ -36,6 +45,8 @@ func (c *Client) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-c.moved:
+			wait = backoff{}
 		case <-time.After(wait.next()):
 		}
 	}
@@ -60,7 +71,7 @@ func (c *Client) session(ctx context.Context, t *table, p *publisher) (good bool
 	})
 	p.good = false
 	g, ctx := errgroup.WithContext(ctx)
-	w := &watch{c: c, t: t, rpc: conn.rpc, messages: make(chan *pb.WatchResponse, 64), listed: make(chan []*pb.Affiliate), ready: make(chan struct{})}
+	w := &watch{c: c, t: t, rpc: conn.rpc, messages: make(chan event, 64), listed: make(chan []discovery.RawAffiliate), ready: make(chan struct{})}
 	g.Go(func() error { return w.receive(ctx) })
 	g.Go(func() error { return w.run(ctx, g) })
 	g.Go(func() error {
@@ -116,9 +127,11 @@ func (c *Client) disconnected(ctx context.Context, err error) {
 	})
 	switch {
 	case err == nil:
+	case lost && errors.Is(err, errMoved):
+		c.log.Info("connecting to the discovery service anew", "reason", err)
 	case lost:
 		c.log.Warn("discovery service lost, retrying", "error", err)
-	case first:
+	case first && !errors.Is(err, errMoved):
 		c.log.Warn("can't reach discovery service, retrying", "error", err)
 	default:
 		c.log.Debug("discovery service still unreachable", "error", err)

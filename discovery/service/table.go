@@ -3,8 +3,6 @@ package service
 import (
 	"time"
 
-	"github.com/siderolabs/discovery-api/api/v1alpha1/server/pb"
-
 	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/discovery/codec"
 )
@@ -28,35 +26,35 @@ func newTable(c *Config) *table {
 
 // snapshot takes the first message of a watch, which holds everything that the server
 // has. It confirms the waiting deletions of affiliates that it lacks.
-func (t *table) snapshot(list []*pb.Affiliate, now time.Time) {
+func (t *table) snapshot(list []discovery.RawAffiliate, now time.Time) {
 	t.present(list)
 	for id := range t.deleted {
 		t.Remove(id)
 	}
 	clear(t.deleted)
-	t.Replace(raw(list), now)
+	t.Replace(list, now)
 }
 
 // delta takes a later message of a watch.
-func (t *table) delta(m *pb.WatchResponse, now time.Time) {
-	if !m.GetDeleted() {
-		t.present(m.GetAffiliates())
-		t.Update(raw(m.GetAffiliates()), now)
+func (t *table) delta(e event, now time.Time) {
+	if !e.deleted {
+		t.present(e.affiliates)
+		t.Update(e.affiliates, now)
 		return
 	}
-	for _, a := range m.GetAffiliates() {
-		if a.GetId() == t.self {
+	for _, a := range e.affiliates {
+		if a.ID == t.self {
 			t.Remove(t.self)
-		} else if t.Has(a.GetId()) {
-			t.deleted[a.GetId()] = false
+		} else if t.Has(a.ID) {
+			t.deleted[a.ID] = false
 		}
 	}
 }
 
 // present cancels the deletion of affiliates that the server has.
-func (t *table) present(list []*pb.Affiliate) {
+func (t *table) present(list []discovery.RawAffiliate) {
 	for _, a := range list {
-		delete(t.deleted, a.GetId())
+		delete(t.deleted, a.ID)
 	}
 }
 
@@ -68,15 +66,15 @@ func (t *table) verify() {
 }
 
 // verified applies that List: it deletes the marked affiliates that the List lacks.
-func (t *table) verified(list []*pb.Affiliate, now time.Time) {
-	var there []*pb.Affiliate
+func (t *table) verified(list []discovery.RawAffiliate, now time.Time) {
+	var there []discovery.RawAffiliate
 	for _, a := range list {
-		if t.deleted[a.GetId()] {
+		if t.deleted[a.ID] {
 			there = append(there, a)
 		}
 	}
 	t.present(there)
-	t.Update(raw(there), now)
+	t.Update(there, now)
 	for id, asked := range t.deleted {
 		if asked {
 			t.Remove(id)
@@ -93,12 +91,4 @@ func (t *table) unverified() bool {
 		}
 	}
 	return false
-}
-
-func raw(list []*pb.Affiliate) []discovery.RawAffiliate {
-	out := make([]discovery.RawAffiliate, len(list))
-	for i, a := range list {
-		out[i] = discovery.RawAffiliate{ID: a.GetId(), Data: a.GetData(), Endpoints: a.GetEndpoints()}
-	}
-	return out
 }

@@ -5,20 +5,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/credentials/insecure"
 )
 
-// transport returns the credentials for plaintext, for TLS that is verified by the
-// system's roots, or for TLS with a pinned public key.
-func transport(plaintext bool, pin [32]byte) credentials.TransportCredentials {
-	if plaintext {
-		return insecure.NewCredentials()
-	}
-	return credentials.NewTLS(tlsConfig(pin))
-}
-
+// tlsConfig returns a configuration that verifies a server by the system's roots, or by
+// its pinned public key.
 func tlsConfig(pin [32]byte) *tls.Config {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
 	if pin != [32]byte{} {
@@ -28,12 +18,15 @@ func tlsConfig(pin [32]byte) *tls.Config {
 	return cfg
 }
 
+// wrongServer reports a server with another key than the one with the pin.
+type wrongServer struct{ error }
+
 func verifyPin(s tls.ConnectionState, pin [32]byte) error {
 	if len(s.PeerCertificates) == 0 {
 		return errors.New("server has no certificate")
 	}
 	if got := sha256.Sum256(s.PeerCertificates[0].RawSubjectPublicKeyInfo); got != pin {
-		return fmt.Errorf("certificate pin mismatch: the server's key is %x…, expected %x…: get a new join token from the founder; if its key was not replaced, the connection is intercepted", got[:8], pin[:8])
+		return &wrongServer{fmt.Errorf("certificate pin mismatch: the server's key is %x…, expected %x…: get a new join token from the founder; if its key was not replaced, the connection is intercepted", got[:8], pin[:8])}
 	}
 	return nil
 }

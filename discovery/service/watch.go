@@ -7,10 +7,8 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/siderolabs/discovery-api/api/v1alpha1/server/pb"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
-	"google.golang.org/grpc"
 
 	"github.com/wirespan/wirespan/discovery"
 )
@@ -33,9 +31,9 @@ const (
 type watch struct {
 	c        *Client
 	t        *table
-	rpc      pb.ClusterClient
-	messages chan *pb.WatchResponse
-	listed   chan []*pb.Affiliate
+	rpc      cluster
+	messages chan event
+	listed   chan []discovery.RawAffiliate
 	ready    chan struct{} // closed when the snapshot has arrived
 	good     bool          // the snapshot has arrived; belongs to the goroutine of run
 }
@@ -67,9 +65,9 @@ func (w *watch) run(ctx context.Context, g *errgroup.Group) error {
 			return ctx.Err()
 		case <-late:
 			return errors.New("watch: no snapshot in time")
-		case m := <-w.messages:
+		case e := <-w.messages:
 			first := !w.good
-			w.apply(m)
+			w.apply(e)
 			if first {
 				late = nil
 				w.publish()
@@ -100,44 +98,46 @@ func (w *watch) run(ctx context.Context, g *errgroup.Group) error {
 }
 
 // apply takes the snapshot or, after it, a delta.
-func (w *watch) apply(m *pb.WatchResponse) {
+func (w *watch) apply(e event) {
 	if w.good {
-		w.t.delta(m, time.Now())
+		w.t.delta(e, time.Now())
 		return
 	}
 	w.good = true
-	w.t.snapshot(m.GetAffiliates(), time.Now())
+	w.t.snapshot(e.affiliates, time.Now())
 }
 
 // receive opens the watch and passes its messages on. It does not wait for the answers to
 // other requests: the server ends the watch of a slow reader.
 func (w *watch) receive(ctx context.Context) error {
-	stream, err := w.rpc.Watch(ctx, &pb.WatchRequest{ClusterId: w.c.cfg.DiscoveryID}, grpc.MaxCallRecvMsgSize(maxSnapshotSize))
+	stream, err := w.rpc.watch(ctx, w.c.cfg.DiscoveryID)
 	if err != nil {
 		return rpcError("watch", err)
 	}
+	defer stream.Close()
 	pace := rate.NewLimiter(messageRate, messageBurst)
-	for first := true; ; first = false {
+	size, affiliates := maxSnapshotSize, maxEntries // of the first message
+	for {
 		if err := pace.Wait(ctx); err != nil {
 			return err
 		}
-		m := &pb.WatchResponse{}
-		var into any = m
-		if first {
-			into = snapshot{m}
-		}
-		err := stream.RecvMsg(into)
+		b, err := stream.Receive(size)
 		if errors.Is(err, io.EOF) {
 			return errors.New("watch: ended by the server")
 		}
 		if err != nil {
 			return rpcError("watch", err)
 		}
+		e, err := decodeEvent(b, affiliates)
+		if err != nil {
+			return rpcError("watch", err)
+		}
 		select {
-		case w.messages <- m:
+		case w.messages <- e:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		size, affiliates = maxDeltaSize, maxDeltaAffiliates
 	}
 }
 
@@ -153,12 +153,12 @@ func (w *watch) publish() {
 func (w *watch) list(ctx context.Context) error {
 	call, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
-	resp, err := w.rpc.List(call, &pb.ListRequest{ClusterId: w.c.cfg.DiscoveryID}, grpc.MaxCallRecvMsgSize(maxSnapshotSize))
+	list, err := w.rpc.list(call, w.c.cfg.DiscoveryID)
 	if err != nil {
 		return rpcError("list", err)
 	}
 	select {
-	case w.listed <- resp.GetAffiliates():
+	case w.listed <- list:
 	case <-ctx.Done():
 	}
 	return nil

@@ -184,9 +184,9 @@ func TestSnapshotConfirmsDeletion(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	p1, p2 := sealed(t, secret, "p1", ""), sealed(t, secret, "p2", "")
 	tab := newTable(&tableConfig)
-	tab.snapshot([]*pb.Affiliate{p1, p2}, now)
-	tab.delta(&pb.WatchResponse{Affiliates: []*pb.Affiliate{{Id: "p1"}, {Id: "p2"}}, Deleted: true}, now)
-	tab.snapshot([]*pb.Affiliate{p2}, now)
+	tab.snapshot(raw(p1, p2), now)
+	tab.delta(event{raw(&pb.Affiliate{Id: "p1"}, &pb.Affiliate{Id: "p2"}), true}, now)
+	tab.snapshot(raw(p2), now)
 	if tab.Has("p1") || !tab.Has("p2") || tab.unverified() {
 		t.Errorf("%d entries, deleted %v", tab.Len(), tab.deleted)
 	}
@@ -196,13 +196,13 @@ func TestSnapshotConfirmsDeletion(t *testing.T) {
 func TestDeletionDuringList(t *testing.T) {
 	p1 := sealed(t, secret, "p1", "")
 	tab := newTable(&tableConfig)
-	deletion := &pb.WatchResponse{Affiliates: []*pb.Affiliate{{Id: "p1"}}, Deleted: true}
+	deletion := event{raw(&pb.Affiliate{Id: "p1"}), true}
 	now := time.Unix(1e9, 0)
-	tab.snapshot([]*pb.Affiliate{p1}, now)
+	tab.snapshot(raw(p1), now)
 	tab.delta(deletion, now)
 	tab.verify()
 	tab.delta(deletion, now)
-	tab.verified([]*pb.Affiliate{p1}, now) // older than the second event
+	tab.verified(raw(p1), now) // older than the second event
 	if !tab.unverified() {
 		t.Fatal("the second deletion was forgotten")
 	}
@@ -219,7 +219,7 @@ func TestTableLimits(t *testing.T) {
 	for i := range discovery.MaxAffiliates + 1 {
 		many = append(many, &pb.Affiliate{Id: fmt.Sprint(i)})
 	}
-	tab.snapshot(many, time.Unix(1e9, 0))
+	tab.snapshot(raw(many...), time.Unix(1e9, 0))
 	_, problems := tab.Result()
 	if tab.Len() != discovery.MaxAffiliates || len(problems) != 1 || !strings.Contains(problems[0].Reason, "limit of 1024") {
 		t.Errorf("%d entries, problems %v", tab.Len(), problems)
@@ -290,17 +290,18 @@ func FuzzApply(f *testing.F) {
 	f.Add(seed(&pb.WatchResponse{Affiliates: []*pb.Affiliate{p1, p2, p1}}), seed(&pb.WatchResponse{Affiliates: []*pb.Affiliate{{Id: "p1"}}, Deleted: true}))
 	f.Add([]byte{}, []byte{})
 	f.Fuzz(func(t *testing.T, first, second []byte) {
-		var a, b pb.WatchResponse
-		if proto.Unmarshal(first, &a) != nil || proto.Unmarshal(second, &b) != nil {
+		a, err := decodeEvent(first, maxEntries)
+		b, err2 := decodeEvent(second, maxDeltaAffiliates)
+		if err != nil || err2 != nil {
 			return
 		}
 		now := time.Unix(1e9, 0)
 		tab := newTable(&tableConfig)
-		tab.snapshot(a.Affiliates, now)
-		tab.delta(&b, now)
+		tab.snapshot(a.affiliates, now)
+		tab.delta(b, now)
 		tab.verify()
-		tab.verified(a.Affiliates, now)
-		tab.snapshot(b.Affiliates, now)
+		tab.verified(a.affiliates, now)
+		tab.snapshot(b.affiliates, now)
 		tab.Advance(now.Add(time.Minute))
 		affiliates, _ := tab.Result()
 		for _, got := range affiliates {
@@ -308,7 +309,7 @@ func FuzzApply(f *testing.F) {
 				t.Fatalf("affiliate %+v", got)
 			}
 		}
-		if tab.Len() > discovery.MaxAffiliates || !tab.Next().IsZero() || tab.unverified() && !b.Deleted {
+		if tab.Len() > discovery.MaxAffiliates || !tab.Next().IsZero() || tab.unverified() && !b.deleted {
 			t.Fatalf("%d entries, next at %v", tab.Len(), tab.Next())
 		}
 	})

@@ -1,0 +1,139 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+	"google.golang.org/grpc/test/bufconn"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// script is the server's part of a connection in memory, frame by frame.
+type script struct {
+	*http2.Framer
+	conn    net.Conn
+	stream  uint32                  // of the request
+	request *http.Header            // its header
+	body    []byte                  // its body
+	frames  map[http2.FrameType]int // received since the request
+}
+
+// scripted runs body in virtual time with a connection whose server answers the first
+// request with play, and then reads on until the client has gone.
+func scripted(t *testing.T, ping time.Duration, play func(*script), body func(*testing.T, *Conn)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		l := bufconn.Listen(1 << 16)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			s := &script{Framer: http2.NewFramer(conn, conn), conn: conn, frames: map[http2.FrameType]int{}}
+			if s.receive() == nil {
+				play(s)
+				for s.next() == nil {
+				}
+			}
+		}()
+		c, err := Dial(t.Context(), Config{Address: "a:1", Timeout: time.Second, Ping: ping, Dial: func(ctx context.Context, _ string) (net.Conn, error) {
+			return l.DialContext(ctx)
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		body(t, c)
+		_ = c.Close()
+		_ = l.Close()
+		<-done
+	})
+}
+
+// receive reads until the first request is there.
+func (s *script) receive() error {
+	preface := make([]byte, len(http2.ClientPreface))
+	if _, err := io.ReadFull(s.conn, preface); err != nil {
+		return err
+	}
+	s.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	if err := s.WriteSettings(); err != nil {
+		return err
+	}
+	for {
+		f, err := s.ReadFrame()
+		if err != nil {
+			return err
+		}
+		switch f := f.(type) {
+		case *http2.MetaHeadersFrame:
+			s.stream = f.StreamID
+			h := http.Header{}
+			for _, field := range f.Fields {
+				h.Add(field.Name, field.Value)
+			}
+			s.request = &h
+		case *http2.DataFrame:
+			s.body = append(s.body, f.Data()...)
+			if f.StreamEnded() {
+				return nil
+			}
+		}
+	}
+}
+
+// next reads one more frame.
+func (s *script) next() error {
+	f, err := s.ReadFrame()
+	if err == nil {
+		s.frames[f.Header().Type]++
+	}
+	return err
+}
+
+// header sends a header or trailer, given as names and values.
+func (s *script) header(end bool, fields ...string) {
+	var b strings.Builder
+	enc := hpack.NewEncoder(&b)
+	enc.SetMaxDynamicTableSize(0)
+	for i := 0; i+1 < len(fields); i += 2 {
+		_ = enc.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]})
+	}
+	block := []byte(b.String())
+	first := block[:min(len(block), 16<<10)]
+	block = block[len(first):]
+	_ = s.WriteHeaders(http2.HeadersFrameParam{StreamID: s.stream, BlockFragment: first, EndHeaders: len(block) == 0, EndStream: end})
+	for len(block) > 0 {
+		part := block[:min(len(block), 16<<10)]
+		block = block[len(part):]
+		_ = s.WriteContinuation(s.stream, len(block) == 0, part)
+	}
+}
+
+func (s *script) begin() { s.header(false, ":status", "200", "content-type", "application/grpc") }
+
+func (s *script) data(b string) { _ = s.WriteData(s.stream, false, []byte(b)) }
+
+func (s *script) end() { s.header(true, "grpc-status", "0") }
+
+// codeOf returns the code of an error.
+func codeOf(err error) Code {
+	var e *Error
+	if !errors.As(err, &e) {
+		return OK
+	}
+	return e.Code
+}
