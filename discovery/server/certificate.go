@@ -80,7 +80,10 @@ func loadCertificate(dir string, now time.Time, log hclog.Logger) (tls.Certifica
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	return cert, writePEM(path, "CERTIFICATE", cert.Certificate[0])
+	if err := writePEM(path, "CERTIFICATE", cert.Certificate[0]); err != nil { // the key, which clients know, is on disk
+		log.Warn("writing the discovery server's certificate: the next start makes another one of the same key", "error", err)
+	}
+	return cert, nil
 }
 
 // loadKey reads the key, or creates it if there is none.

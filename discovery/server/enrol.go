@@ -15,14 +15,9 @@ import (
 )
 
 // EnrolFunc answers the request of a node that wants to join the mesh of this server. An
-// error that is a [Refusal] is told to the node; of others it learns only that there was
+// error that is a [discovery.Refusal] is told to the node; of others it learns only that there was
 // one.
 type EnrolFunc func(ctx context.Context, request []byte) (answer []byte, err error)
-
-// Refusal is the reason why a node may not join.
-type Refusal string
-
-func (r Refusal) Error() string { return string(r) }
 
 var errEnrolment = status.Error(codes.Internal, "the founder could not answer, its log says why")
 
@@ -64,7 +59,7 @@ func (s *Server) enrolment(g *gate) grpc.MethodHandler {
 
 func (s *Server) enrol(ctx context.Context, request []byte) (*wrapperspb.BytesValue, error) {
 	answer, err := s.cfg.Enrol(ctx, request)
-	if refusal, ok := errors.AsType[Refusal](err); ok {
+	if refusal, ok := errors.AsType[discovery.Refusal](err); ok {
 		return nil, status.Error(codes.PermissionDenied, string(refusal))
 	}
 	if err != nil {

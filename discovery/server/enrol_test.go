@@ -44,7 +44,7 @@ func TestEnrol(t *testing.T) {
 	r := start(t, Config{OnlyCluster: "c", TLS: testTLS(t), Enrol: func(_ context.Context, request []byte) ([]byte, error) {
 		switch string(request) {
 		case "refuse":
-			return nil, Refusal("used up")
+			return nil, discovery.Refusal("used up")
 		case "fail":
 			return nil, errors.New("disk full at /secret/path")
 		case "panic":

@@ -94,9 +94,9 @@ func (s *Server) load(now time.Time) error {
 	if err != nil {
 		s.metrics.storage("load", false)
 		aside := s.cfg.SnapshotPath + ".broken"
-		s.log.Warn("discovery snapshot is broken, starting empty", "path", s.cfg.SnapshotPath, "renamed", aside, "error", err)
-		if err := os.Rename(s.cfg.SnapshotPath, aside); err != nil {
-			return fmt.Errorf("renaming broken discovery snapshot: %w", err)
+		s.log.Warn("discovery snapshot is broken, starting empty", "path", s.cfg.SnapshotPath, "error", err)
+		if err := os.Rename(s.cfg.SnapshotPath, aside); err != nil { // the next one replaces it
+			s.log.Warn("renaming the broken discovery snapshot", "to", aside, "error", err)
 		}
 		return nil
 	}
@@ -106,6 +106,13 @@ func (s *Server) load(now time.Time) error {
 	s.metrics.lastStorage("load", n, len(b), time.Since(begin))
 	s.log.Info("discovery snapshot loaded", "clusters", n.clusters, "affiliates", n.affiliates)
 	return nil
+}
+
+// keep saves the snapshot. Without it, members announce themselves again after a restart.
+func (s *Server) keep() {
+	if err := s.save(time.Now()); err != nil {
+		s.log.Warn("discovery snapshot not saved", "error", err)
+	}
 }
 
 // save writes the snapshot file, also if there are no affiliates: with the previous

@@ -156,7 +156,8 @@ func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 		return nil
 	})
 	g.Go(func() error { s.housekeep(ctx); return nil })
-	err := errors.Join(g.Wait(), s.save(time.Now()))
+	err := g.Wait()
+	s.keep()
 	s.log.Info("discovery server stopped")
 	return err
 }
@@ -232,9 +233,7 @@ func (s *Server) housekeep(ctx context.Context) {
 		case <-sweep.C:
 			s.clients.sweep(time.Now())
 		case <-save.C:
-			if err := s.save(time.Now()); err != nil {
-				s.log.Warn("discovery snapshot not saved", "error", err)
-			}
+			s.keep()
 		}
 	}
 }
