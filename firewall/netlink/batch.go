@@ -3,6 +3,7 @@ package netlink
 import (
 	"encoding/binary"
 	"errors"
+	"iter"
 
 	"golang.org/x/sys/unix"
 )
@@ -64,9 +65,36 @@ func (b *Batch) Empty() bool { return b.count == 0 }
 // Every error is answered. Success is acknowledged for the last message only,
 // because acknowledgements of all would not fit into the receive buffer.
 func (b *Batch) Commit() error {
+	b.acknowledgeLast()
+	b.End(b.border(unix.NFNL_MSG_BATCH_END, b.socket.next()))
+	return b.exchange()
+}
+
+// Check asks whether the kernel would take the messages, as Commit does. The kernel
+// undoes a batch without an end, starts no generation for it, and sends no events.
+func (b *Batch) Check() error {
+	b.acknowledgeLast()
+	return b.exchange()
+}
+
+// Messages returns the messages between begin and end, in the order of Add.
+func (b *Batch) Messages() iter.Seq[Message] {
+	return func(yield func(Message) bool) {
+		for m := range Messages(b.b) {
+			if m.Type>>8 == unix.NFNL_SUBSYS_NFTABLES && !yield(m) {
+				return
+			}
+		}
+	}
+}
+
+func (b *Batch) acknowledgeLast() {
 	flags := binary.NativeEndian.Uint16(b.b[b.last+6:])
 	binary.NativeEndian.PutUint16(b.b[b.last+6:], flags|unix.NLM_F_ACK)
-	b.End(b.border(unix.NFNL_MSG_BATCH_END, b.socket.next()))
+}
+
+// exchange sends the batch, and returns the first error of the answers.
+func (b *Batch) exchange() error {
 	if err := b.socket.send(b.b); err != nil {
 		return err
 	}

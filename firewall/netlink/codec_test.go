@@ -55,6 +55,61 @@ func TestRuleRoundTrip(t *testing.T) {
 	}
 }
 
+func TestAddressRoundTrip(t *testing.T) {
+	for _, a := range []Address{
+		{Link: 4, Prefix: netip.MustParsePrefix("192.0.0.8/32"), Scope: unix.RT_SCOPE_LINK},
+		{Link: 4, Prefix: netip.MustParsePrefix("10.0.0.1/32"), Peer: netip.MustParsePrefix("10.0.1.0/24")},
+		{Link: 1 << 20, Prefix: netip.MustParsePrefix("fd00::1/64"), Flags: unix.IFA_F_NODAD | unix.IFA_F_NOPREFIXROUTE},
+	} {
+		m := messageOf(Change{typ: unix.RTM_NEWADDR, fill: a.encode})
+		if got, ok := ParseAddress(m); !ok || got != a {
+			t.Errorf("%+v became %+v, %v", a, got, ok)
+		}
+		if m.Body[2] != byte(a.Flags) {
+			t.Errorf("%+v: flags %#x in the header", a, m.Body[2])
+		}
+	}
+	// IPv6 addresses come without IFA_LOCAL, and from old kernels without IFA_FLAGS.
+	m := messageOf(Change{typ: unix.RTM_DELADDR, fill: func(e *Encoder) {
+		e.b = append(e.b, unix.AF_INET6, 64, unix.IFA_F_TENTATIVE, 0, 0, 0, 0, 0)
+		e.Bytes(unix.IFA_ADDRESS, netip.MustParseAddr("fd00::1").AsSlice())
+	}})
+	want := Address{Prefix: netip.MustParsePrefix("fd00::1/64"), Flags: unix.IFA_F_TENTATIVE}
+	if got, ok := ParseAddress(m); !ok || got != want {
+		t.Errorf("%+v, %v, want %+v", got, ok, want)
+	}
+}
+
+func TestParseLink(t *testing.T) {
+	want := Link{
+		Index: 4, Name: "blue", Kind: KindVRF, Flags: unix.IFF_UP | unix.IFF_LOWER_UP, Up: true,
+		OperState: OperUp, MTU: 1400, Master: 3, Table: 70000,
+	}
+	m := messageOf(Change{typ: unix.RTM_NEWLINK, fill: fillLink})
+	if got := ParseLink(m); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	m.Body = m.Body[:unix.SizeofIfInfomsg-1]
+	if got := ParseLink(m); got != (Link{}) {
+		t.Errorf("half a message is %+v", got)
+	}
+}
+
+// fillLink appends a message about a VRF.
+func fillLink(e *Encoder) {
+	e.linkHeader(4, unix.IFF_UP|unix.IFF_LOWER_UP, 0)
+	e.Text(unix.IFLA_IFNAME, "blue")
+	e.Uint32(unix.IFLA_MTU, 1400)
+	e.Uint32(unix.IFLA_MASTER, 3)
+	e.Bytes(unix.IFLA_OPERSTATE, []byte{OperUp})
+	info := e.Nest(unix.IFLA_LINKINFO)
+	data := e.Nest(unix.IFLA_INFO_DATA)
+	e.Uint32(unix.IFLA_VRF_TABLE, 70000)
+	e.EndNest(data)
+	e.Text(unix.IFLA_INFO_KIND, KindVRF)
+	e.EndNest(info)
+}
+
 // A batch splits many elements into messages that each fit an attribute.
 func TestElementsRoundTrip(t *testing.T) {
 	var prefixes []netip.Prefix
@@ -121,6 +176,17 @@ func FuzzDecode(f *testing.F) {
 		f.Add(e.b)
 		b.Write(e.b)
 	}
+	for typ, fill := range map[uint16]func(*Encoder){
+		unix.RTM_NEWLINK: fillLink,
+		unix.RTM_NEWADDR: Address{Link: 4, Prefix: netip.MustParsePrefix("10.0.0.1/32"), Peer: netip.MustParsePrefix("10.0.1.0/24")}.encode,
+		unix.RTM_DELADDR: Address{Prefix: netip.MustParsePrefix("fd00::1/64"), Flags: unix.IFA_F_NODAD}.encode,
+	} {
+		var e Encoder
+		at := e.begin(typ, 0, 1)
+		fill(&e)
+		e.End(at)
+		f.Add(e.b)
+	}
 	batch := (&Nftables{}).NewBatch(1)
 	batch.Elements(unix.NFT_MSG_NEWSETELEM, 0, "t", "s", Intervals([]netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}))
 	f.Add(batch.b)
@@ -133,7 +199,12 @@ func FuzzDecode(f *testing.F) {
 			}
 			NextHops(m)
 			ParseRule(m)
-			ParseLink(m)
+			if l := ParseLink(m); l.Table != 0 && l.Kind != KindVRF {
+				t.Errorf("interface %+v of %x", l, m.Body)
+			}
+			if a, ok := ParseAddress(m); ok && (!a.Prefix.IsValid() || a.Peer.IsValid() && !a.Prefix.IsSingleIP()) {
+				t.Errorf("address %+v of %x", a, m.Body)
+			}
 			EventTable(m)
 			_ = errorOf(m)
 			elements := appendElements(nil, nftAttributes(m))

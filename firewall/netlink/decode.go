@@ -98,6 +98,14 @@ func hostUint32(b []byte) uint32 {
 	return binary.NativeEndian.Uint32(b)
 }
 
+// hostUint16 reads a number in host byte order.
+func hostUint16(b []byte) uint16 {
+	if len(b) < 2 {
+		return 0
+	}
+	return binary.NativeEndian.Uint16(b)
+}
+
 // firstByte reads a number of one byte.
 func firstByte(b []byte) byte {
 	if len(b) == 0 {

@@ -97,7 +97,7 @@ func (r *RTNetlink) HasDefault(family byte, ignore int) bool {
 // sources by which they choose.
 func (r *RTNetlink) ruled(family byte, q DefaultQuery) (tables []int, marks []uint32, sources []netip.Addr, err error) {
 	rules, err := r.Rules(family)
-	if errors.Is(err, unix.EOPNOTSUPP) { // a kernel without policy routing
+	if NoRules(err) {
 		rules, err = []Rule{{IPv6: family == unix.AF_INET6, Table: unix.RT_TABLE_MAIN}}, nil
 	}
 	marks = []uint32{0, q.Mark}

@@ -1,9 +1,9 @@
-// Package netlink speaks the two netlink protocols that package firewall/nft
-// needs: nftables ([Nftables]) and rtnetlink ([RTNetlink]). It encodes requests,
-// decodes answers and events, and exchanges them with the kernel.
+// Package netlink speaks two netlink protocols: nftables ([Nftables]) and rtnetlink
+// ([RTNetlink]). It encodes requests, decodes answers and events, and exchanges them
+// with the kernel.
 //
-// It decides nothing. Which tables, rules and routes should exist, and which
-// program owns them, is up to the caller.
+// It decides nothing. Which tables, rules, routes and addresses should exist, and
+// which program owns them, is up to the caller.
 //
 // # What holds
 //
@@ -20,13 +20,13 @@
 // # Limits
 //
 // Linux only. Of nftables: requests about family inet, transactions, and sets of
-// address intervals. Of rtnetlink: interfaces, routes without gateways, and rules
-// that select by mark. What else a route or rule has is not decoded; its field
+// address intervals. Of rtnetlink: interfaces that exist, their addresses, routes
+// without gateways, and rules that select by mark. What else a route or rule has is not decoded; its field
 // Extra says that there is more.
 //
 // # Ownership
 //
-// A socket belongs to the network namespace of the thread that opened it. It must
-// be closed, and is not safe for concurrent use. What a callback gets is valid
+// A socket belongs to the network namespace of the thread that opened it: see
+// [InNamespace]. It must be closed, and is not safe for concurrent use. What a callback gets is valid
 // until it returns.
 package netlink

@@ -12,6 +12,12 @@ var ErrInterrupted = errors.New("the kernel's state changed while it was read")
 
 var errNoAnswer = errors.New("the kernel did not answer")
 
+// NoRules reports whether an error of [RTNetlink.Rules] says that the kernel has no
+// policy routing: for any IP version, or for this one.
+func NoRules(err error) bool {
+	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT)
+}
+
 // kernelError is an errno with the kernel's explanation.
 type kernelError struct {
 	errno unix.Errno

@@ -9,106 +9,125 @@ import (
 
 // Link is a network interface.
 type Link struct {
-	Index uint32
-	Up    bool
+	Index     uint32
+	Name      string
+	Kind      string // such as "veth"; empty for hardware and the loopback
+	Type      uint16 // unix.ARPHRD_ETHER and so on
+	Flags     uint32 // unix.IFF_UP and so on
+	Up        bool   // Flags has IFF_UP
+	OperState byte   // OperUp and so on (RFC 2863)
+	MTU       int
+	Master    uint32 // index of the bridge, bond or VRF that it belongs to; 0: none
+	Table     int    // routing table of a VRF
 }
 
-// IPv4 settings of an interface, for SetIPv4Conf (linux/ip.h).
+// States of an interface (linux/if.h).
 const (
-	ConfForwarding = 1
-	ConfRPFilter   = 8
+	OperUnknown = 0 // the driver does not tell
+	OperUp      = 6
 )
 
-// Attributes (linux/if_link.h).
-const (
-	iflaInfoKind = 1
-	iflaInetConf = 1
-)
+// KindVRF is the kind of a VRF: an interface with a routing table that packets of the
+// interfaces in it use.
+const KindVRF = "vrf"
 
 // Link returns an interface by name; its index is 0 if there is none.
 func (r *RTNetlink) Link(name string) (Link, error) {
-	var l Link
-	err := r.request(unix.RTM_GETLINK, 0, func(e *Encoder) {
-		e.linkHeader(0)
-		e.Text(unix.IFLA_IFNAME, name)
-	}, func(m Message) { l, _ = ParseLink(m) })
-	if err != nil && !errors.Is(err, unix.ENODEV) {
+	l, err := r.link(0, func(e *Encoder) { e.Text(unix.IFLA_IFNAME, name) })
+	if err != nil {
 		return Link{}, fmt.Errorf("look up interface %s: %w", name, err)
+	}
+	return l, nil
+}
+
+// LinkAt returns an interface by index; its index is 0 if there is none.
+func (r *RTNetlink) LinkAt(index uint32) (Link, error) {
+	l, err := r.link(index, func(*Encoder) {})
+	if err != nil {
+		return Link{}, fmt.Errorf("look up interface %d: %w", index, err)
 	}
 	return l, nil
 }
 
 // LinkName returns the name of an interface; it is empty if there is none.
 func (r *RTNetlink) LinkName(index uint32) (string, error) {
-	var name string
-	err := r.request(unix.RTM_GETLINK, 0, func(e *Encoder) { e.linkHeader(index) },
-		func(m Message) { _, name = ParseLink(m) })
-	if err != nil && !errors.Is(err, unix.ENODEV) {
-		return "", fmt.Errorf("look up interface %d: %w", index, err)
-	}
-	return name, nil
+	l, err := r.LinkAt(index)
+	return l.Name, err
 }
 
-// linkHeader appends a struct ifinfomsg.
-func (e *Encoder) linkHeader(index uint32) {
+func (r *RTNetlink) link(index uint32, more func(*Encoder)) (l Link, err error) {
+	err = r.request(unix.RTM_GETLINK, 0, func(e *Encoder) {
+		e.linkHeader(index, 0, 0)
+		more(e)
+	}, func(m Message) { l = ParseLink(m) })
+	if errors.Is(err, unix.ENODEV) {
+		return Link{}, nil
+	}
+	return l, err
+}
+
+// Links returns all interfaces.
+func (r *RTNetlink) Links() ([]Link, error) {
+	var out []Link
+	err := r.dump(unix.RTM_GETLINK, func(e *Encoder) { e.linkHeader(0, 0, 0) }, func() { out = nil },
+		func(m Message) { out = append(out, ParseLink(m)) })
+	if err != nil {
+		return nil, fmt.Errorf("list interfaces: %w", err)
+	}
+	return out, nil
+}
+
+// linkHeader appends a struct ifinfomsg. Change covers the flags that the message sets.
+func (e *Encoder) linkHeader(index, flags, change uint32) {
 	at := len(e.b)
 	e.b = append(e.b, make([]byte, unix.SizeofIfInfomsg)...)
 	putUint32(e.b[at+4:], index)
+	putUint32(e.b[at+8:], flags)
+	putUint32(e.b[at+12:], change)
 }
 
-// ParseLink decodes a message about an interface.
-func ParseLink(m Message) (l Link, name string) {
+// ParseLink decodes a message about an interface. The result of a message that is too
+// short is empty.
+func ParseLink(m Message) (l Link) {
 	if len(m.Body) < unix.SizeofIfInfomsg {
-		return Link{}, ""
+		return Link{}
 	}
-	l.Index, l.Up = hostUint32(m.Body[4:]), hostUint32(m.Body[8:])&unix.IFF_UP != 0
+	l.Type, l.Index, l.Flags = hostUint16(m.Body[2:]), hostUint32(m.Body[4:]), hostUint32(m.Body[8:])
+	l.Up = l.Flags&unix.IFF_UP != 0
 	for typ, v := range Attributes(m.Body[unix.SizeofIfInfomsg:]) {
-		if typ == unix.IFLA_IFNAME {
-			name = Text(v)
+		switch typ {
+		case unix.IFLA_IFNAME:
+			l.Name = Text(v)
+		case unix.IFLA_MTU:
+			l.MTU = int(hostUint32(v))
+		case unix.IFLA_MASTER:
+			l.Master = hostUint32(v)
+		case unix.IFLA_OPERSTATE:
+			l.OperState = firstByte(v)
+		case unix.IFLA_LINKINFO:
+			l.parseInfo(v)
 		}
 	}
-	return l, name
+	return l
 }
 
-// LinkKind returns the kind of the interface that a message is about, such as "veth".
-func LinkKind(m Message) (kind string) {
-	if len(m.Body) < unix.SizeofIfInfomsg {
-		return ""
-	}
-	for typ, info := range Attributes(m.Body[unix.SizeofIfInfomsg:]) {
-		if typ != unix.IFLA_LINKINFO {
-			continue
-		}
-		for typ, v := range Attributes(info) {
-			if typ == iflaInfoKind {
-				kind = Text(v)
-			}
+// parseInfo decodes what is special to the kind of the interface.
+func (l *Link) parseInfo(info []byte) {
+	var data []byte
+	for typ, v := range Attributes(info) {
+		switch typ {
+		case unix.IFLA_INFO_KIND:
+			l.Kind = Text(v)
+		case unix.IFLA_INFO_DATA:
+			data = v
 		}
 	}
-	return kind
-}
-
-// SetIPv4Conf sets one of the IPv4 settings of an interface.
-func (r *RTNetlink) SetIPv4Conf(name string, conf uint16, value uint32) error {
-	l, err := r.Link(name)
-	if err != nil {
-		return err
+	if l.Kind != KindVRF {
+		return
 	}
-	if l.Index == 0 {
-		return fmt.Errorf("configure interface %s: %w", name, unix.ENODEV)
+	for typ, v := range Attributes(data) {
+		if typ == unix.IFLA_VRF_TABLE {
+			l.Table = int(hostUint32(v))
+		}
 	}
-	err = r.request(unix.RTM_SETLINK, 0, func(e *Encoder) {
-		e.linkHeader(l.Index)
-		spec := e.Nest(unix.IFLA_AF_SPEC)
-		inet := e.Nest(unix.AF_INET)
-		list := e.Nest(iflaInetConf)
-		e.Uint32(conf, value)
-		e.EndNest(list)
-		e.EndNest(inet)
-		e.EndNest(spec)
-	}, nil)
-	if err != nil {
-		return fmt.Errorf("configure interface %s: %w", name, err)
-	}
-	return nil
 }

@@ -27,6 +27,7 @@ type RouteResult struct {
 // LookupRoute returns the route that the kernel takes for a packet. The errno of
 // an error tells why there is none.
 func (r *RTNetlink) LookupRoute(q RouteQuery) (RouteResult, error) {
+	q.Destination, q.Source = q.Destination.Unmap(), q.Source.Unmap()
 	family := byte(unix.AF_INET)
 	if q.Destination.Is6() {
 		family = unix.AF_INET6

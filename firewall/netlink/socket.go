@@ -46,8 +46,11 @@ func (s *socket) open(protocol int) error {
 	return nil
 }
 
-// Close closes the socket.
-func (s *socket) Close() { _ = unix.Close(s.fd) }
+// Close closes the socket. Requests fail from then on.
+func (s *socket) Close() {
+	_ = unix.Close(s.fd)
+	s.fd = -1
+}
 
 // Port returns the socket's netlink address. Events that the socket's requests
 // cause carry it: see [Subscribe].

@@ -26,6 +26,7 @@ type Subscription struct {
 	protocol int
 	groups   []int
 	port     uint32
+	buf      []byte
 
 	mu     sync.Mutex // guards what follows
 	file   *os.File
@@ -44,10 +45,12 @@ type RouteFilter struct {
 // Subscribe opens a non-blocking socket that receives the events of multicast
 // groups, except those that the socket with address port caused; 0: all.
 func Subscribe(protocol int, port uint32, groups ...int) (*Subscription, error) {
-	s := &Subscription{protocol: protocol, port: port, groups: groups}
+	s := &Subscription{protocol: protocol, port: port, groups: groups, buf: make([]byte, 1<<16)}
 	var err error
-	s.file, err = s.open()
-	return s, err
+	if s.file, err = s.open(); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 func (s *Subscription) open() (*os.File, error) {
@@ -111,24 +114,34 @@ func (s *Subscription) Listen(ctx context.Context, relevant func(Message) bool, 
 		_ = s.file.SetReadDeadline(time.Unix(1, 0))
 	})
 	defer stop()
-	buf := make([]byte, 1<<16)
 	for ctx.Err() == nil {
-		s.mu.Lock()
-		file := s.file
-		s.mu.Unlock()
-		n, err := file.Read(buf)
-		lost := errors.Is(err, unix.ENOBUFS)
-		if err != nil && !lost {
-			if !s.replace(ctx) {
-				return
-			}
-			lost = true
+		if err := s.Await(relevant); err != nil && !s.replace(ctx) {
+			return
 		}
-		for m := range Messages(buf[:max(n, 0)]) {
-			lost = relevant(m) || lost
+		changed()
+	}
+}
+
+// Await waits for an event that relevant selects, and passes it all messages. It also
+// returns after the kernel has dropped events. It fails if the socket fails or is
+// closed, and must not be called concurrently.
+func (s *Subscription) Await(relevant func(Message) bool) error {
+	s.mu.Lock()
+	file := s.file
+	s.mu.Unlock()
+	for {
+		n, err := file.Read(s.buf)
+		if errors.Is(err, unix.ENOBUFS) {
+			return nil
+		} else if err != nil {
+			return err
 		}
-		if lost {
-			changed()
+		found := false
+		for m := range Messages(s.buf[:n]) {
+			found = relevant(m) || found
+		}
+		if found {
+			return nil
 		}
 	}
 }

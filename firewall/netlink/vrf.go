@@ -6,59 +6,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// VRF is an interface with a routing table that packets of the interfaces in it use.
-type VRF struct {
-	Name  string
-	Table int
-}
-
-// Attributes of a VRF (linux/if_link.h).
-const (
-	iflaInfoData = 2
-	iflaVRFTable = 1
-	kindVRF      = "vrf"
-)
-
 // VRFs returns the VRFs of this host.
-func (r *RTNetlink) VRFs() ([]VRF, error) {
-	var out []VRF
+func (r *RTNetlink) VRFs() ([]Link, error) {
+	var out []Link
 	err := r.dump(unix.RTM_GETLINK, func(e *Encoder) {
-		e.linkHeader(0)
+		e.linkHeader(0, 0, 0)
 		at := e.Nest(unix.IFLA_LINKINFO) // the kernel lists others, too, if it has no VRFs
-		e.Text(iflaInfoKind, kindVRF)
+		e.Text(unix.IFLA_INFO_KIND, KindVRF)
 		e.EndNest(at)
 	}, func() { out = nil }, func(m Message) {
-		if v, ok := parseVRF(m); ok {
-			out = append(out, v)
+		if l := ParseLink(m); l.Kind == KindVRF && l.Name != "" && l.Table != 0 {
+			out = append(out, l)
 		}
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list VRFs: %w", err)
 	}
 	return out, nil
-}
-
-func parseVRF(m Message) (v VRF, ok bool) {
-	if LinkKind(m) != kindVRF {
-		return v, false
-	}
-	_, v.Name = ParseLink(m)
-	for typ, info := range Attributes(m.Body[unix.SizeofIfInfomsg:]) {
-		if typ != unix.IFLA_LINKINFO {
-			continue
-		}
-		for typ, data := range Attributes(info) {
-			if typ != iflaInfoData {
-				continue
-			}
-			for typ, value := range Attributes(data) {
-				if typ == iflaVRFTable {
-					v.Table = int(hostUint32(value))
-				}
-			}
-		}
-	}
-	return v, v.Name != "" && v.Table != 0
 }
 
 // HasDefaultIn reports whether a table has a default route.
