@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"net/netip"
+	"slices"
 	"sort"
 )
 
@@ -20,25 +21,47 @@ var (
 	multicast6 = netip.MustParsePrefix("ff00::/8")
 )
 
-// Compile returns the ruleset that implements p. p.Check must have accepted p.
+// Compile returns the ruleset that implements p, as far as the kernel can. p.Check
+// must have accepted p. Without nftables the ruleset has no sets and no chains.
 func Compile(p Policy) Ruleset {
 	c := compiler{&p}
 	routed4, routed6 := families(p.Routed)
-	rs := Ruleset{
-		Table:  p.Table,
-		Sets:   []Set{{RoutedSet(false), false, routed4}, {RoutedSet(true), true, routed6}},
-		Rules:  c.routingRules(),
-		Routes: c.routes(routed4, routed6),
+	rs := Ruleset{Table: p.Table, Rules: c.routingRules(), Routes: c.routes(routed4, routed6)}
+	if p.Lacks.Has(FeatureNftables) {
+		return rs
 	}
+	rs.Sets = []Set{{RoutedSet(false), false, routed4}, {RoutedSet(true), true, routed6}}
+	c.addChains(&rs)
+	if p.Lacks.Has(FeatureCounter) {
+		for i := range rs.Chains {
+			for j, r := range rs.Chains[i].Rules {
+				rs.Chains[i].Rules[j] = slices.DeleteFunc(r, func(e Expr) bool { return e == Counter{} })
+			}
+		}
+	}
+	return rs
+}
+
+// addChains adds the chains of the policy's table, and the sets that only some
+// policies have.
+func (c compiler) addChains(rs *Ruleset) {
+	p := c.p
 	if p.Subnet.IsValid() {
 		rs.Chains = append(rs.Chains, c.preraw())
 	}
-	rs.Chains = append(rs.Chains, c.entering(), c.prerouting(), c.outgoing())
-	if p.ListenPort != 0 {
-		rs.Chains = append(rs.Chains, c.own())
+	if p.ByMark() {
+		rs.Chains = append(rs.Chains, c.entering(), c.prerouting(), c.outgoing())
+		if p.ListenPort != 0 {
+			rs.Chains = append(rs.Chains, c.own())
+		}
+	} else {
+		rs.Chains = append(rs.Chains, c.unmarked())
 	}
 	if p.Ingress.restricts() {
 		sets, rules := ingressRules(&p.Ingress)
+		if p.Enforceable() != nil { // refuse everything rather than too little
+			sets, rules = nil, []Rule{{drop}}
+		}
 		jump := []Rule{{c.fromTunnel(), Jump{"ingress"}}}
 		rs.Sets = append(rs.Sets, sets...)
 		rs.Chains = append(rs.Chains,
@@ -47,13 +70,14 @@ func Compile(p Policy) Ruleset {
 			Chain{Name: "ingress", Rules: rules})
 	}
 	rs.Chains = append(rs.Chains, c.guard())
-	if len(p.Masquerade) > 0 {
+	if p.masquerades() {
 		masquerade4, masquerade6 := families(p.Masquerade)
 		rs.Sets = append(rs.Sets, Set{"masquerade4", false, masquerade4}, Set{"masquerade6", true, masquerade6})
 		rs.Chains = append(rs.Chains, c.masquerade())
 	}
-	rs.Chains = append(rs.Chains, c.clamp())
-	return rs
+	if !p.Lacks.Has(FeatureTCPOption) {
+		rs.Chains = append(rs.Chains, c.clamp())
+	}
 }
 
 // RoutedSet returns the name of the set of routed networks of an IP version.
@@ -77,8 +101,16 @@ type compiler struct{ p *Policy }
 // in IPv6 networks behind this node need it to reply to mesh addresses, because no
 // set of routed networks contains these.
 func (p *Policy) tracked() bool {
+	if p.Lacks.Has(FeatureConntrack) || p.Lacks.Has(FeatureConnmark) {
+		return false
+	}
 	_, forwarded6 := families(p.Forwarded)
-	return p.ReturnByTunnel || len(p.Masquerade) > 0 || len(forwarded6) > 0
+	return p.ReturnByTunnel && p.ByMark() || len(p.Masquerade) > 0 || len(forwarded6) > 0
+}
+
+// masquerades reports whether packets to some networks get an address of this node.
+func (p *Policy) masquerades() bool {
+	return len(p.Masquerade) > 0 && p.tracked() && !p.Lacks.Has(FeatureMasquerade)
 }
 
 func (c compiler) encrypted() Expr     { return MarkIs{Mask: c.p.Mask, Value: c.p.EncryptedMark} }
@@ -125,19 +157,42 @@ func (c compiler) entering() Chain {
 func (c compiler) prerouting() Chain {
 	ch := Chain{Name: "prerouting", Type: TypeFilter, Hook: HookPrerouting, Priority: PriorityLate, Rules: []Rule{
 		{c.encrypted(), accept},
-		{c.fromTunnel(), Jump{"clamp"}},
 	}}
+	ch.Rules = append(ch.Rules, c.jumpToClamp(c.fromTunnel())...)
 	if c.p.tracked() {
 		ch.Rules = append(ch.Rules,
-			Rule{c.fromTunnel(), Direction{}, SetMark{CT: true, Mask: c.p.Mask, Value: c.p.TunnelMark}},
+			c.markConnection(),
 			Rule{c.notFromTunnel(), Direction{Reply: true}, c.connectionMarked(), c.markForTunnel(), accept})
 	}
-	if c.p.ReturnByTunnel { // if a peer starts to bypass the tunnel, replies to it do, too
+	if c.p.ReturnByTunnel && c.p.tracked() { // if a peer starts to bypass the tunnel, replies to it do, too
 		ch.Rules = append(ch.Rules, Rule{c.notFromTunnel(), Direction{}, c.connectionMarked(), SetMark{CT: true, Mask: c.p.Mask}})
 	}
 	ch.Rules = append(ch.Rules, c.markRouted()...)
 	ch.Rules = append(ch.Rules, Rule{c.fromTunnel(), SetMark{Mask: c.p.Mask}}) // that of entering
 	return ch
+}
+
+// unmarked takes the place of entering and prerouting where packets are led into the
+// tunnel by destination.
+func (c compiler) unmarked() Chain {
+	ch := Chain{Name: "prerouting", Type: TypeFilter, Hook: HookPrerouting, Priority: PriorityLate, Rules: c.jumpToClamp(c.fromTunnel())}
+	if c.p.tracked() {
+		ch.Rules = append(ch.Rules, c.markConnection())
+	}
+	return ch
+}
+
+// markConnection marks connections that come from the tunnel.
+func (c compiler) markConnection() Rule {
+	return Rule{c.fromTunnel(), Direction{}, SetMark{CT: true, Mask: c.p.Mask, Value: c.p.TunnelMark}}
+}
+
+// jumpToClamp leads packets that an expression matches through chain clamp.
+func (c compiler) jumpToClamp(which Expr) []Rule {
+	if c.p.Lacks.Has(FeatureTCPOption) {
+		return nil
+	}
+	return []Rule{{which, Jump{"clamp"}}}
 }
 
 // outgoing marks packets that local processes send into the tunnel. A chain of type
@@ -190,16 +245,17 @@ func (c compiler) markRouted() []Rule {
 func (c compiler) guard() Chain {
 	ch := Chain{Name: ChainGuard, Type: TypeFilter, Hook: HookPostrouting, Priority: PriorityFilter, Rules: []Rule{
 		{c.encrypted(), accept},
-		{c.intoTunnel(), Jump{"clamp"}},
-		{c.intoTunnel(), accept},
-		{Interface{Out: true, Name: "lo"}, accept},
-		{NeighbourDiscovery{}, accept},
+	}}
+	ch.Rules = append(ch.Rules, c.jumpToClamp(c.intoTunnel())...)
+	ch.Rules = append(ch.Rules,
+		Rule{c.intoTunnel(), accept},
+		Rule{Interface{Out: true, Name: "lo"}, accept},
+		Rule{NeighbourDiscovery{}, accept},
 		// Multicast is never routed into the mesh. The kernel's own IGMP and MLD reports
 		// may carry any mark, because the field shares its memory with
 		// reserved_tailroom (struct sk_buff).
-		{Address{Prefix: multicast4}, accept},
-		{Address{Prefix: multicast6}, accept},
-	}}
+		Rule{Address{Prefix: multicast4}, accept},
+		Rule{Address{Prefix: multicast6}, accept})
 	if c.p.ListenPort != 0 { // the mark was changed after chain own
 		ch.Rules = append(ch.Rules, append(c.fromOwnSocket(), Counter{}, accept))
 	}

@@ -65,6 +65,17 @@
 //     networks behind this node, or an ingress that refuses something. Otherwise the
 //     kernel need not track connections.
 //
+// # Kernels that lack something
+//
+// [Policy.Lacks] lists what the kernel does not have, and the ruleset does without.
+// [Policy.Losses] says what that costs. Without nftables, or without chains of type
+// route, nothing marks packets for the mesh. Then the rule leads all packets but
+// encrypted ones to table 180, which has the routed networks, and behind each an
+// unreachable route, but no default routes of its own. Without policy routing there
+// is no table but main, which a kernel takes in place of any other: the networks are
+// routed there. Ingress rules that cannot be enforced are an error
+// ([Policy.Enforceable]).
+//
 // # Limits
 //
 // Compile expects a policy that [Policy.Check] accepts. Which peer may have which

@@ -84,7 +84,7 @@ func (p Policy) explainOutgoing(q Query, v *Explanation) {
 		return
 	}
 	p.explainRoute(q, v, "outgoing")
-	if v.Path == PathBypass && p.tracked() {
+	if v.Path == PathBypass && p.ByMark() && p.tracked() {
 		v.because("outgoing", "a reply to a connection from the tunnel would return through it")
 	}
 }
@@ -117,7 +117,7 @@ func (p Policy) explainIncoming(q Query, v *Explanation) {
 	}
 	p.explainRoute(q, v, "prerouting")
 	i := slices.IndexFunc(p.Masquerade, func(n netip.Prefix) bool { return n.Contains(q.Destination) })
-	if i >= 0 && v.Path == PathBypass {
+	if i >= 0 && v.Path == PathBypass && p.masquerades() {
 		v.because("masquerading", "%v is in %v: the source becomes an address of this node", q.Destination, p.Masquerade[i])
 	}
 }
@@ -147,14 +147,28 @@ func (p Policy) explainRoute(q Query, v *Explanation, chain string) {
 	table := fmt.Sprintf("table %d", p.RoutingTable)
 	switch {
 	case p.Subnet.IsValid() && p.Subnet.Contains(q.Destination):
-		v.Prefix, table = p.Subnet, "table main"
+		v.Prefix = p.Subnet
+		if p.ByMark() || p.Lacks.Has(FeatureRules6) {
+			table = "table main"
+		}
 		v.because(table, "%v is in the cluster's network %v", q.Destination, p.Subnet)
 	case i >= 0:
 		v.Prefix = p.Routed[i]
+		if p.Lacks.Has(rulesOf(q.Destination.Is6())) {
+			table = "table main"
+		}
+		if !p.ByMark() || table == "table main" {
+			v.because(table, "%v is in %v, which is routed by destination", q.Destination, v.Prefix)
+			break
+		}
 		v.because(chain, "%v is in %v of set %s: it gets mark %#x", q.Destination, v.Prefix, set, p.TunnelMark)
 	default:
 		v.Path = PathBypass
-		v.because(chain, "%v is in no prefix of set %s", q.Destination, set)
+		if p.ByMark() {
+			v.because(chain, "%v is in no prefix of set %s", q.Destination, set)
+		} else {
+			v.because(table, "%v is in no network of the mesh", q.Destination)
+		}
 		if known {
 			v.Prefix = to.Prefix
 			v.because("peers", "%s has %v, but it is not routed", mesh.QuoteName(to.Peer), to.Prefix)

@@ -60,7 +60,11 @@ func TestCommandsAreIP(t *testing.T) {
 			for _, r := range rs.Routes {
 				script += r.String() + "\n"
 			}
-			script += "ip link del " + p.Interface + "\nip route get 192.0.2.7 mark " + fmt.Sprint(p.TunnelMark) + " 2>&1 || true\n"
+			mark := p.TunnelMark
+			if !p.ByMark() {
+				mark = 0
+			}
+			script += "ip link del " + p.Interface + "\nip route get 192.0.2.7 mark " + fmt.Sprint(mark) + " 2>&1 || true\n"
 			if p.Subnet.IsValid() {
 				script += "ip route get " + p.Subnet.Addr().Next().String() + " 2>&1 || true\n"
 			}

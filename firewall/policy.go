@@ -43,6 +43,8 @@ type Policy struct {
 	// are found without a mark.
 	NoDefault4, NoDefault6 bool
 	Ingress                Ingress
+	// Lacks lists what the kernel lacks. The ruleset does without.
+	Lacks Lacks
 }
 
 // Action is the default for traffic from the mesh that no rule names.

@@ -80,7 +80,7 @@ func TestOwnedTable(t *testing.T) {
 	tx.Text(unix.NFTA_TABLE_NAME, rs.Table)
 	tx.Uint32BE(unix.NFTA_TABLE_FLAGS, netlink.FlagTableOwner)
 	tx.End(at)
-	if err := tx.commit(); err != nil {
+	if err := tx.commit(sendBatch); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.Apply(rs); err == nil || !strings.Contains(err.Error(), "firewall.table") {
@@ -114,7 +114,7 @@ func TestCommitNeedsGeneration(t *testing.T) {
 	if err := tx.replaceTable(&rs, false); err != nil {
 		t.Fatal(err)
 	}
-	if err := tx.commit(); !errors.Is(err, unix.ERESTART) {
+	if err := tx.commit(sendBatch); !errors.Is(err, unix.ERESTART) {
 		t.Errorf("error %v", err)
 	}
 	if strings.Contains(kernel(t), "wirespan") {

@@ -61,8 +61,11 @@
 //
 // # Limits
 //
-// All of it needs CAP_NET_ADMIN. The kernel must have nf_tables with
-// family inet, sets with intervals, and the modules of the ruleset's expressions.
+// All of it needs CAP_NET_ADMIN. [Firewall.ApplyPolicy] does without what the kernel
+// lacks, which [Firewall.Probe] finds out by batches that the kernel checks and
+// undoes. [Firewall.Apply] needs all that its ruleset has. What was lacking once is
+// not asked for again.
+//
 // Tables have no comment before Linux 5.10. There, a table is ours if all its
 // chains and sets have the names of the ruleset's, even if another agent created
 // it. If another program rewrites the table continually, each Apply repairs it

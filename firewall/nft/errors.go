@@ -10,7 +10,7 @@ import (
 	"github.com/wirespan/wirespan/firewall"
 )
 
-var errNoNftables = errors.New("the kernel has no nftables: load the module nf_tables, or set firewall.enabled to false")
+var errNoNftables = errors.New("the kernel has no nftables")
 
 // withAdvice adds to an error of the kernel how to solve it, if that is known.
 func withAdvice(err error) error {

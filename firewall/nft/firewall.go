@@ -2,11 +2,13 @@ package nft
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
 
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
 
 	"github.com/wirespan/wirespan/firewall"
 	"github.com/wirespan/wirespan/firewall/netlink"
@@ -33,26 +35,33 @@ type Firewall struct {
 	sysctls   sysctls
 	installed installed
 	warnings  []string
+	probed    map[firewall.Feature]bool // whether the kernel has it
 }
 
-// Open opens the netlink sockets. It changes nothing in the kernel.
+// Open opens the netlink sockets. It changes nothing in the kernel, which need not have
+// nftables.
 func Open(c Config) (*Firewall, error) {
 	log := c.Log
 	if log == nil {
 		log = hclog.NewNullLogger()
 	}
 	nl, err := netlink.OpenNftables()
-	if err != nil {
+	switch {
+	case errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EAFNOSUPPORT):
+		nl = nil
+	case err != nil:
 		return nil, fmt.Errorf("open a netlink socket for nftables: %w", withAdvice(err))
 	}
 	rt, err := netlink.OpenRTNetlink()
 	if err != nil {
-		nl.Close()
+		if nl != nil {
+			nl.Close()
+		}
 		return nil, fmt.Errorf("open a netlink socket for routes: %w", err)
 	}
-	f := &Firewall{watcher: newWatcher(nl.Port(), rt.Port(), log)}
-	f.table = table{nl: nl, log: log, installed: &f.installed}
-	f.routing = routing{rt: rt, families: addressFamilies(), installed: &f.installed, lan: &f.watcher.lan}
+	f := &Firewall{watcher: newWatcher(nl, rt, log)}
+	f.table = table{nl: nl, log: log, installed: &f.installed, send: sendBatch}
+	f.routing = routing{rt: rt, listRules: rt.Rules, families: addressFamilies(), installed: &f.installed, lan: &f.watcher.lan}
 	f.sysctls = sysctls{routing: &f.routing}
 	f.installed.add(&c.Previous)
 	return f, nil
@@ -63,7 +72,9 @@ func Open(c Config) (*Firewall, error) {
 func (f *Firewall) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.table.nl.Close()
+	if f.table.nl != nil {
+		f.table.nl.Close()
+	}
 	f.routing.rt.Close()
 	f.watcher.close()
 	return nil

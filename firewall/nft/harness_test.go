@@ -197,3 +197,10 @@ func byKernel(m netlink.Message) bool {
 	r, ok := netlink.ParseRoute(m)
 	return ok && r.Protocol == unix.RTPROT_KERNEL || m.Type == unix.RTM_NEWLINK
 }
+
+// routeTo returns what ip(8) says of the route to an address, also if there is none.
+func routeTo(t testing.TB, args string) string {
+	t.Helper()
+	out, _ := exec.Command("ip", append([]string{"route", "get"}, strings.Fields(args)...)...).CombinedOutput()
+	return string(out)
+}

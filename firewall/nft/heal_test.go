@@ -101,7 +101,7 @@ func TestHalfInterval(t *testing.T) {
 	}
 	tx := other.table.begin(g)
 	tx.removeElements(rs.Table, "routed4", []netlink.Interval{{From: netip.MustParseAddr("10.3.0.0")}})
-	if err := tx.commit(); err != nil {
+	if err := tx.commit(sendBatch); err != nil {
 		t.Fatal(err)
 	}
 	apply(t, f, rs)

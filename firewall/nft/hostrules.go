@@ -113,7 +113,7 @@ func (t *table) hostRules(own string) (*hostRules, error) {
 		return nil
 	})
 	if errors.Is(err, errNoNftables) {
-		return &hostRules{}, nil
+		return &hostRules{drops: map[hostCase]*HostDrop{}}, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the nftables of other programs: %w", withAdvice(err))

@@ -2,8 +2,8 @@ package nft
 
 import (
 	"bytes"
-	"cmp"
 	"slices"
+	"sort"
 
 	"golang.org/x/sys/unix"
 
@@ -56,11 +56,12 @@ func (h *hostRules) set(t *table, key chainKey) *hostSet {
 	if err != nil || odd {
 		s = nil
 	} else {
-		slices.SortFunc(s.elements, func(a, b hostElement) int {
-			if a.end != b.end && bytes.Equal(a.key, b.key) { // the next interval begins where the last one ends
-				return cmp.Compare(truthOf(b.end), truthOf(a.end))
+		sort.Slice(s.elements, func(i, j int) bool {
+			a, b := s.elements[i], s.elements[j]
+			if a.end != b.end && bytes.Equal(a.key, b.key) {
+				return a.end // the next interval begins where the last one ends
 			}
-			return bytes.Compare(a.key, b.key)
+			return bytes.Compare(a.key, b.key) < 0
 		})
 	}
 	h.sets[key] = s

@@ -33,7 +33,8 @@ func (in *installed) reset(rs *firewall.Ruleset) {
 }
 
 // footprint returns the part of a ruleset that is needed to find it in the
-// kernel. It does not grow with the number of networks.
+// kernel. Of the routes in a table of its own, which are found by what they look
+// like, one of a kind stays, as a default route.
 func footprint(rs *firewall.Ruleset) firewall.Ruleset {
 	out := firewall.Ruleset{Table: rs.Table, Rules: rs.Rules}
 	for _, s := range rs.Sets {
@@ -43,7 +44,10 @@ func footprint(rs *firewall.Ruleset) firewall.Ruleset {
 		out.Chains = append(out.Chains, firewall.Chain{Name: c.Name})
 	}
 	for _, r := range rs.Routes {
-		if r.Table == firewall.RouteMain || r.Destination.Bits() == 0 {
+		if r.Table != firewall.RouteMain {
+			r.Destination, _ = r.Destination.Addr().Prefix(0)
+		}
+		if r.Table == firewall.RouteMain || !slices.Contains(out.Routes, r) {
 			out.Routes = append(out.Routes, r)
 		}
 	}
@@ -77,18 +81,6 @@ func (in installed) hasRoute(key netlink.RouteKey) bool {
 	for i := range in {
 		for j := range in[i].Routes {
 			if keyOf(&in[i].Routes[j]) == key {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// usesMain reports whether one of the rulesets has routes of a family in main.
-func (in installed) usesMain(v byte) bool {
-	for i := range in {
-		for _, r := range in[i].Routes {
-			if r.Table == firewall.RouteMain && family(r.Destination.Addr().Is6()) == v {
 				return true
 			}
 		}

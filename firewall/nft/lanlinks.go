@@ -91,7 +91,7 @@ func (l *lanLinks) concerns(m netlink.Message) bool {
 		r, ok := netlink.ParseRoute(m)
 		return ok && r.Table == firewall.RouteMain && r.Type == unix.RTN_UNICAST && slices.ContainsFunc(l.networks, r.Destination.Overlaps)
 	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
-		link, _ := netlink.ParseLink(m)
+		link := netlink.ParseLink(m)
 		if m.Type == unix.RTM_NEWLINK && link.Up {
 			return false
 		}

@@ -98,8 +98,8 @@ func (r *routing) lookupRule(q Query) (bool, error) {
 	if !r.supports(v6) {
 		return false, nil
 	}
-	rules, err := r.rt.Rules(family(v6))
-	if err != nil {
+	rules, err := r.listRules(family(v6))
+	if err != nil && !netlink.NoRules(err) {
 		return false, err
 	}
 	return slices.ContainsFunc(rules, func(r netlink.Rule) bool {

@@ -21,6 +21,9 @@ func (f *Firewall) LostMarks(table string) (LostMarks, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var counts LostMarks
+	if _, err := f.table.generation(); err != nil {
+		return counts, ignore(err, errNoNftables)
+	}
 	var err error
 	if counts.Output, err = f.table.countOwn(table, firewall.ChainOwn); err == nil {
 		counts.Postrouting, err = f.table.countOwn(table, firewall.ChainGuard)

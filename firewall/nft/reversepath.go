@@ -2,6 +2,8 @@ package nft
 
 import (
 	"fmt"
+	"os"
+	"slices"
 	"strconv"
 
 	"github.com/wirespan/wirespan/firewall/netlink"
@@ -62,10 +64,24 @@ func (s *sysctls) setReversePath(iface string) (ReversePath, error) {
 // StrictWithMarks reports whether the check of packets from an interface is strict, and
 // looks for the route to their source with the packet's mark.
 func StrictWithMarks(iface string) bool {
-	larger := func(name string) int {
-		all, _ := strconv.Atoi(readSysctl("ipv4/conf/all/" + name))
-		own, _ := strconv.Atoi(readSysctl("ipv4/conf/" + iface + "/" + name))
-		return max(all, own)
+	return largerOf(iface, "rp_filter") == rpStrict && largerOf(iface, "src_valid_mark") != 0
+}
+
+// StrictLinks returns the interfaces, but for the tunnel, whose check is strict.
+func StrictLinks(tunnel string) []string {
+	var out []string
+	entries, _ := os.ReadDir("/proc/sys/net/ipv4/conf")
+	for _, e := range entries {
+		if name := e.Name(); !slices.Contains([]string{"all", "default", "lo", tunnel}, name) && largerOf(name, "rp_filter") == rpStrict {
+			out = append(out, name)
+		}
 	}
-	return larger("rp_filter") == rpStrict && larger("src_valid_mark") != 0
+	return out
+}
+
+// largerOf returns the larger of an interface's own setting and that of all.
+func largerOf(iface, setting string) int {
+	all, _ := strconv.Atoi(readSysctl("ipv4/conf/all/" + setting))
+	own, _ := strconv.Atoi(readSysctl("ipv4/conf/" + iface + "/" + setting))
+	return max(all, own)
 }

@@ -101,7 +101,7 @@ func (s *routingState) isOurs(r netlink.Route) bool {
 func (p *routingPlan) ipv6Disabled(name string, cache map[string]bool) bool {
 	disabled, cached := cache[name]
 	if !cached {
-		disabled = readSysctl("ipv6/conf/"+name+"/disable_ipv6") == "1"
+		disabled = IPv6Disabled(name)
 		cache[name] = disabled
 		if disabled {
 			p.warnings = append(p.warnings, fmt.Sprintf("IPv6 is disabled on interface %s, which therefore gets no IPv6 routes (sysctl -w net.ipv6.conf.%[1]s.disable_ipv6=0 enables it)", name))

@@ -13,6 +13,7 @@ import (
 // kernel.
 type routing struct {
 	rt        *netlink.RTNetlink
+	listRules func(family byte) ([]netlink.Rule, error)
 	families  []byte // that the kernel supports
 	installed *installed
 	lan       *lanLinks
@@ -26,11 +27,18 @@ type routingPlan struct {
 	warnings    []string
 }
 
+// routingTable is a table in which rulesets have routes.
+type routingTable struct {
+	family byte
+	number int
+	tunnel bool // some of them lead to the tunnel
+}
+
 // routingState is what the kernel has.
 type routingState struct {
 	links  map[string]netlink.Link // of the installed rulesets
 	rules  []netlink.Rule          // all
-	routes []netlink.Route         // in the installed rulesets' tables; of main, the unreachable ones
+	routes []netlink.Route         // in the installed rulesets' tables; of main, the unreachable ones if no other is theirs
 }
 
 func addressFamilies() []byte {
@@ -96,7 +104,7 @@ func (r *routing) planRemoval() (unreachable, rest []netlink.Change, err error) 
 // read reads all that the installed rulesets can concern.
 func (r *routing) read() (*routingState, error) {
 	state := &routingState{links: map[string]netlink.Link{}}
-	var tables []int
+	var tables []routingTable
 	for i := range *r.installed {
 		for _, route := range (*r.installed)[i].Routes {
 			if _, ok := state.links[route.Interface]; route.Interface != "" && !ok {
@@ -106,30 +114,34 @@ func (r *routing) read() (*routingState, error) {
 				}
 				state.links[route.Interface] = l
 			}
-			if !slices.Contains(tables, route.Table) {
-				tables = append(tables, route.Table)
+			v := family(route.Destination.Addr().Is6())
+			j := slices.IndexFunc(tables, func(t routingTable) bool { return t.number == route.Table && t.family == v })
+			if j < 0 {
+				j, tables = len(tables), append(tables, routingTable{v, route.Table, false})
 			}
+			tables[j].tunnel = tables[j].tunnel || route.Interface != ""
 		}
 	}
 	for _, family := range r.families {
-		rules, err := r.rt.Rules(family)
-		if err != nil {
+		rules, err := r.listRules(family)
+		if err != nil && !netlink.NoRules(err) {
 			return nil, err
 		}
 		state.rules = append(state.rules, rules...)
-		for _, table := range tables {
-			var typ byte // any
-			if table == firewall.RouteMain {
-				if typ = unix.RTN_UNREACHABLE; !r.installed.usesMain(family) {
-					continue // the kernel goes through the whole table to find none
-				}
-			}
-			routes, err := r.rt.Routes(family, table, typ)
-			if err != nil {
-				return nil, err
-			}
-			state.routes = append(state.routes, routes...)
+	}
+	for _, table := range tables {
+		if !slices.Contains(r.families, table.family) {
+			continue
 		}
+		var typ byte // any
+		if table.number == firewall.RouteMain && !table.tunnel {
+			typ = unix.RTN_UNREACHABLE
+		}
+		routes, err := r.rt.Routes(table.family, table.number, typ)
+		if err != nil {
+			return nil, err
+		}
+		state.routes = append(state.routes, routes...)
 	}
 	return state, nil
 }

@@ -25,6 +25,9 @@ type snapshot struct {
 
 // generation returns the current generation of nftables.
 func (t *table) generation() (uint32, error) {
+	if t.nl == nil {
+		return 0, errNoNftables
+	}
 	id, err := t.nl.Generation()
 	switch {
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOENT):
@@ -38,6 +41,9 @@ func (t *table) generation() (uint32, error) {
 // readHeader reads the table itself, without chains, rules and sets.
 func (t *table) readHeader(name string) (snapshot, error) {
 	var s snapshot
+	if _, err := t.generation(); err != nil {
+		return s, ignore(err, errNoNftables)
+	}
 	err := t.nl.Request(unix.NFT_MSG_GETTABLE, func(e *netlink.Encoder) {
 		e.Text(unix.NFTA_TABLE_NAME, name)
 	}, s.addTable)

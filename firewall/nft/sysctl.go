@@ -60,6 +60,9 @@ func readSysctl(name string) string {
 	return strings.TrimSpace(string(b))
 }
 
+// IPv6Disabled reports whether IPv6 is disabled on an interface.
+func IPv6Disabled(iface string) bool { return readSysctl("ipv6/conf/"+iface+"/disable_ipv6") == "1" }
+
 // write sets a setting through /proc/sys, which unlike netlink also turns off
 // large receive offload where packets are forwarded. If /proc/sys is read-only, it
 // uses netlink for the settings that netlink can set.

@@ -13,7 +13,9 @@ import (
 
 // table keeps the nftables table of a ruleset in the kernel.
 type table struct {
-	nl        *netlink.Nftables
+	nl *netlink.Nftables // nil: the kernel has no netfilter
+	// send has a batch checked or committed. Tests hide features in it.
+	send      func(b *netlink.Batch, how func(*netlink.Batch) error) error
 	log       hclog.Logger
 	installed *installed
 	cache     *tableCache // nil: read the table before its next change
@@ -31,7 +33,9 @@ type tableCache struct {
 // errMustReplace says that more differs than elements of sets.
 var errMustReplace = errors.New("the table has to be replaced")
 
-// apply makes the table equal that of rs.
+func sendBatch(b *netlink.Batch, how func(*netlink.Batch) error) error { return how(b) }
+
+// apply makes the table equal that of rs. A ruleset without chains has no table.
 //
 // Replacing a table in one transaction is not enough: some kernels (6.18 is one)
 // show packets the new rules before the elements of the new sets. An interim table
@@ -40,6 +44,9 @@ var errMustReplace = errors.New("the table has to be replaced")
 // drops.
 func (t *table) apply(rs *firewall.Ruleset) error {
 	interim := interimOf(rs)
+	if len(rs.Chains) == 0 {
+		return errors.Join(t.remove(rs), t.remove(&interim))
+	}
 	fresh := t.cache == nil // an earlier process may have left its interim table
 	err := t.update(rs, false)
 	switch {
@@ -187,7 +194,7 @@ func (t *table) remove(rs *firewall.Ruleset) error {
 // commit sends a transaction that was begun in a generation. It changes nothing of
 // other programs' tables.
 func (t *table) commit(tx *transaction, generation uint32) error {
-	err := tx.commit()
+	err := tx.commit(t.send)
 	if err == nil && t.host != nil && t.host.generation == generation {
 		t.host.generation = nextGeneration(generation)
 	}

@@ -64,8 +64,8 @@ func (tx *transaction) add(typ, flags uint16, what step) int {
 
 // commit sends the transaction. It returns a *commitError if the kernel refused
 // one of the steps.
-func (tx *transaction) commit() error {
-	err := tx.Commit()
+func (tx *transaction) commit(send func(*netlink.Batch, func(*netlink.Batch) error) error) error {
+	err := send(tx.Batch, (*netlink.Batch).Commit)
 	var refused *netlink.BatchError
 	if errors.As(err, &refused) {
 		return &commitError{tx.steps[refused.Index], refused.Err}

@@ -28,7 +28,7 @@ func (f *Firewall) VRFProblems(mark uint32) ([]VRFProblem, error) {
 	if err != nil || len(vrfs) == 0 {
 		return nil, err
 	}
-	if inside := boundDevice(); slices.ContainsFunc(vrfs, func(v netlink.VRF) bool { return v.Name == inside }) {
+	if inside := boundDevice(); slices.ContainsFunc(vrfs, func(v netlink.Link) bool { return v.Name == inside }) {
 		return nil, nil
 	}
 	deaf := readSysctl("ipv4/udp_l3mdev_accept") == "0" // for both families

@@ -41,12 +41,14 @@ type listener struct {
 	routes   bool // it receives events about routes
 }
 
-// newWatcher subscribes to events that are not caused by the sockets with the
-// given addresses. If the kernel refuses that, changes are noticed only when the
+// newWatcher subscribes to events that are not caused by the given sockets. If the kernel refuses that, changes are noticed only when the
 // agent applies its ruleset again.
-func newWatcher(nftPort, routePort uint32, log hclog.Logger) *watcher {
+func newWatcher(nl *netlink.Nftables, rt *netlink.RTNetlink, log hclog.Logger) *watcher {
 	w := &watcher{changed: mesh.NewSignal()}
-	w.subscribe(log, unix.NETLINK_NETFILTER, nftPort, concernsTable, netlink.GroupNftables)
+	if nl != nil {
+		w.subscribe(log, unix.NETLINK_NETFILTER, nl.Port(), concernsTable, netlink.GroupNftables)
+	}
+	routePort := rt.Port()
 	w.subscribe(log, unix.NETLINK_ROUTE, routePort, concernsRouting(),
 		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, netlink.GroupIPv6Rule)
 	w.subscribe(log, unix.NETLINK_ROUTE, routePort, w.concernsSettings, unix.RTNLGRP_IPV4_NETCONF, unix.RTNLGRP_IPV6_NETCONF)
@@ -159,7 +161,8 @@ func concernsRouting() func(*targets, netlink.Message) bool {
 	return func(t *targets, m netlink.Message) bool {
 		switch m.Type {
 		case unix.RTM_NEWLINK, unix.RTM_DELLINK:
-			now, name := netlink.ParseLink(m)
+			link := netlink.ParseLink(m)
+			now, name := netlink.Link{Index: link.Index, Up: link.Up}, link.Name
 			if !slices.Contains(t.interfaces, name) {
 				return forget(links, now.Index)
 			}
