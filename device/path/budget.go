@@ -17,6 +17,13 @@ const (
 	// address, and then hostRate a second.
 	hostBurst = 64
 	hostRate  = 1
+	// Handshakes of searches that have failed before take 1/workShare of a CPU at most, of
+	// which workBurst may follow each other at once.
+	workShare = 20
+	workBurst = 8
+	// maxCost bounds what is believed of the cost of a handshake: a machine may have been
+	// busy or asleep meanwhile.
+	maxCost = time.Second
 	// maxHosts is how many hosts are remembered before those with a full budget are
 	// forgotten. If none has, all are.
 	maxHosts = 4096
@@ -26,6 +33,9 @@ const (
 // allows what a node without peers may send.
 type Budget struct {
 	peers   int
+	cost    time.Duration // CPU time of a handshake; 0: not known
+	work    bucket        // of handshakes
+	line    time.Time     // when the last peer that waits for its turn has it
 	node    bucket
 	first   bucket
 	hosts   map[netip.Addr]bucket
@@ -64,9 +74,39 @@ func (b *Budget) take(to netip.Addr, first bool, now time.Time) bool {
 	return true
 }
 
-// ready reports whether the node may send to addresses that did not answer before. It is
-// asked before a handshake is made, which costs far more than what is sent.
-func (b *Budget) ready(now time.Time) bool { return b.node.has(nodeRate, time.Second/nodeRate, now) }
+// Took says how long it took to make an initiation. The shortest of late ones counts: longer
+// ones were made while the CPU was busy.
+func (b *Budget) Took(d time.Duration) {
+	if d = min(max(d, time.Microsecond), maxCost); b.cost == 0 || d < b.cost {
+		b.cost = d
+	} else {
+		b.cost = min(d, b.cost+b.cost/16)
+	}
+}
+
+// ready reports whether another handshake may be made. If not, it returns when it is the
+// caller's turn: those that have to wait stand in a line. Unproven says that it is for an
+// address that has not answered before. This is asked before a handshake is made, which
+// costs far more than what is sent.
+func (b *Budget) ready(unproven bool, now time.Time) (ok bool, turn time.Time) {
+	const pause = time.Second / nodeRate
+	if b.work.has(workBurst, b.workPause(), now) && (!unproven || b.node.has(nodeRate, pause, now)) {
+		return true, now
+	}
+	b.line = later(b.line, now).Add(max(b.workPause(), pause))
+	return false, b.line
+}
+
+// workPause is the time in which the budget has room for another handshake.
+func (b *Budget) workPause() time.Duration { return workShare * b.cost }
+
+// worked notes that a handshake was made.
+func (b *Budget) worked(now time.Time) {
+	b.work.take(b.workPause(), now)
+	if last := now.Add(workBurst * b.workPause()); b.work.after(last) { // by first attempts, which have no limit
+		b.work = bucket(last)
+	}
+}
 
 func (b *Budget) forget(now time.Time) {
 	for k, h := range b.hosts {

@@ -11,7 +11,8 @@
 // not have a way back, and then the same race would be lost for ever: so the second attempt
 // gives one candidate a head start, and the later ones go to one candidate at a time, in
 // rotation. A candidate from which the peer itself calls goes first, since the way from there
-// works.
+// works. A search that leads to nothing rests between attempts, for longer and longer, until
+// there is news.
 //
 // Settled. A path works. Silence proves nothing in WireGuard, since keepalives are not
 // answered. So data without anything back for 1.5 s, 28 s without anything at all, or an
@@ -31,7 +32,8 @@
 // Size. An [MTU] finds how large packets the path in use takes whole.
 //
 // Limits. A [Budget] bounds what a node sends to addresses that have never answered, since
-// anyone in the cluster can make discovery name a stranger's address. Candidates are at
+// anyone in the cluster can make discovery name a stranger's address, and the handshakes that
+// it makes for searches that have failed before. Candidates are at
 // most [MaxCandidates]. If a peer is plain WireGuard, its keepalives arrive and the way to
 // it is cut, an idle path is given up at the next handshake, after at most 3 min.
 //

@@ -24,6 +24,8 @@ type Peer struct {
 	attempts  int            // unanswered, of this search
 	left      netip.AddrPort // the path that was given up before this search
 	startAt   time.Time      // of the next attempt
+	restUntil time.Time      // no attempt before, except by the device itself
+	repeats   bool           // the device repeats its last initiation
 	only      netip.AddrPort // to which the next attempt goes alone; zero: to all
 	restarted time.Time      // when a search last began anew
 	shook     time.Time      // when the device last made an initiation or a response
@@ -81,7 +83,8 @@ func (p *Peer) at(t time.Time) {
 // to. The copies that it returns are all that is sent of it now.
 func (p *Peer) Made(now time.Time, byItself bool) []Action {
 	p.begin()
-	p.shook = now
+	p.shook, p.repeats = now, true
+	p.budget.worked(now)
 	a := &p.attempt
 	switch {
 	case len(p.all) == 0:
@@ -94,7 +97,7 @@ func (p *Peer) Made(now time.Time, byItself bool) []Action {
 		p.plan(now)
 	default:
 		p.unanswered()
-		if now.Before(p.startAt) || !p.mayStart(now) {
+		if !p.mayGo(now) {
 			return nil
 		}
 		p.plan(now)
@@ -146,6 +149,7 @@ func (p *Peer) Session(now time.Time, at netip.AddrPort) {
 	}
 	p.attempt, p.check = attempt{}, check{}
 	p.attempts, p.answers, p.troubled, p.crossed = 0, 0, time.Time{}, false
+	p.restUntil, p.repeats = time.Time{}, false
 	p.hear(now)
 }
 
@@ -163,7 +167,7 @@ func (p *Peer) Responded(now time.Time, to netip.AddrPort) {
 	crossed := a.state == made && now.Before(a.until)
 	void := a.state == asked // an initiation now would end the session that the response is for
 	p.answers++
-	p.shook, p.called = now, now
+	p.shook, p.called, p.restUntil = now, now, time.Time{}
 	p.see(to)
 	p.use(to, now)
 	if p.settled {
@@ -217,7 +221,7 @@ func (p *Peer) Cookied(now time.Time, from netip.AddrPort) {
 		return
 	}
 	p.attempt = attempt{}
-	p.only, p.startAt = from, now.Add(crossPause)
+	p.only, p.startAt, p.restUntil = from, now.Add(crossPause), time.Time{}
 }
 
 // Roamed is called when the device sends to another address than before, as the peer did.
@@ -232,7 +236,7 @@ func (p *Peer) Roamed(now time.Time, to netip.AddrPort) {
 	case a.state == made: // the peer sends from there: what is missing is a session
 		a.sends = append(a.sends, transmission{to: to, at: now})
 	default:
-		p.only, p.startAt = to, now.Add(answerWait)
+		p.only, p.startAt, p.restUntil = to, now.Add(answerWait), time.Time{}
 	}
 	p.use(to, now)
 }

@@ -21,18 +21,18 @@ const (
 	// those of later ones.
 	firstPatience = time.Second
 	racePatience  = 1500 * time.Millisecond
-	slowPatience  = 2 * time.Second        // in the first rotation
-	longPatience  = 5 * time.Second        // after that
-	unprovenPause = 5 * time.Second        // between initiations to an address that never answered
-	holdBack      = 150 * time.Millisecond // of the larger key
-	crossPause    = 50 * time.Millisecond  // beyond WireGuard's limit of 20 ms
-	voidPause     = 30 * time.Millisecond  // until the smaller key's next one should be here
-	callTime      = 5 * time.Second        // how long the peer's call is a hint
-	answerPause   = time.Second            // for the session that follows our response
-	refusedPause  = time.Second            // after this host refused to send to all candidates
-	restartPause  = time.Second            // between two starts, and for the device to make an initiation
-	budgetPause   = time.Second            // while the budget is used up
-	maxOpened     = 16                     // addresses that get an empty datagram
+	slowPatience  = 2 * time.Second         // in the first rotation
+	longPatience  = 5 * time.Second         // after that
+	unprovenPause = 5 * time.Second         // between initiations to an address that never answered
+	holdBack      = 150 * time.Millisecond  // of the larger key
+	crossPause    = 50 * time.Millisecond   // beyond WireGuard's limit of 20 ms
+	voidPause     = 30 * time.Millisecond   // until the smaller key's next one should be here
+	callTime      = 5 * time.Second         // how long the peer's call is a hint
+	answerPause   = time.Second             // for the session that follows our response
+	refusedPause  = time.Second             // after this host refused to send to all candidates
+	restartPause  = time.Second             // between two starts, and for the device to make an initiation
+	repeatTime    = 4500 * time.Millisecond // then the device is about to repeat its initiation
+	maxOpened     = 16                      // addresses that get an empty datagram
 )
 
 // repeats are when the same initiation is sent again, for what got lost and for a NAT that
@@ -49,7 +49,7 @@ func (p *Peer) restart(now time.Time) {
 		return
 	}
 	p.restarted, p.startAt = now, now
-	p.attempts, p.attempt, p.left = 0, attempt{}, netip.AddrPort{}
+	p.attempts, p.attempt, p.left, p.restUntil = 0, attempt{}, netip.AddrPort{}, time.Time{}
 	p.forgetLeaders(now)
 	if !p.lower {
 		p.startAt = now.Add(max(holdBack, p.rtt))
@@ -85,8 +85,9 @@ func (p *Peer) search(now time.Time) {
 			return
 		}
 		p.unanswered()
+		p.restUntil = now.Add(p.restTime(now))
 		if p.attempts > raceAttempts && !p.anyFresh(now) {
-			p.do(Rest, netip.AddrPort{})
+			p.calm()
 		}
 	}
 	switch {
@@ -95,8 +96,12 @@ func (p *Peer) search(now time.Time) {
 	case a.state == asked && now.Sub(a.asked) < restartPause:
 		p.at(a.asked.Add(restartPause))
 		return
+	case now.Before(p.restUntil):
+		p.at(p.restUntil)
+		p.calmLater(now)
+		return
 	case now.Before(p.startAt) || !p.mayStart(now):
-		p.at(p.startAt)
+		p.at(later(p.startAt, p.restUntil))
 		return
 	}
 	if p.troubled.IsZero() {
@@ -135,15 +140,13 @@ func (p *Peer) mayStart(now time.Time) bool {
 		return true
 	}
 	one, due := p.turn(now)
-	switch {
-	case due.After(now):
+	if due.After(now) {
 		p.startAt = due
-	case !one.proven(now) && !p.budget.ready(now):
-		p.startAt = now.Add(budgetPause)
-	default:
-		return true
+		return false
 	}
-	return false
+	ok, turn := p.budget.ready(!one.proven(now), now)
+	p.restUntil = turn
+	return ok
 }
 
 // longest compares by who led an attempt longest ago.
@@ -242,6 +245,11 @@ func (p *Peer) caller(now time.Time) *candidate {
 // without a way back can't win each time.
 func (p *Peer) planOne(now time.Time, list []*candidate) {
 	a := &p.attempt
+	if p.weary(now) && p.caller(now) == nil {
+		a.patience = longPatience
+		p.planSome(now, list)
+		return
+	}
 	one, _ := p.turn(now)
 	one.led = now
 	rotation := (p.attempts - raceAttempts) / len(list)

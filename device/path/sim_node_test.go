@@ -84,12 +84,13 @@ type peering struct {
 	stepped    time.Time
 	echoed     []time.Time // payload that came back
 	first      time.Time   // session
+	made       int         // initiations
 }
 
 // peer makes a peer; lists are set and the device is started by start.
 func (n *node) peer(far *node, engine bool) *peering {
 	q := &peering{w: n.w, n: n, far: far}
-	q.dev = &device{w: n.w, self: n, far: far, owner: q}
+	q.dev = &device{w: n.w, self: n, far: far, owner: q, lazy: engine}
 	if engine {
 		n.budget.SetPeers(len(n.peers) + 1)
 		q.engine = New(n.number < far.number, n.budget)
@@ -177,7 +178,7 @@ func (q *peering) perform(acts []Action) {
 		case Keepalive:
 			q.dev.sendKeepalive()
 		case Rest:
-			q.dev.retransmit.stop()
+			q.dev.rest()
 		case Copy:
 			q.copy(a.To, q.last)
 		}
@@ -198,6 +199,7 @@ func (q *peering) initiated(p packet) {
 		return
 	}
 	q.last = p
+	q.made++
 	q.perform(q.engine.Made(q.w.now, !q.asked))
 	q.later()
 }

@@ -91,6 +91,7 @@ type device struct {
 	newHandshake, persistent timer
 	needAnother              bool
 	sentLastMinute           bool
+	lazy                     bool // there is a persistent keepalive in a session only
 }
 
 // hooks is who runs a device.
@@ -109,7 +110,11 @@ func (d *device) id() uint64 {
 	return d.w.ids
 }
 
+// traversal puts off the persistent keepalive.
 func (d *device) traversal() {
+	if d.lazy && d.current == nil {
+		return
+	}
 	d.arm(&d.persistent, persistentTime, d.sendKeepalive)
 }
 
@@ -155,6 +160,16 @@ func (d *device) expire() {
 			k.expired = true
 		}
 	}
+}
+
+// rest is Stop and Start.
+func (d *device) rest() {
+	for _, t := range []*timer{&d.retransmit, &d.persistent, &d.passive, &d.newHandshake} {
+		t.stop()
+	}
+	d.created, d.staged = 0, nil
+	d.lastSent = d.w.now.Add(-rekeyTimeout - time.Second)
+	d.current, d.previous, d.next = nil, nil, nil
 }
 
 func (d *device) sendData(c content, born time.Time) {

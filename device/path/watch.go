@@ -204,7 +204,7 @@ func (p *Peer) giveUp(now time.Time) {
 	}
 	p.settled, p.check, p.answers = false, check{}, 0
 	p.attempts, p.attempt, p.left = 0, attempt{}, p.current
-	p.startAt, p.restarted = now, now
+	p.startAt, p.restarted, p.restUntil = now, now, time.Time{}
 	p.forgetLeaders(now)
 	p.search(now)
 }
