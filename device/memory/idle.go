@@ -10,16 +10,22 @@ import (
 )
 
 const (
-	// idleTick is the interval of looks, and the least time between a collection
-	// and the next one.
+	// idleTick is the least time between two looks, and between a collection and the
+	// next one. While the process does next to nothing the time doubles, up to
+	// maxTick: each look wakes the process, and a sleeping process leaves no garbage.
 	idleTick = time.Second
-	// idleCPU is how much CPU time an idle process uses in a tick at most. A busy
-	// data plane leaves little garbage, and a collection takes its idle buffers
-	// away.
-	idleCPU = idleTick / 4
+	maxTick  = 32 * idleTick
+	// sleepCPU is the CPU time that the looks themselves, timers and keepalives use
+	// between two looks at most.
+	sleepCPU = 20 * time.Millisecond
+	// An idle process uses 1/idleShare of a CPU at most. A busy data plane leaves
+	// little garbage, and a collection takes its idle buffers away.
+	idleShare = 4
 	// idleGarbage is how much garbage, together with free memory that was not
-	// returned to the system, makes a collection worthwhile.
-	idleGarbage = 2 << 20
+	// returned to the system, makes a collection worthwhile, and sleepGarbage how much
+	// while the process sleeps: what its start has left is most of what it holds.
+	idleGarbage  = 2 << 20
+	sleepGarbage = idleGarbage / 8
 	// idleRest is how many times as long as a collection took, in CPU time, the
 	// next one waits at least: a large heap is not collected every second.
 	idleRest = 10
@@ -29,14 +35,16 @@ const (
 // would leave it for hours: what a change of a large mesh leaves behind, or what
 // handshakes with peers that are down leave bit by bit.
 type idleCollector struct {
-	cpu  time.Duration // used by the process, at the last tick
-	rest time.Time     // no collection before
-	done chan struct{}
-	wait sync.WaitGroup
+	cpu    time.Duration // used by the process, at the last look
+	looked time.Time
+	pause  time.Duration // until the next look
+	rest   time.Time     // no collection before
+	done   chan struct{}
+	wait   sync.WaitGroup
 }
 
 func startIdleCollector() *idleCollector {
-	c := &idleCollector{done: make(chan struct{})}
+	c := &idleCollector{looked: time.Now(), pause: idleTick, done: make(chan struct{})}
 	c.wait.Go(c.run)
 	return c
 }
@@ -48,28 +56,39 @@ func (c *idleCollector) stop() {
 }
 
 func (c *idleCollector) run() {
-	tick := time.NewTicker(idleTick)
-	defer tick.Stop()
+	timer := time.NewTimer(c.pause)
+	defer timer.Stop()
 	for {
 		select {
 		case <-c.done:
 			return
-		case <-tick.C:
+		case <-timer.C:
 		}
 		if c.due(readUsage(), time.Now()) {
 			before := cpuTime()
 			debug.FreeOSMemory()
 			c.collected(cpuTime()-before, time.Now())
-			tick.Reset(idleTick)
 		}
+		timer.Reset(c.pause)
 	}
 }
 
-// due reports whether a collection is worthwhile now.
+// due reports whether a collection is worthwhile now, and sets the time of the next look.
 func (c *idleCollector) due(u usage, now time.Time) bool {
-	idle := u.cpu-c.cpu < idleCPU
-	c.cpu = u.cpu
-	return idle && !now.Before(c.rest) && u.objects+u.free > u.live+idleGarbage
+	worthwhile := uint64(idleGarbage)
+	if c.pause == maxTick {
+		worthwhile = sleepGarbage
+	}
+	used, garbage := u.cpu-c.cpu, u.objects+u.free > u.live+worthwhile
+	idle := used <= now.Sub(c.looked)/idleShare
+	c.cpu, c.looked = u.cpu, now
+	switch {
+	case used > sleepCPU || garbage:
+		c.pause = idleTick
+	default:
+		c.pause = min(2*c.pause, maxTick)
+	}
+	return idle && !now.Before(c.rest) && garbage
 }
 
 // collected notes what a collection has cost.

@@ -7,7 +7,8 @@ import (
 
 func TestIdleCollector(t *testing.T) {
 	const mib = 1 << 20
-	c := new(idleCollector)
+	now := time.Unix(1e9, 0)
+	c := &idleCollector{looked: now}
 	for _, tc := range []struct {
 		name string
 		now  usage
@@ -20,17 +21,45 @@ func TestIdleCollector(t *testing.T) {
 		{"little garbage", usage{cpu: time.Second, objects: 12 * mib, live: 11 * mib, free: mib}, false},
 		{"enough", usage{cpu: time.Second, objects: 13 * mib, live: 11 * mib, free: mib}, true},
 		{"busy", usage{cpu: 2 * time.Second, objects: 117 * mib, live: 11 * mib, free: mib}, false},
-		{"idle again", usage{cpu: 2*time.Second + idleCPU - 1, objects: 118 * mib, live: 11 * mib, free: mib}, true},
+		{"idle again", usage{cpu: 2*time.Second + idleTick/idleShare, objects: 118 * mib, live: 11 * mib, free: mib}, true},
 	} {
-		if got := c.due(tc.now, time.Unix(1e9, 0)); got != tc.want {
+		now = now.Add(idleTick)
+		if got := c.due(tc.now, now); got != tc.want {
 			t.Errorf("%s: due = %v", tc.name, got)
 		}
 	}
 }
 
+// A process that does next to nothing is looked at ever more seldom, and at once often
+// when it works or leaves garbage.
+func TestIdleCollectorSleeps(t *testing.T) {
+	const mib = 1 << 20
+	now := time.Unix(1e9, 0)
+	c := &idleCollector{looked: now, pause: idleTick}
+	look := func(u usage, want time.Duration) {
+		t.Helper()
+		u.cpu += c.cpu
+		now = now.Add(c.pause)
+		c.due(u, now)
+		if c.pause != want {
+			t.Errorf("the next look is in %v, want %v", c.pause, want)
+		}
+	}
+	for _, want := range []time.Duration{2, 4, 8, 16, 32, 32} {
+		look(usage{cpu: sleepCPU}, want*idleTick)
+	}
+	if !c.due(usage{cpu: c.cpu, objects: 2*mib - 1, live: mib}, now.Add(c.pause)) {
+		t.Error("a sleeping process keeps a little garbage")
+	}
+	look(usage{cpu: sleepCPU + 1}, idleTick)
+	look(usage{}, 2*idleTick)
+	look(usage{objects: 5 * mib, live: mib}, idleTick)
+}
+
 // A collection that takes long is not repeated soon, however much garbage there is.
 func TestIdleCollectorRests(t *testing.T) {
-	c, start := new(idleCollector), time.Unix(1e9, 0)
+	start := time.Unix(1e9, 0)
+	c := &idleCollector{looked: start.Add(-idleTick)}
 	garbage := usage{objects: 200 << 20, live: 100 << 20}
 	for _, tc := range []struct{ cost, rest time.Duration }{
 		{time.Millisecond, 10 * time.Millisecond},

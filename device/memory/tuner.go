@@ -12,11 +12,15 @@ const (
 	// gcPercent is how much the heap may grow over what is live before garbage is
 	// collected, as long as memory is not short.
 	gcPercent = 400
+	// Below this budget the machine is small: garbage is collected as by Go's default, or it
+	// would take the pages of programs, the agent's own text among them.
+	smallBudget    = 32 << 20
+	smallGCPercent = 100
 	// The default budget is a share of the memory there is, within bounds. More
 	// would not make the data plane faster, since it hardly ever collects as it is,
 	// but would let the garbage of everything else pile up.
 	budgetShare = 8
-	minBudget   = 32 << 20
+	minBudget   = 8 << 20
 	maxBudget   = 48 << 20
 )
 
@@ -40,7 +44,7 @@ func Tune(budget int64, log hclog.Logger) *Tuner {
 	t := &Tuner{}
 	gogc, limit := os.Getenv("GOGC"), os.Getenv("GOMEMLIMIT")
 	if gogc == "" {
-		before := debug.SetGCPercent(gcPercent)
+		before := debug.SetGCPercent(percent(budget))
 		t.restore = append(t.restore, func() { debug.SetGCPercent(before) })
 	} else {
 		log.Info("the environment decides on garbage collection", "GOGC", gogc)
@@ -64,6 +68,14 @@ func (t *Tuner) Close() {
 		undo()
 	}
 	t.restore = nil
+}
+
+// percent returns the garbage collector's target percentage for a budget.
+func percent(budget int64) int {
+	if budget < smallBudget {
+		return smallGCPercent
+	}
+	return gcPercent
 }
 
 // defaultBudget returns the budget for a process that may use that much memory.

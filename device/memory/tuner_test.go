@@ -17,6 +17,7 @@ func TestDefaultBudget(t *testing.T) {
 	for _, tc := range []struct{ memory, want int64 }{
 		{0, minBudget},
 		{64 << 20, minBudget},
+		{128 << 20, 16 << 20},
 		{320 << 20, 40 << 20},
 		{24 << 30, maxBudget},
 		{math.MaxInt64, maxBudget},
@@ -33,6 +34,8 @@ func TestMemoryLimit(t *testing.T) {
 		{256 << 20, 120 << 20, 10 << 20, 256 << 20},
 		{256 << 20, 240 << 20, 10 << 20, 280 << 20}, // room for an eighth
 		{1, 0, 5 << 20, 5<<20 + minHeadroom},
+		{16 << 20, 6 << 20, 5 << 20, 19 << 20},
+		{48 << 20, 40 << 20, 5 << 20, 45<<20 + maxHeadroom},
 		{math.MaxInt64, 1 << 40, 1 << 30, math.MaxInt64},
 	} {
 		if got := memoryLimit(tc.budget, tc.live, tc.beside); got != tc.want {
