@@ -114,16 +114,10 @@ func TestReopenFails(t *testing.T) {
 // A subscription to routes that fails is replaced, and counts as a change; so does one that
 // has lost events.
 func TestRouteEventsLost(t *testing.T) {
-	for name, lose := range map[string]func(t *testing.T, r *routes, fd int){
-		"closed": func(_ *testing.T, r *routes, _ int) {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.changes.Close()
-		},
-		"overrun": func(t *testing.T, _ *routes, fd int) {
-			if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1); err != nil {
-				t.Fatal(err)
-			}
+	for name, lose := range map[string]func(t *testing.T, r *routes){
+		"closed": func(_ *testing.T, r *routes) { r.changes.Close() },
+		"overrun": func(t *testing.T, r *routes) {
+			onSubscription(t, r, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1) })
 			for i := range 40 {
 				command(t, "ip", "link", "set", "lost0", "mtu", fmt.Sprint(1300+i))
 			}
@@ -138,20 +132,38 @@ func TestRouteEventsLost(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer r.close()
-			before, err := r.subscribed()
-			if err != nil {
-				t.Fatal(err)
-			}
+			before := inode(t, r)
 			was := generation.Load()
-			lose(t, r, before.GetFd())
+			lose(t, r)
 			for generation.Load() == was {
 				runtime.Gosched()
 			}
-			if now, err := r.subscribed(); err != nil || (now != before) != (name == "closed") {
-				t.Errorf("another socket: %t, %v", now != before, err)
+			if now := inode(t, r); (now != before) != (name == "closed") {
+				t.Errorf("another socket: %t", now != before)
 			}
 		})
 	}
+}
+
+// onSubscription calls f with the socket that is subscribed to changes of routes.
+func onSubscription(t *testing.T, r *routes, f func(fd int) error) {
+	t.Helper()
+	raw, err := r.changes.SyscallConn()
+	if err == nil {
+		failed := raw.Control(func(fd uintptr) { err = f(int(fd)) })
+		err = errors.Join(err, failed)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// inode tells the sockets of a subscription apart.
+func inode(t *testing.T, r *routes) uint64 {
+	t.Helper()
+	var st unix.Stat_t
+	onSubscription(t, r, func(fd int) error { return unix.Fstat(fd, &st) })
+	return st.Ino
 }
 
 // command runs a command that must succeed, in the test's namespace.

@@ -1,17 +1,16 @@
 package bind
 
 import (
-	"errors"
+	"context"
 	"fmt"
-	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/wirespan/wirespan/firewall/netlink"
 )
 
 // settleTime is the least time between two changes of routes that count.
@@ -20,88 +19,53 @@ const settleTime = time.Second
 // routes watches the host's routes, addresses and links, and looks routes up. A nil
 // routes accepts every source.
 type routes struct {
-	lookups *netlink.Handle
-	done    chan struct{}
+	changes *netlink.Subscription
+	stop    context.CancelFunc
 	stopped sync.WaitGroup
 
-	mu      sync.Mutex        // guards changes
-	changes *nl.NetlinkSocket // nil while there is no subscription
+	mu      sync.Mutex // guards lookups
+	lookups *netlink.RTNetlink
 }
 
 // watchRoutes adds one to generation whenever routes, addresses or links change,
 // until close.
 func watchRoutes(generation *atomic.Uint32) (*routes, error) {
-	lookups, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	lookups, err := netlink.OpenRTNetlink()
 	if err != nil {
 		return nil, fmt.Errorf("open netlink socket: %w", err)
 	}
-	r := &routes{lookups: lookups, done: make(chan struct{})}
-	if _, err := r.subscribed(); err != nil {
+	changes, err := netlink.Subscribe(unix.NETLINK_ROUTE, 0, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE,
+		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_LINK) // links: for their MTU
+	if err != nil {
 		lookups.Close()
 		return nil, fmt.Errorf("subscribe to route changes: %w", err)
 	}
+	ctx, stop := context.WithCancel(context.Background())
+	r := &routes{changes: changes, stop: stop, lookups: lookups}
 	generation.Add(1) // there may have been changes before this subscription
-	r.stopped.Go(func() { r.run(generation) })
+	r.stopped.Go(func() { r.run(ctx, generation) })
 	return r, nil
 }
 
-// run counts an error as a change: changes may have been missed, or close was called. A
-// socket that fails is replaced.
-func (r *routes) run(generation *atomic.Uint32) {
-	for {
-		if changes, err := r.subscribed(); err == nil {
-			if _, _, err := changes.Receive(); err != nil && !errors.Is(err, unix.ENOBUFS) {
-				r.unsubscribe()
-				_, _ = r.subscribed() // before the sources are looked up again
-			}
-		}
+func (r *routes) run(ctx context.Context, generation *atomic.Uint32) {
+	r.changes.Listen(ctx, func(netlink.Message) bool { return true }, func() {
 		generation.Add(1)
 		select {
-		case <-r.done:
-			return
+		case <-ctx.Done():
 		case <-time.After(settleTime):
 		}
-	}
-}
-
-// subscribed returns the socket that receives changes. It opens one if there is none,
-// until close.
-func (r *routes) subscribed() (*nl.NetlinkSocket, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	select {
-	case <-r.done:
-		return nil, net.ErrClosed
-	default:
-	}
-	if r.changes != nil {
-		return r.changes, nil
-	}
-	var err error
-	r.changes, err = nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE,
-		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_LINK) // links: for their MTU
-	if err != nil {
-		r.changes = nil
-	}
-	return r.changes, err
-}
-
-func (r *routes) unsubscribe() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.changes != nil {
-		r.changes.Close()
-		r.changes = nil
-	}
+	})
 }
 
 func (r *routes) close() {
 	if r == nil {
 		return
 	}
-	close(r.done)
-	r.unsubscribe()
+	r.stop()
 	r.stopped.Wait()
+	r.changes.Close()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.lookups.Close()
 }
 
@@ -111,8 +75,8 @@ func (r *routes) leavesBy(ifindex int, src, dst netip.Addr, mark uint32) bool {
 	if r == nil {
 		return true
 	}
-	found, err := r.lookups.RouteGetWithOptions(dst.AsSlice(), &netlink.RouteGetOptions{
-		SrcAddr: src.AsSlice(), Mark: mark,
-	})
-	return err == nil && len(found) > 0 && found[0].LinkIndex == ifindex
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	found, err := r.lookups.LookupRoute(netlink.RouteQuery{Destination: dst, Source: src, Mark: mark})
+	return err == nil && int(found.Interface) == ifindex
 }

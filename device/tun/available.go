@@ -16,7 +16,8 @@ import (
 const ipv6Settings = "/proc/sys/net/ipv6"
 
 // Available returns why no TUN interface can be used here, in a few words; nil if one
-// can. It creates one under a name that the kernel chooses, and removes it at once.
+// can. It creates one under a name that the kernel chooses, and removes it at once. If IPv6
+// is disabled on this host, it is enough that it can be enabled on the interface.
 func Available() error {
 	fd, err := create("wirespan%d", unix.IFF_TUN_EXCL)
 	var clone cloneError
@@ -28,8 +29,15 @@ func Available() error {
 	case err != nil:
 		return fmt.Errorf("create a TUN interface: %w", err)
 	}
-	_ = unix.Close(fd)
-	return ipv6Available(ipv6Settings)
+	defer func() { _ = unix.Close(fd) }()
+	disabled := ipv6Available(ipv6Settings)
+	if disabled == nil {
+		return nil
+	}
+	if name, _, err := attached(fd); err == nil && enableIPv6(name) == nil {
+		return nil
+	}
+	return disabled
 }
 
 // ipv6Available returns why a new interface can't have this node's address, which is

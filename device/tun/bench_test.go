@@ -23,7 +23,7 @@ func (k kernel) device(whose, name string, routes ...string) tun.Device {
 		var n *TUN
 		n, err = newTUN(fd)
 		if err == nil {
-			_, err = n.prepare(1420)
+			err = n.prepare(1420)
 		}
 		d = n
 	}

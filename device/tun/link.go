@@ -3,16 +3,15 @@ package tun
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/tun"
 
+	"github.com/wirespan/wirespan/firewall/netlink"
 	"github.com/wirespan/wirespan/mesh"
 )
 
@@ -24,52 +23,54 @@ import (
 func (t *TUN) Configure(mtu int, addresses []netip.Prefix) error {
 	t.configMu.Lock()
 	defer t.configMu.Unlock()
-	link, err := t.handle.LinkByIndex(t.index)
-	if err != nil {
-		return fmt.Errorf("look up interface %s: %w", t.name, err)
+	link, err := t.rt.LinkAt(t.index)
+	switch {
+	case err != nil:
+		return fmt.Errorf("interface %s: %w", t.name, err)
+	case link.Index == 0:
+		return fmt.Errorf("configure interface %s: %w", t.name, unix.ENODEV)
 	}
-	if err := t.setName(link); err != nil {
+	if err := t.setName(&link); err != nil {
 		return err
 	}
-	if err := t.setMTU(link, mtu); err != nil {
+	if err := t.setMTU(link.MTU, mtu); err != nil {
 		return err
 	}
-	if link.Attrs().Flags&net.FlagUp == 0 {
-		if err := t.handle.LinkSetUp(link); err != nil {
+	if !link.Up {
+		if err := t.rt.SetUp(t.index, true); err != nil {
 			return fmt.Errorf("set interface %s up: %w", t.name, err)
 		}
 	}
 	if !slices.ContainsFunc(addresses, func(p netip.Prefix) bool { return p.Addr().Is4() }) {
 		addresses = append(slices.Clip(addresses), netip.PrefixFrom(dummyIPv4, dummyIPv4.BitLen()))
 	}
-	return t.setAddresses(link, addresses)
+	return t.setAddresses(addresses)
 }
 
 // setName undoes a renaming. The error is mesh.ErrNameTaken if another link has the name.
-func (t *TUN) setName(link netlink.Link) error {
-	was := link.Attrs().Name
-	if was == t.name {
+func (t *TUN) setName(link *netlink.Link) error {
+	if link.Name == t.name {
 		return nil
 	}
-	err := t.handle.LinkSetName(link, t.name)
+	err := t.rt.SetName(t.index, t.name)
 	if errors.Is(err, unix.EBUSY) { // older kernels rename no link that is up
-		if err = t.handle.LinkSetDown(link); err == nil {
-			link.Attrs().Flags &^= net.FlagUp
-			err = t.handle.LinkSetName(link, t.name)
+		if err = t.rt.SetUp(t.index, false); err == nil {
+			link.Up = false
+			err = t.rt.SetName(t.index, t.name)
 		}
 	}
 	switch {
 	case errors.Is(err, unix.EEXIST):
-		return fmt.Errorf("interface %s was renamed to %q, and %w: rename or remove that one", t.name, was, mesh.ErrNameTaken)
+		return fmt.Errorf("interface %s was renamed to %q, and %w: rename or remove that one", t.name, link.Name, mesh.ErrNameTaken)
 	case err != nil:
-		return fmt.Errorf("interface %s was renamed to %q; name it back: %w", t.name, was, err)
+		return fmt.Errorf("interface %s was renamed to %q; name it back: %w", t.name, link.Name, err)
 	}
 	return nil
 }
 
-func (t *TUN) setMTU(link netlink.Link, mtu int) error {
-	if link.Attrs().MTU != mtu {
-		if err := t.handle.LinkSetMTU(link, mtu); err != nil {
+func (t *TUN) setMTU(was, mtu int) error {
+	if was != mtu {
+		if err := t.rt.SetMTU(t.index, mtu); err != nil {
 			return fmt.Errorf("set MTU of interface %s to %d: %w", t.name, mtu, err)
 		}
 	}
@@ -84,22 +85,19 @@ func (t *TUN) setMTU(link netlink.Link, mtu int) error {
 
 // setAddresses removes addresses before it adds others, so that an address whose
 // prefix length changed can be added again.
-func (t *TUN) setAddresses(link netlink.Link, desired []netip.Prefix) error {
-	found, err := t.handle.AddrList(link, netlink.FAMILY_ALL)
+func (t *TUN) setAddresses(desired []netip.Prefix) error {
+	found, err := t.rt.Addresses(t.index)
 	if err != nil {
-		return fmt.Errorf("list addresses of interface %s: %w", t.name, err)
+		return fmt.Errorf("interface %s: %w", t.name, err)
 	}
 	var present []netip.Prefix
-	for i := range found {
-		p, ok := prefixOf(found[i].IPNet)
-		if !ok {
-			continue
-		}
+	for _, a := range found {
+		p := a.Prefix
 		if slices.Contains(desired, p) || !t.owns(p) {
 			present = append(present, p)
 			continue
 		}
-		if err := t.handle.AddrDel(link, &found[i]); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+		if err := t.rt.DeleteAddress(a); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
 			return fmt.Errorf("remove address %s from interface %s: %w", p, t.name, err)
 		}
 	}
@@ -107,7 +105,7 @@ func (t *TUN) setAddresses(link netlink.Link, desired []netip.Prefix) error {
 		if slices.Contains(present, p) && t.hasPrefixRoute(p) {
 			continue
 		}
-		if err := t.addAddress(link, p); err != nil {
+		if err := t.addAddress(p); err != nil {
 			return err
 		}
 	}
@@ -121,22 +119,20 @@ func (t *TUN) setAddresses(link netlink.Link, desired []netip.Prefix) error {
 // link scope, so the kernel never sends from it.
 var dummyIPv4 = netip.MustParseAddr("192.0.0.8")
 
-func (t *TUN) addAddress(link netlink.Link, p netip.Prefix) error {
-	addr := &netlink.Addr{IPNet: &net.IPNet{
-		IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen()),
-	}}
+func (t *TUN) addAddress(p netip.Prefix) error {
+	addr := netlink.Address{Link: t.index, Prefix: p}
 	if p.Addr() == dummyIPv4 {
 		addr.Scope = unix.RT_SCOPE_LINK
 	}
 	if p.Addr().Is6() {
 		addr.Flags = unix.IFA_F_NODAD // no duplicate address detection: usable at once
 	}
-	err := t.handle.AddrReplace(link, addr)
+	err := t.rt.ReplaceAddress(addr)
 	if p.Addr().Is6() && errors.Is(err, unix.EACCES) {
-		if err := t.enableIPv6(); err != nil {
+		if err := enableIPv6(t.name); err != nil {
 			return fmt.Errorf("add address %s to interface %s, on which IPv6 is disabled: enable it (sysctl -w net.ipv6.conf.%[2]s.disable_ipv6=0), or use the netstack backend: %w", p, t.name, err)
 		}
-		err = t.handle.AddrReplace(link, addr)
+		err = t.rt.ReplaceAddress(addr)
 	}
 	switch {
 	case err == nil:
@@ -157,13 +153,13 @@ func (t *TUN) hasPrefixRoute(p netip.Prefix) bool {
 	for i := p.Bits(); i < 128; i++ {
 		last[i/8] |= 0x80 >> (i % 8)
 	}
-	found, err := t.handle.RouteGet(last[:])
-	return err == nil && len(found) > 0 && found[0].LinkIndex == t.index
+	found, err := t.rt.LookupRoute(netlink.RouteQuery{Destination: netip.AddrFrom16(last)})
+	return err == nil && found.Interface == t.index
 }
 
-// enableIPv6 undoes that another program has disabled IPv6 on the link, or on all links.
-func (t *TUN) enableIPv6() error {
-	return os.WriteFile(filepath.Join(ipv6Settings, "conf", t.name, "disable_ipv6"), []byte("0"), 0)
+// enableIPv6 undoes that another program has disabled IPv6 on a link, or on all links.
+func enableIPv6(name string) error {
+	return os.WriteFile(filepath.Join(ipv6Settings, "conf", name, "disable_ipv6"), []byte("0"), 0)
 }
 
 // owns reports whether Configure may remove an address of the link: it added the
@@ -172,18 +168,12 @@ func (t *TUN) owns(p netip.Prefix) bool {
 	return slices.Contains(t.added, p) || mesh.IsKubeSpanULA(p.Addr())
 }
 
-func prefixOf(n *net.IPNet) (netip.Prefix, bool) {
-	a, ok := netip.AddrFromSlice(n.IP)
-	ones, _ := n.Mask.Size()
-	return netip.PrefixFrom(a.Unmap(), ones), ok
-}
-
 // Local reports whether an address is one of the host's.
 func (t *TUN) Local(addr netip.Addr) bool {
 	t.configMu.Lock()
 	defer t.configMu.Unlock()
-	found, err := t.handle.RouteGet(addr.AsSlice())
-	return err == nil && len(found) > 0 && found[0].Type == unix.RTN_LOCAL
+	found, err := t.rt.LookupRoute(netlink.RouteQuery{Destination: addr})
+	return err == nil && found.Type == unix.RTN_LOCAL
 }
 
 // Source returns the address from which this node would send to dst: an address of
@@ -196,14 +186,12 @@ func (t *TUN) Source(dst netip.Addr) (netip.Addr, error) {
 			return p.Addr(), nil
 		}
 	}
-	found, err := t.handle.RouteGet(dst.AsSlice())
-	if err != nil {
+	found, err := t.rt.LookupRoute(netlink.RouteQuery{Destination: dst})
+	switch {
+	case err != nil:
 		return netip.Addr{}, fmt.Errorf("look up the route to %s: %w", dst, err)
+	case !found.Source.IsValid():
+		return netip.Addr{}, fmt.Errorf("the route to %s has no source address", dst)
 	}
-	for _, r := range found {
-		if src, ok := netip.AddrFromSlice(r.Src); ok {
-			return src.Unmap(), nil
-		}
-	}
-	return netip.Addr{}, fmt.Errorf("the route to %s has no source address", dst)
+	return found.Source, nil
 }

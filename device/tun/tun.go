@@ -9,12 +9,11 @@ import (
 	"sync/atomic"
 	"syscall"
 
-	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/tun"
 
 	"github.com/wirespan/wirespan/device/offload"
+	"github.com/wirespan/wirespan/firewall/netlink"
 )
 
 // TUN is an open interface. It implements wireguard-go's tun.Device. Use Open, Attach
@@ -37,8 +36,8 @@ type TUN struct {
 	injection
 
 	configMu sync.Mutex // guards what follows
-	handle   *netlink.Handle
-	index    int
+	rt       *netlink.RTNetlink
+	index    uint32
 	added    []netip.Prefix // addresses that Configure set
 }
 
@@ -70,7 +69,7 @@ func FromFile(f *os.File, mtu int) (*TUN, error) {
 	if err != nil {
 		return nil, fmt.Errorf("take over the TUN descriptor: %w", err)
 	}
-	if _, err := t.prepare(mtu); err != nil {
+	if err := t.prepare(mtu); err != nil {
 		return nil, err
 	}
 	if t, err = t.watched(); err != nil {
@@ -92,13 +91,12 @@ func makeLink(name string, mtu int, flags uint16) (*TUN, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up TUN interface %q: %w", name, err)
 	}
-	link, err := t.prepare(mtu)
-	if err != nil {
+	if err := t.prepare(mtu); err != nil {
 		return nil, err
 	}
 	// No link-local address, as on the kernel's WireGuard links. A kernel
 	// without IPv6 refuses, and Configure will say so.
-	_ = t.handle.LinkSetIP6AddrGenMode(link, nl.IN6_ADDR_GEN_MODE_NONE)
+	_ = t.rt.SetNoLinkLocal(t.index)
 	return t, nil
 }
 
@@ -131,24 +129,33 @@ func assemble(fd int, name string, mode mode) (*TUN, error) {
 }
 
 // prepare looks up the link and sets its MTU. If it fails, it closes the descriptor.
-func (t *TUN) prepare(mtu int) (netlink.Link, error) {
-	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+func (t *TUN) prepare(mtu int) error {
+	rt, err := netlink.OpenRTNetlink()
 	if err != nil {
 		_ = t.file.Close()
-		return nil, fmt.Errorf("open netlink socket: %w", err)
+		return fmt.Errorf("open netlink socket: %w", err)
 	}
-	link, err := handle.LinkByName(t.name)
-	if err == nil && link.Attrs().MTU != mtu {
-		err = handle.LinkSetMTU(link, mtu)
+	link, err := find(rt, t.name)
+	if err == nil && link.MTU != mtu {
+		err = rt.SetMTU(link.Index, mtu)
 	}
 	if err != nil {
-		handle.Close()
+		rt.Close()
 		_ = t.file.Close()
-		return nil, fmt.Errorf("set MTU of TUN interface %q to %d: %w", t.name, mtu, err)
+		return fmt.Errorf("set MTU of TUN interface %q to %d: %w", t.name, mtu, err)
 	}
-	t.handle, t.index = handle, link.Attrs().Index
+	t.rt, t.index = rt, link.Index
 	t.mtu.Store(int32(mtu))
-	return link, nil
+	return nil
+}
+
+// find looks up a link that must exist.
+func find(rt *netlink.RTNetlink, name string) (netlink.Link, error) {
+	link, err := rt.Link(name)
+	if err == nil && link.Index == 0 {
+		err = unix.ENODEV
+	}
+	return link, err
 }
 
 // File returns the open clone device.
@@ -226,7 +233,7 @@ func (t *TUN) Close() error {
 		err = t.file.Close()
 		t.configMu.Lock()
 		defer t.configMu.Unlock()
-		t.handle.Close()
+		t.rt.Close()
 		close(t.events)
 	})
 	return err

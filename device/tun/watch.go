@@ -3,15 +3,13 @@ package tun
 import (
 	"errors"
 	"fmt"
-	"net"
 	"sync"
 	"time"
 
-	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/tun"
+
+	"github.com/wirespan/wirespan/firewall/netlink"
 )
 
 // checkInterval is how often the link is checked if the kernel reports no changes.
@@ -26,13 +24,13 @@ type watcher struct {
 	up      bool // as in the last event
 
 	mu      sync.Mutex // guards changes
-	changes *nl.NetlinkSocket
+	changes *netlink.Subscription
 }
 
 // watched starts the watcher. If that fails, it closes the interface.
 func (t *TUN) watched() (*TUN, error) {
 	w := &watcher{tun: t, done: make(chan struct{})}
-	changes, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK)
+	changes, err := subscribe()
 	if err != nil {
 		_ = t.Close()
 		return nil, fmt.Errorf("watch interface %s: %w", t.name, err)
@@ -40,6 +38,10 @@ func (t *TUN) watched() (*TUN, error) {
 	w.changes, t.watcher = changes, w
 	w.stopped.Go(w.run)
 	return t, nil
+}
+
+func subscribe() (*netlink.Subscription, error) {
+	return netlink.Subscribe(unix.NETLINK_ROUTE, 0, unix.RTNLGRP_LINK)
 }
 
 func (w *watcher) run() {
@@ -55,25 +57,15 @@ func (w *watcher) run() {
 		}
 		// After an error, changes may have been missed, or close was called. In
 		// either case the link itself is checked.
-		if err := w.await(changes); err != nil && !errors.Is(err, unix.ENOBUFS) && w.locate() != nil {
+		if changes.Await(w.concerns) != nil && w.locate() != nil {
 			w.rest()
 		}
 	}
 }
 
-// await blocks until an event is about the link, or the socket fails.
-func (w *watcher) await(changes *nl.NetlinkSocket) error {
-	for {
-		events, _, err := changes.Receive()
-		if err != nil {
-			return err
-		}
-		for i := range events {
-			if data := events[i].Data; len(data) < unix.SizeofIfInfomsg || nl.DeserializeIfInfomsg(data).Index == int32(w.tun.index) {
-				return nil
-			}
-		}
-	}
+// concerns reports whether an event is about the link. Only the watcher changes the index.
+func (w *watcher) concerns(m netlink.Message) bool {
+	return netlink.ParseLink(m).Index == w.tun.index
 }
 
 // rest waits before the link is checked again without a socket that reports changes.
@@ -91,23 +83,23 @@ func (w *watcher) rest() {
 func (w *watcher) check() bool {
 	t := w.tun
 	t.configMu.Lock()
-	link, err := t.handle.LinkByIndex(t.index)
+	link, err := t.rt.LinkAt(t.index)
 	t.configMu.Unlock()
-	if errors.As(err, new(netlink.LinkNotFoundError)) {
+	switch {
+	case err != nil:
+		return true
+	case link.Index == 0:
 		return w.follow()
 	}
-	if err != nil {
-		return true
-	}
 	var e tun.Event
-	if up := link.Attrs().Flags&net.FlagUp != 0; up != w.up {
-		w.up = up
+	if link.Up != w.up {
+		w.up = link.Up
 		e = tun.EventDown
-		if up {
+		if link.Up {
 			e = tun.EventUp
 		}
 	}
-	if mtu := int32(link.Attrs().MTU); t.mtu.Swap(mtu) != mtu {
+	if mtu := int32(link.MTU); t.mtu.Swap(mtu) != mtu {
 		e |= tun.EventMTUUpdate
 	}
 	return e == 0 || w.send(e)
@@ -143,13 +135,34 @@ func (w *watcher) follow() bool {
 
 // locate subscribes anew to changes of the link, in the network namespace where it is now.
 func (w *watcher) locate() error {
-	fd, name, err := w.tun.namespace()
+	ns, name, err := w.tun.namespace()
 	if err != nil {
 		return err
 	}
-	ns := netns.NsHandle(fd)
-	defer ns.Close()
-	return w.move(ns, name)
+	defer func() { _ = unix.Close(ns) }()
+	var changes *netlink.Subscription
+	var rt *netlink.RTNetlink
+	err = netlink.InNamespace(ns, func() (err error) {
+		if changes, err = subscribe(); err == nil {
+			rt, err = netlink.OpenRTNetlink()
+		}
+		return err
+	})
+	var link netlink.Link
+	if err == nil {
+		link, err = find(rt, name)
+	}
+	if err != nil {
+		if changes != nil {
+			changes.Close()
+		}
+		if rt != nil {
+			rt.Close()
+		}
+		return err
+	}
+	w.move(changes, rt, link.Index)
+	return nil
 }
 
 // namespace returns a descriptor of the link's network namespace, and the link's name
@@ -163,33 +176,17 @@ func (t *TUN) namespace() (fd int, name string, err error) {
 	return fd, name, errors.Join(control, err)
 }
 
-// move switches to the link of that name in another network namespace.
-func (w *watcher) move(ns netns.NsHandle, name string) error {
-	changes, err := nl.SubscribeAt(ns, netns.None(), unix.NETLINK_ROUTE, unix.RTNLGRP_LINK)
-	if err != nil {
-		return err
-	}
-	handle, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
-	if err != nil {
-		changes.Close()
-		return err
-	}
-	link, err := handle.LinkByName(name)
-	if err != nil {
-		changes.Close()
-		handle.Close()
-		return err
-	}
+// move switches to a link in another network namespace.
+func (w *watcher) move(changes *netlink.Subscription, rt *netlink.RTNetlink, index uint32) {
 	t := w.tun
 	t.configMu.Lock()
-	t.handle.Close()
-	t.handle, t.index = handle, link.Attrs().Index
+	t.rt.Close()
+	t.rt, t.index = rt, index
 	t.configMu.Unlock()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.changes.Close()
 	w.changes = changes
-	return nil
 }
 
 // close ends the watcher and waits for it.

@@ -8,10 +8,11 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/tun"
+
+	rtnetlink "github.com/wirespan/wirespan/firewall/netlink"
 )
 
 // expect waits until all events in want have come, together or one by one.
@@ -59,15 +60,17 @@ func disturb(t *testing.T, n *TUN, name string) {
 
 // A watcher whose socket fails or loses events goes on, with another socket if it has to.
 func TestWatchLosesEvents(t *testing.T) {
-	for name, lose := range map[string]func(w *watcher, fd int) error{
-		"closed": func(w *watcher, _ int) error {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.changes.Close()
+	for name, lose := range map[string]func(changes *rtnetlink.Subscription) error{
+		"closed": func(changes *rtnetlink.Subscription) error {
+			changes.Close()
 			return nil
 		},
-		"overrun": func(_ *watcher, fd int) error {
-			err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1)
+		"overrun": func(changes *rtnetlink.Subscription) error {
+			raw, err := changes.SyscallConn()
+			if err == nil {
+				failed := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 1) })
+				err = errors.Join(err, failed)
+			}
 			link, linkErr := netlink.LinkByName("wslost")
 			for i := 0; err == nil && linkErr == nil && i < 40; i++ {
 				linkErr = netlink.LinkSetAlias(link, strconv.Itoa(i))
@@ -81,13 +84,13 @@ func TestWatchLosesEvents(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			socket := func() *nl.NetlinkSocket {
+			socket := func() *rtnetlink.Subscription {
 				n.watcher.mu.Lock()
 				defer n.watcher.mu.Unlock()
 				return n.watcher.changes
 			}
 			before := socket()
-			if err := lose(n.watcher, before.GetFd()); err != nil {
+			if err := lose(before); err != nil {
 				t.Fatal(err)
 			}
 			disturb(t, n, "wslost")
