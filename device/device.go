@@ -68,6 +68,7 @@ type Device struct {
 	log        hclog.Logger
 	events     mesh.Signal
 	keepalives *keepalives
+	handshakes *handshakeTimes
 	cancel     context.CancelFunc // ends background
 	background sync.WaitGroup
 	closing    atomic.Bool
@@ -114,7 +115,7 @@ func OpenBare(c Config) (*Device, error) {
 func open(c Config) *Device {
 	d := &Device{
 		bind: c.Bind, log: c.Log, port: c.ListenPort,
-		events: mesh.NewSignal(), keepalives: newKeepalives(),
+		events: mesh.NewSignal(), keepalives: newKeepalives(), handshakes: newHandshakeTimes(),
 	}
 	if stack, ok := c.TUN.(hostStack); ok {
 		d.own = &refuser{hostStack: stack, port: d.ListenPort}

@@ -6,5 +6,8 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// CheckKeepalives checks all peers as if it were now.
-func (d *Device) CheckKeepalives(now time.Time) ([]mesh.Key, error) { return d.checkKeepalives(now) }
+// CheckKeepalives checks all peers as if it were now. It returns those with which a handshake
+// is due, and when to check again.
+func (d *Device) CheckKeepalives(now time.Time) ([]mesh.Key, time.Time, error) {
+	return d.checkKeepalives(now)
+}

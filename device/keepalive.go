@@ -13,10 +13,15 @@ import (
 const (
 	// sessionTime is how long after a handshake a peer counts as having a session
 	// in which to send keepalives: until upstream as initiator renews the session
-	// at the latest. The session then lasts longer than another keepaliveTick.
+	// at the latest. The session then lasts for another KeepaliveTimeout.
 	sessionTime = wireguard.RejectAfterTime - wireguard.KeepaliveTimeout - wireguard.RekeyTimeout
-	// keepaliveTick is how often peers are checked when nothing has happened.
-	keepaliveTick = 10 * time.Second
+	// earlyTime is how much sooner than after the interval a handshake is started: the
+	// peer may have been silent for longer than was seen.
+	earlyTime = 10 * time.Second
+	// keepaliveRetry is the time between checks if one has failed, and checkGap the
+	// least time between two that nothing but time has asked for.
+	keepaliveRetry = 10 * time.Second
+	checkGap       = time.Second
 	// initiationGap is the time between two handshakes that are started, so that
 	// many peers do not take all of the CPU at once. Handshakes are repeated at
 	// equal intervals, so they stay spread.
@@ -70,19 +75,23 @@ func (k *keepalives) setPeers(peers []mesh.PeerConfig, created map[mesh.Key]*mes
 }
 
 // initiationDue checks a peer without a session, and reports whether to start a
-// handshake with it.
-func (k *keepalivePeer) initiationDue(p *devicePeer, now time.Time) bool {
+// handshake with it, and when to check it again; zero: when it has changed.
+func (k *keepalivePeer) initiationDue(p *devicePeer, now time.Time) (due bool, next time.Time) {
+	if !p.endpoint.IsValid() { // nowhere to send it yet
+		return false, time.Time{}
+	}
+	silent := k.interval - earlyTime
 	switch {
-	case !p.endpoint.IsValid(): // nowhere to send it yet
-		return false
-	case !k.since.IsZero() && p.transmit != k.sent:
-		k.sent, k.since = p.transmit, now
-		return false
-	case !k.since.IsZero() && now.Sub(k.since) < k.interval-keepaliveTick: // it may have been silent for a tick longer
-		return false
+	case k.since.IsZero():
+		due = true
+	case p.transmit != k.sent:
+	case now.Sub(k.since) < silent:
+		return false, k.since.Add(silent)
+	default:
+		due = true
 	}
 	k.sent, k.since = p.transmit, now
-	return true
+	return due, now.Add(silent)
 }
 
 // hasSession reports whether the last handshake is recent enough. A handshake in
@@ -94,8 +103,8 @@ func (p *devicePeer) hasSession(now time.Time) bool {
 
 // runKeepalives returns when ctx ends or the device has stopped.
 func (d *Device) runKeepalives(ctx context.Context) {
-	tick := time.NewTicker(keepaliveTick)
-	defer tick.Stop()
+	check := time.NewTimer(0)
+	defer check.Stop()
 	gap := time.NewTimer(0)
 	defer gap.Stop()
 	for {
@@ -105,11 +114,13 @@ func (d *Device) runKeepalives(ctx context.Context) {
 		case <-d.Done():
 			return
 		case <-d.keepalives.wake:
-		case <-tick.C:
+		case <-check.C:
 		}
-		due, err := d.checkKeepalives(time.Now())
+		now := time.Now()
+		due, next, err := d.checkKeepalives(now)
 		if err != nil {
 			d.log.Debug("keepalives", "error", err)
+			next = now.Add(keepaliveRetry)
 		}
 		for _, key := range due {
 			select {
@@ -120,16 +131,19 @@ func (d *Device) runKeepalives(ctx context.Context) {
 			d.initiate(key)
 			gap.Reset(initiationGap)
 		}
+		if check.Stop(); !next.IsZero() {
+			check.Reset(max(time.Until(next), checkGap))
+		}
 	}
 }
 
-// checkKeepalives switches keepalives on and off, and returns the peers with which
-// a handshake is due.
-func (d *Device) checkKeepalives(now time.Time) (due []mesh.Key, err error) {
+// checkKeepalives switches keepalives on and off. It returns the peers with which a
+// handshake is due, and when to check again if nothing happens; zero: never.
+func (d *Device) checkKeepalives(now time.Time) (due []mesh.Key, next time.Time, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.keepalives.peers) == 0 {
-		return nil, nil
+		return nil, time.Time{}, nil
 	}
 	req := &d.request
 	defer req.clear()
@@ -138,12 +152,18 @@ func (d *Device) checkKeepalives(now time.Time) (due []mesh.Key, err error) {
 		if k == nil {
 			return
 		}
-		interval := k.interval
+		interval, again := k.interval, p.handshake.Add(sessionTime)
 		if !p.hasSession(now) {
-			interval = 0
-			if !k.race && k.initiationDue(p, now) {
+			start := false
+			if interval, again = 0, (time.Time{}); !k.race {
+				start, again = k.initiationDue(p, now)
+			}
+			if start {
 				due = append(due, p.publicKey)
 			}
+		}
+		if next.IsZero() || !again.IsZero() && again.Before(next) {
+			next = again
 		}
 		if interval != p.keepalive {
 			req.update(p.publicKey)
@@ -154,7 +174,7 @@ func (d *Device) checkKeepalives(now time.Time) (due []mesh.Key, err error) {
 		err = d.wg.IpcSetOperation(req.reader())
 	}
 	if err != nil {
-		return nil, fmt.Errorf("adjust keepalives: %w", err)
+		return nil, time.Time{}, fmt.Errorf("adjust keepalives: %w", err)
 	}
-	return due, nil
+	return due, next, nil
 }

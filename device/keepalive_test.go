@@ -33,7 +33,7 @@ func (n *node) mustKeepAlive(t *testing.T, other mesh.Key, want string) {
 // with other is due.
 func (n *node) initiationDue(t *testing.T, other mesh.Key, now time.Time) bool {
 	t.Helper()
-	due, err := n.CheckKeepalives(now)
+	due, _, err := n.CheckKeepalives(now)
 	if err != nil {
 		t.Fatal(err)
 	}

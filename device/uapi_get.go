@@ -41,6 +41,9 @@ type query struct {
 // kept.
 func (d *Device) get(q query) error {
 	p := getParser{query: q}
+	if q.peer != nil {
+		p.times, p.now = d.handshakes, time.Now()
+	}
 	if err := d.wg.IpcGetOperation(&p); err != nil {
 		return fmt.Errorf("read the device's state: %w", err)
 	}
@@ -54,6 +57,10 @@ type getParser struct {
 	current devicePeer // as far as it was read
 	inPeer  bool       // there is a current peer
 	sec     int64      // seconds of its last handshake
+
+	times *handshakeTimes // nil: handshakes are at the time that upstream says
+	now   time.Time
+	shook int // peers with a handshake
 }
 
 var errSyntax = errors.New("unexpected text")
@@ -61,6 +68,10 @@ var errSyntax = errors.New("unexpected text")
 // Write parses a whole reply.
 func (p *getParser) Write(b []byte) (int, error) {
 	defer func() { p.current.presharedKey = [mesh.KeySize]byte{} }()
+	if p.times != nil {
+		p.times.begin()
+		defer func() { p.times.end(p.shook, p.now) }()
+	}
 	for rest := b; len(rest) > 0; {
 		var line []byte
 		line, rest, _ = bytes.Cut(rest, []byte{'\n'})
@@ -140,6 +151,10 @@ func (p *getParser) configField(key string, value []byte) (err error) {
 // endPeer reports the current peer, if there is one.
 func (p *getParser) endPeer() {
 	if p.inPeer && p.peer != nil {
+		if p.times != nil && !p.current.handshake.IsZero() {
+			p.current.handshake = p.times.of(p.current.publicKey, p.current.handshake, p.now)
+			p.shook++
+		}
 		p.peer(&p.current)
 	}
 	p.inPeer = false

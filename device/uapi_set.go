@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sort"
 	"strconv"
 	"time"
 
@@ -161,9 +162,9 @@ func (r *setRequest) allowedIPs(desired, current []netip.Prefix) {
 	for _, p := range desired {
 		r.prefixes = append(r.prefixes, netip.PrefixFrom(p.Addr().Unmap(), p.Bits()).Masked())
 	}
-	slices.SortFunc(r.prefixes, netip.Prefix.Compare)
+	sort.Slice(r.prefixes, func(i, j int) bool { return r.prefixes[i].Compare(r.prefixes[j]) < 0 })
 	r.prefixes = slices.Compact(r.prefixes)
-	slices.SortFunc(current, netip.Prefix.Compare)
+	sort.Slice(current, func(i, j int) bool { return current[i].Compare(current[j]) < 0 })
 	for _, p := range current {
 		if _, ok := slices.BinarySearchFunc(r.prefixes, p, netip.Prefix.Compare); !ok {
 			line(&r.updates, "allowed_ip=-", p.String())

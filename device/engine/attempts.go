@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"net/netip"
-	"slices"
+	"sort"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -118,7 +118,7 @@ func (a *attempts) list(now time.Time) []mesh.Attempt {
 		}
 		out = append(out, m)
 	}
-	slices.SortFunc(out, func(a, b mesh.Attempt) int { return a.Endpoint.Compare(b.Endpoint) })
+	sort.Slice(out, func(i, j int) bool { return out[i].Endpoint.Compare(out[j].Endpoint) < 0 })
 	return out
 }
 

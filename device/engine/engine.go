@@ -62,6 +62,7 @@ type Engine struct {
 	peers  map[mesh.Key]*peer
 	at     map[netip.Addr]*peer // by the address that answers echo requests
 	asking *peer                // whose initiation the device was asked for
+	since  time.Time            // when the device began to make it
 	queue  []*peer              // those with verbs for the device
 	probes path.ProbeBudget
 	asked  []probe // for the device to send
@@ -127,7 +128,10 @@ func (e *Engine) SetPeers(peers []mesh.PeerConfig) {
 		if p.standby && !c.Standby { // it has called
 			p.path.Called(now)
 		}
-		p.race, p.standby, p.address = c.Race, c.Standby, c.Address
+		if p.sequence != c.Sequence {
+			p.path.News(now)
+		}
+		p.race, p.standby, p.address, p.sequence = c.Race, c.Standby, c.Address, c.Sequence
 		p.networks = c.AllowedIPs
 		e.at[p.address] = p
 		p.setCandidates(c.Candidates, now)
@@ -180,13 +184,17 @@ func (e *Engine) Handshake(key mesh.Key, at time.Time, endpoint netip.AddrPort) 
 }
 
 // Changed says that addresses, routes or links of this host have changed, or that it was
-// asleep.
+// asleep. To each peer with a session something is sent at once: from it, the peer learns
+// where this node is now.
 func (e *Engine) Changed() {
 	now := time.Now()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, p := range e.peers {
 		p.path.Changed(now)
+		if !p.race && !p.handshake.IsZero() && now.Sub(p.handshake) < wireguard.RejectAfterTime {
+			_ = e.do(p, []path.Action{{Do: path.Keepalive}})
+		}
 		e.soon(p, now)
 	}
 }

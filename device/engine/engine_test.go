@@ -80,6 +80,7 @@ type wgDevice struct {
 	bind   *Bind
 	index  atomic.Uint32
 	echoes atomic.Int32 // echo requests
+	alive  atomic.Int32 // keepalives
 }
 
 func (d *wgDevice) Initiate(key mesh.Key, _ bool, wanted func() bool) {
@@ -89,7 +90,7 @@ func (d *wgDevice) Initiate(key mesh.Key, _ bool, wanted func() bool) {
 	msg := handshake(key, wireguard.MessageInitiationType, wireguard.MessageInitiationSize, d.index.Add(1), 0)
 	_ = d.bind.Send([][]byte{msg}, placeAt("192.0.2.1:1"))
 }
-func (d *wgDevice) Keepalive(mesh.Key)                         {}
+func (d *wgDevice) Keepalive(mesh.Key)                         { d.alive.Add(1) }
 func (d *wgDevice) Rest(mesh.Key)                              {}
 func (d *wgDevice) Echo(netip.Addr, func(time.Duration))       { d.echoes.Add(1) }
 func (d *wgDevice) Probe(netip.Addr, int, func(time.Duration)) {}
@@ -330,6 +331,27 @@ func TestDirectedPeer(t *testing.T) {
 		}
 		if w.Dropped() == 0 {
 			t.Error("none was dropped")
+		}
+	})
+}
+
+// When this host has changed, a peer that the caller directs hears of it at once, if there is
+// a session.
+func TestDirectedPeerHearsOfMove(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.SetPeers([]mesh.PeerConfig{{PublicKey: peerKey}, {PublicKey: mesh.Key{2}}})
+		w.Handshake(peerKey, time.Now(), live)
+		w.Changed()
+		synctest.Wait()
+		if n := w.device.alive.Load(); n != 1 {
+			t.Errorf("%d keepalives, want one to the peer with a session", n)
+		}
+		time.Sleep(wireguard.RejectAfterTime)
+		w.Changed()
+		synctest.Wait()
+		if n := w.device.alive.Load(); n != 1 {
+			t.Errorf("%d keepalives after the session has ended", n)
 		}
 	})
 }

@@ -16,6 +16,9 @@ func (e *Engine) initiation(msg []byte, ep conn.Endpoint) error {
 	if p == nil { // of a peer that is not ours, or no longer
 		return e.bind.Send([][]byte{msg}, ep)
 	}
+	if p == e.asking {
+		e.budget.Took(now.Sub(e.since))
+	}
 	e.indexes.addOurs(senderOf(msg), p)
 	p.message, p.cookie = msg, false
 	if p.race {

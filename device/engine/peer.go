@@ -41,6 +41,7 @@ type peer struct {
 	networks  []netip.Prefix // behind the peer
 	race      bool           // the engine chooses the path
 	standby   bool           // the peer starts the first handshake
+	sequence  uint64         // of the peer's record
 	wake      time.Time
 	queued    []path.Verb // for the device
 	message   []byte      // the last initiation, until it is answered

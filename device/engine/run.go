@@ -152,6 +152,6 @@ func (e *Engine) ask(p *peer) bool {
 	if !p.path.Asked() {
 		return false
 	}
-	e.asking = p
+	e.asking, e.since = p, time.Now()
 	return true
 }

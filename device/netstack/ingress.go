@@ -19,7 +19,7 @@ import (
 // Ingress reports whether a packet that belongs to no known flow may come in. The port
 // is the destination port, and 0 for a protocol without ports. It is called
 // concurrently.
-type Ingress func(source, destination netip.Addr, protocol uint8, port uint16) bool
+type Ingress = func(source, destination netip.Addr, protocol uint8, port uint16) bool
 
 // SetIngress sets the rules for packets from the tunnel. Without rules (nil, as in the
 // beginning), all packets may come in. The rules decide about new flows. Packets of
