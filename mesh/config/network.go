@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/wirespan/wirespan/mesh"
@@ -111,7 +112,7 @@ func checkAdvertisedNetworks(networks []netip.Prefix) error {
 // checkDisjoint reports the first network that equals or contains another.
 func checkDisjoint(networks []netip.Prefix) error {
 	sorted := slices.Clone(networks)
-	slices.SortFunc(sorted, netip.Prefix.Compare)
+	sort.Slice(sorted, func(i, j int) bool { return sorted[i].Compare(sorted[j]) < 0 })
 	for i := 1; i < len(sorted); i++ { // networks nest: if any overlap, then two neighbours do
 		switch outer, inner := sorted[i-1], sorted[i]; {
 		case outer == inner:

@@ -118,8 +118,8 @@ func nodeSettings() []Setting {
 		at:   func(w *Wirespan) target { return scalar[string]{&w.InterfaceName, parseInterfaceName} },
 	}, {
 		Key: "stateDir", Example: "/var/lib/wirespan", Restart: true,
-		Help: "Directory for keys, node identity and caches; \"memory\" keeps nothing.",
-		at:   func(w *Wirespan) target { return scalar[string]{&w.StateDir, parsePath} },
+		Help: "Directory for keys, node identity and caches; \"memory\" keeps nothing, \"memory:DIR\" uses a directory that the next boot may empty.",
+		at:   func(w *Wirespan) target { return scalar[string]{&w.StateDir, parseStateDir} },
 	}, {
 		Key: "identityDir", Example: "/run/secrets/wirespan", Restart: true,
 		Help: "Directory for keys and node identity, if not the state directory; may be read-only.",
@@ -249,7 +249,7 @@ func serviceSettings() []Setting {
 		at:   func(w *Wirespan) target { return scalar[bool]{&w.NoClockFix, parseBool} },
 	}, {
 		Key: "memoryBudget", Example: "64MiB", Restart: true,
-		Help: "Memory that the process may use for speed; by default an eighth of the host's, from 32MiB to 48MiB.",
+		Help: "Memory that the process may use for speed; by default an eighth of the host's, from 8MiB to 48MiB.",
 		at:   func(w *Wirespan) target { return scalar[int64]{&w.MemoryBudget, parseSize} },
 	}}
 }

@@ -101,6 +101,14 @@ func parsePath(s string) (string, error) {
 	return s, nil
 }
 
+// parseStateDir reads a directory: PATH, memory or memory:PATH.
+func parseStateDir(s string) (string, error) {
+	if dir, ok := strings.CutPrefix(s, StateMemory+":"); ok && !strings.HasPrefix(dir, "/") {
+		return "", fmt.Errorf("%.100q: after \"%s:\" comes an absolute path", s, StateMemory)
+	}
+	return parsePath(s)
+}
+
 func parseSocketPath(s string) (string, error) {
 	if len(s) > maxSocketPath {
 		return "", fmt.Errorf("the path has %d bytes, but a unix socket allows at most %d", len(s), maxSocketPath)

@@ -20,7 +20,9 @@ const (
 	BackendNetstack Backend = "netstack"
 )
 
-// StateMemory is the StateDir of an agent that keeps its state in memory only.
+// StateMemory is the StateDir of an agent that keeps its state in memory only. With
+// StateMemory, a colon and a directory, the state is in files that may be lost at the
+// next boot.
 const StateMemory = "memory"
 
 // Wirespan holds the values of this agent's own settings, from the WirespanConfig
