@@ -13,7 +13,8 @@ import (
 	"github.com/wirespan/wirespan/mesh/config"
 )
 
-const clusterFile = "cluster.yaml"
+// ClusterFile holds the [Cluster].
+const ClusterFile = "cluster.yaml"
 
 // Cluster is a membership that does not come from a configuration file: the cluster
 // that this node founded, or that it joined by token. It is stored in the state
@@ -76,7 +77,7 @@ type clusterDocument struct {
 
 // LoadCluster returns the stored cluster, or nil if the state directory holds none.
 func LoadCluster(st *Dir) (*Cluster, error) {
-	data, err := st.Read(clusterFile)
+	data, err := st.Read(ClusterFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -85,7 +86,7 @@ func LoadCluster(st *Dir) (*Cluster, error) {
 	}
 	c, err := parseCluster(data)
 	if err != nil {
-		return nil, fmt.Errorf("state file %q: %w (restore it from a backup, or remove it to found or join a cluster anew)", st.Path(clusterFile), err)
+		return nil, fmt.Errorf("state file %q: %w (restore it from a backup, or remove it to found or join a cluster anew)", st.Path(ClusterFile), err)
 	}
 	return c, nil
 }
@@ -169,7 +170,7 @@ func CheckJoin(st *Dir, t config.Token) (old *Cluster, err error) {
 		return nil, err
 	}
 	if old != nil && old.Founder && old.Authority != t.Authority && old.Pin != t.Pin {
-		return nil, fmt.Errorf("this node founded another cluster, kept in %q: leave it with wirespan down and remove that file first", st.Path(clusterFile))
+		return nil, fmt.Errorf("this node founded another cluster, kept in %q: leave it with wirespan down and remove that file first", st.Path(ClusterFile))
 	}
 	return old, nil
 }
@@ -203,9 +204,9 @@ func SaveCluster(st *Dir, c *Cluster) error {
 	doc.encodeChange(c)
 	data, err := yaml.Marshal(doc)
 	if err != nil {
-		return fmt.Errorf("encoding %s: %w", clusterFile, err)
+		return fmt.Errorf("encoding %s: %w", ClusterFile, err)
 	}
-	return st.Replace(clusterFile, data)
+	return st.Replace(ClusterFile, data)
 }
 
 // encodeChange sets what belongs to a change of the secret.

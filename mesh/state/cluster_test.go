@@ -104,7 +104,7 @@ func TestDamagedClusterIsKept(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			st := openState(t, t.TempDir())
-			if err := st.Create(clusterFile, []byte(test.content)); err != nil {
+			if err := st.Create(ClusterFile, []byte(test.content)); err != nil {
 				t.Fatal(err)
 			}
 			for what, err := range map[string]error{
@@ -115,7 +115,7 @@ func TestDamagedClusterIsKept(t *testing.T) {
 					t.Errorf("%s = %v, want %q", what, err, test.want)
 				}
 			}
-			if got, err := os.ReadFile(st.Path(clusterFile)); err != nil || string(got) != test.content {
+			if got, err := os.ReadFile(st.Path(ClusterFile)); err != nil || string(got) != test.content {
 				t.Errorf("the file is now %q, %v", got, err)
 			}
 		})

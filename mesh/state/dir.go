@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -47,7 +48,7 @@ func open(dir string, log hclog.Logger, owners ...int) (*Dir, error) {
 	if dir == config.StateMemory {
 		return &Dir{dir: dir, log: log, mem: map[string][]byte{}}, nil
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDir(dir); err != nil {
 		return nil, fmt.Errorf("state directory %q: %w (give a writable one with --state-dir, or --state-dir memory)", dir, bare(err))
 	}
 	info, err := os.Stat(dir)
@@ -61,6 +62,22 @@ func open(dir string, log hclog.Logger, owners ...int) (*Dir, error) {
 		return nil, fmt.Errorf("state directory %q is writable by others (mode %04o): chmod 700 it", dir, info.Mode().Perm())
 	}
 	return &Dir{dir: dir, log: log}, nil
+}
+
+// makeDir makes a directory and its parents, so that they are there after a power failure.
+func makeDir(dir string) error {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return os.MkdirAll(dir, 0o700) // fails if it is none
+	}
+	parent := filepath.Dir(filepath.Clean(dir))
+	if err := makeDir(parent); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	_ = syncDir(parent) // it may be of another user, and not readable
+	return nil
 }
 
 // checkOwner refuses a directory of another user, root's included: its owner can replace
@@ -201,7 +218,7 @@ const damagedSuffix = ".damaged"
 
 func (s *Dir) write(name string, data []byte, place func(tmp, path string) error) error {
 	path := s.Path(name)
-	tmp := path + "." + rand.Text()[:8] + ".tmp"
+	tmp := path + "." + rand.Text()[:8] + tmpSuffix
 	err := writeSynced(tmp, data)
 	if err == nil {
 		err = place(tmp, path)
@@ -211,6 +228,18 @@ func (s *Dir) write(name string, data []byte, place func(tmp, path string) error
 		return fmt.Errorf("writing state file %q: %w", path, bare(err))
 	}
 	return syncDir(s.dir)
+}
+
+const tmpSuffix = ".tmp"
+
+// sweep removes temporary files, which no process writes any more.
+func (s *Dir) sweep() {
+	entries, _ := os.ReadDir(s.dir)
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), tmpSuffix) {
+			_ = os.Remove(s.Path(e.Name())) // the next start tries again
+		}
+	}
 }
 
 func writeSynced(path string, data []byte) error {

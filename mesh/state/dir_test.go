@@ -331,7 +331,7 @@ func TestSequence(t *testing.T) {
 	last := uint64(0)
 	next := func(s *Sequence, now time.Time, seen uint64) uint64 {
 		t.Helper()
-		n, err := s.Next(now, seen)
+		n, err := s.Next(now, seen), s.Keep()
 		if err != nil || n <= last || n <= seen {
 			t.Errorf("sequence %d after %d, seen %d, error %v", n, last, seen, err)
 		}
@@ -355,8 +355,8 @@ func TestSequence(t *testing.T) {
 	if err := st.Replace(SequenceFile, []byte("{")); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := must(OpenSequence(st)).Next(now, 7e12); n != 7e12+1 || err != nil {
-		t.Errorf("with a damaged file: %d, %v", n, err)
+	if n := must(OpenSequence(st)).Next(now, 7e12); n != 7e12+1 {
+		t.Errorf("with a damaged file: %d", n)
 	}
 }
 

@@ -159,6 +159,9 @@ func count(tokens []issued, match func(*issued) bool) (n int) {
 // valid reports whether another node can join with the token.
 func (t *issued) valid(now time.Time) bool { return now.Before(t.Expires) && len(t.Nodes) < t.Uses }
 
+// early reports whether the token was made later than now.
+func (t *issued) early(now time.Time) bool { return now.Before(t.Created.Add(-clockSlack)) }
+
 // keep stores the record, and only then uses it.
 func (e *Enrolments) keep(next enrolments) error {
 	data, err := json.Marshal(next)
@@ -172,11 +175,12 @@ func (e *Enrolments) keep(next enrolments) error {
 	return nil
 }
 
-// Left returns for how long another node can join with a token; 0 if none can.
+// Left returns for how long another node can join with a token; 0 if none can. None can with
+// one that was made by a clock that was ahead.
 func (e *Enrolments) Left(id mesh.EnrolmentID, now time.Time) time.Duration {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if i := e.find(id); i >= 0 && e.Tokens[i].valid(now) {
+	if i := e.find(id); i >= 0 && e.Tokens[i].valid(now) && !e.Tokens[i].early(now) {
 		return e.Tokens[i].Expires.Sub(now)
 	}
 	return 0
@@ -208,8 +212,8 @@ func (e *Enrolments) Enrol(r mesh.Enrolment, pin [32]byte, now time.Time) error 
 	}
 	t := e.Tokens[i]
 	switch known := slices.Contains(t.Nodes, r.NodeID); {
-	case now.Before(t.Created.Add(-clockSlack)):
-		return Refusal(fmt.Sprintf("the founder's clock is wrong: it says %s, and the join token was made at %s; set the founder's clock",
+	case t.early(now):
+		return Refusal(fmt.Sprintf("the founder's clock is wrong, or was: it says %s, and the join token was made at %s; set the founder's clock, or get a new token from it (wirespan token)",
 			now.UTC().Format(instant), t.Created.Format(instant)))
 	case !now.Before(t.Expires):
 		return Refusal(fmt.Sprintf("the join token expired at %s, by the founder's clock it is %s now; get a new one from the founder (wirespan token)",

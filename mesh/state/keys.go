@@ -10,7 +10,6 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/wirespan/wirespan/mesh"
-	"github.com/wirespan/wirespan/mesh/config"
 )
 
 // Keys is the part of an identity that is stored on disk. It does not change while the
@@ -19,7 +18,7 @@ type Keys struct {
 	NodeID     string
 	NodeKey    mesh.NodeKey // of NodeID; zero for an id in Talos' form, which can't sign
 	PrivateKey mesh.PrivateKey
-	Ephemeral  bool // the files end with the process
+	Ephemeral  bool // the files are lost at the next boot, or before
 }
 
 // LoadKeys reads the identity files and creates those that are missing. If identityDir
@@ -28,6 +27,7 @@ type Keys struct {
 //
 // A node id without a signing key beside it is taken as Talos' form.
 func LoadKeys(st *Dir, identityDir string, log hclog.Logger) (Keys, error) {
+	ephemeral := identityDir == "" && st.Ephemeral() // a mounted Secret is on a tmpfs, too
 	if identityDir != "" {
 		var err error
 		if st, err = open(identityDir, log, os.Geteuid(), 0); err != nil {
@@ -45,7 +45,7 @@ func LoadKeys(st *Dir, identityDir string, log hclog.Logger) (Keys, error) {
 	if err != nil {
 		return Keys{}, fmt.Errorf("error caching kubespan identity: %w", err)
 	}
-	return Keys{NodeID: node, NodeKey: key, PrivateKey: id.PrivateKey, Ephemeral: st.Root() == config.StateMemory}, nil
+	return Keys{NodeID: node, NodeKey: key, PrivateKey: id.PrivateKey, Ephemeral: ephemeral}, nil
 }
 
 // loadNode reads node id and signing key. The key is written first: an id without one

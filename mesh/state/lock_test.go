@@ -2,6 +2,9 @@ package state
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -64,5 +67,28 @@ func TestLockWaitsForShortTasks(t *testing.T) {
 	}
 	if err := agent.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// An agent removes what writes that a power failure cut short have left, and nothing else.
+func TestLockSweeps(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"pins.json.ABCDEFGH.tmp", ".discovery.snapshot.12.tmp", "pins.json", "clock"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names := func() (out []string) {
+		for _, e := range must(os.ReadDir(dir)) {
+			out = append(out, e.Name())
+		}
+		return out
+	}
+	if st := lockedDir(t, dir, (*Dir).LockBriefly); len(names()) != 5 || st.Close() != nil {
+		t.Errorf("a short task leaves %v", names())
+	}
+	lockedDir(t, dir, (*Dir).Lock)
+	if got := names(); !slices.Equal(got, []string{"clock", "lock", "pins.json"}) {
+		t.Errorf("an agent leaves %v", got)
 	}
 }

@@ -41,19 +41,25 @@ func OpenSequence(st *Dir) (*Sequence, error) {
 }
 
 // Next returns a sequence that is higher than all before, than seen, and at least the
-// time now in milliseconds.
-func (s *Sequence) Next(now time.Time, seen uint64) (uint64, error) {
-	next := max(s.last, seen) + 1
+// time now in milliseconds. Before it is used, Keep should write it.
+func (s *Sequence) Next(now time.Time, seen uint64) uint64 {
+	s.last = max(s.last, seen) + 1
 	if ms := now.UnixMilli(); ms > 0 {
-		next = max(next, uint64(ms))
+		s.last = max(s.last, uint64(ms))
 	}
-	if next > s.reserved {
-		reserved := next + sequenceBlock
-		if err := s.state.Replace(SequenceFile, fmt.Appendf(nil, "{\"Reserved\":%d}\n", reserved)); err != nil {
-			return 0, err
-		}
-		s.reserved = reserved
+	return s.last
+}
+
+// Keep writes what Next has returned, unless it is reserved. After an error, only the clock
+// and discovery keep a sequence from being used again after a restart.
+func (s *Sequence) Keep() error {
+	if s.last <= s.reserved {
+		return nil
 	}
-	s.last = next
-	return next, nil
+	reserved := s.last + sequenceBlock
+	if err := s.state.Replace(SequenceFile, fmt.Appendf(nil, "{\"Reserved\":%d}\n", reserved)); err != nil {
+		return fmt.Errorf("%w: make the state directory writable and free some space; until then, others may take this node's records for old ones after a restart with a wrong clock", err)
+	}
+	s.reserved = reserved
+	return nil
 }
