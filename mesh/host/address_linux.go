@@ -1,12 +1,12 @@
 package host
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/wirespan/wirespan/firewall/netlink"
 )
 
 // addresses are the addresses of a link that peers can use.
@@ -30,18 +30,17 @@ func (l *addresses) usable() []netip.Prefix {
 }
 
 // linkAddresses returns the addresses of all links by the link's index.
-func linkAddresses() (map[int]*addresses, error) {
-	list, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+func linkAddresses(rt *netlink.RTNetlink) (map[uint32]*addresses, error) {
+	list, err := rt.Addresses(0)
 	if err != nil {
-		return nil, fmt.Errorf("listing addresses: %w", err)
+		return nil, err
 	}
-	out := map[int]*addresses{}
-	for i := range list {
-		a := &list[i]
-		l := out[a.LinkIndex]
+	out := map[uint32]*addresses{}
+	for _, a := range list {
+		l := out[a.Link]
 		if l == nil {
 			l = &addresses{}
-			out[a.LinkIndex] = l
+			out[a.Link] = l
 		}
 		l.add(a)
 	}
@@ -50,26 +49,20 @@ func linkAddresses() (map[int]*addresses, error) {
 
 // add adds an address if peers can use it: not of link scope, and neither tentative nor a
 // duplicate.
-func (l *addresses) add(a *netlink.Addr) {
+func (l *addresses) add(a netlink.Address) {
 	if a.Scope >= unix.RT_SCOPE_LINK || a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0 {
 		return
 	}
-	addr, ok := netip.AddrFromSlice(a.IP)
-	if !ok {
-		return
-	}
-	addr = addr.Unmap()
-	bits, _ := a.Mask.Size()
-	p, deprecated := netip.PrefixFrom(addr, bits), a.Flags&unix.IFA_F_DEPRECATED != 0
+	addr, deprecated := a.Prefix.Addr(), a.Flags&unix.IFA_F_DEPRECATED != 0
 	switch {
 	// Of an IPv4 address the same bit says that it is a secondary one.
 	case addr.Is6() && a.Flags&unix.IFA_F_TEMPORARY != 0:
 		if !deprecated {
-			l.temporary = append(l.temporary, p)
+			l.temporary = append(l.temporary, a.Prefix)
 		}
 		return
 	case deprecated:
 		l.deprecated = append(l.deprecated, addr)
 	}
-	l.all = append(l.all, p)
+	l.all = append(l.all, a.Prefix)
 }

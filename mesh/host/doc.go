@@ -1,6 +1,6 @@
 // Package host observes this machine over netlink: links, addresses and default routes,
 // and the gateways and DNS servers that its own traffic depends on. It also reads the
-// machine's MAC address and its operating system.
+// machine's name and its operating system.
 //
 // It changes nothing and needs no privilege. [Host.Run] owns the subscriptions and ends
 // with its context. All other functions read the kernel at each call and may be called

@@ -1,14 +1,12 @@
 package host
 
 import (
-	"encoding/binary"
 	"sync"
 	"time"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	rtnetlink "github.com/wirespan/wirespan/firewall/netlink"
+	"github.com/wirespan/wirespan/firewall/netlink"
 	"github.com/wirespan/wirespan/mesh"
 )
 
@@ -17,48 +15,46 @@ import (
 // a default route decides nothing, unless it is a VRF or there is no default route.
 type watched struct {
 	mu    sync.Mutex
-	links map[int]linkState // those that count; nil: every change counts
+	links map[uint32]linkState // those that count; nil: every change counts
 }
 
 // linkState is what a change of a link is told by.
 type linkState struct {
-	name, kind         string
-	up                 bool
-	flags, mtu, master int // mtu is 0 if it does not count: no default route leaves by the link
+	name, kind string
+	set, up    bool // whether it is set up, and whether it works
+	mtu        int  // 0 if it does not count: no default route leaves by the link
+	master     uint32
 }
 
 func stateOf(l netlink.Link) linkState {
-	at := l.Attrs()
-	return linkState{at.Name, linkKind(l), linkUp(l), int(at.RawFlags & unix.IFF_UP), at.MTU, at.MasterIndex}
+	return linkState{l.Name, l.Kind, l.Up, linkUp(l), l.MTU, l.Master}
 }
 
 // set notes which links count. The caller has the lock since before it read them, so
 // that no event is compared with links that are older than the event.
-func (w *watched) set(all []netlink.Link, addrs map[int]*addresses, routes *defaults) {
+func (w *watched) set(all []netlink.Link, addrs map[uint32]*addresses, routes *defaults) {
 	w.links = nil
 	if len(routes.v4.Hops)+len(routes.v6.Hops) == 0 {
 		return // the smallest MTU of all links counts
 	}
-	w.links = map[int]linkState{}
+	w.links = map[uint32]linkState{}
 	for _, l := range all {
-		index := l.Attrs().Index
-		if addrs[index].any() || routes.leaveBy(index) || linkKind(l) == kindVRF {
+		leaves := routes.leaveBy(l.Index)
+		if addrs[l.Index].any() || leaves || l.Kind == netlink.KindVRF {
 			state := stateOf(l)
-			if !routes.leaveBy(index) {
+			if !leaves {
 				state.mtu = 0
 			}
-			w.links[index] = state
+			w.links[l.Index] = state
 		}
 	}
 }
 
-const kindVRF = "vrf"
-
 // relevant reports whether an event may change what Links or Underlay return.
-func (w *watched) relevant(m rtnetlink.Message) bool {
+func (w *watched) relevant(m netlink.Message) bool {
 	switch m.Type {
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
-		r, ok := rtnetlink.ParseRoute(m)
+		r, ok := netlink.ParseRoute(m)
 		return ok && r.Destination.Bits() == 0 && r.Type == unix.RTN_UNICAST
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
 		return w.relevantAddress(m)
@@ -70,37 +66,34 @@ func (w *watched) relevant(m rtnetlink.Message) bool {
 
 // relevantAddress reports whether an event is about an address that peers can use, or
 // takes one of any kind from a link that counts: the tunnel has one of link scope.
-func (w *watched) relevantAddress(m rtnetlink.Message) bool {
-	if len(m.Body) < unix.SizeofIfAddrmsg || m.Body[3] < unix.RT_SCOPE_LINK {
+func (w *watched) relevantAddress(m netlink.Message) bool {
+	a, ok := netlink.ParseAddress(m)
+	if !ok || a.Scope < unix.RT_SCOPE_LINK {
 		return true
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	_, counts := w.links[int(binary.NativeEndian.Uint32(m.Body[4:]))]
+	_, counts := w.links[a.Link]
 	return m.Type == unix.RTM_DELADDR && (counts || w.links == nil)
 }
 
-func (w *watched) relevantLink(m rtnetlink.Message) bool {
+func (w *watched) relevantLink(m netlink.Message) bool {
 	if len(m.Body) > 0 && m.Body[0] != unix.AF_UNSPEC { // of a bridge's port
 		return false
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	now, _ := rtnetlink.ParseLink(m)
-	old, counts := w.links[int(now.Index)]
+	now := netlink.ParseLink(m)
+	old, counts := w.links[now.Index]
 	switch {
 	case w.links == nil:
 		return true
 	case !counts:
-		return rtnetlink.LinkKind(m) == kindVRF
+		return now.Kind == netlink.KindVRF
 	case m.Type == unix.RTM_DELLINK:
 		return true
 	}
-	l, err := netlink.LinkDeserialize(nil, m.Body)
-	if err != nil {
-		return true
-	}
-	state := stateOf(l)
+	state := stateOf(now)
 	if old.mtu == 0 {
 		state.mtu = 0
 	}

@@ -12,10 +12,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	rtnetlink "github.com/wirespan/wirespan/firewall/netlink"
+	"github.com/wirespan/wirespan/firewall/netlink"
 	"github.com/wirespan/wirespan/mesh"
 )
 
@@ -49,13 +48,13 @@ func (h *Host) Run(ctx context.Context) error {
 	var all sync.WaitGroup
 	all.Go(func() { h.followHostname(ctx) })
 	all.Go(func() { h.followClock(ctx) })
-	events, err := rtnetlink.Subscribe(unix.NETLINK_ROUTE, 0, unix.RTNLGRP_LINK,
+	events, err := netlink.Subscribe(unix.NETLINK_ROUTE, 0, unix.RTNLGRP_LINK,
 		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE,
-		unix.RTNLGRP_IPV4_RULE, rtnetlink.GroupIPv6Rule)
+		unix.RTNLGRP_IPV4_RULE, netlink.GroupIPv6Rule)
 	if err == nil {
 		defer events.Close()
 		// A router changes thousands of other routes.
-		_ = events.SetRoutes(rtnetlink.RouteFilter{Lengths: []int{0}})
+		_ = events.SetRoutes(netlink.RouteFilter{Lengths: []int{0}})
 		h.changed.Notify() // there may have been changes before
 		changes := pacer{signal: h.changed, interval: h.pace}
 		events.Listen(ctx, h.watched.relevant, changes.notify)
@@ -69,28 +68,32 @@ func (h *Host) Run(ctx context.Context) error {
 func (h *Host) Links() ([]mesh.Link, error) {
 	h.watched.mu.Lock()
 	defer h.watched.mu.Unlock()
-	all, err := netlink.LinkList()
-	if err != nil {
-		return nil, fmt.Errorf("listing links: %w", err)
-	}
-	routes, err := h.defaultRoutes(all)
+	rt, err := openNetlink()
 	if err != nil {
 		return nil, err
 	}
-	addrs, err := linkAddresses()
+	defer rt.Close()
+	all, err := rt.Links()
+	if err != nil {
+		return nil, err
+	}
+	routes, err := h.defaultRoutes(rt, all)
+	if err != nil {
+		return nil, err
+	}
+	addrs, err := linkAddresses(rt)
 	if err != nil {
 		return nil, err
 	}
 	h.watched.set(all, addrs, &routes)
 	links := make([]mesh.Link, 0, len(all))
 	for _, l := range all {
-		at := l.Attrs()
-		own := cmp.Or(addrs[at.Index], &addresses{})
+		own := cmp.Or(addrs[l.Index], &addresses{})
 		links = append(links, mesh.Link{
-			Name: at.Name, Kind: linkKind(l), Up: linkUp(l),
-			Loopback:     at.RawFlags&unix.IFF_LOOPBACK != 0,
-			DefaultRoute: routes.leaveBy(at.Index),
-			MTU:          at.MTU,
+			Name: l.Name, Kind: l.Kind, Up: linkUp(l),
+			Loopback:     l.Flags&unix.IFF_LOOPBACK != 0,
+			DefaultRoute: routes.leaveBy(l.Index),
+			MTU:          l.MTU,
 			Addresses:    own.usable(),
 			Deprecated:   own.deprecated,
 		})
@@ -99,32 +102,19 @@ func (h *Host) Links() ([]mesh.Link, error) {
 	return links, nil
 }
 
-func physical(l netlink.Link) bool {
-	return l.Attrs().EncapType == "ether" && linkKind(l) == ""
-}
-
-// linkKind returns the rtnetlink kind (IFLA_INFO_KIND). The library has other names for
-// two of them.
-func linkKind(l netlink.Link) string {
-	switch k := l.Type(); k {
-	case "device":
-		return ""
-	case "tuntap":
-		return "tun"
-	default:
-		return k
+func openNetlink() (*netlink.RTNetlink, error) {
+	rt, err := netlink.OpenRTNetlink()
+	if err != nil {
+		return nil, fmt.Errorf("opening a netlink socket: %w", err)
 	}
+	return rt, nil
 }
 
+// linkUp reports whether a link works: hardware also takes a carrier.
 func linkUp(l netlink.Link) bool {
-	at := l.Attrs()
-	if at.RawFlags&unix.IFF_UP == 0 {
-		return false
-	}
-	if at.OperState != netlink.OperUp && at.OperState != netlink.OperUnknown {
-		return false
-	}
-	return !physical(l) || at.RawFlags&unix.IFF_LOWER_UP != 0
+	hardware := l.Type == unix.ARPHRD_ETHER && l.Kind == ""
+	return l.Up && (l.OperState == netlink.OperUp || l.OperState == netlink.OperUnknown) &&
+		(!hardware || l.Flags&unix.IFF_LOWER_UP != 0)
 }
 
 // OperatingSystem returns the operating system as "NAME (VERSION)", from os-release(5).

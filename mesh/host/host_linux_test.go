@@ -3,15 +3,14 @@ package host
 import (
 	"bufio"
 	"context"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/wirespan/wirespan/firewall/netlink"
 	"github.com/wirespan/wirespan/mesh"
 )
 
@@ -46,43 +45,39 @@ func TestHostRunEnds(t *testing.T) {
 }
 
 func TestUsableAddresses(t *testing.T) {
-	address := func(cidr string, scope, flags int) netlink.Addr {
-		ip, n, err := net.ParseCIDR(cidr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return netlink.Addr{IPNet: &net.IPNet{IP: ip, Mask: n.Mask}, Scope: scope, Flags: flags}
+	address := func(prefix string, scope byte, flags uint32) netlink.Address {
+		return netlink.Address{Prefix: netip.MustParsePrefix(prefix), Scope: scope, Flags: flags}
 	}
 	const usual = unix.RT_SCOPE_UNIVERSE
 	lasting := address("2001:db8::f/64", usual, unix.IFA_F_PERMANENT)
 	temporary := address("2001:db8::6/64", usual, unix.IFA_F_TEMPORARY)
 	deprecated := address("2001:db8:1::2/64", usual, unix.IFA_F_DEPRECATED)
 	for name, test := range map[string]struct {
-		addresses  []netlink.Addr
+		addresses  []netlink.Address
 		want       string
 		deprecated string
 	}{
-		"IPv4":                  {[]netlink.Addr{address("192.0.2.1/24", usual, unix.IFA_F_PERMANENT)}, "192.0.2.1/24", ""},
-		"IPv6":                  {[]netlink.Addr{address("2001:db8::1/64", usual, unix.IFA_F_PERMANENT)}, "2001:db8::1/64", ""},
-		"site scope":            {[]netlink.Addr{address("fec0::1/64", unix.RT_SCOPE_SITE, 0)}, "fec0::1/64", ""},
-		"secondary":             {[]netlink.Addr{address("192.0.2.2/24", usual, unix.IFA_F_SECONDARY)}, "192.0.2.2/24", ""},
-		"deprecated":            {[]netlink.Addr{deprecated}, "2001:db8:1::2/64", "2001:db8:1::2"},
-		"deprecated IPv4":       {[]netlink.Addr{address("192.0.2.3/24", usual, unix.IFA_F_DEPRECATED)}, "192.0.2.3/24", "192.0.2.3"},
-		"optimistic":            {[]netlink.Addr{address("2001:db8::3/64", usual, unix.IFA_F_OPTIMISTIC)}, "2001:db8::3/64", ""},
-		"link scope":            {[]netlink.Addr{address("fe80::1/64", unix.RT_SCOPE_LINK, 0)}, "", ""},
-		"IPv4 link scope":       {[]netlink.Addr{address("169.254.0.1/16", unix.RT_SCOPE_LINK, 0)}, "", ""},
-		"host scope":            {[]netlink.Addr{address("127.0.0.1/8", unix.RT_SCOPE_HOST, 0)}, "", ""},
-		"tentative":             {[]netlink.Addr{address("2001:db8::4/64", usual, unix.IFA_F_TENTATIVE)}, "", ""},
-		"duplicate":             {[]netlink.Addr{address("2001:db8::5/64", usual, unix.IFA_F_DADFAILED)}, "", ""},
-		"temporary alone":       {[]netlink.Addr{temporary}, "2001:db8::6/64", ""},
-		"temporary, and IPv4":   {[]netlink.Addr{temporary, address("192.0.2.1/24", usual, 0)}, "192.0.2.1/24 2001:db8::6/64", ""},
-		"temporary and not":     {[]netlink.Addr{temporary, lasting}, "2001:db8::f/64", ""},
-		"temporary, others old": {[]netlink.Addr{temporary, deprecated}, "2001:db8:1::2/64 2001:db8::6/64", "2001:db8:1::2"},
-		"an old temporary one":  {[]netlink.Addr{address("2001:db8::7/64", usual, unix.IFA_F_TEMPORARY|unix.IFA_F_DEPRECATED)}, "", ""},
+		"IPv4":                  {[]netlink.Address{address("192.0.2.1/24", usual, unix.IFA_F_PERMANENT)}, "192.0.2.1/24", ""},
+		"IPv6":                  {[]netlink.Address{address("2001:db8::1/64", usual, unix.IFA_F_PERMANENT)}, "2001:db8::1/64", ""},
+		"site scope":            {[]netlink.Address{address("fec0::1/64", unix.RT_SCOPE_SITE, 0)}, "fec0::1/64", ""},
+		"secondary":             {[]netlink.Address{address("192.0.2.2/24", usual, unix.IFA_F_SECONDARY)}, "192.0.2.2/24", ""},
+		"deprecated":            {[]netlink.Address{deprecated}, "2001:db8:1::2/64", "2001:db8:1::2"},
+		"deprecated IPv4":       {[]netlink.Address{address("192.0.2.3/24", usual, unix.IFA_F_DEPRECATED)}, "192.0.2.3/24", "192.0.2.3"},
+		"optimistic":            {[]netlink.Address{address("2001:db8::3/64", usual, unix.IFA_F_OPTIMISTIC)}, "2001:db8::3/64", ""},
+		"link scope":            {[]netlink.Address{address("fe80::1/64", unix.RT_SCOPE_LINK, 0)}, "", ""},
+		"IPv4 link scope":       {[]netlink.Address{address("169.254.0.1/16", unix.RT_SCOPE_LINK, 0)}, "", ""},
+		"host scope":            {[]netlink.Address{address("127.0.0.1/8", unix.RT_SCOPE_HOST, 0)}, "", ""},
+		"tentative":             {[]netlink.Address{address("2001:db8::4/64", usual, unix.IFA_F_TENTATIVE)}, "", ""},
+		"duplicate":             {[]netlink.Address{address("2001:db8::5/64", usual, unix.IFA_F_DADFAILED)}, "", ""},
+		"temporary alone":       {[]netlink.Address{temporary}, "2001:db8::6/64", ""},
+		"temporary, and IPv4":   {[]netlink.Address{temporary, address("192.0.2.1/24", usual, 0)}, "192.0.2.1/24 2001:db8::6/64", ""},
+		"temporary and not":     {[]netlink.Address{temporary, lasting}, "2001:db8::f/64", ""},
+		"temporary, others old": {[]netlink.Address{temporary, deprecated}, "2001:db8:1::2/64 2001:db8::6/64", "2001:db8:1::2"},
+		"an old temporary one":  {[]netlink.Address{address("2001:db8::7/64", usual, unix.IFA_F_TEMPORARY|unix.IFA_F_DEPRECATED)}, "", ""},
 	} {
 		var l addresses
-		for i := range test.addresses {
-			l.add(&test.addresses[i])
+		for _, a := range test.addresses {
+			l.add(a)
 		}
 		var got, old []string
 		for _, p := range l.usable() {

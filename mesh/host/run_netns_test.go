@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	rtnetlink "github.com/wirespan/wirespan/firewall/netlink"
+	"github.com/wirespan/wirespan/firewall/netlink"
 )
 
 // beside starts run on a thread that shares this thread's namespaces. It returns a
@@ -177,7 +177,7 @@ func TestIrrelevantChanges(t *testing.T) {
 			}
 		}
 	}
-	sub, err := rtnetlink.Subscribe(unix.NETLINK_ROUTE, 0, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
+	sub, err := netlink.Subscribe(unix.NETLINK_ROUTE, 0, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +193,7 @@ func TestIrrelevantChanges(t *testing.T) {
 	script(t, "addr add 10.1.2.3/32 dev lo") // the end
 	ctx, cancel := context.WithCancel(t.Context())
 	events := 0
-	sub.Listen(ctx, func(m rtnetlink.Message) bool {
+	sub.Listen(ctx, func(m netlink.Message) bool {
 		relevant := h.watched.relevant(m)
 		switch events++; {
 		case m.Type == unix.RTM_NEWADDR && relevant:

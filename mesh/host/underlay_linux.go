@@ -2,13 +2,10 @@ package host
 
 import (
 	"bufio"
-	"fmt"
 	"net/netip"
 	"os"
 	"slices"
 	"strings"
-
-	"github.com/vishvananda/netlink"
 
 	"github.com/wirespan/wirespan/mesh"
 )
@@ -21,11 +18,16 @@ const maxDNSServers = 16
 
 // Underlay returns the default routes' gateways and the resolver's DNS servers.
 func (h *Host) Underlay() (u mesh.Underlay, err error) {
-	links, err := netlink.LinkList()
+	rt, err := openNetlink()
 	if err != nil {
-		return u, fmt.Errorf("listing links: %w", err)
+		return u, err
 	}
-	routes, err := h.defaultRoutes(links)
+	defer rt.Close()
+	links, err := rt.Links()
+	if err != nil {
+		return u, err
+	}
+	routes, err := h.defaultRoutes(rt, links)
 	if err != nil {
 		return u, err
 	}
