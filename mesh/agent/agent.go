@@ -46,6 +46,7 @@ type Device interface {
 type Registry interface {
 	Run(ctx context.Context) error
 	Publish(local discovery.Local)
+	Moved() // the way of the connection may be gone, or there may be one again: it is made anew at once
 	Changed() <-chan struct{}
 	Snapshot() discovery.Snapshot
 	Delete(ctx context.Context, last mesh.Affiliate) error // leaves last there, if it is signed
@@ -55,7 +56,11 @@ type Registry interface {
 // whole policy and touches only what differs; warnings are conditions about what
 // other programs on this host have set up. What was applied stays until Remove.
 type Firewall interface {
+	// Apply puts a policy in place, as far as the kernel can. An error that is
+	// firewall.ErrUnfiltered says that peers must not be connected.
 	Apply(firewall.Policy) (warnings []mesh.Condition, err error)
+	// Lacks returns what the kernel lacks, as far as policies needed it so far.
+	Lacks() firewall.Lacks
 	Remove() error
 	// Lookup returns what the kernel does with a packet, whatever was applied.
 	Lookup(firewall.Query, firewall.Policy) (firewall.Explanation, error)
@@ -156,6 +161,7 @@ type Agent struct {
 	record    record
 	refused   map[string]bool // statements that the mesh's authority has not signed
 	rotating  rotating
+	steps     steps
 }
 
 // hostView is this machine as last observed.
@@ -163,6 +169,8 @@ type hostView struct {
 	links     []mesh.Link // nil: to be read
 	lastLinks []mesh.Link
 	moved     bool // since peers were last applied
+	redial    bool // likewise, since registries were told
+	severed   severed
 	underlay  mesh.Underlay
 	notes     []mesh.Condition // of Observed
 	mtu       int              // of the tunnel, as it follows from links and configuration

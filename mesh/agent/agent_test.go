@@ -329,21 +329,52 @@ func TestLookReadsTheCounters(t *testing.T) {
 }
 
 // The device hears of changes of addresses, links and default routes, and not of what
-// containers do.
-func TestDeviceHearsOfHostChanges(t *testing.T) {
+// containers do. A registry hears of those that may have broken its connection; without a
+// connection, of all.
+func TestHostChangesAreHeard(t *testing.T) {
 	bubble(t, []string{meshDocument}, func(h *harness) {
-		links := h.host.LinkList
-		down := slices.Clone(links)
-		down[0].Up = false
+		eth := h.host.LinkList[0]
+		v6 := netip.MustParsePrefix("2001:db8::7/64")
+		gateways := []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}
+		down, six, wwan := eth, eth, mesh.Link{Name: "wwan0", Up: true, DefaultRoute: true}
+		down.Up = false
+		six.Addresses = append(slices.Clone(eth.Addresses), v6)
 		container := mesh.Link{Name: "veth1", Kind: "veth", Up: true, Addresses: []netip.Prefix{netip.MustParsePrefix("172.17.0.2/16")}}
+		device, registry, offline := 0, 0, true
 		for _, step := range []struct {
-			links []mesh.Link
-			want  int
-		}{{links, 0}, {append(slices.Clone(links), container), 0}, {down, 1}, {links, 2}, {links, 2}} {
-			h.host.Change(func() { h.host.LinkList = step.links })
+			what     string
+			links    []mesh.Link
+			gateways []netip.Addr
+			online   bool
+			heard    int // by the device
+			moved    int // the registry
+		}{
+			{"nothing", []mesh.Link{eth}, nil, true, 0, 0},
+			{"a container", []mesh.Link{eth, container}, nil, true, 0, 0},
+			{"a link down", []mesh.Link{down}, nil, true, 1, 1},
+			{"a link up", []mesh.Link{eth}, nil, true, 1, 0},
+			{"a link down, unconnected", []mesh.Link{down}, nil, false, 1, 1},
+			{"a link up, unconnected", []mesh.Link{eth}, nil, false, 1, 1},
+			{"another address", []mesh.Link{six}, nil, true, 1, 0},
+			{"the first gateways", []mesh.Link{six}, gateways, true, 1, 0},
+			{"another IPv6 gateway", []mesh.Link{six}, gateways[:1], true, 1, 0},
+			{"an IPv6 address less", []mesh.Link{eth}, gateways[:1], true, 1, 0},
+			{"another IPv4 gateway", []mesh.Link{eth}, nil, true, 1, 1},
+			{"another default route", []mesh.Link{eth, wwan}, nil, true, 1, 1},
+			{"a link less", []mesh.Link{wwan}, nil, true, 1, 1},
+		} {
+			if offline == step.online {
+				h.registry().Show(discovery.Snapshot{Connected: step.online, ServerAddr: netip.MustParseAddr("192.0.2.200")})
+				offline = !step.online
+			}
+			h.host.Change(func() { h.host.LinkList, h.host.Facts.Gateways = step.links, step.gateways })
 			h.advance(time.Minute)
-			if got := h.device().HostChanges; got != step.want {
-				t.Errorf("%d changes with %+v, want %d", got, step.links, step.want)
+			device, registry = device+step.heard, registry+step.moved
+			if got := h.device().HostChanges; got != device {
+				t.Errorf("%s: the device heard of %d changes, want %d", step.what, got, device)
+			}
+			if got := h.registry().Moves(); got != registry {
+				t.Errorf("%s: the registry heard of %d changes, want %d", step.what, got, registry)
 			}
 		}
 	})

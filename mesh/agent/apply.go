@@ -78,6 +78,9 @@ func (a *Agent) apply(plan mesh.Plan) error {
 // route applies a policy, unless it is in place.
 func (a *Agent) route(p firewall.Policy) error {
 	r := &a.routing
+	if a.cfg.Firewall != nil {
+		p.Lacks = a.cfg.Firewall.Lacks() // an Apply since the policy was made may have found out
+	}
 	same := samePolicy(r.applied, p)
 	if a.cfg.Firewall == nil || r.current && same {
 		return nil
@@ -85,9 +88,14 @@ func (a *Agent) route(p firewall.Policy) error {
 	r.current, r.removed = false, false
 	warnings, err := a.cfg.Firewall.Apply(p)
 	r.warnings = warnings
+	if errors.Is(err, firewall.ErrUnfiltered) { // peers would reach what the rules refuse
+		a.plane.peers = nil
+		err = errors.Join(err, a.plane.device.Apply(nil))
+	}
 	if err != nil {
 		return fmt.Errorf("routing and firewall: %w", err)
 	}
+	p.Lacks = a.cfg.Firewall.Lacks()
 	r.applied, r.compiled, r.current = p, firewall.Compile(p), true
 	r.changed = r.changed || !same
 	return nil

@@ -187,7 +187,7 @@ func TestClockNotRecorded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, meshDocument)
 		gone := filepath.Join(t.TempDir(), "gone")
-		h.config.Clock = must(state.OpenClock(must(state.Open(gone, nil))))
+		h.config.Clock = must(state.OpenClock(must(state.Open(gone, nil)), state.ClockConfig{}))
 		if err := os.Remove(gone); err != nil {
 			t.Fatal(err)
 		}
@@ -209,7 +209,7 @@ func TestClockBehind(t *testing.T) {
 		if err := h.state.Replace("clock", []byte(last)); err != nil {
 			t.Fatal(err)
 		}
-		h.config.Clock = must(state.OpenClock(h.state))
+		h.config.Clock = must(state.OpenClock(h.state, state.ClockConfig{Synchronised: func() bool { return false }}))
 		h.start()
 		if got := h.condition(state.ConditionClockBehind); !strings.Contains(got, "1m0s behind") {
 			t.Errorf("condition = %q", got)

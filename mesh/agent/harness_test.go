@@ -112,7 +112,7 @@ func newHarness(t *testing.T, docs ...string) *harness {
 	if err != nil {
 		t.Fatal(err)
 	}
-	clock, err := state.OpenClock(st)
+	clock, err := state.OpenClock(st, state.ClockConfig{Synchronised: func() bool { return false }})
 	if err != nil {
 		t.Fatal(err)
 	}

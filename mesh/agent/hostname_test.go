@@ -3,20 +3,27 @@ package agent
 import (
 	"testing"
 	"testing/synctest"
+
+	"github.com/wirespan/wirespan/mesh"
 )
 
-// A machine that gets its name late, or another one, is announced by it.
+// A machine that gets its name late, or another one, is announced by it. Before, it is called
+// after its node id.
 func TestHostnameIsFollowed(t *testing.T) {
 	bubble(t, []string{meshDocument}, func(h *harness) {
 		h.host.Change(func() { h.host.Name = "" })
 		h.find()
-		h.wantNames("", "")
+		derived := mesh.DerivedHostname(h.agent.self.NodeID)
+		h.wantNames(derived, derived)
 		h.host.Change(func() { h.host.Name = "Web_1" })
 		synctest.Wait()
 		h.wantNames("Web_1", "web-1")
 		h.host.Change(func() { h.host.Name = "web2.example" })
 		synctest.Wait()
 		h.wantNames("web2.example", "web2.example")
+		h.host.Change(func() { h.host.Name = "___" })
+		synctest.Wait()
+		h.wantNames("___", derived)
 	})
 }
 

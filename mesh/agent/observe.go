@@ -2,9 +2,11 @@ package agent
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
+	"sort"
 
 	"github.com/wirespan/wirespan/mesh"
 )
@@ -44,7 +46,8 @@ func (a *Agent) observe() error {
 		return fmt.Errorf("looking at this host: %w", err)
 	}
 	if a.host.lastLinks != nil && (!sameLinks(links, a.host.lastLinks) || !slices.Equal(underlay.Gateways, a.host.underlay.Gateways)) {
-		a.host.moved = true
+		a.host.moved, a.host.redial = true, true
+		a.host.severed.add(hostWays{a.host.lastLinks, a.host.underlay.Gateways}, hostWays{links, underlay.Gateways})
 	}
 	a.host.links, a.host.lastLinks, a.host.underlay = links, links, underlay
 	a.host.notes = a.cfg.Observed(links)
@@ -64,12 +67,13 @@ func (a *Agent) describeHost(public []netip.Addr) mesh.Host {
 		Gateways: a.host.underlay.Gateways, DNSServers: a.host.underlay.DNSServers, DiscoveryServers: a.discoveryServers(), PeerDiscovery: a.config.Standalone(),
 		DiscoveryPending: !a.sources.answered,
 	}
-	if a.config.Hostname != "" {
-		h.Hostname = a.config.Hostname
-	}
+	h.Hostname = cmp.Or(a.config.Hostname, h.Hostname, mesh.DerivedHostname(a.self.NodeID))
 	h.Nodename = a.config.Nodename
 	if h.Nodename == "" {
-		h.Nodename, _ = mesh.Nodename(h.Hostname) // none: not a member, as without a hostname
+		var err error
+		if h.Nodename, err = mesh.Nodename(h.Hostname); err != nil {
+			h.Nodename = mesh.DerivedHostname(a.self.NodeID)
+		}
 	}
 	if a.plane.device != nil {
 		h.ListenPort, h.MappedEndpoints = a.plane.device.ListenPort(), a.plane.device.Mapped()
@@ -88,6 +92,6 @@ func (a *Agent) probe() {
 			s.Local = append(s.Local, p.Addr().Unmap())
 		}
 	}
-	slices.SortFunc(s.Local, netip.Addr.Compare)
+	sort.Slice(s.Local, func(i, j int) bool { return s.Local[i].Compare(s.Local[j]) < 0 })
 	a.plane.device.SetSTUN(s)
 }

@@ -37,8 +37,8 @@ type CandidateView struct {
 // before keeps its view, since there may be a thousand.
 type pathViews map[*mesh.PeerPath]*PathView
 
-// show returns the views of statuses.
-func (views pathViews) show(statuses []mesh.PeerStatus) pathViews {
+// show returns the views of statuses. Clock returns times by the clock as it is now.
+func (views pathViews) show(statuses []mesh.PeerStatus, clock func(time.Time) time.Time) pathViews {
 	next := make(pathViews, len(statuses))
 	for i := range statuses {
 		switch p := statuses[i].Path; {
@@ -46,20 +46,20 @@ func (views pathViews) show(statuses []mesh.PeerStatus) pathViews {
 		case views[p] != nil:
 			next[p] = views[p]
 		default:
-			next[p] = pathView(p)
+			next[p] = pathView(p, clock)
 		}
 	}
 	return next
 }
 
-func pathView(p *mesh.PeerPath) *PathView {
+func pathView(p *mesh.PeerPath, clock func(time.Time) time.Time) *PathView {
 	v := &PathView{
-		Works: p.Settled, RTT: milliseconds(p.RTT), Loss: p.Loss, Changes: p.Changes, MTU: p.MTU, Trying: p.Troubled.UTC(),
+		Works: p.Settled, RTT: milliseconds(p.RTT), Loss: p.Loss, Changes: p.Changes, MTU: p.MTU, Trying: clock(p.Troubled),
 		Candidates: make([]CandidateView, 0, len(p.Candidates)),
 	}
 	for _, c := range p.Candidates {
 		v.Candidates = append(v.Candidates, CandidateView{
-			c.Endpoint, c.Rank, c.Announced, c.Result, c.Why, milliseconds(c.RTT), c.Sent.UTC(), c.Answered.UTC(),
+			c.Endpoint, c.Rank, c.Announced, c.Result, c.Why, milliseconds(c.RTT), clock(c.Sent), clock(c.Answered),
 		})
 	}
 	return v

@@ -22,6 +22,9 @@ func (a *Agent) policy(plan mesh.Plan) firewall.Policy {
 		NoDefault4: !a.host.underlay.Default4, NoDefault6: !a.host.underlay.Default6,
 		Ingress: ingress(a.config.Ingress, plan.Specs),
 	}
+	if a.cfg.Firewall != nil {
+		p.Lacks = a.cfg.Firewall.Lacks()
+	}
 	if a.config.DNS.Enabled {
 		p.Ingress.DNS = a.self.Address
 	}

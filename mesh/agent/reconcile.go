@@ -36,6 +36,7 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 	a.watchClones(now)
 	prepared := a.prepare()
 	report(conditionApply, "device", prepared)
+	a.followClock(now)
 	a.probe()
 	conditions = append(conditions, a.syncRegistries()...)
 
@@ -71,7 +72,8 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 		plan.Local.Record.Prepared = nil
 	}
 	conditions = append(conditions, a.routingConditions()...)
-	report(conditionSequence, state.SequenceFile, a.publish(&plan, now))
+	report(conditionMemory, state.SequenceFile, a.publish(&plan, now))
+	a.redial()
 	report(conditionMemory, state.RotationFile, a.rotate(plan, now))
 	conditions = append(conditions, a.cloneConditions(now)...)
 	conditions = append(conditions, a.rotationConditions()...)
@@ -93,7 +95,7 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 
 	a.schedule.end(prepared == nil && statsErr == nil && applyErr == nil)
 	a.logChanges(plan)
-	a.paths = a.paths.show(plan.Statuses)
+	a.paths = a.paths.show(plan.Statuses, a.steps.show)
 	a.present(plan, affiliates, now)
 	a.foresee(plan)
 	a.nameNodes(&plan)

@@ -9,13 +9,10 @@ import (
 	"time"
 
 	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/state"
 )
 
-// Conditions of this node's own record.
-const (
-	conditionCloned   mesh.ConditionType = "IdentityCloned"
-	conditionSequence mesh.ConditionType = "RecordNotSigned"
-)
+const conditionCloned mesh.ConditionType = "IdentityCloned"
 
 // record is what this process has signed.
 type record struct {
@@ -148,6 +145,8 @@ const clockStep = time.Minute
 // sign gives this node's affiliate its record: that of the last one, if it is unchanged
 // and no other is newer, else a new one. It signs anew, too, when the clock has been set
 // forward: a record from before that may be older than those that others have seen.
+//
+// An error says that the record's sequence is not on disk.
 func (a *Agent) sign(local mesh.Affiliate, now time.Time) (mesh.Affiliate, error) {
 	if !a.signs() {
 		local.Record = mesh.Record{}
@@ -159,18 +158,15 @@ func (a *Agent) sign(local mesh.Affiliate, now time.Time) (mesh.Affiliate, error
 	mark(&local, r.published.Record)
 	superseded := r.other.Record.Newer(r.published.Record)
 	if r.start != 0 && !superseded && began-r.began < clockStep.Milliseconds() && reflect.DeepEqual(local, r.published) {
-		return local, nil
+		return local, a.cfg.Sequence.Keep()
 	}
-	sequence, err := a.cfg.Sequence.Next(now, r.other.Record.Sequence)
-	if err != nil {
-		return local, err
-	}
+	sequence := a.cfg.Sequence.Next(now, r.other.Record.Sequence)
 	if r.start == 0 || superseded && r.rival == "" { // a restored backup starts below its own record
 		r.start = sequence
 	}
 	mark(&local, mesh.Record{Sequence: sequence, Instance: r.instance, Start: r.start, Ephemeral: a.cfg.Keys.Ephemeral})
 	r.published, r.began = local, began
-	return local, nil
+	return local, a.cfg.Sequence.Keep()
 }
 
 // mark sets those fields of a record that do not come from the plan.
@@ -179,13 +175,13 @@ func mark(a *mesh.Affiliate, r mesh.Record) {
 }
 
 // lastRecord returns the signed statement that this node leaves.
-func (a *Agent) lastRecord() (mesh.Affiliate, error) {
+func (a *Agent) lastRecord() mesh.Affiliate {
 	if !a.signs() {
-		return mesh.Affiliate{}, nil
+		return mesh.Affiliate{}
 	}
-	sequence, err := a.cfg.Sequence.Next(time.Now(), a.record.other.Record.Sequence)
-	if err != nil {
-		return mesh.Affiliate{}, err
+	sequence := a.cfg.Sequence.Next(time.Now(), a.record.other.Record.Sequence)
+	if err := a.cfg.Sequence.Keep(); err != nil {
+		a.log.Warn("writing state", "file", state.SequenceFile, "error", err)
 	}
 	start := a.record.start
 	if start == 0 {
@@ -193,5 +189,5 @@ func (a *Agent) lastRecord() (mesh.Affiliate, error) {
 	}
 	return mesh.Affiliate{NodeID: a.self.NodeID, Record: mesh.Record{
 		Sequence: sequence, Instance: a.record.instance, Start: start, Ephemeral: a.cfg.Keys.Ephemeral, Left: true,
-	}}, nil
+	}}
 }

@@ -92,7 +92,7 @@ func (a *Agent) retire() (forgotten <-chan struct{}) {
 		r.stop()
 		var last mesh.Affiliate
 		if r.identity.ClusterID != a.config.ClusterID { // this node has left that mesh
-			last, _ = a.lastRecord() // an unsigned deletion will do
+			last = a.lastRecord()
 		}
 		deleting.Go(func() { a.forget(name, r, last) })
 	}
@@ -166,10 +166,7 @@ func (a *Agent) forget(name string, r *runningRegistry, last mesh.Affiliate) {
 func (a *Agent) leave(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
-	last, err := a.lastRecord()
-	if err != nil {
-		a.log.Warn("this node leaves without a signed statement", "error", err)
-	}
+	last := a.lastRecord()
 	names := a.registryNames()
 	errs := make([]error, len(names))
 	var deleting sync.WaitGroup
@@ -267,6 +264,7 @@ func (a *Agent) discoveryServers() (list []netip.Addr) {
 // node, which must not be replaced unseen. A node that has withdrawn publishes nothing.
 func (a *Agent) publish(plan *mesh.Plan, now time.Time) error {
 	var local discovery.Local
+	var unwritten error
 	if !a.withdrawn() {
 		if a.signs() && !a.sources.answered && now.Sub(a.started) < trialTime {
 			return nil
@@ -277,14 +275,25 @@ func (a *Agent) publish(plan *mesh.Plan, now time.Time) error {
 			}
 			return nil
 		}
-		signed, err := a.sign(plan.Local, now)
-		if plan.Local = signed; err != nil {
-			return err
-		}
+		plan.Local, unwritten = a.sign(plan.Local, now)
 		local = discovery.Local{Affiliate: plan.Local, Others: plan.Endpoints}
 	}
 	for _, r := range a.sources.running {
 		r.Publish(local)
 	}
-	return nil
+	return unwritten
+}
+
+// redial has registries connect anew after addresses or default routes have changed: those
+// that are not connected, and those whose connection may have broken.
+func (a *Agent) redial() {
+	if !a.host.redial {
+		return
+	}
+	for _, r := range a.sources.running {
+		if s := r.Snapshot(); !s.Connected || a.host.severed.to(s.ServerAddr) {
+			r.Moved()
+		}
+	}
+	a.host.redial, a.host.severed = false, severed{}
 }

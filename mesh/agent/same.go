@@ -12,7 +12,7 @@ import (
 // sameConfig reports whether the device needs the same for two peers.
 func sameConfig(a, b mesh.PeerConfig) bool {
 	return a.PublicKey == b.PublicKey && a.PresharedKey == b.PresharedKey && a.Endpoint == b.Endpoint &&
-		a.PersistentKeepalive == b.PersistentKeepalive && a.Standby == b.Standby &&
+		a.PersistentKeepalive == b.PersistentKeepalive && a.Standby == b.Standby && a.Sequence == b.Sequence &&
 		a.Race == b.Race && a.Address == b.Address && slices.Equal(a.Candidates, b.Candidates) && slices.Equal(a.AllowedIPs, b.AllowedIPs)
 }
 

@@ -164,7 +164,7 @@ func (a *Agent) present(p mesh.Plan, affiliates []mesh.Affiliate, now time.Time)
 	put(typePeerStatuses, entries(p.Statuses, func(s mesh.PeerStatus) entry {
 		return entry{id: s.PublicKey.String(), spec: PeerStatusSpec{
 			s.Endpoint, s.Label, s.State, s.ReceiveBytes, s.TransmitBytes,
-			s.LastHandshakeTime.UTC(), s.LastUsedEndpoint, s.LastEndpointChange.UTC(), a.paths[s.Path],
+			a.steps.show(s.LastHandshakeTime), s.LastUsedEndpoint, a.steps.show(s.LastEndpointChange), a.paths[s.Path],
 		}}
 	}))
 	put(typeEndpoints, entries(p.Endpoints, func(e mesh.Endpoint) entry {

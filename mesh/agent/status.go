@@ -43,6 +43,7 @@ type NodeStatus struct {
 	ListenPort uint16     `json:"listenPort"`
 	MTU        int        `json:"mtu"`
 	Interface  string     `json:"interface,omitempty"`
+	Ephemeral  bool       `json:"ephemeral,omitempty"` // the next boot makes another node of it
 }
 
 // DiscoveryStatus is the connection to one discovery service.
@@ -52,6 +53,7 @@ type DiscoveryStatus struct {
 	Connected  bool      `json:"connected"`
 	Since      time.Time `json:"since,omitzero"`
 	Affiliates int       `json:"affiliates"`
+	Published  bool      `json:"published"` // it has this node's latest data
 	Error      string    `json:"error,omitempty"`
 }
 
@@ -109,14 +111,14 @@ func (a *Agent) storeStatus(p mesh.Plan, now time.Time) {
 	m := a.config.mesh(a.host.links)
 	names := a.Names()
 	s := &Status{
-		Version: a.cfg.Version, Started: a.started, Updated: now,
+		Version: a.cfg.Version, Started: a.steps.show(a.started), Updated: now,
 		Cluster: mesh.ShortClusterID(a.config.ClusterID), Enabled: m.Enabled,
 		Backend: a.cfg.Backend.String(), BackendReason: a.cfg.Backend.Reason,
 		Node: NodeStatus{
 			ID: a.self.NodeID, Nodename: p.Local.Nodename, Hostname: p.Local.Hostname,
-			Address: a.self.Address, PublicKey: a.self.PublicKey, MTU: m.MTU,
+			Address: a.self.Address, PublicKey: a.self.PublicKey, MTU: m.MTU, Ephemeral: a.cfg.Keys.Ephemeral,
 		},
-		Names: list(names.Of(a.self.Address)), Discovery: a.discoveryStatus(), Peers: peerViews(p, names, a.paths), Conditions: []ConditionView{},
+		Names: list(names.Of(a.self.Address)), Discovery: a.discoveryStatus(), Peers: a.peerViews(p, names), Conditions: []ConditionView{},
 		changed: make(chan struct{}),
 	}
 	if a.plane.device != nil {
@@ -142,8 +144,8 @@ func (a *Agent) discoveryStatus() []DiscoveryStatus {
 	for _, name := range a.registryNames() {
 		snap := a.sources.running[name].Snapshot()
 		d := DiscoveryStatus{
-			Name: name, Server: snap.Server, Connected: snap.Connected,
-			Since: snap.Since, Affiliates: len(snap.Affiliates),
+			Name: name, Server: snap.Server, Connected: snap.Connected, Published: snap.Published,
+			Since: a.steps.show(snap.Since), Affiliates: len(snap.Affiliates),
 		}
 		if snap.LastError != nil && !snap.Connected {
 			d.Error = snap.LastError.Error()
@@ -153,7 +155,7 @@ func (a *Agent) discoveryStatus() []DiscoveryStatus {
 	return out
 }
 
-func peerViews(p mesh.Plan, names *mesh.Names, paths pathViews) []PeerView {
+func (a *Agent) peerViews(p mesh.Plan, names *mesh.Names) []PeerView {
 	specs := make(map[mesh.Key]mesh.PeerSpec, len(p.Specs))
 	for _, s := range p.Specs {
 		specs[s.PublicKey] = s
@@ -163,7 +165,7 @@ func peerViews(p mesh.Plan, names *mesh.Names, paths pathViews) []PeerView {
 		spec := specs[s.PublicKey]
 		out = append(out, PeerView{
 			s.PublicKey, s.Label, spec.Address, list(spec.AllowedIPs), s.State, notUp(s, len(spec.Endpoints)), s.Endpoint,
-			s.ReceiveBytes, s.TransmitBytes, s.LastHandshakeTime, paths[s.Path], spec.NodeID, list(names.Of(spec.Address)),
+			s.ReceiveBytes, s.TransmitBytes, a.steps.show(s.LastHandshakeTime), a.paths[s.Path], spec.NodeID, list(names.Of(spec.Address)),
 		})
 	}
 	sort.SliceStable(out, func(i, j int) bool { return out[i].Name() < out[j].Name() })

@@ -26,7 +26,7 @@ func TestPeerViews(t *testing.T) {
 		},
 	}
 	var got []string
-	for _, p := range peerViews(plan, mesh.NewNames("", mesh.Identity{}, &mesh.Plan{}), nil) {
+	for _, p := range new(Agent).peerViews(plan, mesh.NewNames("", mesh.Identity{}, &mesh.Plan{})) {
 		got = append(got, p.Label+": "+p.Reason)
 	}
 	want := []string{

@@ -18,6 +18,7 @@ type Firewall struct {
 	Removals int
 	Warnings []mesh.Condition
 	Err      error
+	Lacking  firewall.Lacks
 	OnApply  func() // called by Apply
 }
 
@@ -40,6 +41,13 @@ func (f *Firewall) Apply(p firewall.Policy) ([]mesh.Condition, error) {
 	f.Policy = &p
 	f.History = append(f.History, p)
 	return f.Warnings, nil
+}
+
+// Lacks returns Lacking.
+func (f *Firewall) Lacks() firewall.Lacks {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.Lacking
 }
 
 // Remove takes the policy out, or returns Err.

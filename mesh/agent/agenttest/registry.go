@@ -22,6 +22,7 @@ type Registry struct {
 	running   bool
 	stopped   bool
 	deleted   int
+	moved     int
 	DeleteErr error
 	Deleting  chan struct{} // Delete waits for it; nil: it doesn't
 }
@@ -48,6 +49,20 @@ func (r *Registry) Publish(l discovery.Local) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.published = append(r.published, l)
+}
+
+// Moved counts its calls.
+func (r *Registry) Moved() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.moved++
+}
+
+// Moves returns how often Moved was called.
+func (r *Registry) Moves() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.moved
 }
 
 // Changed signals each Show.
