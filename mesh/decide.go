@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 )
@@ -73,7 +74,7 @@ func aggregate(prefixes []netip.Prefix) []netip.Prefix {
 	if len(prefixes) == 0 {
 		return nil
 	}
-	slices.SortFunc(prefixes, compareDisjoint)
+	sort.Slice(prefixes, func(i, j int) bool { return compareDisjoint(prefixes[i], prefixes[j]) < 0 })
 	out := prefixes[:0]
 	for _, p := range prefixes {
 		for n := len(out); n > 0 && p.Bits() > 0 && out[n-1].Bits() == p.Bits(); n-- {

@@ -122,14 +122,14 @@ func nameClaims(self string, owned map[string]string, pins []Pin) []nameClaim {
 	if owned[self] != "" {
 		claims = append(claims, nameClaim{owned[self], self})
 	}
-	order := make([]*Pin, 0, len(pins))
+	byAge := make([]*Pin, 0, len(pins))
 	for i := range pins {
-		order = append(order, &pins[i])
+		byAge = append(byAge, &pins[i])
 	}
-	slices.SortFunc(order, comparePins)
+	slices.SortFunc(byAge, comparePins)
 	done := make(map[string]bool, len(pins)+1)
 	done[self] = true
-	for _, pin := range order {
+	for _, pin := range byAge {
 		if pin.Nodename != "" && !done[pin.NodeID] {
 			claims = append(claims, nameClaim{pin.Nodename, pin.NodeID})
 		}
@@ -141,7 +141,8 @@ func nameClaims(self string, owned map[string]string, pins []Pin) []nameClaim {
 			claims = append(claims, nameClaim{name, id})
 		}
 	}
-	slices.SortFunc(claims[rest:], func(a, b nameClaim) int { return strings.Compare(a.nodeID, b.nodeID) })
+	others := claims[rest:]
+	sort.Slice(others, func(i, j int) bool { return others[i].nodeID < others[j].nodeID })
 	return claims
 }
 

@@ -83,6 +83,7 @@ func peerSpecs(in *Input, known *roster, addrs []hostAddress, now time.Time, cs 
 			Endpoints:  peerEndpoints(in, p.Affiliate, p.name, cs),
 			NextKey:    p.next,
 
+			sequence:     p.Record.Sequence,
 			secretNumber: p.Record.SecretNumber,
 		}
 		known.pins[p.NodeID].grant(p, allowed[i])
@@ -115,7 +116,7 @@ func (pin *Pin) grant(p *candidate, allowed []netip.Prefix) {
 			pin.Networks = append(pin.Networks, broad[in])
 		}
 	}
-	slices.SortFunc(pin.Networks, compareDisjoint)
+	sort.Slice(pin.Networks, func(i, j int) bool { return compareDisjoint(pin.Networks[i], pin.Networks[j]) < 0 })
 	pin.Reached = p.reached
 }
 

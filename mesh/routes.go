@@ -3,6 +3,7 @@ package mesh
 import (
 	"net/netip"
 	"slices"
+	"sort"
 )
 
 // Path says where packets for a network go, and why.
@@ -60,7 +61,7 @@ func routes(in *Input, specs []PeerSpec, statuses []PeerStatus) []Route {
 			out = append(out, r)
 		}
 	}
-	slices.SortFunc(out, func(a, b Route) int { return compareDisjoint(a.Prefix, b.Prefix) })
+	sort.Slice(out, func(i, j int) bool { return compareDisjoint(out[i].Prefix, out[j].Prefix) < 0 })
 	return out
 }
 

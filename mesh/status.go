@@ -3,6 +3,7 @@ package mesh
 import (
 	"net/netip"
 	"slices"
+	"sort"
 	"time"
 )
 
@@ -147,7 +148,7 @@ func observe(in *Input, specs []PeerSpec, now time.Time) ([]PeerStatus, []PeerCo
 		if in.Config.Cycle {
 			peers[i].Endpoint = status.direct(spec.Endpoints, now)
 		} else {
-			peers[i].Race, peers[i].Address = true, spec.Address
+			peers[i].Race, peers[i].Address, peers[i].Sequence = true, spec.Address, spec.sequence
 			peers[i].Candidates = candidates(in.Host.Links, spec.Endpoints)
 		}
 		switch next := spec.NextKey; {
@@ -158,7 +159,7 @@ func observe(in *Input, specs []PeerSpec, now time.Time) ([]PeerStatus, []PeerCo
 			peers = append(peers, PeerConfig{PublicKey: next, PresharedKey: in.presharedKey(spec, status, now), Standby: true})
 		}
 	}
-	slices.SortFunc(peers, func(a, b PeerConfig) int { return a.PublicKey.Compare(b.PublicKey) })
+	sort.Slice(peers, func(i, j int) bool { return peers[i].PublicKey.Compare(peers[j].PublicKey) < 0 })
 	return statuses, peers
 }
 

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"net/netip"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 )
@@ -76,9 +77,8 @@ func reportUnanswered(in *Input, known *roster, specs []PeerSpec, statuses []Pee
 			wake = sooner(wake, due)
 		}
 	}
-	byName := func(a, b tried) int { return strings.Compare(a.name, b.name) }
-	slices.SortStableFunc(unanswered, byName)
-	slices.SortStableFunc(refused, byName)
+	sort.SliceStable(unanswered, func(i, j int) bool { return unanswered[i].name < unanswered[j].name })
+	sort.SliceStable(refused, func(i, j int) bool { return refused[i].name < refused[j].name })
 	reportRefused(refused, places, in.Host.ListenPort, cs)
 	if len(unanswered) > 1 && !answers {
 		reportNoneAnswers(unanswered, places, in.Host.ListenPort, cs)
