@@ -55,6 +55,8 @@ const (
 	ConditionNoJoinToken ConditionType = "NoJoinToken"
 	// ConditionPathMTU: the path to a peer does not take packets as large as the tunnel's MTU.
 	ConditionPathMTU ConditionType = "PathMTU"
+	// ConditionKernelLacks: the kernel lacks a part that routing or filtering needs; Subject is the part.
+	ConditionKernelLacks ConditionType = "KernelLacks"
 	// ConditionMarkRewritten: another program on this host changes the mark of encrypted packets.
 	ConditionMarkRewritten ConditionType = "MarkRewritten"
 )

@@ -23,3 +23,10 @@ func Nodename(hostname string) (string, error) {
 	}
 	return name, nil
 }
+
+// DerivedHostname returns what a node is called whose machine has no name. It stays the same
+// as long as the node id does.
+func DerivedHostname(nodeID string) string {
+	const digits = 8
+	return "wirespan-" + strings.ToLower(nodeID[:min(len(nodeID), digits)])
+}

@@ -82,6 +82,7 @@ type PeerSpec struct {
 	Endpoints  []netip.AddrPort
 	NextKey    Key // to which the peer changes soon; zero: to none
 
+	sequence     uint64 // of its record; 0: not signed
 	secretNumber uint64 // of the newest secret of the mesh that it has
 }
 
@@ -188,6 +189,9 @@ type PeerConfig struct {
 	// Standby says that the peer starts the first handshake, and that it gets networks
 	// before that is answered.
 	Standby bool
+	// Sequence is that of the peer's record, 0 if it is not signed. Another one is a reason
+	// to try a peer again that has not answered for long.
+	Sequence uint64
 }
 
 // Endpoint is a harvested endpoint: an address at which a peer was reached. There

@@ -20,6 +20,11 @@ const (
 	exitSignal       = 128
 )
 
+// Private is what a program needs to use a proxy of its own.
+type Private struct {
+	Address, User, Password string
+}
+
 // Exec is a command that uses a proxy.
 type Exec struct {
 	Args     []string // the command first

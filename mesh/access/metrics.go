@@ -1,9 +1,9 @@
+//go:build !edge
+
 package access
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/wirespan/wirespan/device/proxy"
 )
 
 // Metrics returns the counters of proxies, forwards and DNS. Those of proxies are of all
@@ -68,28 +68,4 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	counter(descQueries, int64(m.Forwarded+h.Forwarded-m.Failed-h.Failed), "forwarded")
 	counter(descQueries, int64(m.Failed+h.Failed), "failed")
 	counter(descQueries, int64(m.Dropped+h.Dropped), "dropped")
-}
-
-// proxyStats returns the counters of all proxies, those that have ended included.
-func (s *Services) proxyStats() proxy.Stats {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	all := s.ended
-	for p := range s.proxies {
-		all = sum(all, p.Stats())
-	}
-	return all
-}
-
-func sum(a, b proxy.Stats) proxy.Stats {
-	a.Open += b.Open
-	a.Associations += b.Associations
-	a.Accepted += b.Accepted
-	a.Refused += b.Refused
-	a.AssociationsRefused += b.AssociationsRefused
-	a.AuthFailures += b.AuthFailures
-	a.BytesUp += b.BytesUp
-	a.BytesDown += b.BytesDown
-	a.DatagramsDropped += b.DatagramsDropped
-	return a
 }

@@ -1,3 +1,5 @@
+//go:build !edge
+
 package access
 
 import (
@@ -5,11 +7,6 @@ import (
 	"crypto/rand"
 	"net"
 )
-
-// Private is what a program needs to use a proxy of its own.
-type Private struct {
-	Address, User, Password string
-}
 
 // Private runs a proxy for one program, with a random password, on a port of the loopback
 // interface until ctx is done. It calls ready when programs can connect.

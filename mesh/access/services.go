@@ -1,3 +1,5 @@
+//go:build !edge
+
 package access
 
 import (
@@ -11,8 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
-
 	"github.com/wirespan/wirespan/device/dns"
 	"github.com/wirespan/wirespan/device/forward"
 	"github.com/wirespan/wirespan/device/proxy"
@@ -22,15 +22,6 @@ import (
 
 // conditionService is the type of conditions about services that do not run.
 const conditionService mesh.ConditionType = "ServiceUnavailable"
-
-// Config is what [Services] need.
-type Config struct {
-	Directory Directory
-	Plane     Plane
-	Outside   Outside
-	Interface string // of the TUN; empty: there is none
-	Log       hclog.Logger
-}
 
 // Services are the proxies, forwards and DNS servers of a node.
 type Services struct {
@@ -241,4 +232,28 @@ func (s *Services) Conditions() (list []mesh.Condition) {
 		list = append(list, mesh.Condition{Type: conditionService, Subject: f.name, Message: fmt.Sprint(f.name, ": ", f.err)})
 	}
 	return append(list, s.forwardConditions()...)
+}
+
+// proxyStats returns the counters of all proxies, those that have ended included.
+func (s *Services) proxyStats() proxy.Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.ended
+	for p := range s.proxies {
+		all = sum(all, p.Stats())
+	}
+	return all
+}
+
+func sum(a, b proxy.Stats) proxy.Stats {
+	a.Open += b.Open
+	a.Associations += b.Associations
+	a.Accepted += b.Accepted
+	a.Refused += b.Refused
+	a.AssociationsRefused += b.AssociationsRefused
+	a.AuthFailures += b.AuthFailures
+	a.BytesUp += b.BytesUp
+	a.BytesDown += b.BytesDown
+	a.DatagramsDropped += b.DatagramsDropped
+	return a
 }

@@ -67,7 +67,7 @@ func run(t *testing.T) *harness {
 	h := &harness{t: t, keys: keys, exited: make(chan error, 1), device: agenttest.NewDevice()}
 	h.agent = must(agent.New(agent.Config{
 		Effective: testSettings(t, ""), Keys: keys,
-		Clock: must(state.OpenClock(st)), Memory: state.OpenMemory(st), Sequence: must(state.OpenSequence(st)), Host: agenttest.NewHost(),
+		Clock: must(state.OpenClock(st, state.ClockConfig{})), Memory: state.OpenMemory(st), Sequence: must(state.OpenSequence(st)), Host: agenttest.NewHost(),
 		Version:    "v0.0.0-test",
 		OpenDevice: func(mesh.Identity, *agent.Effective, int) (agent.Device, error) { return h.device, nil },
 		NewRegistry: func(_ agent.Source, c *agent.Effective, _ state.Keys) (agent.Registry, error) {

@@ -42,7 +42,8 @@ func (m *running) start(name, token string) error {
 	p := &process{name: name, client: control.NewClient(socket), token: make(chan string, 1), exited: make(chan struct{})}
 	args := []string{
 		"-c", cfg, "--nodename", name, "--hostname", name, "--backend", "netstack",
-		"--state-dir", dir, "--control-socket", socket, "--listen-port", fmt.Sprint(port),
+		"--state-dir", "memory:" + dir, // /tmp may be a tmpfs
+		"--control-socket", socket, "--listen-port", fmt.Sprint(port),
 		"--discovery-listen", "127.0.0.1:0",
 	}
 	if token != "" {

@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/wirespan/wirespan/device/netstack"
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/access"
 	"github.com/wirespan/wirespan/mesh/agent"
@@ -64,11 +63,18 @@ func (p programs) Proxy(ctx context.Context, ready func(control.ProxyReply)) err
 	})
 }
 
+// socketStack is a netstack that has sockets.
+type socketStack interface {
+	DialContext(ctx context.Context, network, address string) (net.Conn, error)
+	ListenUDP(at netip.AddrPort) (net.PacketConn, error)
+	ListenTCP(at netip.AddrPort) (net.Listener, error)
+}
+
 // netstack returns the stack that was opened last.
-func (p *dataPlane) netstack() (*netstack.Netstack, error) {
+func (p *dataPlane) netstack() (socketStack, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	stack, ok := p.stack.(*netstack.Netstack)
+	stack, ok := p.stack.(socketStack)
 	if !ok {
 		return nil, errNotRunning
 	}

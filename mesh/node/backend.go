@@ -10,7 +10,6 @@ import (
 
 	"github.com/wirespan/wirespan/device"
 	"github.com/wirespan/wirespan/device/bind"
-	"github.com/wirespan/wirespan/device/netstack"
 	"github.com/wirespan/wirespan/device/tun"
 	"github.com/wirespan/wirespan/firewall"
 	"github.com/wirespan/wirespan/mesh"
@@ -19,7 +18,7 @@ import (
 )
 
 // chooseBackend returns the backend of the configuration. If that names none, it returns
-// TUN if a TUN interface can be created, and netstack otherwise.
+// TUN if a TUN interface can be created, and otherwise netstack if this build has it.
 func chooseBackend(b config.Backend) (agent.Backend, error) {
 	if b == config.BackendNetstack {
 		return agent.Backend{Netstack: true}, nil
@@ -30,6 +29,8 @@ func chooseBackend(b config.Backend) (agent.Backend, error) {
 		return agent.Backend{}, fmt.Errorf("backend tun: %w (run as root or grant CAP_NET_ADMIN and /dev/net/tun, enable IPv6, or use --backend netstack)", err)
 	case b == config.BackendTUN:
 		return agent.Backend{}, nil
+	case err != nil && !hasNetstack:
+		return agent.Backend{}, fmt.Errorf("no TUN interface can be created: %w (run as root or grant CAP_NET_ADMIN and /dev/net/tun, enable IPv6, or install the full build: this is the edge build, which has no netstack)", err)
 	case err != nil:
 		return agent.Backend{Netstack: true, Reason: "no TUN: " + err.Error()}, nil
 	}
@@ -38,17 +39,16 @@ func chooseBackend(b config.Backend) (agent.Backend, error) {
 
 // dataPlane opens devices. With the netstack backend it also dials through the stack.
 type dataPlane struct {
-	backend agent.Backend
-	name    string // of the interface, which only a restart changes
-	log     hclog.Logger
-	machine *Machine
-	sockets bool // that wg(8) may ask
-	// opened is called with each new netstack; nil: not called.
-	opened   func(*netstack.Netstack)
+	backend  agent.Backend
+	name     string // of the interface, which only a restart changes
+	log      hclog.Logger
+	machine  *Machine
+	sockets  bool             // that wg(8) may ask
+	opened   func(Stack)      // called with each new netstack; nil: not called
 	attached func(netip.Addr) // called with the mesh address of each new data plane
 
 	mu      sync.Mutex // guards what follows
-	ingress netstack.Ingress
+	ingress ingress
 	stack   Stack          // nil: none was opened
 	device  *device.Device // likewise
 }
@@ -96,8 +96,8 @@ func (p *dataPlane) plane(self mesh.Identity, mtu int) (device.Interface, error)
 	stack.SetIngress(p.ingress)
 	p.stack = stack
 	p.mu.Unlock()
-	if ours, ok := stack.(*netstack.Netstack); ok && p.opened != nil {
-		p.opened(ours)
+	if p.opened != nil {
+		p.opened(stack)
 	}
 	return stack, nil
 }
@@ -120,7 +120,7 @@ func (p *dataPlane) newStack(address netip.Addr, mtu int) (Stack, error) {
 	if p.machine.NewStack != nil {
 		return p.machine.NewStack(address, mtu)
 	}
-	return netstack.New(netstack.Config{Addresses: []netip.Addr{address}, MTU: mtu})
+	return newNetstack(address, mtu)
 }
 
 // filter sets the ingress rules of the current netstack and of later ones.

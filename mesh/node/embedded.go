@@ -2,35 +2,34 @@ package node
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/wirespan/wirespan/device/bind"
-	"github.com/wirespan/wirespan/discovery/server"
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/config"
 	"github.com/wirespan/wirespan/mesh/state"
 )
 
-const (
-	snapshotFile = "discovery.snapshot"
-	// joinTokenFile is the file in the state directory in which a founder stores its
-	// join token.
-	joinTokenFile = "join-token"
-)
+// joinTokenFile is the file in the state directory in which a founder stores its join token.
+const joinTokenFile = "join-token"
 
 // embeddedServer is the discovery server of a founder. It serves only its own cluster,
 // with a self-signed certificate that the join token pins.
 type embeddedServer struct {
-	server   *server.Server
+	server   discoveryServer
 	listener net.Listener
 	pin      [32]byte
 	stun     *stunListener // nil: WireGuard's port answers STUN, or nothing does
+}
+
+// discoveryServer is what a founder needs of a *server.Server.
+type discoveryServer interface {
+	Serve(ctx context.Context, l net.Listener) error
+	ServeOnly(ids ...string) error
 }
 
 // port returns the number of the port on which the server listens.
@@ -38,25 +37,12 @@ func (e *embeddedServer) port() uint16 { return e.listener.Addr().(*net.TCPAddr)
 
 // listen creates the embedded server and opens its port.
 func (n *Node) listen(ctx context.Context) error {
-	cert, pin, err := n.certificate()
+	srv, pin, err := n.newServer()
 	if err != nil {
 		return err
 	}
 	present := n.membership.present()
 	if n.tokens, err = openTokens(n.state, present); err != nil {
-		return err
-	}
-	cfg := server.Config{
-		OnlyCluster: mesh.DiscoveryID(present.ID, present.Secret),
-		Enrol:       n.enrol,
-		TLS:         &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
-		Log:         n.log.Named("server"),
-	}
-	if n.state.Root() != config.StateMemory {
-		cfg.SnapshotPath = n.state.Path(snapshotFile)
-	}
-	srv, err := server.New(cfg)
-	if err != nil {
 		return err
 	}
 	lc := net.ListenConfig{Control: bind.Control(n.config.Firewall.EncryptedMark)}
@@ -79,14 +65,6 @@ func (n *Node) listenSTUN(ctx context.Context) {
 	if n.server.stun, err = listenSTUN(ctx, n.server.listener.Addr(), n.config.Firewall.EncryptedMark); err != nil {
 		n.log.Warn("members behind a NAT may not learn their addresses", "error", err)
 	}
-}
-
-// certificate returns the server's certificate and its pin.
-func (n *Node) certificate() (tls.Certificate, [32]byte, error) {
-	if n.state.Root() == config.StateMemory {
-		return server.MemoryCertificate(time.Now())
-	}
-	return server.Certificate(n.state.Root(), time.Now(), n.log.Named("server"))
 }
 
 // service returns how this node itself connects to its server.

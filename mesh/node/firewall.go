@@ -28,6 +28,7 @@ type kernel struct {
 	memory  *state.Memory
 	changed []nft.Sysctl // the content of forwardingFile
 	lost    lostMarks
+	lacks   firewall.Lacks // of the last policy
 }
 
 // openKernel opens the kernel's firewall and changes nothing. The memory holds the last
@@ -54,10 +55,11 @@ func (k *kernel) Apply(p firewall.Policy) ([]mesh.Condition, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
 	}
-	err := k.Firewall.Apply(firewall.Compile(p))
+	p, err := k.ApplyPolicy(p)
+	k.lacks = p.Lacks
 	warnings := k.Warnings()
 	if err != nil {
-		return conditions(warnings), err
+		return append(conditions(warnings), losses(p)...), err
 	}
 	reverse, err := k.SetReversePath(p.Interface)
 	if err != nil {
@@ -65,6 +67,9 @@ func (k *kernel) Apply(p firewall.Policy) ([]mesh.Condition, error) {
 	}
 	if reverse.All == 1 {
 		warnings = append(warnings, "net.ipv4.conf.all.rp_filter is 1: a link drops packets if the route to their source is by another link, as for networks with several gateways; 2 checks loosely")
+	}
+	if nft.IPv6Disabled("lo") {
+		warnings = append(warnings, "IPv6 is disabled on lo: programs of this host do not reach its own mesh address; peers do (sysctl -w net.ipv6.conf.lo.disable_ipv6=0 enables it)")
 	}
 	if err := k.forward(nft.ForwardingSpec{Interface: p.Interface, Networks: p.Forwarded}); err != nil {
 		warnings = append(warnings, err.Error())
@@ -77,7 +82,19 @@ func (k *kernel) Apply(p firewall.Policy) ([]mesh.Condition, error) {
 			warnings = append(warnings, err.Error())
 		}
 	}
-	return append(conditions(warnings), found...), nil
+	return slices.Concat(conditions(warnings), losses(p), found), nil
+}
+
+// Lacks returns what the kernel lacks of what the last policy needed.
+func (k *kernel) Lacks() firewall.Lacks { return k.lacks }
+
+// losses returns a condition for each part of the kernel that the policy has to do without.
+func losses(p firewall.Policy) []mesh.Condition {
+	var out []mesh.Condition
+	for _, l := range p.Losses() {
+		out = append(out, mesh.Condition{Type: mesh.ConditionKernelLacks, Subject: string(l.Feature), Message: l.Message})
+	}
+	return out
 }
 
 // conditions returns a condition for each warning.
@@ -144,6 +161,7 @@ func (i inside) Apply(p firewall.Policy) ([]mesh.Condition, error) {
 
 func (i inside) Remove() error          { return i.remove() }
 func (inside) Changed() <-chan struct{} { return nil }
+func (inside) Lacks() firewall.Lacks    { return nil }
 
 func (inside) Lookup(firewall.Query, firewall.Policy) (firewall.Explanation, error) {
 	return firewall.Explanation{}, errors.New("the netstack backend does not use the kernel")
@@ -168,9 +186,28 @@ func (n *Node) openFirewall(plane *dataPlane, memory *state.Memory) (agent.Firew
 			memory.Assume(p)
 		}
 		k, err := openKernel(n.state, memory, n.log.Named("firewall"))
-		return k, k, err
+		if err != nil {
+			return k, k, err
+		}
+		if !n.config.KubeSpan.Enabled {
+			return k, k, nil
+		}
+		return k, k, k.probe(n.config)
 	}
 	return nil, nil, n.removeRules(memory)
+}
+
+// probe finds out what the kernel lacks of what the configuration needs. It returns an
+// error if there are ingress rules that the kernel cannot enforce.
+func (k *kernel) probe(cfg *config.Config) error {
+	p := implied(cfg, "")
+	p.Ingress.Default, p.Ingress.Rules = cfg.Ingress.Default, make([]firewall.IngressRule, len(cfg.Ingress.Rules))
+	var err error
+	if p.Lacks, err = k.Probe(p.Needs()); err != nil {
+		return err
+	}
+	k.lacks = p.Lacks
+	return p.Enforceable()
 }
 
 // implied returns the policy of an agent of which only the configuration is known, with

@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"time"
 
 	"github.com/wirespan/wirespan/device/bind"
 	"github.com/wirespan/wirespan/discovery"
-	"github.com/wirespan/wirespan/discovery/server"
 	client "github.com/wirespan/wirespan/discovery/service"
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/config"
@@ -23,11 +21,24 @@ const (
 	maxRetry   = 30 * time.Second
 )
 
+// joinToken returns the token to join by: that of the caller or the stored one; nil if
+// there is none.
+func (n *Node) joinToken() (*config.Token, error) {
+	if n.cfg.Token != nil || !n.config.Standalone() {
+		return n.cfg.Token, nil
+	}
+	return storedToken(n.state)
+}
+
 // enter sets the node's cluster, unless the configuration names one: that of the token,
 // of the state directory or, if there is none, a new one.
 func (n *Node) enter(ctx context.Context) error {
+	token, err := n.joinToken()
+	if err != nil {
+		return err
+	}
 	if !n.config.Standalone() {
-		if n.cfg.Token != nil {
+		if token != nil {
 			return ErrTwoClusters
 		}
 		return nil
@@ -35,23 +46,21 @@ func (n *Node) enter(ctx context.Context) error {
 	if n.keys.NodeKey.IsZero() {
 		return fmt.Errorf("node id %s is in the form of Talos and has no key to sign with, but nodes of a mesh without Talos take only what is signed: remove %s to become a new node", n.keys.NodeID, mesh.NodeIdentityFile)
 	}
-	if n.cfg.Token != nil {
-		return n.joinBy(ctx, *n.cfg.Token)
-	}
-	if t, err := storedToken(n.state); err != nil {
-		return err
-	} else if t != nil {
-		if err := n.joinBy(ctx, *t); err != nil {
+	if token != nil {
+		if err := n.joinBy(ctx, *token); err != nil || n.cfg.Token != nil {
 			return err
 		}
-		return n.state.Remove(storedTokenFile)
+		if err := n.state.Remove(storedTokenFile); err != nil {
+			n.log.Warn("the stored join token stays, and is used again at the next start", "error", err)
+		}
+		return nil
 	}
 	c, err := state.LoadCluster(n.state)
 	if n.membership.enterCluster(c); err != nil || c != nil {
 		return err
 	}
-	if _, err := n.state.Read(server.KeyFile); !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("state directory %q holds the key of a discovery server, but cluster.yaml is missing: restore it from a backup, or remove %s to found a new mesh", n.state.Root(), server.KeyFile)
+	if err := mayFound(n.state); err != nil {
+		return err
 	}
 	c, err = state.FoundCluster(n.state)
 	n.membership.enterCluster(c)
@@ -88,7 +97,10 @@ func (n *Node) join(ctx context.Context, t config.Token) (*state.Cluster, error)
 		return old, nil
 	case known:
 		old.Servers, old.Pin = t.Servers, t.Pin
-		return old, state.SaveCluster(n.state, old)
+		if err := state.SaveCluster(n.state, old); err != nil {
+			n.log.Warn("storing the founder's addresses of the join token", "error", err)
+		}
+		return old, nil
 	}
 	m, err := n.ask(ctx, t, member)
 	if err != nil && member && ctx.Err() == nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/discovery/server"
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
@@ -255,7 +256,7 @@ func TestOfferedTokenIsRenewed(t *testing.T) {
 	if n.offer(); len(offered) != 3 || offered[2].ID != offered[1].ID || offered[2].Servers[0] != "192.0.2.2:1" {
 		t.Errorf("with another address: %d tokens offered", len(offered))
 	}
-	if _, err := n.enrol(t.Context(), []byte("x")); !errors.As(err, new(server.Refusal)) {
+	if _, err := n.enrol(t.Context(), []byte("x")); !errors.As(err, new(discovery.Refusal)) {
 		t.Errorf("an invalid request: %v", err)
 	}
 }
@@ -371,7 +372,11 @@ func TestFormerTokenIsForgotten(t *testing.T) {
 				c = test.c(t, dir)
 			}
 			n := must(locate(Config{Config: c}))
-			if err := errors.Join(n.take(), n.enter(t.Context()), n.forgetFormerToken(), n.Close()); err != nil {
+			if err := errors.Join(n.take(), n.enter(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+			n.forgetFormerToken()
+			if err := n.Close(); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := os.Stat(path); (err == nil) != test.kept {

@@ -133,8 +133,11 @@ func (n *Node) lastRecord() (mesh.Affiliate, error) {
 	if err != nil {
 		return mesh.Affiliate{}, err
 	}
-	next, err := sequence.Next(time.Now(), 0)
-	return mesh.Affiliate{NodeID: n.keys.NodeID, Record: mesh.Record{Sequence: next, Start: next, Left: true}}, err
+	next := sequence.Next(time.Now(), 0)
+	if err := sequence.Keep(); err != nil {
+		n.log.Warn("leaving", "error", err)
+	}
+	return mesh.Affiliate{NodeID: n.keys.NodeID, Record: mesh.Record{Sequence: next, Start: next, Left: true}}, nil
 }
 
 // deleteFrom deletes this node from one discovery service.

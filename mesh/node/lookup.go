@@ -3,6 +3,8 @@ package node
 import (
 	"context"
 	"fmt"
+	"net/netip"
+	"slices"
 
 	"github.com/wirespan/wirespan/firewall"
 	"github.com/wirespan/wirespan/firewall/nft"
@@ -53,6 +55,10 @@ func (l *lookup) route() {
 		l.Path = firewall.PathLocal
 		l.because("table local", "it is an address of this node")
 		return
+	case l.byDestination():
+		l.because("ip rule", "all but encrypted packets are routed by destination")
+		l.leave(r)
+		return
 	case !v.Table:
 		l.because("nftables", "there is no table inet %s", l.policy.Table)
 	case v.Routed:
@@ -69,6 +75,27 @@ func (l *lookup) route() {
 	l.leave(r)
 }
 
+// byDestination reports whether no mark leads the packet into the tunnel.
+func (l *lookup) byDestination() bool {
+	rules := firewall.FeatureRules4
+	if l.query.Destination.Is6() {
+		rules = firewall.FeatureRules6
+	}
+	return !l.policy.ByMark() || l.policy.Lacks.Has(rules)
+}
+
+// owned reports whether the packet belongs into the tunnel.
+func (l *lookup) owned() bool {
+	p, to := &l.policy, l.query.Destination
+	if p.Subnet.IsValid() && p.Subnet.Contains(to) {
+		return true
+	}
+	if l.byDestination() {
+		return slices.ContainsFunc(p.Routed, func(n netip.Prefix) bool { return n.Contains(to) })
+	}
+	return l.view.Routed
+}
+
 // leave adds what happens to a packet for which the kernel chooses the route r.
 func (l *lookup) leave(r nft.RouteView) {
 	l.leaveBy(r)
@@ -79,7 +106,7 @@ func (l *lookup) leave(r nft.RouteView) {
 }
 
 func (l *lookup) leaveBy(r nft.RouteView) {
-	owned := l.view.Routed || l.policy.Subnet.IsValid() && l.policy.Subnet.Contains(l.query.Destination)
+	owned := l.owned()
 	table := fmt.Sprintf("table %d", r.Table)
 	if r.Table == firewall.RouteMain {
 		table = "table main"

@@ -7,7 +7,6 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/wirespan/wirespan/device"
-	"github.com/wirespan/wirespan/device/netstack"
 	"github.com/wirespan/wirespan/mesh/agent"
 	"github.com/wirespan/wirespan/mesh/state"
 )
@@ -19,8 +18,7 @@ type Machine struct {
 	Host    Host
 	NewBind func(hclog.Logger) device.Bind
 	// NewStack makes the IP stack of the netstack backend. Its connections are the
-	// program's own matter: the control socket can't dial through it, and
-	// [Config.Opened] is not called.
+	// program's own matter: the control socket can't dial through it.
 	NewStack func(address netip.Addr, mtu int) (Stack, error)
 	// NewRegistry makes the client of a discovery service, which has s.Name.
 	NewRegistry func(s agent.Source, c *agent.Effective, keys state.Keys) (agent.Registry, error)
@@ -41,5 +39,8 @@ type Host interface {
 // Stack is an IP stack inside the process that filters what comes out of the tunnel.
 type Stack interface {
 	device.Interface
-	SetIngress(netstack.Ingress)
+	SetIngress(ingress)
 }
+
+// ingress is netstack.Ingress.
+type ingress = func(source, destination netip.Addr, protocol uint8, port uint16) bool

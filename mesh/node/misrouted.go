@@ -21,12 +21,20 @@ func (k *kernel) misrouted(p firewall.Policy) ([]mesh.Condition, error) {
 	if first6 < 0 {
 		first6 = len(p.Routed)
 	}
+	fate := "dropped"
+	if p.Lacks.Has(firewall.FeatureNftables) {
+		fate = "sent in the clear"
+	}
 	var out []mesh.Condition
 	for _, networks := range [][]netip.Prefix{p.Routed[:first6], p.Routed[first6:]} {
 		var lost []string
 		var where string
 		for _, n := range networks[:min(len(networks), maxRouteChecks)] {
-			r, err := k.MarkedRoute(p.Numbers, n.Addr())
+			numbers := p.Numbers
+			if !p.ByMark() {
+				numbers.TunnelMark = 0
+			}
+			r, err := k.MarkedRoute(numbers, n.Addr())
 			if err != nil {
 				return nil, err
 			}
@@ -43,8 +51,8 @@ func (k *kernel) misrouted(p firewall.Policy) ([]mesh.Condition, error) {
 		}
 		out = append(out, mesh.Condition{
 			Type: mesh.ConditionHostDrops, Subject: command,
-			Message: fmt.Sprintf("packets for %s belong into the tunnel, but are routed %s, and therefore dropped: a rule of another program precedes that of priority %d; see %s, and set firewall.rulePriority to less than its priority",
-				strings.Join(lost[:min(len(lost), maxNamedDrops)], ", "), where, p.RulePriority, command),
+			Message: fmt.Sprintf("packets for %s belong into the tunnel, but are routed %s, and therefore %s: a rule of another program precedes that of priority %d; see %s, and set firewall.rulePriority to less than its priority",
+				strings.Join(lost[:min(len(lost), maxNamedDrops)], ", "), where, fate, p.RulePriority, command),
 		})
 	}
 	return out, nil

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -149,7 +149,7 @@ func localAddresses() ([]netip.Addr, error) {
 			out = append(out, p.Addr().Unmap())
 		}
 	}
-	slices.SortFunc(out, netip.Addr.Compare)
+	sort.Slice(out, func(i, j int) bool { return out[i].Compare(out[j]) < 0 })
 	return out, nil
 }
 

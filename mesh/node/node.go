@@ -10,13 +10,12 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/hashicorp/go-hclog"
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/wirespan/wirespan/device/netstack"
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/access"
 	"github.com/wirespan/wirespan/mesh/agent"
@@ -37,13 +36,14 @@ type Config struct {
 	// ShowToken shows a founder's join token to the user, and reports whether it did. It
 	// is called again whenever the token changes. The token is also written to a file.
 	ShowToken func(token string) bool
-	Opened    func(*netstack.Netstack) // called with each new netstack; nil: not called
+	Opened    func(Stack) // called with each new stack of the netstack backend; nil: not called
 	// Exclusive is for a process that runs nothing but this node: the node drops the
 	// process's privileges, notifies the service manager (sd_notify(3)), may set the clock,
 	// and serves sockets at the default paths.
 	Exclusive bool
 	Machine   Machine // default: the real one
 	Version   string
+	Built     time.Time    // when the program was; zero: not known. An earlier clock is wrong
 	Log       hclog.Logger // default: none
 }
 
@@ -93,6 +93,9 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 	if n, err = locate(c); err != nil {
 		return nil, err
 	}
+	if err := checkBuild(c.Config); err != nil {
+		return nil, err
+	}
 	if err := n.open(ctx); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
@@ -124,6 +127,9 @@ func (n *Node) take() (err error) {
 
 // open opens all parts of the node.
 func (n *Node) open(ctx context.Context) error {
+	if err := n.checkLasting(); err != nil {
+		return err
+	}
 	if err := n.take(); err != nil {
 		return err
 	}
@@ -138,9 +144,7 @@ func (n *Node) open(ctx context.Context) error {
 	if err := n.enter(ctx); err != nil {
 		return err
 	}
-	if err := n.forgetFormerToken(); err != nil {
-		return err
-	}
+	n.forgetFormerToken()
 	if n.founder() {
 		if err := n.listen(ctx); err != nil {
 			return err
@@ -192,7 +196,7 @@ func (n *Node) open(ctx context.Context) error {
 	if n.agent, err = agent.New(c); err != nil {
 		return err
 	}
-	n.metrics = n.gather()
+	n.metrics = n.gatherMetrics()
 	if err := n.openHealth(ctx); err != nil {
 		return err
 	}
@@ -295,6 +299,9 @@ func (n *Node) reload() (*agent.Effective, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkBuild(cfg); err != nil {
+		return nil, err
+	}
 	e, err := n.effective(cfg)
 	if err != nil {
 		return nil, err
@@ -329,19 +336,8 @@ func (n *Node) notify(state string) {
 	}
 }
 
-// gather returns the metrics of all parts.
-func (n *Node) gather() http.Handler {
-	own := prometheus.NewRegistry()
-	own.MustRegister(n.access.Metrics())
-	others := []prometheus.Gatherer{own}
-	if n.server != nil {
-		others = append(others, n.server.server.Metrics())
-	}
-	return control.MetricsHandler(n.agent, others...)
-}
-
-// openControl opens the control socket. A node with its state in memory runs without
-// one if the default path cannot be opened.
+// openControl opens the control socket. At the default path a node runs without one if it
+// cannot be opened and the state is in memory, or the file system is full or read-only.
 func (n *Node) openControl() error {
 	if n.cfg.Machine.NoSockets || !n.cfg.Exclusive && n.config.ControlSocket == "" {
 		return nil
@@ -358,9 +354,18 @@ func (n *Node) openControl() error {
 		c.Access = programs{n}
 	}
 	n.control, err = control.Open(c)
-	if err != nil && n.config.StateDir == config.StateMemory && n.config.ControlSocket == "" && !errors.Is(err, unixsocket.ErrInUse) {
-		n.log.Warn("running without a control socket", "error", err)
+	if err != nil && mayLackSocket(n.config, err) {
+		n.log.Warn("running without a control socket: no other command reaches this agent", "error", err)
 		return nil
 	}
 	return err
+}
+
+// mayLackSocket reports whether an agent runs without the control socket that it cannot
+// make. It does not if it was asked for one, or another agent has it.
+func mayLackSocket(c *config.Config, err error) bool {
+	if c.ControlSocket != "" || errors.Is(err, unixsocket.ErrInUse) {
+		return false
+	}
+	return c.StateDir == config.StateMemory || state.Unwritable(err)
 }

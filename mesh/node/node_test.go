@@ -22,6 +22,9 @@ import (
 // that no other program uses, since Leave removes what they name from the kernel as root.
 func testConfig(t *testing.T, dir string, documents ...string) *config.Config {
 	t.Helper()
+	if dir != config.StateMemory {
+		dir = config.StateMemory + ":" + dir // /tmp may be a tmpfs
+	}
 	documents = append(documents, fmt.Sprintf(`
 apiVersion: v1alpha1
 kind: KubeSpanConfig

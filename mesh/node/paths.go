@@ -38,7 +38,7 @@ func currentUser() user {
 
 func (u user) stateDir(c *config.Config) (string, error) {
 	if c.StateDir != "" {
-		return c.StateDir, nil
+		return strings.TrimPrefix(c.StateDir, config.StateMemory+":"), nil
 	}
 	if dir := u.getenv("STATE_DIRECTORY"); dir != "" {
 		return dir, nil

@@ -7,7 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/wirespan/wirespan/mesh/config"
+	"github.com/wirespan/wirespan/mesh/unixsocket"
 )
 
 // userWith returns a user whose environment has only the given variables, on a system whose
@@ -141,5 +144,29 @@ func TestOtherSockets(t *testing.T) {
 	}
 	if got := u.otherSockets(); !slices.Equal(got, []string{socket, SystemSocket}) {
 		t.Errorf("other sockets %q, the agent's is %q", got, socket)
+	}
+}
+
+// An agent whose socket's directory cannot be written runs without a socket, unless one was
+// asked for.
+func TestMayLackSocket(t *testing.T) {
+	readOnly := fmt.Errorf("control socket: %w", unix.EROFS)
+	for _, test := range []struct {
+		socket, state string
+		err           error
+		want          bool
+	}{
+		{"", "", readOnly, true},
+		{"", "", unix.ENOSPC, true},
+		{"/run/other.sock", "", readOnly, false},
+		{"", "", unix.EACCES, false},
+		{"", config.StateMemory, unix.EACCES, true},
+		{"", config.StateMemory, unixsocket.ErrInUse, false},
+	} {
+		c := &config.Config{}
+		c.ControlSocket, c.StateDir = test.socket, test.state
+		if got := mayLackSocket(c, test.err); got != test.want {
+			t.Errorf("socket %q, state %q, %v: %v", test.socket, test.state, test.err, got)
+		}
 	}
 }

@@ -57,7 +57,12 @@ func RestoreRules(c *config.Config, log hclog.Logger) (restored bool, err error)
 	if err != nil {
 		return false, err
 	}
-	err = errors.Join(f.Apply(firewall.Compile(p)), f.Close())
+	_, err = f.ApplyPolicy(p)
+	if errors.Is(err, firewall.ErrUnfiltered) { // there is no tunnel yet whose packets they would filter
+		p.Ingress = firewall.Ingress{}
+		_, err = f.ApplyPolicy(p)
+	}
+	err = errors.Join(err, f.Close())
 	return err == nil, err
 }
 

@@ -6,13 +6,18 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/wirespan/wirespan/mesh/agent"
 )
 
+// publishTimeout is how long Start waits until discovery has this node.
+const publishTimeout = 5 * time.Second
+
 // Start opens a node and runs it in the background until [Node.Close]. It returns when the
-// node is ready, or has failed, or ctx ends: then there is no node.
+// node is ready, so that nodes that start after it find it, or has failed, or ctx ends: then
+// there is no node.
 func Start(ctx context.Context, c Config) (*Node, error) {
 	n, err := Open(ctx, c)
 	if err != nil {
@@ -43,21 +48,32 @@ func (b *background) close() error {
 	return b.err
 }
 
-// ready returns when the node is ready.
+// ready returns when the node is ready, and discovery has it. Without the latter, which not
+// every node attains, it returns after publishTimeout.
 func (n *Node) ready(ctx context.Context) error {
+	late := time.NewTimer(publishTimeout)
+	defer late.Stop()
+	wanted := true
 	for {
 		s := n.Status()
-		if s.Ready {
+		if s.Ready && (!wanted || published(s)) {
 			return nil
 		}
 		select {
 		case <-s.Changed():
+		case <-late.C:
+			wanted = false
 		case <-n.background.ended:
 			return errors.New("the node has ended before it was ready")
 		case <-ctx.Done():
 			return fmt.Errorf("the node is not ready: %s: %w", s.NotReady, context.Cause(ctx))
 		}
 	}
+}
+
+// published reports whether all services that are connected have this node.
+func published(s *agent.Status) bool {
+	return !slices.ContainsFunc(s.Discovery, func(d agent.DiscoveryStatus) bool { return d.Connected && !d.Published })
 }
 
 // Status returns what the node knows of itself and of its peers.

@@ -27,6 +27,9 @@ func StoreToken(c Config) (running bool, err error) {
 		return false, err
 	}
 	defer n.state.Close()
+	if err := n.checkLasting(); err != nil {
+		return false, err
+	}
 	if _, err := state.CheckJoin(n.state, *c.Token); err != nil {
 		return false, err
 	}
@@ -60,17 +63,19 @@ func storedToken(st *state.Dir) (*config.Token, error) {
 
 // forgetFormerToken removes the join token that this node offered as the founder of a
 // mesh that it is no longer in.
-func (n *Node) forgetFormerToken() error {
+func (n *Node) forgetFormerToken() {
 	data, err := n.state.Read(joinTokenFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return
+	}
+	if err == nil {
+		t, damaged := config.ParseToken(string(data))
+		if c := n.membership.present(); damaged == nil && c != nil && c.Founder && c.Authority == t.Authority {
+			return
+		}
+		err = n.state.Remove(joinTokenFile)
 	}
 	if err != nil {
-		return err
+		n.log.Warn("the join token of a former mesh stays", "error", err)
 	}
-	t, err := config.ParseToken(string(data))
-	if c := n.membership.present(); err == nil && c != nil && c.Founder && c.Authority == t.Authority {
-		return nil
-	}
-	return n.state.Remove(joinTokenFile)
 }

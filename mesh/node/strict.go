@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/wirespan/wirespan/firewall"
@@ -13,6 +14,9 @@ import (
 // which the kernel's reverse path check takes no packets for the mesh. These have the mark
 // of the tunnel, with which their source is found there.
 func (k *kernel) strictLinks(p firewall.Policy) ([]mesh.Condition, error) {
+	if !p.ByMark() {
+		return strictByDestination(p), nil
+	}
 	var named []string
 	var out []mesh.Condition
 	for _, n := range p.Forwarded[:min(len(p.Forwarded), maxForwardChecks)] {
@@ -35,4 +39,21 @@ func (k *kernel) strictLinks(p firewall.Policy) ([]mesh.Condition, error) {
 		}
 	}
 	return out, nil
+}
+
+// strictByDestination returns a condition for each interface that takes no packets from the
+// IPv4 networks of peers. Without marks the route to these leads into the tunnel, also for
+// the check of encrypted packets from a peer whose endpoint is in one of them.
+func strictByDestination(p firewall.Policy) []mesh.Condition {
+	if !slices.ContainsFunc(p.Routed, func(n netip.Prefix) bool { return n.Addr().Is4() }) {
+		return nil
+	}
+	var out []mesh.Condition
+	for _, link := range nft.StrictLinks(p.Interface) {
+		out = append(out, mesh.Condition{
+			Type: mesh.ConditionHostDrops, Subject: "rp_filter of " + link,
+			Message: fmt.Sprintf("the kernel drops IPv4 packets that %s brings from addresses of peers, encrypted ones among them: its reverse path check is strict (rp_filter is 1), and without nftables the way back is in the tunnel; run: sysctl -w net.ipv4.conf.%[1]s.rp_filter=2 (and in /etc/sysctl.d, to make it last)", link),
+		})
+	}
+	return out
 }

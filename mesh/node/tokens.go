@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/wirespan/wirespan/discovery/server"
+	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/config"
 	"github.com/wirespan/wirespan/mesh/state"
@@ -122,7 +122,7 @@ func (t *tokens) offer() (text string, err error) {
 func (n *Node) enrol(_ context.Context, request []byte) ([]byte, error) {
 	r, err := mesh.ParseEnrolment(request)
 	if err != nil {
-		return nil, server.Refusal(err.Error())
+		return nil, discovery.Refusal(err.Error())
 	}
 	c := n.membership.present()
 	joins := r.ID != mesh.EnrolmentID{}
@@ -136,7 +136,7 @@ func (n *Node) enrol(_ context.Context, request []byte) ([]byte, error) {
 		err = state.ErrExpelled
 	}
 	if refusal, ok := errors.AsType[state.Refusal](err); ok {
-		return nil, server.Refusal(refusal)
+		return nil, discovery.Refusal(refusal)
 	}
 	if err != nil {
 		return nil, err

@@ -65,6 +65,9 @@ func (c *client) Publish(l discovery.Local) {
 	}
 }
 
+// Moved does nothing: there is no connection that could break.
+func (c *client) Moved() {}
+
 func (c *client) Changed() <-chan struct{} { return c.changed }
 
 func (c *client) Snapshot() discovery.Snapshot {
