@@ -1,3 +1,5 @@
+//go:build !edge
+
 package main
 
 import (
@@ -63,7 +65,7 @@ func (c *cli) demoNode() *cobra.Command {
 				return err
 			}
 			return c.runAgent(cmd.Context(), token, func(nc *node.Config) {
-				nc.Opened = func(stack *netstack.Netstack) { demo.Greet(stack, nc.Config.Nodename, nc.Log) }
+				nc.Opened = func(stack node.Stack) { demo.Greet(stack.(*netstack.Netstack), nc.Config.Nodename, nc.Log) }
 				nc.ShowToken = func(token string) bool {
 					_, err := fmt.Fprintln(c.out, token)
 					return err == nil

@@ -9,10 +9,13 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
+
+	_ "github.com/wirespan/wirespan/device/memory/text" // sees to it that little of this program is read
 )
 
 // Exit codes.
@@ -48,7 +51,7 @@ type usageError struct{ error }
 type silentError struct{ error }
 
 func run(ctx context.Context, args []string, std stdio) int {
-	root := newRoot(std)
+	root := newRoot(std, args)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	var usage usageError
@@ -72,7 +75,9 @@ func run(ctx context.Context, args []string, std stdio) int {
 	return code
 }
 
-func newRoot(std stdio) *cobra.Command {
+// newRoot makes the commands. If the first argument is the name of one, only that: each
+// flag of each command takes memory, which a box at the edge has little of.
+func newRoot(std stdio, args []string) *cobra.Command {
 	c := newCLI(std)
 	root := group(&cobra.Command{
 		Use:   "wirespan",
@@ -94,11 +99,14 @@ func newRoot(std stdio) *cobra.Command {
 	root.SetUsageFunc(usage)
 	root.SetHelpCommand(help(root))
 	c.versionFlag(root)
-	root.AddCommand(
-		c.up(), c.join(), c.down(), c.reload(), c.status(), c.get(), c.explain(), c.accept(), c.forget(), c.expel(), c.secret(), c.authority(), c.ping(), c.nc(), c.exec(), c.netcheck(), c.wait(),
-		c.token(), c.firewall(),
-		c.gen(), c.validate(), c.discovery(), c.bench(), c.device(), c.demo(), c.version(),
-	)
+	commands := append(c.commands(), c.fullCommands()...)
+	if i := slices.IndexFunc(commands, func(m command) bool { return len(args) > 0 && m.name == args[0] }); i >= 0 {
+		root.AddCommand(commands[i].make())
+		return root
+	}
+	for _, m := range commands {
+		root.AddCommand(m.make())
+	}
 	root.InitDefaultCompletionCmd()
 	if completion, _, err := root.Find([]string{"completion"}); err == nil {
 		group(completion).Example = "  source <(wirespan completion bash)"
@@ -109,4 +117,39 @@ func newRoot(std stdio) *cobra.Command {
 	}
 	offerNoFiles(root)
 	return root
+}
+
+// command is a command that is made when it is needed.
+type command struct {
+	name string
+	make func() *cobra.Command
+}
+
+// commands are those of every build.
+func (c *cli) commands() []command {
+	return []command{
+		{"up", c.up},
+		{"join", c.join},
+		{"down", c.down},
+		{"reload", c.reload},
+		{"status", c.status},
+		{"get", c.get},
+		{"explain", c.explain},
+		{"accept", c.accept},
+		{"forget", c.forget},
+		{"expel", c.expel},
+		{"secret", c.secret},
+		{"authority", c.authority},
+		{"ping", c.ping},
+		{"nc", c.nc},
+		{"exec", c.exec},
+		{"netcheck", c.netcheck},
+		{"wait", c.wait},
+		{"token", c.token},
+		{"firewall", c.firewall},
+		{"gen", c.gen},
+		{"validate", c.validate},
+		{"device", c.device},
+		{"version", c.version},
+	}
 }

@@ -122,6 +122,9 @@ func writeStatus(w io.Writer, s *agent.Status, now time.Time, columns int) error
 		field("Problem:", fmt.Sprintf("%s: %s", c.Type, c.Message))
 	}
 	field("Node:", cmp.Or(s.Node.Nodename, s.Node.Hostname, s.Node.ID))
+	if s.Node.Ephemeral {
+		field("Identity:", "ephemeral: the state is in memory, and after the next boot this is another node")
+	}
 	field("Address:", addressText(s.Node.Address))
 	field("Cluster:", s.Cluster+"…")
 	field("Data plane:", dataPlaneLine(s))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	stdlog "log"
 	"os"
 	"os/signal"
 	"syscall"
@@ -81,10 +82,14 @@ func (c *cli) nodeConfig() (node.Config, error) {
 		return node.Config{}, err
 	}
 	log := newLogger(cfg.Logging, c.err)
+	// net/http has no other logger for its HTTP/2 client, which complains of each frame
+	// that a strange server sends.
+	stdlog.SetFlags(0)
+	stdlog.SetOutput(log.StandardWriter(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}))
 	for _, path := range c.exposed {
 		log.Warn("configuration with the cluster's secret is readable by others: chmod 600 it", "file", path)
 	}
-	return node.Config{Config: cfg, Version: version(), Log: log}, nil
+	return node.Config{Config: cfg, Version: version(), Built: built(), Log: log}, nil
 }
 
 // showToken shows a join token on a terminal, if there is one.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -31,8 +33,33 @@ func (c *cli) versionFlag(root *cobra.Command) {
 }
 
 func (c *cli) printVersion() error {
-	_, err := fmt.Fprintf(c.out, "wirespan %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	edition := ""
+	if edgeBuild {
+		edition = " (edge build)"
+	}
+	_, err := fmt.Fprintf(c.out, "wirespan %s%s %s %s/%s\n", version(), edition, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return err
+}
+
+// buildTime is the Unix time of the commit, set by the Makefile. It is empty if go build
+// made the program.
+var buildTime string
+
+// built returns when the program was made: the time of its commit, so that the same sources
+// give the same program. It is zero if neither the Makefile nor Go knew.
+func built() time.Time {
+	if seconds, err := strconv.ParseInt(buildTime, 10, 64); err == nil && seconds > 0 {
+		return time.Unix(seconds, 0)
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.time" {
+				t, _ := time.Parse(time.RFC3339, s.Value)
+				return t
+			}
+		}
+	}
+	return time.Time{}
 }
 
 // version is the module's, as the Go toolchain stamped it.
