@@ -81,12 +81,15 @@ var scenarios = []struct {
 	{"Boot", scenarioBoot},
 	{"BootDamaged", scenarioBootDamaged},
 	{"Down", scenarioDown},
+	{"Flash", scenarioFlash},
+	{"Moved", scenarioMoved},
 	{"Refused", scenarioRefused},
 	{"BadInput", scenarioBadInput},
 	{"Pins", scenarioPins},
 	{"KeyRotation", scenarioKeyRotation},
 	{"Programs", scenarioPrograms},
 	{"ControlGarbage", scenarioControlGarbage},
+	{"Editions", scenarioEditions},
 }
 
 // TestNetns runs the real binary on real packets, in network namespaces of its

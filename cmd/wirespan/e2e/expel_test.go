@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -163,8 +164,8 @@ func (n *labNode) keepsPinging(to *labNode) *pinging {
 
 var pingSummary = regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`)
 
-// stop ends the ping and checks that nothing was lost.
-func (p *pinging) stop() {
+// end ends the ping and returns how many were sent, and how many of them were lost.
+func (p *pinging) end() (sent, lost int) {
 	p.from.Helper()
 	p.proc.end(p.from.T, syscall.SIGINT)
 	found := pingSummary.FindStringSubmatch(tail(p.proc.log, 5))
@@ -174,8 +175,17 @@ func (p *pinging) stop() {
 	p.from.Logf("ping from %s to %s: %s sent, %s received", p.from.name, p.to.name, found[1], found[2])
 	sent, err := strconv.Atoi(found[1])
 	received, err2 := strconv.Atoi(found[2])
-	if err != nil || err2 != nil || sent-received > 1 { // the last may be under way
-		p.from.Errorf("ping from %s to %s: %s sent, %s received", p.from.name, p.to.name, found[1], found[2])
+	if err := errors.Join(err, err2); err != nil {
+		p.from.Fatal(err)
+	}
+	return sent, sent - received
+}
+
+// stop ends the ping and checks that nothing was lost.
+func (p *pinging) stop() {
+	p.from.Helper()
+	if sent, lost := p.end(); lost > 1 { // the last may be under way
+		p.from.Errorf("ping from %s to %s: %d of %d were lost", p.from.name, p.to.name, lost, sent)
 	}
 }
 

@@ -31,7 +31,10 @@ func (h *labHost) repeats() {
 				return
 			}
 			h.Cleanup(func() { _ = conn.Close() })
-			go func() { _, _ = io.Copy(conn, conn) }() // until the other side closes
+			go func() {
+				_, _ = io.Copy(conn, conn) // until the other side closes
+				_ = conn.Close()
+			}()
 		}
 	}()
 }

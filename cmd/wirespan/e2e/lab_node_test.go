@@ -23,11 +23,12 @@ const nobody = 65534
 // labNode is an agent on a host, running or not, with its files.
 type labNode struct {
 	*labHost
-	home  string
-	flags []string
-	as    []string // command that runs the agent; empty: it runs as root
-	owner int
-	proc  *labProcess
+	binary string // that it runs
+	home   string
+	flags  []string
+	as     []string // command that runs the agent; empty: it runs as root
+	owner  int
+	proc   *labProcess
 
 	control *control.Client
 }
@@ -36,7 +37,7 @@ type labNode struct {
 // the agent founds a cluster or joins one by token.
 func (h *labHost) node(documents string) *labNode {
 	h.Helper()
-	n := &labNode{labHost: h, home: filepath.Join(h.dir, h.name)}
+	n := &labNode{labHost: h, binary: h.binary, home: filepath.Join(h.dir, h.name)}
 	if err := os.Mkdir(n.home, 0o700); err != nil {
 		h.Fatal(err)
 	}
@@ -47,7 +48,8 @@ func (h *labHost) node(documents string) *labNode {
 		_ = os.Remove(filepath.Join(device.UAPIDirectory, n.link()+".sock")) // a killed agent does not remove it
 	})
 	n.flags = []string{
-		"--config", n.path("config.yaml"), "--state-dir", n.home, "--control-socket", n.path("s"),
+		"--config", n.path("config.yaml"), "--state-dir", "memory:" + n.home, // /tmp may be a tmpfs
+		"--control-socket", n.path("s"),
 		// Unique over all hosts, since all wg(8) sockets are in one directory.
 		"--interface-name", fmt.Sprintf("w%d-%d%.2s", os.Getpid(), h.number, h.name),
 		"--nodename", h.name, "--hostname", h.name, "--announce-as-member", "--no-clock-fix", "--leave-on-stop=false",

@@ -81,11 +81,14 @@ func removeNamespace(name string) {
 }
 
 // buildBinary builds wirespan with the flags of a release and returns its path.
-func buildBinary(t *testing.T) string {
+func buildBinary(t *testing.T) string { return buildWith(t, "grpcnotrace") }
+
+// buildWith builds wirespan with build tags.
+func buildWith(t *testing.T, tags string) string {
 	t.Helper()
 	dir := publicDir(t)
 	path := filepath.Join(dir, "wirespan")
-	cmd := exec.Command("go", "build", "-trimpath", "-tags", "grpcnotrace,nethttpomithttp2", "-ldflags", "-s -w", "-o", path, "github.com/wirespan/wirespan/cmd/wirespan")
+	cmd := exec.Command("go", "build", "-trimpath", "-tags", tags, "-ldflags", "-s -w", "-o", path, "github.com/wirespan/wirespan/cmd/wirespan")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("building wirespan: %v\n%s", err, out)

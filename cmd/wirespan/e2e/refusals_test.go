@@ -7,10 +7,13 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/wirespan/wirespan/firewall"
+	"github.com/wirespan/wirespan/mesh"
 )
 
-// scenarioRefused checks that an agent without privileges or without nftables says so or
-// works without them, and that it has changed nothing.
+// scenarioRefused checks that an agent without privileges or without nftables says what it
+// cannot do and works without them, and that it leaves nothing.
 func scenarioRefused(l *lab) {
 	a, b, c := l.host("a").node(""), l.host("b").node("").unprivileged(), l.host("c").node("")
 	hosts := []*labNode{b, c}
@@ -25,7 +28,9 @@ func scenarioRefused(l *lab) {
 		l.Fatal(err)
 	}
 	c.as = []string{program}
-	c.refuses("the kernel has no nftables: load the module nf_tables, or set firewall.enabled to false", "up", "--join", c.keep(token))
+	c.configure(settings("ingress: {defaultAction: block}"))
+	c.refuses("the ingress rules cannot be enforced: the kernel has no nftables", "up", "--join", c.keep(token))
+	c.configure("")
 	for i, n := range hosts {
 		if d := difference(before[i], n.kernel()); d != "" {
 			l.Errorf("%s has refused to start, and left\n%s", n.name, d)
@@ -40,6 +45,19 @@ func scenarioRefused(l *lab) {
 	b.untouched(before[0])
 	if _, err := os.Stat(b.path("firewall.json")); err == nil {
 		l.Error("an agent with a netstack has left rules for the next boot")
+	}
+
+	c.join(token) // with the backend auto
+	l.allUp(a, c)
+	if s := c.mustStatus(); s.Backend != "tun" {
+		l.Errorf("without nftables the backend is %s: %s", s.Backend, s.BackendReason)
+	}
+	c.condition(mesh.ConditionKernelLacks, "nf_tables")
+	c.pings(a)
+	c.explains(a.mustStatus().Node.Address.String(), firewall.PathTunnel, a.name)
+	c.proc.end(l.T, syscall.SIGTERM)
+	if !strings.Contains(c.kernel(), "unreachable") {
+		l.Error("without nftables and without its agent, nothing refuses what belongs into the tunnel")
 	}
 
 	c.configure(settings("firewall: {enabled: false}"))
