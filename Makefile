@@ -1,28 +1,41 @@
-# Targets that people use: demo, test, build, install, systemd, vrf, bench, gobench, pgo, lint, fuzz, soak, cross, image,
-# container-test, clean.
+# Targets that people use: demo, test, build, edge, install, systemd, vrf, test-edge, test-edge-ci, bench, gobench, pgo,
+# lint, fuzz, soak, size, cross, edge-cross, cross-test, image, container-test, clean.
 
 GO      ?= go
 FUZZ    ?= 10s
 SOAK    ?= 1h
 SOAK_RATE ?= 40
 
-# grpcnotrace and nethttpomithttp2 leave out a tracer and an HTTP/2 server that
-# nothing here uses; without the first, the linker can drop no method at all.
-TAGS    := grpcnotrace,nethttpomithttp2
-LDFLAGS := -s -w -funcalign=8
+# grpcnotrace leaves out a tracer that nothing here uses: without the tag the linker can
+# drop no method at all.
+TAGS    := grpcnotrace
+# The time of the commit: the program takes an earlier clock for wrong, and all files in the
+# image have it. The same commit, Go and certificates give the same program and image.
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+LDFLAGS := -s -w -funcalign=8 -X main.buildTime=$(SOURCE_DATE_EPOCH)
 # Inlining is for the data plane, handshakes and decisions only: elsewhere (gRPC,
 # TLS, HTTP, YAML) it costs 1 MB and gains nothing that anyone could notice.
 INLINED := runtime/... internal/... sync/... syscall net net/netip time bytes encoding/binary \
 	crypto/internal/fips140/edwards25519/... golang.org/x/crypto/... golang.org/x/sys/... \
 	golang.zx2c4.com/... gvisor.dev/... github.com/google/btree \
-	$(addprefix github.com/wirespan/wirespan/,device/... mesh discovery discovery/codec firewall firewall/netlink bench/rig/load)
+	$(addprefix github.com/wirespan/wirespan/,device/... mesh discovery discovery/codec discovery/wire firewall firewall/netlink bench/rig/load)
 GCFLAGS := -gcflags=all=-l $(INLINED:%=-gcflags=%=)
+
+BUILD := $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' $(GCFLAGS)
+INLINED_EDGE := runtime/... internal/... golang.org/x/crypto/...
+BUILD_EDGE := $(GO) build -trimpath -pgo=off -tags edge,$(TAGS) -ldflags '$(LDFLAGS)' -gcflags=all=-l $(INLINED_EDGE:%=-gcflags=%=)
 
 export CGO_ENABLED = 0
 
 .PHONY: build
 build: ## the static binary, bin/wirespan
-	$(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' $(GCFLAGS) -o bin/wirespan ./cmd/wirespan
+	$(BUILD) -o bin/wirespan ./cmd/wirespan
+
+# The edge build leaves out what a router or gateway with little memory does without, and
+# inlines nothing but ciphers: see docs/edge.md.
+.PHONY: edge
+edge: ## the small build for edge boxes, bin/wirespan-edge
+	$(BUILD_EDGE) -o bin/wirespan-edge ./cmd/wirespan
 
 .PHONY: install
 install: ## the binary, the units and the group wirespan, below DESTDIR; make build first
@@ -57,6 +70,28 @@ systemd: tools ## the units under a real systemd, in namespaces on a copy of thi
 .PHONY: vrf
 vrf: build ## nodes whose uplink is in a VRF, in an emulated guest with Debian's kernel (debootstrap, qemu), as root
 	bash testdata/vrf/guest.sh bin/vrf bin/wirespan
+
+# In EDGE_BINARY, % stands for the GOARCH.
+EDGE_GUESTS ?= armv7 mipsle amd64
+EDGE_BINARY ?= $(CURDIR)/bin/wirespan-linux-%
+EDGE_RUN    ?= TestEdge
+
+.PHONY: test-edge
+test-edge: TOOLS += qemu-system-arm=qemu-system-arm qemu-system-mipsel=qemu-system-mips qemu-system-x86_64=qemu-system-x86 \
+	mksquashfs=squashfs-tools cpio=cpio depmod=kmod mke2fs=e2fsprogs dnsmasq=dnsmasq-base
+test-edge: build tools ## emulated edge boxes with Debian's kernels, of EDGE_GUESTS (armv7 mipsle amd64), as root; downloads 180 MB once
+	test '$(origin EDGE_BINARY)' != file || $(MAKE) cross ARCHS="arm mipsle amd64"
+	bash testdata/edge/images.sh bin/edge '$(EDGE_BINARY)' $(EDGE_GUESTS)
+	WIRESPAN_EDGE=$(CURDIR)/bin/edge WIRESPAN_EDGE_FOUNDER=$(CURDIR)/bin/wirespan WIRESPAN_EDGE_GUESTS='$(EDGE_GUESTS)' \
+		$(GO) test -tags $(TAGS) -run '^$(subst /,$$/^,$(EDGE_RUN))$$' -count 1 -v -parallel 2 -timeout 60m ./cmd/wirespan/e2e
+
+# What takes few minutes.
+EDGE_CI := TestEdge/(Join|NoNftables|StateInMemory|Clock1970)
+
+.PHONY: test-edge-ci
+test-edge-ci: ## scenarios of test-edge that take few minutes, with the edge build
+	$(MAKE) edge-cross ARCHS="arm mipsle amd64"
+	$(MAKE) test-edge EDGE_RUN='$(EDGE_CI)' EDGE_BINARY='$(CURDIR)/bin/wirespan-edge-linux-%'
 
 # What the tests run, as COMMAND=DEBIAN-PACKAGE.
 TOOLS := gcc=gcc iperf3=iperf3 ip=iproute2 nft=nftables iptables-nft=iptables wg=wireguard-tools ping=iputils-ping curl=curl turnserver=coturn setpriv=util-linux ethtool=ethtool systemd-analyze=systemd dbus-daemon=dbus-daemon
@@ -98,21 +133,44 @@ fuzz: ## every fuzz target for FUZZ (10s)
 		done; done
 
 .PHONY: size
-size: build ## fails if the binary has grown past 19.75 MiB
+size: build edge ## fails if the binary has grown past 19.75 MiB, or that for edge boxes past 11.5 MiB
 	@test $$(wc -c < bin/wirespan) -le 20709376 || { ls -l bin/wirespan; echo "bin/wirespan is larger than 19.75 MiB" >&2; exit 1; }
+	@test $$(wc -c < bin/wirespan-edge) -le 12058624 || { ls -l bin/wirespan-edge; echo "bin/wirespan-edge is larger than 11.5 MiB" >&2; exit 1; }
 
-ARCHS ?= amd64 arm64 arm riscv64 mipsle 386
+# What each target of ARCHS is for Go, unless that is GOARCH alone.
+ARCHS ?= amd64 arm64 arm armv6 armv5 riscv64 386 386-softfloat mipsle mips mips64le mips64
+TARGET_arm           := GOARCH=arm GOARM=7
+TARGET_armv6         := GOARCH=arm GOARM=6
+TARGET_armv5         := GOARCH=arm GOARM=5
+TARGET_386-softfloat := GOARCH=386 GO386=softfloat
+TARGET_mipsle        := GOARCH=mipsle GOMIPS=softfloat
+TARGET_mips          := GOARCH=mips GOMIPS=softfloat
+TARGET_mips64le      := GOARCH=mips64le GOMIPS64=softfloat
+TARGET_mips64        := GOARCH=mips64 GOMIPS64=softfloat
 
 .PHONY: cross
-cross: ## builds for every supported architecture, or those of ARCHS
-	@for a in $(ARCHS); do \
-		echo linux/$$a; GOOS=linux GOARCH=$$a GOARM=7 GOMIPS=softfloat \
-		$(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' $(GCFLAGS) -o bin/wirespan-linux-$$a ./cmd/wirespan || exit 1; done
+cross: $(ARCHS:%=bin/wirespan-linux-%) ## builds for every supported architecture, or those of ARCHS
+
+.PHONY: edge-cross
+edge-cross: $(ARCHS:%=bin/wirespan-edge-linux-%) ## the edge build for these
+
+.PHONY: cross-test
+cross-test: TOOLS += qemu-arm-static=qemu-user-static
+cross-test: tools cross ## what make cross builds joins a mesh under emulation, as root
+	WIRESPAN_CROSS=$(CURDIR)/bin WIRESPAN_CROSS_ARCHS='$(ARCHS)' \
+		$(GO) test -tags $(TAGS) -run '^TestCross$$' -count 1 -v -timeout 20m ./cmd/wirespan/e2e
+
+bin/wirespan-linux-%: FORCE
+	GOOS=linux $(or $(TARGET_$*),GOARCH=$*) $(BUILD) -o $@ ./cmd/wirespan
+
+bin/wirespan-edge-linux-%: FORCE
+	GOOS=linux $(or $(TARGET_$*),GOARCH=$*) $(BUILD_EDGE) -o $@ ./cmd/wirespan
+
+.PHONY: FORCE
+FORCE:
 
 IMAGE        ?= wirespan:latest
 CERTIFICATES ?= /etc/ssl/certs/ca-certificates.crt
-# The time of all files in the image. The same commit, Go and certificates give the same image.
-SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
 empty :=
 space := $(empty) $(empty)
@@ -142,11 +200,11 @@ GOTOOL := $(GO) tool -modfile=$(CURDIR)/testdata/tools/go.mod
 # calls in all the others, and in the tests themselves.
 # KEPT lists the exceptions: Token.Format hides a join token from code that would print it;
 # Node.Agent, node.Start and config.New are for programs that embed a node.
-KEPT := unreachable func: \(Token.Format\|Node.Agent\|Node.ready\)$$\|^mesh/node/start.go:.* Start$$\|^mesh/config/load.go:.* New$$
+KEPT := unreachable func: \(Token.Format\|Node.Agent\|Node.ready\|published\)$$\|^mesh/node/start.go:.* Start$$\|^mesh/config/load.go:.* New$$
 
 .PHONY: lint
 lint: ## golangci-lint, tidiness of the go.mod files, dead code
-	$(GOTOOL) golangci-lint run
+	$(GOTOOL) golangci-lint run ./... ./testdata/edge/...
 	cd testdata/interop && $(GOTOOL) golangci-lint run --config $(CURDIR)/.golangci.yml
 	cd deploy/container/image && $(GOTOOL) golangci-lint run --config $(CURDIR)/.golangci.yml
 	@for m in . testdata/interop testdata/tools deploy/container/image; do (cd $$m && $(GO) mod tidy -diff) || exit 1; done
