@@ -75,20 +75,19 @@ var allowedImports = map[string]string{
 // allowedModules is who may import what from outside, where that says something
 // about the package. A path stands for everything below it.
 var allowedModules = map[string]string{
-	"github.com/vishvananda/netlink":   "bench/rig",
-	"github.com/google/nftables":       "firewall/nft",
-	"google.golang.org/grpc":           "discovery/server",
-	"google.golang.org/protobuf/proto": "discovery/server",
-	"google.golang.org/protobuf/types": "discovery/server",
-	"github.com/siderolabs":            "discovery/server",
-	"github.com/prometheus":            "mesh/access mesh/control mesh/node discovery/server",
-	"gvisor.dev/gvisor":                "device/netstack",
-	"golang.zx2c4.com/wireguard":       "device device/bind device/clamp device/engine device/inflight device/netstack device/standalone device/tun bench/rig mesh/node/nodetest",
-	"github.com/coreos/go-systemd":     "mesh/node",
-	"github.com/miekg/dns":             "device/dns",
-	"github.com/godbus/dbus":           "mesh/resolved",
-	"github.com/spf13":                 "cmd/wirespan",
-	"golang.org/x/term":                "cmd/wirespan",
+	"github.com/vishvananda/netlink": "bench/rig",
+	"github.com/google/nftables":     "firewall/nft",
+	"google.golang.org/grpc":         "discovery/server",
+	"google.golang.org/protobuf":     "discovery/server",
+	"github.com/siderolabs":          "discovery/server",
+	"github.com/prometheus":          "mesh/access mesh/control mesh/node discovery/server",
+	"gvisor.dev/gvisor":              "device/netstack",
+	"golang.zx2c4.com/wireguard":     "device device/bind device/clamp device/engine device/inflight device/netstack device/standalone device/tun bench/rig mesh/node/nodetest",
+	"github.com/coreos/go-systemd":   "mesh/node",
+	"github.com/miekg/dns":           "device/dns",
+	"github.com/godbus/dbus":         "mesh/resolved",
+	"github.com/spf13":               "cmd/wirespan",
+	"golang.org/x/term":              "cmd/wirespan",
 }
 
 // goPackage is the code of one package, tests aside.

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/wirespan/wirespan/discovery"
+	"github.com/wirespan/wirespan/discovery/wire"
 	"github.com/wirespan/wirespan/mesh"
 )
 
@@ -121,7 +122,7 @@ func TestMappedFormsInExtensions(t *testing.T) {
 	mapped := netip.AddrFrom16(netip.MustParseAddr("::ffff:8.8.8.0").As16())
 	network := func(a netip.Addr, bits int) []byte {
 		v := append(a.AsSlice(), byte(bits))
-		return protowire.AppendBytes(protowire.AppendTag(nil, networkField, protowire.BytesType), v)
+		return wire.AppendBytes(nil, networkField, v)
 	}
 	var x extension
 	var c cleaner

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 
-	"google.golang.org/protobuf/encoding/protowire"
-
 	"github.com/wirespan/wirespan/discovery/wire"
 	"github.com/wirespan/wirespan/mesh"
 )
@@ -16,19 +14,19 @@ import (
 // Sidero's messages don't use: Talos skips it. It is a message of its own, and its last 64
 // bytes are the signature over everything before them.
 const (
-	extensionField protowire.Number = 74_370
+	extensionField wire.Number = 74_370
 
-	sequenceField  protowire.Number = 1  // varint
-	instanceField  protowire.Number = 2  // fixed64
-	startField     protowire.Number = 3  // varint
-	flagsField     protowire.Number = 4  // varint
-	endpointField  protowire.Number = 5  // address and port, big-endian; repeated
-	networkField   protowire.Number = 6  // address and prefix length; repeated
-	nextKeyField   protowire.Number = 7  // 32 bytes
-	preparedField  protowire.Number = 13 // first 8 bytes of a key; repeated
-	secretField    protowire.Number = 8  // varint: the number of the newest secret that the node has
-	statementField protowire.Number = 9  // of the mesh's authority, as that has signed it
-	signatureField protowire.Number = 15
+	sequenceField  wire.Number = 1  // varint
+	instanceField  wire.Number = 2  // fixed64
+	startField     wire.Number = 3  // varint
+	flagsField     wire.Number = 4  // varint
+	endpointField  wire.Number = 5  // address and port, big-endian; repeated
+	networkField   wire.Number = 6  // address and prefix length; repeated
+	nextKeyField   wire.Number = 7  // 32 bytes
+	preparedField  wire.Number = 13 // first 8 bytes of a key; repeated
+	secretField    wire.Number = 8  // varint: the number of the newest secret that the node has
+	statementField wire.Number = 9  // of the mesh's authority, as that has signed it
+	signatureField wire.Number = 15
 )
 
 // Bits of flagsField.
@@ -56,11 +54,9 @@ type extension struct {
 // appendSigned appends the extension to an encoded affiliate and signs both.
 func appendSigned(plain []byte, cluster string, key mesh.NodeKey, x extension) []byte {
 	body := x.encode()
-	plain = protowire.AppendTag(plain, extensionField, protowire.BytesType)
-	plain = protowire.AppendVarint(plain, uint64(len(body)+signatureSize))
+	plain = wire.AppendLength(plain, extensionField, len(body)+signatureSize)
 	plain = append(plain, body...)
-	plain = protowire.AppendTag(plain, signatureField, protowire.BytesType)
-	plain = protowire.AppendVarint(plain, mesh.SignatureSize)
+	plain = wire.AppendLength(plain, signatureField, mesh.SignatureSize)
 	signature := key.Sign(signedMessage(cluster, plain))
 	return append(plain, signature[:]...)
 }
@@ -79,7 +75,7 @@ func signedMessage(cluster string, plain []byte) []byte {
 
 func (x *extension) encode() []byte {
 	b := wire.AppendUint(nil, sequenceField, x.record.Sequence)
-	b = protowire.AppendFixed64(protowire.AppendTag(b, instanceField, protowire.Fixed64Type), x.record.Instance)
+	b = wire.AppendFixed64(b, instanceField, x.record.Instance)
 	b = wire.AppendUint(b, startField, x.record.Start)
 	var flags uint64
 	if x.record.Ephemeral {
@@ -119,7 +115,7 @@ func splitExtension(plain []byte) (body []byte, found bool, err error) {
 		if f.Number != extensionField {
 			continue
 		}
-		if f.Type != protowire.BytesType || !f.Last() {
+		if f.Type != wire.Bytes || !f.Last() {
 			return nil, true, errExtension
 		}
 		return f.Bytes(), true, nil
@@ -137,8 +133,8 @@ func (x *extension) decode(c *cleaner, body []byte) error {
 		return errExtension
 	}
 	end := body[len(body)-signatureSize:]
-	field, kind, n := protowire.ConsumeTag(end)
-	if field != signatureField || kind != protowire.BytesType || n != 1 || end[1] != mesh.SignatureSize {
+	field, kind, n := wire.Tag(end)
+	if field != signatureField || kind != wire.Bytes || n != 1 || end[1] != mesh.SignatureSize {
 		return errExtension
 	}
 	f := wire.Read(body[:len(body)-signatureSize])
@@ -157,7 +153,7 @@ func (x *extension) decode(c *cleaner, body []byte) error {
 // take reads one field. It ignores fields of later versions.
 func (x *extension) take(c *cleaner, f *wire.Fields) {
 	switch f.Type {
-	case protowire.VarintType:
+	case wire.Varint:
 		switch v := f.Uint(); f.Number {
 		case sequenceField:
 			x.record.Sequence = v
@@ -168,11 +164,11 @@ func (x *extension) take(c *cleaner, f *wire.Fields) {
 		case secretField:
 			x.record.SecretNumber = v
 		}
-	case protowire.Fixed64Type:
+	case wire.Fixed64:
 		if f.Number == instanceField {
 			x.record.Instance = f.Fixed64()
 		}
-	case protowire.BytesType:
+	case wire.Bytes:
 		switch v := f.Bytes(); f.Number {
 		case endpointField:
 			x.takeEndpoint(c, v)

@@ -7,9 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"google.golang.org/protobuf/encoding/protowire"
-
 	"github.com/wirespan/wirespan/discovery"
+	"github.com/wirespan/wirespan/discovery/wire"
 	"github.com/wirespan/wirespan/mesh"
 )
 
@@ -70,8 +69,8 @@ func TestForgedExtensions(t *testing.T) {
 	extensionOnly := good[len(signedPrefix(t, good)):]
 	foreign := a
 	foreign.NodeID = otherKey.NodeID()
-	field := func(number protowire.Number, value string) []byte {
-		return protowire.AppendString(protowire.AppendTag(nil, number, protowire.BytesType), value)
+	field := func(number wire.Number, value string) []byte {
+		return wire.AppendBytes(nil, number, value)
 	}
 	flipped := func(i int) []byte {
 		b := append([]byte{}, good...)
@@ -98,7 +97,7 @@ func TestForgedExtensions(t *testing.T) {
 		"another node's key":         encodeSigned("c", otherKey, a),
 		"another node's extension":   join(bare, encodeSigned("c", otherKey, foreign)[len(signedPrefix(t, encodeSigned("c", otherKey, foreign))):]),
 		"no signature":               join(bare, field(extensionField, "")),
-		"a number for the extension": join(bare, protowire.AppendVarint(protowire.AppendTag(nil, extensionField, protowire.VarintType), 1)),
+		"a number for the extension": join(bare, wire.AppendUint(nil, extensionField, 1)),
 		"sequence zero":              appendSigned(append([]byte{}, bare...), "c", nodeKey, extension{}),
 		"start after the sequence":   appendSigned(append([]byte{}, bare...), "c", nodeKey, extension{record: mesh.Record{Sequence: 1, Start: 2}}),
 	} {
@@ -116,7 +115,7 @@ func signedPrefix(t *testing.T, plain []byte) []byte {
 	if !found || err != nil {
 		t.Fatal("no extension")
 	}
-	tag := len(protowire.AppendVarint(protowire.AppendTag(nil, extensionField, protowire.BytesType), uint64(len(body))))
+	tag := len(wire.AppendLength(nil, extensionField, len(body)))
 	return plain[:len(plain)-len(body)-tag]
 }
 

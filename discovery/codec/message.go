@@ -3,38 +3,36 @@ package codec
 import (
 	"net/netip"
 
-	"google.golang.org/protobuf/encoding/protowire"
-
 	"github.com/wirespan/wirespan/discovery/wire"
 	"github.com/wirespan/wirespan/mesh"
 )
 
 // Fields of sidero.discovery.client.Affiliate.
 const (
-	nodeIDField          protowire.Number = 1
-	addressField         protowire.Number = 2 // repeated
-	hostnameField        protowire.Number = 3
-	nodenameField        protowire.Number = 4
-	machineTypeField     protowire.Number = 5
-	operatingSystemField protowire.Number = 6
-	kubeSpanField        protowire.Number = 7
-	controlPlaneField    protowire.Number = 8
+	nodeIDField          wire.Number = 1
+	addressField         wire.Number = 2 // repeated
+	hostnameField        wire.Number = 3
+	nodenameField        wire.Number = 4
+	machineTypeField     wire.Number = 5
+	operatingSystemField wire.Number = 6
+	kubeSpanField        wire.Number = 7
+	controlPlaneField    wire.Number = 8
 )
 
 // Fields of the KubeSpan message.
 const (
-	publicKeyField  protowire.Number = 1
-	meshField       protowire.Number = 2
-	additionalField protowire.Number = 3 // repeated
-	excludedField   protowire.Number = 4 // repeated
+	publicKeyField  wire.Number = 1
+	meshField       wire.Number = 2
+	additionalField wire.Number = 3 // repeated
+	excludedField   wire.Number = 4 // repeated
 )
 
 // Fields of the smaller messages.
 const (
-	ipField      protowire.Number = 1 // of IPPrefix and Endpoint
-	bitsField    protowire.Number = 2 // of IPPrefix
-	portField    protowire.Number = 2 // of Endpoint
-	apiPortField protowire.Number = 1 // of ControlPlane
+	ipField      wire.Number = 1 // of IPPrefix and Endpoint
+	bitsField    wire.Number = 2 // of IPPrefix
+	portField    wire.Number = 2 // of Endpoint
+	apiPortField wire.Number = 1 // of ControlPlane
 )
 
 // message is a decoded affiliate, before it is checked. Its slices are part of the encoded
@@ -116,7 +114,7 @@ func appendPrefix(list []prefixMessage, b []byte) ([]prefixMessage, error) {
 }
 
 // decodePair decodes an address and a number.
-func decodePair(b []byte, numberField protowire.Number) (ip []byte, number uint32, err error) {
+func decodePair(b []byte, numberField wire.Number) (ip []byte, number uint32, err error) {
 	f := wire.Read(b)
 	for f.Next() {
 		switch f.Number {
@@ -168,7 +166,7 @@ func encodeAffiliate(a mesh.Affiliate) []byte {
 }
 
 // appendAddr appends a field with an address, without its zone.
-func appendAddr(b []byte, field protowire.Number, ip netip.Addr) []byte {
+func appendAddr(b []byte, field wire.Number, ip netip.Addr) []byte {
 	if ip.Is4() {
 		v := ip.As4()
 		return wire.AppendBytes(b, field, v[:])
@@ -180,7 +178,7 @@ func appendAddr(b []byte, field protowire.Number, ip netip.Addr) []byte {
 	return wire.AppendBytes(b, field, "")
 }
 
-func appendPrefixes(b []byte, field protowire.Number, list []netip.Prefix) []byte {
+func appendPrefixes(b []byte, field wire.Number, list []netip.Prefix) []byte {
 	for _, p := range list {
 		var start int
 		b, start = wire.Begin(b, field)
@@ -191,7 +189,7 @@ func appendPrefixes(b []byte, field protowire.Number, list []netip.Prefix) []byt
 }
 
 // appendPair appends an address and a number, as [decodePair] reads them.
-func appendPair(b []byte, ip netip.Addr, numberField protowire.Number, number uint32) []byte {
+func appendPair(b []byte, ip netip.Addr, numberField wire.Number, number uint32) []byte {
 	if ip.IsValid() {
 		b = appendAddr(b, ipField, ip)
 	}

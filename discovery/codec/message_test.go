@@ -9,6 +9,7 @@ import (
 	"github.com/siderolabs/discovery-api/api/v1alpha1/client/pb"
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/wirespan/wirespan/discovery/wire"
 	"github.com/wirespan/wirespan/mesh"
 )
 
@@ -118,7 +119,7 @@ func FuzzAffiliateAsGenerated(f *testing.F) {
 }
 
 // form is which fields of a message are messages.
-type form map[protowire.Number]form
+type form map[wire.Number]form
 
 var affiliateForm = form{
 	kubeSpanField:     {additionalField: {}, excludedField: {}},
@@ -137,7 +138,7 @@ func wellFormed(b []byte, f form) bool {
 		if size < 0 {
 			return false
 		}
-		if inner, ok := f[field]; ok && kind == protowire.BytesType {
+		if inner, ok := f[wire.Number(field)]; ok && kind == protowire.BytesType {
 			if v, _ := protowire.ConsumeBytes(b[tag:]); !wellFormed(v, inner) {
 				return false
 			}

@@ -25,7 +25,7 @@ func TestFields(t *testing.T) {
 	b := AppendUint(nil, 1, 300)
 	b = AppendPresent(b, 2, "")
 	b = AppendBytes(b, 3, "text")
-	b = protowire.AppendFixed64(protowire.AppendTag(b, 4, protowire.Fixed64Type), 7)
+	b = AppendFixed64(b, 4, 7)
 	f := Read(b)
 	for f.Next() {
 		switch f.Number {
@@ -66,7 +66,7 @@ func TestMalformed(t *testing.T) {
 			t.Errorf("%s: %v", name, f.Err())
 		}
 	}
-	for _, b := range [][]byte{{0}, {0x0a, 2, 1}, {8}, {0x0c}, {0x0b, 0x14}, {9, 1}, bytes.Repeat([]byte{0xff}, 11)} {
+	for _, b := range [][]byte{{0}, {6}, {7}, {12}, {9}, {13, 1, 2, 3}, {0x0b, 0x08}, {0x0a, 2, 1}, {8}, {0x0c}, {0x0b, 0x14}, {9, 1}, bytes.Repeat([]byte{0xff}, 11)} {
 		f := Read(b)
 		for f.Next() {
 			t.Errorf("%x: field %d", b, f.Number)
@@ -79,4 +79,47 @@ func TestMalformed(t *testing.T) {
 	if f.Next(); f.Uint() != 0 || f.Err() == nil {
 		t.Error("bytes were read as a number")
 	}
+}
+
+// FuzzFields reads fields as protobuf's own package does.
+func FuzzFields(f *testing.F) {
+	f.Add(AppendBytes(AppendUint(nil, 1, 1<<63), 2, "text"))
+	f.Add(AppendFixed64(nil, 1<<29-1, 1))
+	f.Add([]byte{0x0b, 0x13, 0x14, 0x08, 0xff, 0x01, 0x0c, 0x10, 0x80, 0x00}) // groups, a long zero
+	f.Add([]byte{0x0d, 1, 2, 3, 4, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x02})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		fields, rest := Read(b), b
+		for fields.Next() {
+			number, kind, n := protowire.ConsumeTag(rest)
+			size := protowire.ConsumeFieldValue(number, kind, rest[max(n, 0):])
+			if n < 0 || size < 0 || Number(number) != fields.Number || Type(kind) != fields.Type {
+				t.Fatalf("%x: field %d of type %d, want %d, %d", rest, fields.Number, fields.Type, number, kind)
+			}
+			value := rest[n : n+size]
+			switch rest = rest[n+size:]; kind {
+			case protowire.BytesType:
+				if want, _ := protowire.ConsumeBytes(value); !bytes.Equal(fields.Bytes(), want) {
+					t.Fatalf("bytes %x, want %x", fields.Bytes(), want)
+				}
+			case protowire.VarintType:
+				if want, _ := protowire.ConsumeVarint(value); fields.Uint() != want {
+					t.Fatalf("number %d, want %d", fields.Uint(), want)
+				}
+			case protowire.Fixed64Type:
+				if want, _ := protowire.ConsumeFixed64(value); fields.Fixed64() != want {
+					t.Fatalf("number %d, want %d", fields.Fixed64(), want)
+				}
+			}
+			if len(rest) != len(fields.rest) {
+				t.Fatalf("%d bytes are left, want %d", len(fields.rest), len(rest))
+			}
+		}
+		if fields.Err() == nil && len(rest) > 0 {
+			t.Fatalf("%x was not read", rest)
+		}
+		number, _, n := protowire.ConsumeField(rest)
+		if fields.Err() != nil && n >= 0 && number <= protowire.MaxValidNumber && n <= maxGroups {
+			t.Fatalf("%x was taken for malformed", rest)
+		}
+	})
 }
