@@ -1,14 +1,11 @@
 package rpc
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"net/url"
 	"strconv"
 	"time"
 )
@@ -47,36 +44,29 @@ func (c *Conn) Call(ctx context.Context, method string, request []byte, limit in
 	return nil, err
 }
 
-// Stream is the answer to a call, one message after another.
-type Stream struct {
-	ctx    context.Context
-	answer *http.Response
-	start  [prefixSize]byte
-	buf    []byte
-}
-
 // Open calls a method whose answer is a stream. It returns when the server has sent the
 // header of its answer.
-func (c *Conn) Open(ctx context.Context, method string, request []byte) (*Stream, error) {
-	header := http.Header{"Content-Type": {"application/grpc"}, "Te": {"trailers"}, "User-Agent": {userAgent}}
+func (c *Conn) Open(ctx context.Context, method string, message []byte) (*Stream, error) {
+	h := request{method: method}
 	if deadline, ok := ctx.Deadline(); ok {
-		header["Grpc-Timeout"] = []string{timeout(time.Until(deadline))}
+		h.timeout = timeout(time.Until(deadline))
 	}
-	body := make([]byte, prefixSize, prefixSize+len(request))
-	binary.BigEndian.PutUint32(body[1:], uint32(len(request)))
-	body = append(body, request...)
-	answer, err := c.transport.RoundTrip((&http.Request{
-		Method:        http.MethodPost,
-		URL:           &url.URL{Scheme: c.scheme, Host: c.address, Path: method},
-		Header:        header,
-		Body:          io.NopCloser(bytes.NewReader(body)),
-		ContentLength: int64(len(body)),
-	}).WithContext(ctx))
+	body := make([]byte, prefixSize, prefixSize+len(message))
+	binary.BigEndian.PutUint32(body[1:], uint32(len(message)))
+	s, rest, err := c.open(ctx, h, append(body, message...))
 	if err != nil {
 		return nil, failure(ctx, err)
 	}
-	s := &Stream{ctx: ctx, answer: answer}
-	if err := checkStart(answer); err != nil {
+	if err := s.send(rest); err != nil {
+		s.Close()
+		return nil, failure(ctx, err)
+	}
+	head, err := s.begun()
+	if err != nil {
+		s.Close()
+		return nil, failure(ctx, err)
+	}
+	if err := checkStart(head); err != nil {
 		s.Close()
 		return nil, err
 	}
@@ -106,7 +96,7 @@ func (s *Stream) Receive(limit int) ([]byte, error) {
 	for len(s.buf) < size {
 		have := len(s.buf)
 		s.buf = append(s.buf, make([]byte, min(size-have, max(keptBuffer, have)))...)
-		if _, err := io.ReadFull(s.answer.Body, s.buf[have:]); err != nil {
+		if err := s.fill(s.buf[have:]); err != nil {
 			return nil, s.broken(err)
 		}
 	}
@@ -116,7 +106,7 @@ func (s *Stream) Receive(limit int) ([]byte, error) {
 // prefix reads the prefix of a message and returns the message's length. At the end of the
 // stream the error is its status, or io.EOF for OK.
 func (s *Stream) prefix() (size int, err error) {
-	if _, err := io.ReadFull(s.answer.Body, s.start[:]); errors.Is(err, io.EOF) {
+	if err := s.fill(s.start[:]); errors.Is(err, io.EOF) {
 		if err := s.status(); err != nil {
 			return 0, err
 		}
@@ -130,24 +120,25 @@ func (s *Stream) prefix() (size int, err error) {
 	return int(min(binary.BigEndian.Uint32(s.start[1:]), 1<<31-1)), nil
 }
 
-// status returns the status at the end.
+// status returns the status at the end, nil for OK. An answer that is nothing but a status
+// has it in its header.
 func (s *Stream) status() error {
-	if _, only := s.answer.Header["Grpc-Status"]; only {
-		return status(s.answer.Header)
+	s.conn.mu.Lock()
+	last := s.head
+	if s.trailer != nil && !s.head.hasStatus {
+		last = s.trailer
 	}
-	return status(s.answer.Trailer)
+	s.conn.mu.Unlock()
+	return last.grpc()
 }
 
 // broken returns the error of a message that is not whole. A server may give up in the
 // midst of one, and say why.
 func (s *Stream) broken(err error) error {
-	if s.ctx.Err() == nil && s.answer.Trailer.Get("Grpc-Status") != "" {
-		if err := status(s.answer.Trailer); err != nil {
-			return err
+	if s.ctx.Err() == nil && errors.Is(err, io.ErrUnexpectedEOF) {
+		if status := s.status(); status != nil && s.trailer != nil && s.trailer.status != "" {
+			return status
 		}
 	}
 	return failure(s.ctx, err)
 }
-
-// Close ends the stream.
-func (s *Stream) Close() { _ = s.answer.Body.Close() }

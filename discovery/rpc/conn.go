@@ -1,14 +1,18 @@
 package rpc
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
+	"sync"
 	"time"
+
+	"golang.org/x/net/http2/hpack"
 )
 
 const (
@@ -33,11 +37,33 @@ type Config struct {
 
 // Conn is a connection to a server.
 type Conn struct {
-	transport http.RoundTripper
-	close     func() error
-	scheme    string
-	address   string
-	remote    net.Addr
+	conn    net.Conn
+	scheme  string
+	address string
+	remote  net.Addr
+	tasks   sync.WaitGroup // reader and writer
+	wake    chan struct{}  // the writer has something to do
+
+	mu      sync.Mutex    // never held while waiting; guards what follows
+	changed chan struct{} // closed by broadcast; nil if nobody waits
+	err     error         // why the connection has ended
+	away    *goAway       // why there are no more streams
+	streams map[uint32]*Stream
+
+	following uint32 // stream to be opened
+	maximum   uint32 // of streams at a time, as the server says
+
+	out           []byte // frames that the writer has not taken yet
+	spare         []byte // its buffer for the next
+	encoder       *hpack.Encoder
+	block         bytes.Buffer // the encoder's
+	sendWindow    int64        // of the connection
+	initialWindow int64        // of a new stream, as the server says
+
+	receiveWindow int // what the server may still send
+	consumed      int // what it is not told yet that it may send again
+
+	alive keepAlive
 }
 
 // Dial connects to a server. The error is an [Error], and wraps that of c.Dial or of the
@@ -56,12 +82,10 @@ func Dial(ctx context.Context, c Config) (*Conn, error) {
 			return nil, failure(ctx, err)
 		}
 	}
-	client, err := c.transport(conn).NewClientConn(ctx, scheme, c.Address)
-	if err != nil {
-		_ = conn.Close()
-		return nil, failure(ctx, err)
-	}
-	return &Conn{client, client.Close, scheme, c.Address, remote}, nil
+	client := newConn(conn)
+	client.scheme, client.address, client.remote = scheme, c.Address, remote
+	client.start(c.Ping)
+	return client, nil
 }
 
 // secure does the TLS handshake. It closes the connection if that fails.
@@ -87,30 +111,92 @@ func secure(ctx context.Context, raw net.Conn, c Config) (net.Conn, error) {
 	return nil, fmt.Errorf("TLS handshake: %w", err)
 }
 
-// transport returns the HTTP/2 client for one connection that is open already.
-func (c *Config) transport(conn net.Conn) *http.Transport {
-	protocols := new(http.Protocols)
-	protocols.SetHTTP2(c.TLS != nil)
-	protocols.SetUnencryptedHTTP2(c.TLS == nil)
-	dial := func(context.Context, string, string) (net.Conn, error) { return conn, nil }
-	return &http.Transport{
-		DialContext:            dial,
-		DialTLSContext:         dial,
-		Protocols:              protocols,
-		DisableCompression:     true,
-		MaxResponseHeaderBytes: maxHeaderSize,
-		HTTP2: &http.HTTP2Config{
-			MaxReceiveBufferPerStream:     streamBuffer,
-			MaxReceiveBufferPerConnection: connectionBuffer,
-			SendPingTimeout:               c.Ping,
-			PingTimeout:                   pingTimeout,
-			WriteByteTimeout:              writeTimeout,
-		},
+func newConn(conn net.Conn) *Conn {
+	c := &Conn{
+		conn:          conn,
+		wake:          make(chan struct{}, 1),
+		streams:       map[uint32]*Stream{},
+		following:     1,
+		maximum:       100, // until the server says
+		sendWindow:    defaultWindow,
+		initialWindow: earlyWindow,
+		receiveWindow: connectionBuffer,
 	}
+	c.encoder = hpack.NewEncoder(&c.block)
+	return c
+}
+
+// start runs the reader and the writer until the connection ends.
+func (c *Conn) start(ping time.Duration) {
+	c.mu.Lock()
+	c.out = appendStart(c.out)
+	c.flush()
+	c.keepAlive(ping)
+	c.mu.Unlock()
+	r := &reader{Conn: c, in: bufio.NewReader(c.conn)}
+	r.decoder = hpack.NewDecoder(tableSize, nil)
+	c.tasks.Go(func() { c.end(r.run()) })
+	c.tasks.Go(c.write)
 }
 
 // Close closes the connection. Calls under way end.
-func (c *Conn) Close() error { return c.close() }
+func (c *Conn) Close() error {
+	c.end(net.ErrClosed)
+	c.tasks.Wait()
+	return nil
+}
 
 // RemoteAddr returns the address of the server, or of the proxy in front of it.
 func (c *Conn) RemoteAddr() net.Addr { return c.remote }
+
+// end ends the connection and its streams. The server is told what it did wrong before
+// the writer closes the connection; in all other cases that is done at once.
+func (c *Conn) end(err error) {
+	var wrong *violation
+	broken := !errors.As(err, &wrong)
+	c.mu.Lock()
+	if c.err == nil {
+		if c.away != nil && broken && !errors.Is(err, net.ErrClosed) {
+			err = c.away
+		}
+		c.err = err
+		if !broken {
+			c.out = appendGoAway(c.out, wrong.code)
+		}
+		for _, s := range c.streams {
+			c.remove(s, err)
+		}
+		c.alive.stop()
+		c.broadcast()
+		c.flush()
+	}
+	c.mu.Unlock()
+	if broken {
+		_ = c.conn.Close()
+	}
+}
+
+// wait waits for a broadcast. c.mu is held before and after.
+func (c *Conn) wait(ctx context.Context) error {
+	if c.changed == nil {
+		c.changed = make(chan struct{})
+	}
+	changed := c.changed
+	c.mu.Unlock()
+	defer c.mu.Lock()
+	select {
+	case <-changed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// broadcast wakes all who wait for room, a window, another stream's end or the end of the
+// connection. c.mu is held.
+func (c *Conn) broadcast() {
+	if c.changed != nil {
+		close(c.changed)
+		c.changed = nil
+	}
+}

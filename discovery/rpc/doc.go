@@ -1,13 +1,18 @@
 // Package rpc is a client of gRPC services: calls with one request, whose answer is one
 // message ([Conn.Call]) or a stream of them ([Conn.Open]).
 //
-// It frames messages and reads the status; the connection is that of net/http's HTTP/2
-// client, and messages are bytes to it. There is no name resolution, no balancing, no
-// compression and no retry: a [Conn] is one connection, and whoever has it dials again
-// when it ends.
+// It has a client of HTTP/2 (RFC 9113) with what that takes and nothing else: one
+// connection, streams with one request message each, no push, no priorities. net/http's is
+// ten times as large. There is no name resolution, no balancing, no compression and no
+// retry: a [Conn] is one connection, and whoever has it dials again when it ends.
 //
-// The server is not trusted. Headers, messages and what is received ahead are bounded, and
-// whatever a server does ends in an [Error] with a code of gRPC: what breaks the
+// A Conn has two goroutines until it is closed. The reader takes frames and fills the
+// buffers of streams; the writer writes frames that are queued for it, so no call waits
+// for the network beyond its context, and the reader for nothing but the server. All
+// state has one lock, which nobody holds while waiting.
+//
+// The server is not trusted. Headers, messages, what is received ahead, frames that carry
+// nothing and the answers to them are bounded, and whatever a server does ends in an [Error] with a code of gRPC: what breaks the
 // connection or resets a stream is [Unavailable]. The text of an error may be the
 // server's.
 //

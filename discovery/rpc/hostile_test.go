@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -211,40 +210,6 @@ func TestStreamBuffer(t *testing.T) {
 		}
 		if _, err := s.Receive(3); !errors.Is(err, io.EOF) {
 			t.Errorf("at the end: %v", err)
-		}
-	})
-}
-
-type roundTripper func(*http.Request) (*http.Response, error)
-
-func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
-// FuzzAnswer reads bodies, headers and trailers that a hostile server could send.
-func FuzzAnswer(f *testing.F) {
-	f.Add(200, "application/grpc", "", "0", "", []byte("\x00\x00\x00\x00\x03one"))
-	f.Add(200, "application/grpc+proto", "7", "", "no%20%", []byte{})
-	f.Add(503, "text/html", "", "x", "", []byte("<html>"))
-	f.Fuzz(func(t *testing.T, code int, kind, first, last, message string, body []byte) {
-		r := &http.Response{StatusCode: code, Header: http.Header{"Content-Type": {kind}}, Trailer: http.Header{}, Body: io.NopCloser(strings.NewReader(string(body)))}
-		for h, v := range map[*http.Header]string{&r.Header: first, &r.Trailer: last} {
-			if v != "" {
-				h.Set("Grpc-Status", v)
-				h.Set("Grpc-Message", message)
-			}
-		}
-		c := &Conn{transport: roundTripper(func(*http.Request) (*http.Response, error) { return r, nil }), scheme: "http", address: "a:1"}
-		s, err := c.Open(t.Context(), "/s/m", nil)
-		for total := 0; err == nil; {
-			var b []byte
-			if b, err = s.Receive(64); err != nil {
-				break
-			}
-			if total += len(b) + prefixSize; len(b) > 64 || total > len(body) {
-				t.Fatalf("%d bytes in a message", len(b))
-			}
-		}
-		if !errors.Is(err, io.EOF) && codeOf(err) == OK {
-			t.Fatalf("error %v", err)
 		}
 	})
 }

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"strconv"
+	"strings"
 )
 
 // Code is a status code of gRPC.
@@ -68,15 +68,18 @@ func failure(ctx context.Context, err error) error {
 
 // checkStart checks how an answer begins. An answer that is nothing but a status has it in
 // its header.
-func checkStart(r *http.Response) error {
-	if _, only := r.Header["Grpc-Status"]; only {
-		return status(r.Header)
-	}
-	if r.StatusCode != http.StatusOK {
-		return &Error{Code: httpCode(r.StatusCode), Message: "the server answers with the HTTP status " + r.Status}
-	}
-	if kind := r.Header.Get("Content-Type"); !isGRPC(kind) {
-		return &Error{Code: Unknown, Message: fmt.Sprintf("the answer is %.100q, not gRPC: is this a discovery service?", kind)}
+func checkStart(h *header) error {
+	switch {
+	case h.hasStatus:
+		return h.grpc()
+	case h.httpStatus != "200":
+		known := httpStatuses[h.httpStatus]
+		if known.code == OK {
+			known.code = Unknown
+		}
+		return &Error{Code: known.code, Message: strings.TrimSpace("the server answers with the HTTP status " + h.httpStatus + " " + known.text)}
+	case !isGRPC(h.contentType):
+		return &Error{Code: Unknown, Message: fmt.Sprintf("the answer is %.100q, not gRPC: is this a discovery service?", h.contentType)}
 	}
 	return nil
 }
@@ -90,26 +93,32 @@ func isGRPC(kind string) bool {
 	return len(kind) == len(want) || kind[len(want)] == '+' || kind[len(want)] == ';'
 }
 
-// httpCode returns the code for an HTTP status, as gRPC's specification maps it.
-func httpCode(status int) Code {
-	switch status {
-	case http.StatusBadRequest:
-		return Internal
-	case http.StatusUnauthorized:
-		return Unauthenticated
-	case http.StatusForbidden:
-		return PermissionDenied
-	case http.StatusNotFound:
-		return Unimplemented
-	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return Unavailable
-	}
-	return Unknown
+// httpStatuses has the codes for HTTP statuses, as gRPC's specification maps them, and
+// what else proxies often say. All others are Unknown.
+var httpStatuses = map[string]struct {
+	code Code
+	text string
+}{
+	"301": {Unknown, "Moved Permanently"},
+	"302": {Unknown, "Found"},
+	"307": {Unknown, "Temporary Redirect"},
+	"308": {Unknown, "Permanent Redirect"},
+	"400": {Internal, "Bad Request"},
+	"401": {Unauthenticated, "Unauthorized"},
+	"403": {PermissionDenied, "Forbidden"},
+	"404": {Unimplemented, "Not Found"},
+	"405": {Unknown, "Method Not Allowed"},
+	"415": {Unknown, "Unsupported Media Type"},
+	"429": {Unavailable, "Too Many Requests"},
+	"500": {Unknown, "Internal Server Error"},
+	"502": {Unavailable, "Bad Gateway"},
+	"503": {Unavailable, "Service Unavailable"},
+	"504": {Unavailable, "Gateway Timeout"},
 }
 
-// status returns the status in a header or trailer, nil for OK.
-func status(h http.Header) error {
-	text := h.Get("Grpc-Status")
+// grpc returns the status in a header or trailer, nil for OK.
+func (h *header) grpc() error {
+	text := h.status
 	if text == "" {
 		return &Error{Code: Internal, Message: "the answer ends without a status"}
 	}
@@ -120,7 +129,7 @@ func status(h http.Header) error {
 	if Code(code) == OK {
 		return nil
 	}
-	return &Error{Code: Code(code), Message: unescape(h.Get("Grpc-Message"))}
+	return &Error{Code: Code(code), Message: unescape(h.message)}
 }
 
 // unescape reverses the percent encoding of a message. What is not encoded right stays as
