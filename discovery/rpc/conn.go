@@ -117,7 +117,7 @@ func newConn(conn net.Conn) *Conn {
 		wake:          make(chan struct{}, 1),
 		streams:       map[uint32]*Stream{},
 		following:     1,
-		maximum:       100, // until the server says
+		maximum:       1, // until the server says
 		sendWindow:    defaultWindow,
 		initialWindow: earlyWindow,
 		receiveWindow: connectionBuffer,

@@ -12,9 +12,9 @@
 // state has one lock, which nobody holds while waiting.
 //
 // The server is not trusted. Headers, messages, what is received ahead, frames that carry
-// nothing and the answers to them are bounded, and whatever a server does ends in an [Error] with a code of gRPC: what breaks the
-// connection or resets a stream is [Unavailable]. The text of an error may be the
-// server's.
+// nothing and the answers to them are bounded, and whatever a server does ends in an
+// [Error] with a code of gRPC: what breaks the connection or resets a stream is
+// [Unavailable]. The text of an error may be the server's.
 //
 // All methods of a Conn may be called concurrently; a [Stream] belongs to one goroutine. A
 // Conn must be closed, and so must a Stream, or its context must end.

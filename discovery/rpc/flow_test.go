@@ -22,12 +22,12 @@ import (
 
 // Requests and answers of all sizes go through windows of all sizes, several at a time.
 func TestWindowsOfGRPC(t *testing.T) {
-	for _, window := range []int32{65_535, 65_536, 70_001, 1 << 20} {
-		for _, connection := range []int32{65_535, 99_999, 1 << 20} {
+	for _, window := range []int32{65_535, 70_001, 1 << 20} {
+		for _, connection := range []int32{65_535, 99_999} {
 			t.Run(fmt.Sprint(window, " ", connection), func(t *testing.T) {
 				grpcServer(t, false, Config{}, func(t *testing.T, c *Conn) {
 					var calls sync.WaitGroup
-					for i := range 5 {
+					for i := range 3 {
 						calls.Go(func() { roundTrips(t, c, uint64(i)) })
 					}
 					calls.Wait()
@@ -40,7 +40,7 @@ func TestWindowsOfGRPC(t *testing.T) {
 // roundTrips has requests of all sizes echoed.
 func roundTrips(t *testing.T, c *Conn, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 0))
-	for _, size := range []int{0, 1, 16<<10 - 20, 16 << 10, 65_530, 65_535, 70_000, 300_000, 1 << 20} {
+	for _, size := range []int{0, 1, 16<<10 - 20, 16 << 10, 65_530, 65_535, 70_000, 300_000} {
 		text := fmt.Sprintf("%0*d", size, r.Uint64())
 		b, err := c.Call(t.Context(), methods+"Hello", encode(t, &pb.HelloRequest{ClientVersion: text}), 2<<20)
 		if want := encode(t, &pb.HelloResponse{ClientIp: []byte(text)}); err != nil || !bytes.Equal(b, want) {
@@ -151,7 +151,7 @@ func TestConnectionWindow(t *testing.T) {
 	})
 }
 
-// The server of x/net is not grpc-go's: it sends what it has at once, and pads nothing.
+// The server of net/http takes no more than the window that it sets, from the first byte.
 func TestServerOfNet(t *testing.T) {
 	message := append([]byte{0, 0, 0x10, 0, 0}, make([]byte, 1<<20)...)
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -166,15 +166,13 @@ func TestServerOfNet(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		l := bufconn.Listen(1 << 16)
-		server := &http2.Server{MaxReadFrameSize: 1 << 20, MaxUploadBufferPerStream: 1 << 14, MaxUploadBufferPerConnection: 1 << 16, MaxConcurrentStreams: 2}
+		server := &http.Server{
+			Handler: handler, Protocols: new(http.Protocols),
+			HTTP2: &http.HTTP2Config{MaxReadFrameSize: 1 << 20, MaxReceiveBufferPerStream: 1 << 14, MaxReceiveBufferPerConnection: 1 << 16, MaxConcurrentStreams: 2},
+		}
+		server.Protocols.SetUnencryptedHTTP2(true)
 		var serving sync.WaitGroup
-		serving.Go(func() {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			server.ServeConn(conn, &http2.ServeConnOpts{Handler: handler})
-		})
+		serving.Go(func() { _ = server.Serve(l) })
 		c, err := Dial(t.Context(), Config{Address: "a:1", Timeout: time.Second, Dial: func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }})
 		if err != nil {
 			t.Fatal(err)
@@ -201,6 +199,7 @@ func TestServerOfNet(t *testing.T) {
 		}
 		calls.Wait()
 		_ = c.Close()
+		_ = server.Close()
 		serving.Wait()
 	})
 }

@@ -39,6 +39,9 @@ var (
 	errStream = &violation{protocolError, 0, "a frame for the wrong stream"}
 )
 
+// maxStreams is how many streams there may be at a time if a server does not say.
+const maxStreams = 100
+
 // settings takes the settings of the server. r.mu is held.
 func (r *reader) settings(f frame, b []byte) error {
 	switch {
@@ -52,7 +55,8 @@ func (r *reader) settings(f frame, b []byte) error {
 	}
 	if !r.settled {
 		r.settled = true
-		_ = r.setInitialWindow(defaultWindow) // unless they say otherwise
+		r.maximum = maxStreams // unless they say otherwise, as for the window
+		_ = r.setInitialWindow(defaultWindow)
 	}
 	for ; len(b) > 0; b = b[6:] {
 		if err := r.setting(binary.BigEndian.Uint16(b), binary.BigEndian.Uint32(b[2:])); err != nil {

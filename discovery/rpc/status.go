@@ -104,7 +104,7 @@ var httpStatuses = map[string]struct {
 	"307": {Unknown, "Temporary Redirect"},
 	"308": {Unknown, "Permanent Redirect"},
 	"400": {Internal, "Bad Request"},
-	"401": {Unauthenticated, "Unauthorized"},
+	"401": {code: Unauthenticated},
 	"403": {PermissionDenied, "Forbidden"},
 	"404": {Unimplemented, "Not Found"},
 	"405": {Unknown, "Method Not Allowed"},
