@@ -133,8 +133,7 @@ func (c *Conn) start(ping time.Duration) {
 	c.flush()
 	c.keepAlive(ping)
 	c.mu.Unlock()
-	r := &reader{Conn: c, in: bufio.NewReader(c.conn)}
-	r.decoder = hpack.NewDecoder(tableSize, nil)
+	r := &reader{Conn: c, in: bufio.NewReaderSize(c.conn, maxFrame), decoder: hpack.NewDecoder(tableSize, nil)}
 	c.tasks.Go(func() { c.end(r.run()) })
 	c.tasks.Go(c.write)
 }
