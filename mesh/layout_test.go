@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -29,7 +30,8 @@ var allowedImports = map[string]string{
 	"mesh/agent":           "mesh mesh/config mesh/state discovery firewall",
 	"mesh/agent/agenttest": "mesh discovery firewall",
 	"mesh/agent/contract":  "mesh mesh/agent discovery firewall",
-	"mesh/control":         "mesh mesh/agent mesh/unixsocket device/splice firewall",
+	"mesh/control":         "mesh mesh/agent mesh/control/http1 mesh/unixsocket device/splice firewall",
+	"mesh/control/http1":   "",
 	"mesh/access":          "mesh mesh/agent mesh/config mesh/resolved device/dns device/forward device/proxy device/splice firewall",
 	"mesh/node": "mesh mesh/access mesh/agent mesh/config mesh/control mesh/host mesh/state mesh/unixsocket " +
 		"discovery discovery/server discovery/service device device/bind device/netstack device/tun device/nat device/stun firewall firewall/nft",
@@ -201,6 +203,25 @@ func TestCommandsStayThin(t *testing.T) {
 	for _, imported := range commandForbidden {
 		for _, file := range p.imports[imported] {
 			t.Errorf("%s imports %s: move what needs it to a package that others can use", file, imported)
+		}
+	}
+}
+
+// The edge build does without net/http, which is a tenth of it: files that need it are not in
+// that build.
+func TestEdgeBuildSpeaksNoHTTP(t *testing.T) {
+	tree := loadTree(t, "..")
+	for _, name := range []string{"mesh/access", "mesh/control", "mesh/control/http1", "mesh/node", "cmd/wirespan"} {
+		for _, imported := range []string{"net/http", module + "/device/proxy"} {
+			for _, file := range tree[name].imports[imported] {
+				text, err := os.ReadFile(filepath.Join("..", file))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !strings.HasPrefix(string(text), "//go:build !edge\n") {
+					t.Errorf("%s imports %s: use mesh/control/http1, or leave the file out of the edge build", file, imported)
+				}
+			}
 		}
 	}
 }

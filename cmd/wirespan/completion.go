@@ -42,7 +42,6 @@ func (c *cli) glance(cmd *cobra.Command, ask func(context.Context, *control.Clie
 	ctx, cancel := context.WithTimeout(cmd.Context(), completionTimeout)
 	defer cancel()
 	if cl, err := c.client(); err == nil {
-		defer cl.Close()
 		_ = ask(ctx, cl)
 	}
 }

@@ -8,9 +8,9 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"syscall"
 	"time"
 
-	"github.com/wirespan/wirespan/device/proxy"
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
 )
@@ -59,6 +59,22 @@ const (
 	lookupTimeout = 5 * time.Second
 )
 
+// refusal is why a destination is not reached. It wraps the system's error of the same meaning,
+// by which a proxy tells its clients.
+type refusal struct {
+	text string
+	like syscall.Errno
+}
+
+func (e *refusal) Error() string { return e.text }
+func (e *refusal) Unwrap() error { return e.like }
+
+var (
+	errNotAllowed  = &refusal{"not allowed", syscall.EACCES}
+	errUnreachable = &refusal{"unreachable", syscall.ENETUNREACH}
+	errNoSuchHost  = &refusal{"no such host", syscall.EHOSTUNREACH}
+)
+
 // DialContext connects to host:port. The network is tcp or udp, with or without 4 or 6. Of
 // the addresses of a name the first that answers is taken.
 func (n *Network) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
@@ -89,7 +105,7 @@ func (n *Network) DialContext(ctx context.Context, network, address string) (net
 		failed = append(failed, err) // names the address
 	}
 	if failed == nil {
-		return nil, fmt.Errorf("%w: %s has no address for %s", proxy.ErrNoSuchHost, host, network)
+		return nil, fmt.Errorf("%w: %s has no address for %s", errNoSuchHost, host, network)
 	}
 	return nil, errors.Join(failed...)
 }
@@ -151,7 +167,7 @@ func (n *Network) lookup(ctx context.Context, host string) ([]netip.Addr, error)
 	case len(addrs) > 0:
 		return addrs, nil
 	case ours, n.outside == nil:
-		return nil, fmt.Errorf("%w: no node of the mesh is named %.255q", proxy.ErrNoSuchHost, host)
+		return nil, fmt.Errorf("%w: no node of the mesh is named %.255q", errNoSuchHost, host)
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
@@ -160,7 +176,7 @@ func (n *Network) lookup(ctx context.Context, host string) ([]netip.Addr, error)
 		err = errors.New("it has no address")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: %.255q: %w", proxy.ErrNoSuchHost, host, err)
+		return nil, fmt.Errorf("%w: %.255q: %w", errNoSuchHost, host, err)
 	}
 	for i := range addrs {
 		addrs[i] = addrs[i].Unmap()
@@ -174,18 +190,18 @@ func (n *Network) admit(a netip.Addr) (outside bool, err error) {
 	case agent.ReachMesh:
 		return false, nil
 	case agent.ReachOwn:
-		return false, fmt.Errorf("%w: %v is an address of this host", proxy.ErrNotAllowed, a)
+		return false, fmt.Errorf("%w: %v is an address of this host", errNotAllowed, a)
 	case agent.ReachRefused:
-		return false, fmt.Errorf("%w: %v belongs to the mesh, but to no peer of this node now", proxy.ErrUnreachable, a)
+		return false, fmt.Errorf("%w: %v belongs to the mesh, but to no peer of this node now", errUnreachable, a)
 	}
 	switch {
 	case n.outside == nil:
-		return false, fmt.Errorf("%w: %v is outside of the mesh (proxy.egress is mesh)", proxy.ErrNotAllowed, a)
+		return false, fmt.Errorf("%w: %v is outside of the mesh (proxy.egress is mesh)", errNotAllowed, a)
 	case n.local(a):
-		return false, fmt.Errorf("%w: %v is only for this host or its links", proxy.ErrNotAllowed, a)
+		return false, fmt.Errorf("%w: %v is only for this host or its links", errNotAllowed, a)
 	}
 	if inner, ok := embedded(a); ok && (n.directory.Reach(inner) != agent.ReachOutside || n.local(inner)) {
-		return false, fmt.Errorf("%w: %v leads to %v, which is in the mesh, or only for this host or its links", proxy.ErrNotAllowed, a, inner)
+		return false, fmt.Errorf("%w: %v leads to %v, which is in the mesh, or only for this host or its links", errNotAllowed, a, inner)
 	}
 	return true, nil
 }

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/wirespan/wirespan/device/proxy"
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
 )
@@ -108,39 +107,39 @@ func TestDialContext(t *testing.T) {
 		{"tcp", "node-2:80", outcome{dialled: []string{"mesh [fd00::2]:80"}}, outcome{dialled: []string{"mesh [fd00::2]:80"}}},
 		{"tcp", "Node-2.Mesh.:80", outcome{dialled: []string{"mesh [fd00::2]:80"}}, outcome{dialled: []string{"mesh [fd00::2]:80"}}},
 		{"tcp", "[fd00::2]:443", outcome{dialled: []string{"mesh [fd00::2]:443"}}, outcome{dialled: []string{"mesh [fd00::2]:443"}}},
-		{"tcp4", "node-2:80", refused(proxy.ErrNoSuchHost), refused(proxy.ErrNoSuchHost)},
-		{"tcp", "nobody.mesh:80", refused(proxy.ErrNoSuchHost), refused(proxy.ErrNoSuchHost)},
-		{"tcp", "nobody:80", refused(proxy.ErrNoSuchHost), refused(proxy.ErrNoSuchHost)},
-		{"tcp", "[fd00::9]:80", refused(proxy.ErrUnreachable), refused(proxy.ErrUnreachable)},
-		{"tcp", "[fd00::1]:80", refused(proxy.ErrNotAllowed), refused(proxy.ErrNotAllowed)},
-		{"tcp", "example.org:80", refused(proxy.ErrNoSuchHost), outcome{dialled: []string{"host 203.0.113.7:80"}}},
-		{"tcp", "203.0.113.7:80", refused(proxy.ErrNotAllowed), outcome{dialled: []string{"host 203.0.113.7:80"}}},
-		{"tcp", "mixed.example:80", refused(proxy.ErrNoSuchHost), outcome{dialled: []string{"host 203.0.113.7:80"}}},
-		{"tcp", "inside.example:80", refused(proxy.ErrNoSuchHost), outcome{dialled: []string{"mesh [fd00::2]:80"}}},
-		{"tcp", "own.example:80", refused(proxy.ErrNoSuchHost), refused(proxy.ErrNotAllowed)},
-		{"tcp", "empty.example:80", refused(proxy.ErrNoSuchHost), refused(proxy.ErrNoSuchHost)},
-		{"tcp", "rebound.example:80", refused(proxy.ErrNoSuchHost), refused(proxy.ErrNotAllowed)},
-		{"tcp", "localhost:80", refused(proxy.ErrNoSuchHost), refused(proxy.ErrNotAllowed)},
-		{"tcp", "metadata.example:80", refused(proxy.ErrNoSuchHost), refused(proxy.ErrNotAllowed)},
-		{"tcp", "127.0.0.1:80", refused(proxy.ErrNotAllowed), refused(proxy.ErrNotAllowed)},
-		{"tcp", "0.0.0.0:80", refused(proxy.ErrNotAllowed), refused(proxy.ErrNotAllowed)},
-		{"tcp", "[::]:80", refused(proxy.ErrNotAllowed), refused(proxy.ErrNotAllowed)},
-		{"tcp", "[::ffff:127.0.0.1]:80", refused(proxy.ErrNotAllowed), refused(proxy.ErrNotAllowed)},
-		{"tcp", "[64:ff9b::7f00:1]:80", refused(proxy.ErrNotAllowed), refused(proxy.ErrNotAllowed)},
-		{"tcp", "[64:ff9b::a9fe:a9fe]:80", refused(proxy.ErrNotAllowed), refused(proxy.ErrNotAllowed)},
-		{"tcp", "[64:ff9b::c000:209]:80", refused(proxy.ErrNotAllowed), refused(proxy.ErrNotAllowed)}, // of the mesh
-		{"tcp", "[64:ff9b::c000:208]:80", refused(proxy.ErrNotAllowed), refused(proxy.ErrNotAllowed)}, // of this host
-		{"tcp", "[64:ff9b::cb00:7107]:80", refused(proxy.ErrNotAllowed), outcome{dialled: []string{"host [64:ff9b::cb00:7107]:80"}}},
-		{"tcp", "[64:ff9b:1::7f00:1]:80", refused(proxy.ErrNotAllowed), refused(proxy.ErrNotAllowed)},
-		{"tcp", "[2002:7f00:1::1]:80", refused(proxy.ErrNotAllowed), refused(proxy.ErrNotAllowed)},
-		{"tcp", "[::127.0.0.1]:80", refused(proxy.ErrNotAllowed), refused(proxy.ErrNotAllowed)},
-		{"tcp", "[::ffff:0:169.254.169.254]:80", refused(proxy.ErrNotAllowed), refused(proxy.ErrNotAllowed)},
-		{"tcp", "192.0.2.8:80", refused(proxy.ErrNotAllowed), refused(proxy.ErrNotAllowed)}, // of this host
-		{"tcp", "169.254.169.254:80", refused(proxy.ErrNotAllowed), refused(proxy.ErrNotAllowed)},
-		{"tcp", "[fd00:ec2::254]:80", refused(proxy.ErrNotAllowed), refused(proxy.ErrNotAllowed)},
-		{"tcp", "[fe80::1%eth0]:80", refused(proxy.ErrNotAllowed), refused(proxy.ErrNotAllowed)},
-		{"tcp", "224.0.0.1:80", refused(proxy.ErrNotAllowed), refused(proxy.ErrNotAllowed)},
-		{"tcp", "255.255.255.255:80", refused(proxy.ErrNotAllowed), refused(proxy.ErrNotAllowed)},
+		{"tcp4", "node-2:80", refused(errNoSuchHost), refused(errNoSuchHost)},
+		{"tcp", "nobody.mesh:80", refused(errNoSuchHost), refused(errNoSuchHost)},
+		{"tcp", "nobody:80", refused(errNoSuchHost), refused(errNoSuchHost)},
+		{"tcp", "[fd00::9]:80", refused(errUnreachable), refused(errUnreachable)},
+		{"tcp", "[fd00::1]:80", refused(errNotAllowed), refused(errNotAllowed)},
+		{"tcp", "example.org:80", refused(errNoSuchHost), outcome{dialled: []string{"host 203.0.113.7:80"}}},
+		{"tcp", "203.0.113.7:80", refused(errNotAllowed), outcome{dialled: []string{"host 203.0.113.7:80"}}},
+		{"tcp", "mixed.example:80", refused(errNoSuchHost), outcome{dialled: []string{"host 203.0.113.7:80"}}},
+		{"tcp", "inside.example:80", refused(errNoSuchHost), outcome{dialled: []string{"mesh [fd00::2]:80"}}},
+		{"tcp", "own.example:80", refused(errNoSuchHost), refused(errNotAllowed)},
+		{"tcp", "empty.example:80", refused(errNoSuchHost), refused(errNoSuchHost)},
+		{"tcp", "rebound.example:80", refused(errNoSuchHost), refused(errNotAllowed)},
+		{"tcp", "localhost:80", refused(errNoSuchHost), refused(errNotAllowed)},
+		{"tcp", "metadata.example:80", refused(errNoSuchHost), refused(errNotAllowed)},
+		{"tcp", "127.0.0.1:80", refused(errNotAllowed), refused(errNotAllowed)},
+		{"tcp", "0.0.0.0:80", refused(errNotAllowed), refused(errNotAllowed)},
+		{"tcp", "[::]:80", refused(errNotAllowed), refused(errNotAllowed)},
+		{"tcp", "[::ffff:127.0.0.1]:80", refused(errNotAllowed), refused(errNotAllowed)},
+		{"tcp", "[64:ff9b::7f00:1]:80", refused(errNotAllowed), refused(errNotAllowed)},
+		{"tcp", "[64:ff9b::a9fe:a9fe]:80", refused(errNotAllowed), refused(errNotAllowed)},
+		{"tcp", "[64:ff9b::c000:209]:80", refused(errNotAllowed), refused(errNotAllowed)}, // of the mesh
+		{"tcp", "[64:ff9b::c000:208]:80", refused(errNotAllowed), refused(errNotAllowed)}, // of this host
+		{"tcp", "[64:ff9b::cb00:7107]:80", refused(errNotAllowed), outcome{dialled: []string{"host [64:ff9b::cb00:7107]:80"}}},
+		{"tcp", "[64:ff9b:1::7f00:1]:80", refused(errNotAllowed), refused(errNotAllowed)},
+		{"tcp", "[2002:7f00:1::1]:80", refused(errNotAllowed), refused(errNotAllowed)},
+		{"tcp", "[::127.0.0.1]:80", refused(errNotAllowed), refused(errNotAllowed)},
+		{"tcp", "[::ffff:0:169.254.169.254]:80", refused(errNotAllowed), refused(errNotAllowed)},
+		{"tcp", "192.0.2.8:80", refused(errNotAllowed), refused(errNotAllowed)}, // of this host
+		{"tcp", "169.254.169.254:80", refused(errNotAllowed), refused(errNotAllowed)},
+		{"tcp", "[fd00:ec2::254]:80", refused(errNotAllowed), refused(errNotAllowed)},
+		{"tcp", "[fe80::1%eth0]:80", refused(errNotAllowed), refused(errNotAllowed)},
+		{"tcp", "224.0.0.1:80", refused(errNotAllowed), refused(errNotAllowed)},
+		{"tcp", "255.255.255.255:80", refused(errNotAllowed), refused(errNotAllowed)},
 	} {
 		for _, way := range []struct {
 			name    string
@@ -201,10 +200,10 @@ func TestAssociation(t *testing.T) {
 			if _, err := stranger.Write([]byte("unasked")); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := conn.WriteTo([]byte("x"), "nobody.mesh", port); !errors.Is(err, proxy.ErrNoSuchHost) {
+			if _, err := conn.WriteTo([]byte("x"), "nobody.mesh", port); !errors.Is(err, errNoSuchHost) {
 				t.Errorf("to a name that is not there: %v", err)
 			}
-			if _, err := conn.WriteTo([]byte("x"), own.String(), port); !errors.Is(err, proxy.ErrNotAllowed) {
+			if _, err := conn.WriteTo([]byte("x"), own.String(), port); !errors.Is(err, errNotAllowed) {
 				t.Errorf("to this host: %v", err)
 			}
 			if _, err := conn.WriteTo([]byte("hello"), loop.String(), port); err != nil {

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"net/netip"
 	"net/url"
 	"strconv"
 	"sync/atomic"
 	"time"
+
+	"github.com/wirespan/wirespan/mesh/control/http1"
 
 	"github.com/wirespan/wirespan/mesh/agent"
 )
@@ -39,28 +39,12 @@ func (e *Refusal) Error() string { return e.Text }
 // A Client may be used by several goroutines.
 type Client struct {
 	path    string
-	http    *http.Client
 	timeout time.Duration
 	pid     atomic.Int32 // of the process that listens; 0: not connected yet
 }
 
-// NewClient returns a client of the socket at path. It opens nothing yet.
-func NewClient(path string) *Client {
-	c := &Client{path: path, timeout: answerTimeout}
-	c.http = &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			conn, err := c.dial(ctx)
-			if err != nil {
-				return nil, err // a nil *net.UnixConn is no nil net.Conn
-			}
-			return conn, nil
-		},
-	}}
-	return c
-}
-
-// Close closes idle connections.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+// NewClient returns a client of the socket at path. It keeps no connection open.
+func NewClient(path string) *Client { return &Client{path: path, timeout: answerTimeout} }
 
 // Status returns the agent's status.
 func (c *Client) Status(ctx context.Context) (*agent.Status, error) {
@@ -83,7 +67,7 @@ func (c *Client) Lookup(ctx context.Context, name string) ([]netip.Addr, error) 
 
 // Proxy has the agent run a proxy while use runs.
 func (c *Client) Proxy(ctx context.Context, use func(ProxyReply) error) error {
-	return watch(ctx, c, request{method: http.MethodPost, path: "/v1/proxy"}, func(p ProxyReply) (bool, error) {
+	return watch(ctx, c, request{method: http1.MethodPost, path: "/v1/proxy"}, func(p ProxyReply) (bool, error) {
 		if p.Error != "" {
 			return false, errors.New(p.Error)
 		}
@@ -131,45 +115,45 @@ func (c *Client) Health(ctx context.Context, check string) error {
 // settings that wait for a restart.
 func (c *Client) Reload(ctx context.Context) (restart []string, err error) {
 	var reply ReloadReply
-	err = c.call(ctx, request{method: http.MethodPost, path: "/v1/reload"}, &reply)
+	err = c.call(ctx, request{method: http1.MethodPost, path: "/v1/reload"}, &reply)
 	return reply.Restart, err
 }
 
 // Leave makes the node leave the mesh and its agent end.
 func (c *Client) Leave(ctx context.Context) error {
-	return c.call(ctx, request{method: http.MethodPost, path: "/v1/leave", work: leaveTimeout}, nil)
+	return c.call(ctx, request{method: http1.MethodPost, path: "/v1/leave", work: leaveTimeout}, nil)
 }
 
 // Accept accepts the changed key or address of a node, by node id or nodename.
 func (c *Client) Accept(ctx context.Context, node string) error {
-	return c.call(ctx, request{method: http.MethodPost, path: "/v1/accept", query: url.Values{"node": {node}}}, nil)
+	return c.call(ctx, request{method: http1.MethodPost, path: "/v1/accept", query: url.Values{"node": {node}}}, nil)
 }
 
 // Expel ends the membership of nodes, by node id or nodename. Only a founder can do that.
 func (c *Client) Expel(ctx context.Context, nodes []string) error {
-	return c.call(ctx, request{method: http.MethodPost, path: "/v1/expel", query: url.Values{"node": nodes}}, nil)
+	return c.call(ctx, request{method: http1.MethodPost, path: "/v1/expel", query: url.Values{"node": nodes}}, nil)
 }
 
 // RotateSecret changes the secret of the mesh. Only a founder can do that.
 func (c *Client) RotateSecret(ctx context.Context) error {
-	return c.call(ctx, request{method: http.MethodPost, path: "/v1/secret/rotate"}, nil)
+	return c.call(ctx, request{method: http1.MethodPost, path: "/v1/secret/rotate"}, nil)
 }
 
 // ReplaceAuthority makes another key the mesh's authority. Only a founder can do that.
 func (c *Client) ReplaceAuthority(ctx context.Context) error {
-	return c.call(ctx, request{method: http.MethodPost, path: "/v1/authority/replace"}, nil)
+	return c.call(ctx, request{method: http1.MethodPost, path: "/v1/authority/replace"}, nil)
 }
 
 // Forget forgets what is remembered of a node, by node id or nodename.
 func (c *Client) Forget(ctx context.Context, node string) error {
-	return c.call(ctx, request{method: http.MethodPost, path: "/v1/forget", query: url.Values{"node": {node}}}, nil)
+	return c.call(ctx, request{method: http1.MethodPost, path: "/v1/forget", query: url.Values{"node": {node}}}, nil)
 }
 
 // Token makes a join token that so many nodes may use.
 func (c *Client) Token(ctx context.Context, uses int, lifetime time.Duration) (string, error) {
 	var reply TokenReply
 	err := c.call(ctx, request{
-		method: http.MethodPost, path: "/v1/token",
+		method: http1.MethodPost, path: "/v1/token",
 		query: url.Values{"uses": {strconv.Itoa(uses)}, "lifetime": {lifetime.String()}},
 	}, &reply)
 	return reply.Token, err
@@ -180,7 +164,7 @@ func (c *Client) Token(ctx context.Context, uses int, lifetime time.Duration) (s
 func (c *Client) Ping(ctx context.Context, addr netip.Addr, size int, timeout time.Duration) (time.Duration, error) {
 	var reply PingReply
 	err := c.call(ctx, request{
-		method: http.MethodPost, path: "/v1/ping", work: timeout,
+		method: http1.MethodPost, path: "/v1/ping", work: timeout,
 		query: url.Values{"address": {addr.String()}, "timeout": {timeout.String()}, "size": {strconv.Itoa(size)}},
 	}, &reply)
 	return reply.RTT, err

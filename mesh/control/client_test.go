@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -13,8 +12,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
+	"github.com/wirespan/wirespan/mesh/control/http1"
 )
 
 func TestClient(t *testing.T) {
@@ -22,7 +24,6 @@ func TestClient(t *testing.T) {
 	p := c.up()
 	ctx := t.Context()
 	cl := NewClient(c.path)
-	defer cl.Close()
 
 	s, err := cl.Status(ctx)
 	if err != nil || len(s.Peers) != 1 {
@@ -54,7 +55,7 @@ func TestClient(t *testing.T) {
 		t.Errorf("Explain = %+v, %v", e, err)
 	}
 	var refusal *Refusal
-	if err := cl.Accept(ctx, "node-9"); !errors.As(err, &refusal) || refusal.Code != http.StatusUnprocessableEntity {
+	if err := cl.Accept(ctx, "node-9"); !errors.As(err, &refusal) || refusal.Code != http1.StatusUnprocessable {
 		t.Errorf("Accept = %v", err)
 	}
 	c.reload = func() (*agent.Effective, error) { return nil, errTest }
@@ -108,7 +109,6 @@ func TestClientOfAStoppedAgent(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := NewClient(path)
-			defer c.Close()
 			c.timeout = 10 * time.Millisecond
 			if err := call(t.Context(), c); err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("error %v, want %q", err, want)
@@ -140,24 +140,24 @@ func TestWatchOfAStoppedAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	release := make(chan struct{})
-	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/v1/status" {
+	srv := http1.Server{HeadTime: time.Minute, Log: hclog.NewNullLogger(), Handler: func(_ context.Context, w *http1.Response, r *http1.Request) {
+		if r.Path == "/v1/status" {
 			_, _ = w.Write([]byte("{}\n"))
-			_ = http.NewResponseController(w).Flush()
+			_ = w.Flush()
 		}
 		<-release
-	})}
+	}}
+	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- srv.Serve(l) }()
+	go func() { ended <- srv.Serve(ctx, l) }()
 	t.Cleanup(func() {
 		close(release)
-		_ = srv.Close()
-		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+		cancel()
+		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	})
 	c := NewClient(path)
-	defer c.Close()
 	c.timeout = time.Second
 	seen := 0
 	err = c.WatchStatus(t.Context(), func(*agent.Status) (bool, error) { seen++; return true, nil })

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"net/netip"
 	"strconv"
 	"time"
+
+	"github.com/wirespan/wirespan/mesh/control/http1"
 
 	"github.com/wirespan/wirespan/device/splice"
 )
@@ -23,48 +23,41 @@ const (
 // errNoAccess is the answer of an agent without an [Access].
 const errNoAccess = "this agent gives programs no way into the mesh"
 
-// connect joins the client to host:port in the mesh (HTTP CONNECT, RFC 9110 §9.3.6).
-func (c *Server) connect(w http.ResponseWriter, r *http.Request) {
+// connect joins the client to host:port in the mesh (HTTP CONNECT, RFC 9110 §9.3.6). ctx ends
+// with the client's half-close, so the tunnel has another context.
+func (c *Server) connect(ctx, tunnel context.Context, w *http1.Response, r *http1.Request) {
 	if c.cfg.Access == nil {
-		http.Error(w, errNoAccess, http.StatusNotImplemented)
+		w.Error(errNoAccess, http1.StatusNotImplemented)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), dialTimeout)
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
 	far, err := c.cfg.Access.DialContext(ctx, "tcp", r.Host)
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) && err != nil {
 		err = fmt.Errorf("connect to %s: no answer within %s", r.Host, dialTimeout)
 	}
-	cancel()
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadGateway)
+		w.Error(err.Error(), http1.StatusBadGateway)
 		return
 	}
 	defer far.Close()
-	c.tunnels.Add(1)
-	defer c.tunnels.Done()
-	conn, buf, err := http.NewResponseController(w).Hijack()
+	conn, in, err := w.Tunnel()
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
+		return // the client has gone
 	}
-	defer conn.Close()
-	if _, err := io.WriteString(conn, "HTTP/1.1 200 Connection established\r\n\r\n"); err != nil {
-		return
-	}
-	// The request's context won't do: it ends with the client's half-close.
-	near := &bufferedConn{conn.(*connection).UnixConn, buf.Reader}
-	_ = splice.Join(callerOf(r).running, near, far, 0, nil)
+	near := &bufferedConn{conn.(*connection).UnixConn, in}
+	_ = splice.Join(tunnel, near, far, 0, nil)
 }
 
 // lookup takes the parameter name.
-func (c *Server) lookup(w http.ResponseWriter, r *http.Request) {
+func (c *Server) lookup(ctx context.Context, w *http1.Response, r *http1.Request) {
 	if c.cfg.Access == nil {
-		http.Error(w, errNoAccess, http.StatusNotImplemented)
+		w.Error(errNoAccess, http1.StatusNotImplemented)
 		return
 	}
-	addrs, err := c.cfg.Access.Lookup(r.URL.Query().Get("name"))
+	addrs, err := c.cfg.Access.Lookup(r.Query.Get("name"))
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusNotFound)
+		w.Error(err.Error(), http1.StatusNotFound)
 		return
 	}
 	writeJSON(w, LookupReply{addrs})
@@ -76,15 +69,12 @@ type LookupReply struct {
 }
 
 // proxy runs a proxy for as long as the client stays.
-func (c *Server) proxy(w http.ResponseWriter, r *http.Request) {
+func (c *Server) proxy(ctx context.Context, w *http1.Response, r *http1.Request) {
 	if c.cfg.Access == nil {
-		http.Error(w, errNoAccess, http.StatusNotImplemented)
+		w.Error(errNoAccess, http1.StatusNotImplemented)
 		return
 	}
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	defer context.AfterFunc(callerOf(r).running, cancel)()
-	stream(w, r, func(send func(any) bool) {
+	stream(w, func(send func(any) bool) {
 		if err := c.cfg.Access.Proxy(ctx, func(p ProxyReply) { send(p) }); err != nil {
 			send(ProxyReply{Error: err.Error()})
 		}
@@ -97,42 +87,42 @@ type PingReply struct {
 }
 
 // NoReply is the code of the [Refusal] of a ping to which no reply came in time.
-const NoReply = http.StatusGatewayTimeout
+const NoReply = http1.StatusGatewayTimeout
 
 // ping takes the parameters address, timeout and size.
-func (c *Server) ping(w http.ResponseWriter, r *http.Request) {
-	values := r.URL.Query()
+func (c *Server) ping(ctx context.Context, w *http1.Response, r *http1.Request) {
+	values := r.Query
 	addr, err := netip.ParseAddr(values.Get("address"))
 	if err != nil {
-		http.Error(w, fmt.Sprintf("parameter address: %q is not an IP address", values.Get("address")), http.StatusBadRequest)
+		w.Error(fmt.Sprintf("parameter address: %q is not an IP address", values.Get("address")), http1.StatusBadRequest)
 		return
 	}
 	timeout := pingTimeout
 	if text := values.Get("timeout"); text != "" {
 		if timeout, err = time.ParseDuration(text); err != nil || timeout <= 0 || timeout > maxPingTimeout {
-			http.Error(w, fmt.Sprintf("parameter timeout: %q is not a duration up to %s", text, maxPingTimeout), http.StatusBadRequest)
+			w.Error(fmt.Sprintf("parameter timeout: %q is not a duration up to %s", text, maxPingTimeout), http1.StatusBadRequest)
 			return
 		}
 	}
 	size := 0
 	if text := values.Get("size"); text != "" {
 		if size, err = strconv.Atoi(text); err != nil || size < 0 || size > maxPingSize {
-			http.Error(w, fmt.Sprintf("parameter size: %q is not a number of bytes up to %d", text, maxPingSize), http.StatusBadRequest)
+			w.Error(fmt.Sprintf("parameter size: %q is not a number of bytes up to %d", text, maxPingSize), http1.StatusBadRequest)
 			return
 		}
 	}
 	if err := c.cfg.Agent.Status().Reaches(addr); err != nil {
-		http.Error(w, err.Error(), http.StatusBadGateway)
+		w.Error(err.Error(), http1.StatusBadGateway)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), timeout)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	rtt, err := c.cfg.Agent.Ping(ctx, addr, size)
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("no reply within %s", timeout)
 	}
 	if err != nil {
-		http.Error(w, err.Error(), NoReply)
+		w.Error(err.Error(), NoReply)
 		return
 	}
 	writeJSON(w, PingReply{rtt})

@@ -2,19 +2,21 @@ package control
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/wirespan/wirespan/mesh/control/http1"
 )
 
 // testAccess is a way into a mesh that has one name, "known", and one proxy.
@@ -158,10 +160,14 @@ func TestControlDialTimeout(t *testing.T) {
 			return nil, ctx.Err()
 		})}}
 		start := time.Now()
-		w := httptest.NewRecorder()
-		c.connect(w, httptest.NewRequest(http.MethodConnect, "node-2:80", nil))
-		if !strings.Contains(w.Body.String(), "no answer within 10s") || time.Since(start) != dialTimeout {
-			t.Errorf("after %s: %d %s", time.Since(start), w.Code, w.Body)
+		var out bytes.Buffer
+		w := http1.NewResponse(&out)
+		c.connect(t.Context(), t.Context(), w, &http1.Request{Method: http1.MethodConnect, Host: "node-2:80"})
+		if err := w.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(out.String(), "no answer within 10s") || time.Since(start) != dialTimeout {
+			t.Errorf("after %s: %s", time.Since(start), out.String())
 		}
 	})
 }
@@ -170,7 +176,6 @@ func TestControlDialTimeout(t *testing.T) {
 func TestControlProxy(t *testing.T) {
 	c := serveControl(t, testAccess(func(context.Context, string, string) (net.Conn, error) { return nil, errTest }))
 	cl := NewClient(c.path)
-	defer cl.Close()
 	used := errors.New("used")
 	err := cl.Proxy(t.Context(), func(p ProxyReply) error {
 		if p.Address != "127.0.0.1:1080" || p.User != "u" || p.Password != "p" {
@@ -183,7 +188,6 @@ func TestControlProxy(t *testing.T) {
 	}
 	none := serveControl(t, testAccess(nil))
 	cl = NewClient(none.path)
-	defer cl.Close()
 	if err := cl.Proxy(t.Context(), nil); err == nil || err.Error() != errTest.Error() {
 		t.Errorf("Proxy: %v, want %v", err, errTest)
 	}
@@ -192,7 +196,6 @@ func TestControlProxy(t *testing.T) {
 func TestControlLookup(t *testing.T) {
 	c := serveControl(t, testAccess(nil))
 	cl := NewClient(c.path)
-	defer cl.Close()
 	if addrs, err := cl.Lookup(t.Context(), "known"); err != nil || len(addrs) != 1 || addrs[0] != netip.MustParseAddr("fd00::1") {
 		t.Errorf("Lookup: %v, %v", addrs, err)
 	}

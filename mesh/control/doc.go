@@ -10,7 +10,7 @@
 // The resources and the status themselves are defined by package agent.
 //
 // Limits: 64 connections, of which users other than the owner may have 48 and
-// each of them 16; requests of 4 KiB. The agent may be stopped or slow: each
+// each of them 16; see http1 for the size of requests. The agent may be stopped or slow: each
 // call of a Client ends within seconds, and each watch within twice that.
 //
 // Ownership: Run owns all goroutines of the server and returns when the last

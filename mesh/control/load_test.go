@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"net"
-	"net/http"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -27,7 +26,7 @@ func TestControlSocketInUse(t *testing.T) {
 	if info, err := os.Stat(c.path); err != nil || info.Mode().Perm() != want {
 		t.Errorf("mode %v, %v; want %v", info.Mode(), err, want)
 	}
-	cfg := Config{Path: c.path, Agent: c.agent, Metrics: http.NotFoundHandler(), Log: hclog.NewNullLogger()}
+	cfg := Config{Path: c.path, Agent: c.agent, Log: hclog.NewNullLogger()}
 	if _, err := Open(cfg); !errors.Is(err, unixsocket.ErrInUse) {
 		t.Errorf("OpenControl on a live socket = %v", err)
 	}

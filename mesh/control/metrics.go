@@ -3,11 +3,12 @@
 package control
 
 import (
-	"net/http"
+	"errors"
+	"io"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/common/expfmt"
 
 	"github.com/wirespan/wirespan/mesh"
 )
@@ -19,12 +20,23 @@ type collector struct {
 	descs map[string]*prometheus.Desc
 }
 
-// MetricsHandler serves the agent's metrics in the Prometheus text format,
-// together with those of others in this process.
-func MetricsHandler(a Agent, others ...prometheus.Gatherer) http.Handler {
+// NewMetrics returns the agent's metrics, together with those of others in this process.
+func NewMetrics(a Agent, others ...prometheus.Gatherer) Metrics {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(newCollector(a))
-	return promhttp.HandlerFor(append(prometheus.Gatherers{reg}, others...), promhttp.HandlerOpts{})
+	all := append(prometheus.Gatherers{reg}, others...)
+	return func(w io.Writer) error {
+		families, err := all.Gather()
+		if err != nil {
+			return err
+		}
+		enc := expfmt.NewEncoder(w, metricsType)
+		var errs []error
+		for _, f := range families {
+			errs = append(errs, enc.Encode(f))
+		}
+		return errors.Join(errs...)
+	}
 }
 
 func newCollector(a Agent) *collector {

@@ -2,8 +2,9 @@ package control
 
 import (
 	"context"
-	"net/http"
 	"time"
+
+	"github.com/wirespan/wirespan/mesh/control/http1"
 
 	"github.com/wirespan/wirespan/mesh"
 )
@@ -11,16 +12,16 @@ import (
 // netcheckTime is how long an agent takes at most to find out about its network.
 const netcheckTime = 30 * time.Second
 
-func (c *Server) netcheck(w http.ResponseWriter, r *http.Request) {
+func (c *Server) netcheck(ctx context.Context, w *http1.Response, r *http1.Request) {
 	if c.cfg.Netcheck == nil {
-		http.Error(w, "this agent does not look at its network", http.StatusUnprocessableEntity)
+		w.Error("this agent does not look at its network", http1.StatusUnprocessable)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), netcheckTime)
+	ctx, cancel := context.WithTimeout(ctx, netcheckTime)
 	defer cancel()
 	n, err := c.cfg.Netcheck(ctx)
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+		w.Error(err.Error(), http1.StatusUnprocessable)
 		return
 	}
 	writeJSON(w, n)
@@ -28,6 +29,6 @@ func (c *Server) netcheck(w http.ResponseWriter, r *http.Request) {
 
 // Netcheck makes the agent find out about its network.
 func (c *Client) Netcheck(ctx context.Context) (n mesh.Netcheck, err error) {
-	err = c.call(ctx, request{method: http.MethodPost, path: "/v1/netcheck", work: netcheckTime}, &n)
+	err = c.call(ctx, request{method: http1.MethodPost, path: "/v1/netcheck", work: netcheckTime}, &n)
 	return n, err
 }

@@ -12,7 +12,6 @@ func TestResourcesByName(t *testing.T) {
 	c := serveControl(t, nil)
 	p := c.up()
 	cl := NewClient(c.path)
-	defer cl.Close()
 	self := c.agent.Status().Node
 	for _, test := range []struct {
 		typ, id string

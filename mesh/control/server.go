@@ -3,15 +3,14 @@ package control
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io/fs"
 	"net"
-	"net/http"
 	"net/netip"
 	"strconv"
-	"sync"
 	"time"
+
+	"github.com/wirespan/wirespan/mesh/control/http1"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -20,9 +19,8 @@ import (
 )
 
 const (
-	headerTime = 5 * time.Second
-	idleTime   = time.Minute
-	freshness  = time.Second
+	headTime  = 5 * time.Second
+	freshness = time.Second
 )
 
 // Agent is what is served. *[agent.Agent] is one.
@@ -51,7 +49,7 @@ type Config struct {
 	Mode    fs.FileMode // of the socket; 0: 0600, or 0660 with a group
 	Group   string      // of the socket, a name or number; empty: the group wirespan, if there is one
 	Agent   Agent
-	Metrics http.Handler
+	Metrics Metrics // nil: refused
 	// Token makes a join token; nil: refused.
 	Token func(uses int, lifetime time.Duration) (string, error)
 	// Authority decides who the members of a mesh are; nil: refused.
@@ -89,21 +87,12 @@ type ProxyReply struct {
 type Server struct {
 	cfg      Config
 	listener net.Listener
-	tunnels  sync.WaitGroup // of connect, which the server does not wait for
 }
 
-// caller is who sent a request.
-type caller struct {
-	owner   bool            // root or the agent's own uid
-	running context.Context // until the socket's end has come
-}
-
-type contextKey struct{}
-
-// callerOf returns who sent a request; the zero caller may do nothing.
-func callerOf(r *http.Request) caller {
-	c, _ := r.Context().Value(contextKey{}).(caller)
-	return c
+// isOwnerOf reports whether a request is of root or of the agent's own uid.
+func isOwnerOf(r *http1.Request) bool {
+	c, ok := r.Conn.(*connection)
+	return ok && c.owner
 }
 
 // Close closes the socket of a server that does not run.
@@ -112,75 +101,56 @@ func (c *Server) Close() error { return c.listener.Close() }
 // Run serves until ctx is done and removes the socket. It returns when every
 // request and tunnel has ended.
 func (c *Server) Run(ctx context.Context) error {
-	srv := &http.Server{
-		Handler:           c.handler(),
-		ReadHeaderTimeout: headerTime,
-		IdleTimeout:       idleTime,
-		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          c.cfg.Log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
-		BaseContext:       func(net.Listener) context.Context { return ctx },
-		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
-			return context.WithValue(ctx, contextKey{}, caller{conn.(*connection).owner, ctx})
-		},
-	}
-	serving := make(chan error, 1)
-	go func() { serving <- srv.Serve(c.listener) }()
-	select {
-	case err := <-serving:
+	srv := http1.Server{Handler: c.handler(ctx), HeadTime: headTime, Log: c.cfg.Log}
+	if err := srv.Serve(ctx, c.listener); err != nil {
 		return fmt.Errorf("control socket %q: %w", c.cfg.Path, err)
-	case <-ctx.Done():
 	}
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-	defer cancel()
-	if srv.Shutdown(grace) != nil {
-		_ = srv.Close()
-	}
-	if err := <-serving; !errors.Is(err, http.ErrServerClosed) {
-		c.cfg.Log.Debug("control socket", "error", err)
-	}
-	c.tunnels.Wait()
 	return nil
 }
 
-func (c *Server) handler() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/status", c.status)
-	mux.HandleFunc("GET /v1/health/{check}", func(w http.ResponseWriter, r *http.Request) { writeHealth(w, c.cfg.Agent, r.PathValue("check")) })
-	mux.HandleFunc("GET /v1/resources/{type}", c.resources)
-	mux.HandleFunc("GET /v1/explain", c.explain)
-	mux.Handle("GET /metrics", c.cfg.Metrics)
-	mux.Handle("POST /v1/reload", owner(c.reload))
-	mux.Handle("POST /v1/leave", owner(c.leave))
-	mux.Handle("POST /v1/accept", owner(c.named(c.cfg.Agent.Accept)))
-	mux.Handle("POST /v1/forget", owner(c.named(c.cfg.Agent.Forget)))
-	mux.Handle("POST /v1/token", owner(c.token))
-	mux.Handle("POST /v1/expel", owner(c.decides(func(r *http.Request) error { return c.cfg.Authority.Expel(r.Context(), r.URL.Query()["node"]) })))
-	mux.Handle("POST /v1/secret/rotate", owner(c.decides(func(r *http.Request) error { return c.cfg.Authority.RotateSecret(r.Context()) })))
-	mux.Handle("POST /v1/authority/replace", owner(c.decides(func(r *http.Request) error { return c.cfg.Authority.ReplaceAuthority(r.Context()) })))
-	mux.HandleFunc("GET /v1/lookup", c.lookup)
-	mux.Handle("POST /v1/proxy", owner(c.proxy))
-	mux.Handle("POST /v1/ping", owner(c.ping))
-	mux.Handle("POST /v1/netcheck", owner(c.netcheck))
-	connect := owner(c.connect)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, 4<<10)
-		if r.Method == http.MethodConnect {
-			connect.ServeHTTP(w, r)
+// handler answers requests; tunnels go on while running is.
+func (c *Server) handler(running context.Context) http1.Handler {
+	get := func(h http1.Handler) http1.Route { return http1.Route{Method: http1.MethodGet, Handle: h} }
+	post := func(h http1.Handler) http1.Route { return http1.Route{Method: http1.MethodPost, Handle: owner(h)} }
+	authority := c.cfg.Authority
+	mux := http1.Mux{
+		"/v1/status":            get(c.status),
+		"/v1/health/":           get(c.health),
+		"/v1/resources/":        get(c.resources),
+		"/v1/explain":           get(c.explain),
+		"/v1/lookup":            get(c.lookup),
+		"/metrics":              get(c.cfg.Metrics.serve),
+		"/v1/reload":            post(c.reload),
+		"/v1/leave":             post(c.leave),
+		"/v1/accept":            post(c.named(c.cfg.Agent.Accept)),
+		"/v1/forget":            post(c.named(c.cfg.Agent.Forget)),
+		"/v1/token":             post(c.token),
+		"/v1/expel":             post(c.decides(func(ctx context.Context, r *http1.Request) error { return authority.Expel(ctx, r.Query["node"]) })),
+		"/v1/secret/rotate":     post(c.decides(func(ctx context.Context, _ *http1.Request) error { return authority.RotateSecret(ctx) })),
+		"/v1/authority/replace": post(c.decides(func(ctx context.Context, _ *http1.Request) error { return authority.ReplaceAuthority(ctx) })),
+		"/v1/proxy":             post(c.proxy),
+		"/v1/ping":              post(c.ping),
+		"/v1/netcheck":          post(c.netcheck),
+	}
+	connect := owner(func(ctx context.Context, w *http1.Response, r *http1.Request) { c.connect(ctx, running, w, r) })
+	return func(ctx context.Context, w *http1.Response, r *http1.Request) {
+		if r.Method == http1.MethodConnect {
+			connect(ctx, w, r)
 			return
 		}
-		mux.ServeHTTP(w, r)
-	})
+		mux.Serve(ctx, w, r)
+	}
 }
 
 // owner admits root and the agent's own uid.
-func owner(next http.HandlerFunc) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !callerOf(r).owner {
-			http.Error(w, "permission denied: only root and the agent's own user may do this", http.StatusForbidden)
+func owner(next http1.Handler) http1.Handler {
+	return func(ctx context.Context, w *http1.Response, r *http1.Request) {
+		if !isOwnerOf(r) {
+			w.Error("permission denied: only root and the agent's own user may do this", http1.StatusForbidden)
 			return
 		}
-		next(w, r)
-	})
+		next(ctx, w, r)
+	}
 }
 
 // look refreshes what is shown if it is older than that. An agent that is slow
@@ -195,35 +165,35 @@ func (c *Server) look(ctx context.Context) {
 	_ = c.cfg.Agent.Look(ctx)
 }
 
-func (c *Server) status(w http.ResponseWriter, r *http.Request) {
-	c.look(r.Context())
-	if r.URL.Query().Get("watch") == "" {
+func (c *Server) status(ctx context.Context, w *http1.Response, r *http1.Request) {
+	c.look(ctx)
+	if r.Query.Get("watch") == "" {
 		writeJSON(w, c.cfg.Agent.Status())
 		return
 	}
-	stream(w, r, func(send func(any) bool) {
+	stream(w, func(send func(any) bool) {
 		for {
 			s := c.cfg.Agent.Status()
-			if !send(s) || !until(r.Context(), s.Changed()) {
+			if !send(s) || !until(ctx, s.Changed()) {
 				return
 			}
 		}
 	})
 }
 
-func (c *Server) resources(w http.ResponseWriter, r *http.Request) {
-	q := r.URL.Query()
+func (c *Server) resources(ctx context.Context, w *http1.Response, r *http1.Request) {
+	q := r.Query
 	secrets := q.Get("secrets") != ""
-	if secrets && !callerOf(r).owner {
-		http.Error(w, "permission denied: only root and the agent's own user may see secrets", http.StatusForbidden)
+	if secrets && !isOwnerOf(r) {
+		w.Error("permission denied: only root and the agent's own user may see secrets", http1.StatusForbidden)
 		return
 	}
-	found, err := agent.FindResourceType(r.PathValue("type"))
+	found, err := agent.FindResourceType(r.Element)
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusNotFound)
+		w.Error(err.Error(), http1.StatusNotFound)
 		return
 	}
-	c.look(r.Context())
+	c.look(ctx)
 	show := selection{found.Name, q.Get("id"), secrets}
 	list, changed := show.of(c.cfg.Agent)
 	if q.Get("watch") == "" {
@@ -233,7 +203,7 @@ func (c *Server) resources(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, list)
 		return
 	}
-	stream(w, r, func(send func(any) bool) {
+	stream(w, func(send func(any) bool) {
 		var old []agent.Resource
 		for {
 			for _, e := range agent.Diff(old, list) {
@@ -241,7 +211,7 @@ func (c *Server) resources(w http.ResponseWriter, r *http.Request) {
 					return
 				}
 			}
-			if !until(r.Context(), changed) {
+			if !until(ctx, changed) {
 				return
 			}
 			old = list
@@ -250,10 +220,10 @@ func (c *Server) resources(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-func (c *Server) reload(w http.ResponseWriter, r *http.Request) {
-	restart, err := c.cfg.Agent.Reload(r.Context())
+func (c *Server) reload(ctx context.Context, w *http1.Response, r *http1.Request) {
+	restart, err := c.cfg.Agent.Reload(ctx)
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+		w.Error(err.Error(), http1.StatusUnprocessable)
 		return
 	}
 	writeJSON(w, ReloadReply{restart})
@@ -266,21 +236,21 @@ type ReloadReply struct {
 
 // LeaveIncomplete is the code of the [Refusal] of a Leave after which the agent ends
 // all the same: a discovery service still has this node's entry.
-const LeaveIncomplete = http.StatusBadGateway
+const LeaveIncomplete = http1.StatusBadGateway
 
-func (c *Server) leave(w http.ResponseWriter, r *http.Request) {
-	if err := c.cfg.Agent.Leave(context.WithoutCancel(r.Context())); err != nil {
-		http.Error(w, err.Error(), LeaveIncomplete)
+func (c *Server) leave(ctx context.Context, w *http1.Response, r *http1.Request) {
+	if err := c.cfg.Agent.Leave(context.WithoutCancel(ctx)); err != nil {
+		w.Error(err.Error(), LeaveIncomplete)
 		return
 	}
 	_, _ = fmt.Fprintln(w, "ok")
 }
 
 // named answers requests with the parameter node, a node id or nodename.
-func (c *Server) named(change func(ctx context.Context, node string) error) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		if err := change(r.Context(), r.URL.Query().Get("node")); err != nil {
-			http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+func (c *Server) named(change func(ctx context.Context, node string) error) http1.Handler {
+	return func(ctx context.Context, w *http1.Response, r *http1.Request) {
+		if err := change(ctx, r.Query.Get("node")); err != nil {
+			w.Error(err.Error(), http1.StatusUnprocessable)
 			return
 		}
 		_, _ = fmt.Fprintln(w, "ok")
@@ -288,14 +258,14 @@ func (c *Server) named(change func(ctx context.Context, node string) error) http
 }
 
 // decides answers a request for a decision of the mesh's authority.
-func (c *Server) decides(decide func(*http.Request) error) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
+func (c *Server) decides(decide func(context.Context, *http1.Request) error) http1.Handler {
+	return func(ctx context.Context, w *http1.Response, r *http1.Request) {
 		if c.cfg.Authority == nil {
-			http.Error(w, "this agent has no authority over a mesh", http.StatusUnprocessableEntity)
+			w.Error("this agent has no authority over a mesh", http1.StatusUnprocessable)
 			return
 		}
-		if err := decide(r); err != nil {
-			http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+		if err := decide(ctx, r); err != nil {
+			w.Error(err.Error(), http1.StatusUnprocessable)
 			return
 		}
 		_, _ = fmt.Fprintln(w, "ok")
@@ -308,38 +278,38 @@ type TokenReply struct {
 }
 
 // token takes the parameters uses and lifetime.
-func (c *Server) token(w http.ResponseWriter, r *http.Request) {
-	q := r.URL.Query()
+func (c *Server) token(ctx context.Context, w *http1.Response, r *http1.Request) {
+	q := r.Query
 	uses, err := strconv.Atoi(q.Get("uses"))
 	lifetime, err2 := time.ParseDuration(q.Get("lifetime"))
 	if err != nil || err2 != nil {
-		http.Error(w, "uses is a number, and lifetime a duration", http.StatusBadRequest)
+		w.Error("uses is a number, and lifetime a duration", http1.StatusBadRequest)
 		return
 	}
 	if c.cfg.Token == nil {
-		http.Error(w, "this agent makes no join tokens", http.StatusUnprocessableEntity)
+		w.Error("this agent makes no join tokens", http1.StatusUnprocessable)
 		return
 	}
 	text, err := c.cfg.Token(uses, lifetime)
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+		w.Error(err.Error(), http1.StatusUnprocessable)
 		return
 	}
 	writeJSON(w, TokenReply{text})
 }
 
-func writeJSON(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
+func writeJSON(w *http1.Response, v any) {
+	w.Type = "application/json"
 	_ = json.NewEncoder(w).Encode(v) // the client has gone: nobody to tell
 }
 
 // stream sends JSON lines until the client goes or the agent stops. The header goes out
 // at once: a client would take a watch of nothing for an agent that does not answer.
-func stream(w http.ResponseWriter, _ *http.Request, body func(send func(any) bool)) {
-	w.Header().Set("Content-Type", "application/jsonl")
-	enc, flush := json.NewEncoder(w), http.NewResponseController(w)
-	_ = flush.Flush() // if the client has gone, body notices
-	body(func(v any) bool { return enc.Encode(v) == nil && flush.Flush() == nil })
+func stream(w *http1.Response, body func(send func(any) bool)) {
+	w.Type = "application/jsonl"
+	enc := json.NewEncoder(w)
+	_ = w.Flush() // if the client has gone, body notices
+	body(func(v any) bool { return enc.Encode(v) == nil && w.Flush() == nil })
 }
 
 func until(ctx context.Context, changed <-chan struct{}) bool {

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -23,6 +23,7 @@ import (
 
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
+	"github.com/wirespan/wirespan/mesh/control/http1"
 )
 
 // controlled is an agent among fakes with a real control socket.
@@ -38,7 +39,7 @@ func serveControl(t *testing.T, access Access) *controlled {
 	h := run(t)
 	c := &controlled{harness: h, path: filepath.Join(t.TempDir(), "s")}
 	control, err := Open(Config{
-		Path: c.path, Agent: h.agent, Metrics: MetricsHandler(h.agent), Access: access, Log: hclog.NewNullLogger(),
+		Path: c.path, Agent: h.agent, Metrics: NewMetrics(h.agent), Access: access, Log: hclog.NewNullLogger(),
 		Token: func(uses int, lifetime time.Duration) (string, error) {
 			if uses > 9 {
 				return "", errTest
@@ -155,7 +156,6 @@ func TestControlToken(t *testing.T) {
 	c.want("POST", "/v1/token?uses=two&lifetime=1h", 400, "uses is a number, and lifetime a duration")
 	c.want("POST", "/v1/token?uses=2", 400, "uses is a number, and lifetime a duration")
 	cl := NewClient(c.path)
-	defer cl.Close()
 	if text, err := cl.Token(t.Context(), 2, time.Hour); err != nil || text != "2 1h0m0s" {
 		t.Errorf("Token = %q, %v", text, err)
 	}
@@ -166,7 +166,6 @@ func TestControlNetcheck(t *testing.T) {
 	c.want("GET", "/v1/netcheck", 405, "")
 	c.want("POST", "/v1/netcheck", 200, `"type":"symmetric"`)
 	cl := NewClient(c.path)
-	defer cl.Close()
 	n, err := cl.Netcheck(t.Context())
 	if err != nil || !n.Running || n.Families[0].Mapped[0].Port() != 4000 || n.Families[0].Hairpin != nil {
 		t.Errorf("Netcheck = %+v, %v", n, err)
@@ -176,7 +175,6 @@ func TestControlNetcheck(t *testing.T) {
 func TestControlForget(t *testing.T) {
 	c := serveControl(t, nil)
 	cl := NewClient(c.path)
-	defer cl.Close()
 	if err := cl.Forget(t.Context(), "node-2"); err == nil || !strings.Contains(err.Error(), `no node "node-2" is remembered`) {
 		t.Errorf("Forget of nobody = %v", err)
 	}
@@ -299,11 +297,14 @@ func (s stuck) Status() *agent.Status {
 func TestControlNotLive(t *testing.T) {
 	h := run(t)
 	defer h.stop()
-	s := &Server{cfg: Config{Agent: stuck{h.agent}, Metrics: http.NotFoundHandler()}}
-	w := httptest.NewRecorder()
-	s.handler().ServeHTTP(w, httptest.NewRequest("GET", "/v1/health/live", nil))
-	if want := "the agent's loop last turned 5m0s ago"; w.Code != 503 || !strings.Contains(w.Body.String(), want) {
-		t.Errorf("%d %q, want %q", w.Code, w.Body, want)
+	var out bytes.Buffer
+	w := http1.NewResponse(&out)
+	writeHealth(w, stuck{h.agent}, "live")
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if want := "the agent's loop last turned 5m0s ago"; !strings.HasPrefix(out.String(), "HTTP/1.1 503 ") || !strings.Contains(out.String(), want) {
+		t.Errorf("%q, want %q", out.String(), want)
 	}
 }
 

@@ -2,6 +2,7 @@ package control
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,10 +10,11 @@ import (
 	"io"
 	"io/fs"
 	"net"
-	"net/http"
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/wirespan/wirespan/mesh/control/http1"
 
 	"golang.org/x/sys/unix"
 )
@@ -68,15 +70,15 @@ func (c *Client) call(ctx context.Context, r request, into any) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout+r.work, errSilent)
 	defer cancel()
-	resp, err := c.send(ctx, r)
+	reply, err := c.send(ctx, r)
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
+	defer reply.Close()
 	if into == nil {
 		return nil
 	}
-	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
+	if err := json.NewDecoder(reply.Body).Decode(into); err != nil {
 		return c.explain(cause(ctx, err))
 	}
 	return nil
@@ -102,14 +104,14 @@ func watch[T any](ctx context.Context, c *Client, r request, each func(T) (more 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	late := time.AfterFunc(c.timeout, func() { cancel(errSilent) })
-	resp, err := c.send(ctx, r)
+	reply, err := c.send(ctx, r)
 	late.Stop()
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
+	defer reply.Close()
 	go c.listen(ctx, cancel)
-	for dec := json.NewDecoder(resp.Body); ; {
+	for dec := json.NewDecoder(reply.Body); ; {
 		var v T
 		if err := dec.Decode(&v); err != nil {
 			switch {
@@ -145,22 +147,37 @@ func (c *Client) listen(ctx context.Context, cancel context.CancelCauseFunc) {
 	}
 }
 
-// send makes one request. The body must be closed by the caller.
-func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
-	u := url.URL{Scheme: "http", Host: "wirespan", Path: r.path, RawQuery: r.query.Encode()}
-	req, err := http.NewRequestWithContext(ctx, r.method, u.String(), nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := c.http.Do(req)
+// reply is an answer that is a success. It must be closed.
+type reply struct {
+	*http1.Reply
+	net.Conn
+	stop func() bool // closing the connection when the context ends
+}
+
+func (r *reply) Close() {
+	r.stop()
+	_ = r.Conn.Close()
+}
+
+// send makes one request. What is read of the answer fails when ctx ends.
+func (c *Client) send(ctx context.Context, r request) (*reply, error) {
+	conn, err := c.dial(ctx)
 	if err != nil {
 		return nil, c.explain(cause(ctx, err))
 	}
-	if resp.StatusCode != http.StatusOK {
-		defer resp.Body.Close()
-		return nil, refusal(resp)
+	got := &reply{Conn: conn, stop: context.AfterFunc(ctx, func() { _ = conn.Close() })}
+	target := url.URL{Path: r.path, RawQuery: r.query.Encode()}
+	got.Reply, err = http1.Do(conn, cmp.Or(r.method, http1.MethodGet), target.String())
+	switch {
+	case err != nil:
+		err = c.explain(cause(ctx, err))
+	case got.Code != http1.StatusOK:
+		err = refusal(got.Reply)
+	default:
+		return got, nil
 	}
-	return resp, nil
+	got.Close()
+	return nil, err
 }
 
 // cause returns why ctx has ended, if it has, instead of err.
@@ -171,9 +188,9 @@ func cause(ctx context.Context, err error) error {
 	return err
 }
 
-func refusal(resp *http.Response) error {
-	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorText))
-	return &Refusal{resp.StatusCode, strings.TrimSpace(string(text))}
+func refusal(r *http1.Reply) error {
+	text, _ := io.ReadAll(io.LimitReader(r.Body, maxErrorText))
+	return &Refusal{r.Code, strings.TrimSpace(string(text))}
 }
 
 // silence says that the agent does not answer.
@@ -202,10 +219,6 @@ func (c *Client) explain(err error) error {
 	case errors.Is(err, io.EOF), errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
 		return fmt.Errorf("control socket %s: the agent has hung up: it is stopping, or has too many connections", c.path)
 	}
-	var ue *url.Error
-	if errors.As(err, &ue) {
-		err = ue.Err
-	}
 	return fmt.Errorf("control socket %s: %w", c.path, err)
 }
 
@@ -221,19 +234,15 @@ func (c *Client) Connect(ctx context.Context, target string) (net.Conn, error) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 	_ = conn.SetDeadline(time.Now().Add(dialTimeout + answerTimeout))
-	if _, err := fmt.Fprintf(conn, "CONNECT %s HTTP/1.1\r\nHost: %s\r\n\r\n", target, target); err != nil {
-		return nil, errors.Join(c.explain(err), conn.Close())
-	}
-	in := bufio.NewReader(conn)
-	resp, err := http.ReadResponse(in, &http.Request{Method: http.MethodConnect})
+	got, err := http1.Do(conn, http1.MethodConnect, target)
 	if err != nil {
 		return nil, errors.Join(c.explain(err), conn.Close())
 	}
-	if resp.StatusCode != http.StatusOK {
-		return nil, errors.Join(refusal(resp), conn.Close())
+	if got.Code != http1.StatusOK {
+		return nil, errors.Join(refusal(got), conn.Close())
 	}
 	_ = conn.SetDeadline(time.Time{})
-	return &bufferedConn{conn, in}, nil
+	return &bufferedConn{conn, got.Body}, nil
 }
 
 // bufferedConn is a connection of which something may have been read already.

@@ -4,11 +4,11 @@ package node
 
 import (
 	"errors"
-	"net/http"
 	"net/netip"
 
 	"github.com/wirespan/wirespan/mesh/access"
 	"github.com/wirespan/wirespan/mesh/config"
+	"github.com/wirespan/wirespan/mesh/control"
 	"github.com/wirespan/wirespan/mesh/state"
 )
 
@@ -38,8 +38,4 @@ func (n *Node) newServer() (discoveryServer, [32]byte, error) {
 	return nil, [32]byte{}, errNoServer
 }
 
-func (n *Node) gatherMetrics() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		http.Error(w, "this is the edge build, which has no metrics: wirespan status and wirespan get show the same figures", http.StatusNotImplemented)
-	})
-}
+func (n *Node) gatherMetrics() control.Metrics { return nil }

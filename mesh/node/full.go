@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"net/netip"
 	"time"
 
@@ -71,12 +70,12 @@ func (n *Node) certificate() (tls.Certificate, [32]byte, error) {
 }
 
 // gatherMetrics returns the metrics of all parts.
-func (n *Node) gatherMetrics() http.Handler {
+func (n *Node) gatherMetrics() control.Metrics {
 	own := prometheus.NewRegistry()
 	own.MustRegister(n.access.Metrics())
 	others := []prometheus.Gatherer{own}
 	if n.server != nil {
 		others = append(others, n.server.server.(*server.Server).Metrics())
 	}
-	return control.MetricsHandler(n.agent, others...)
+	return control.NewMetrics(n.agent, others...)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io/fs"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"sync"
@@ -81,7 +80,7 @@ type Node struct {
 	host    Host
 	kernel  *kernel // nil without routing in the kernel
 	access  *access.Services
-	metrics http.Handler
+	metrics control.Metrics // nil: this build has none
 	health  []net.Listener  // of health and metrics; none unless configured
 	control *control.Server // nil without a control socket
 }
@@ -263,7 +262,7 @@ func (n *Node) Run(ctx context.Context) error {
 	g.Go(func() error { n.reloadOnHangup(outer); return nil })
 	g.Go(func() error { return n.access.Run(outer) })
 	for _, l := range n.health {
-		g.Go(func() error { return control.ServeHealth(outer, l, n.agent, n.metrics) })
+		g.Go(func() error { return control.ServeHealth(outer, l, n.agent, n.metrics, n.log.Named("health")) })
 	}
 	if ownMesh(n.config, n.membership.present()) {
 		g.Go(func() error { n.followMesh(outer); return nil })

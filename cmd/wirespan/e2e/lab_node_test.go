@@ -44,7 +44,6 @@ func (h *labHost) node(documents string) *labNode {
 	n.configure(documents)
 	n.control = control.NewClient(n.path("s"))
 	h.Cleanup(func() {
-		n.control.Close()
 		_ = os.Remove(filepath.Join(device.UAPIDirectory, n.link()+".sock")) // a killed agent does not remove it
 	})
 	n.flags = []string{
