@@ -38,7 +38,7 @@ type cli struct {
 
 func newCLI(std stdio) *cli {
 	c := &cli{stdio: std, settings: map[string]config.Setting{}, flags: pflag.NewFlagSet("settings", pflag.ContinueOnError)}
-	for _, s := range config.Settings() {
+	for s := range config.Settings() {
 		c.settings[s.Key] = s
 		c.flags.AddFlag(newSettingFlag(s))
 	}
@@ -50,7 +50,7 @@ func newCLI(std stdio) *cli {
 // mistake in a flag is a usage error.
 func (c *cli) overrides(keys ...string) ([]config.Override, error) {
 	var env, flags []config.Override
-	for _, s := range config.Settings() {
+	for s := range config.Settings() {
 		if len(keys) > 0 && !slices.Contains(keys, s.Key) {
 			continue
 		}

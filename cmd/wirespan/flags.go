@@ -72,7 +72,7 @@ func (c *cli) configures(cmd *cobra.Command) *cobra.Command {
 // takesAll gives a command the flags of every setting.
 func (c *cli) takesAll(cmd *cobra.Command) *cobra.Command {
 	var keys []string
-	for _, s := range config.Settings() {
+	for s := range config.Settings() {
 		keys = append(keys, s.Key)
 	}
 	return c.takes(cmd, keys...)

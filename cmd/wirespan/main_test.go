@@ -87,7 +87,7 @@ func TestEveryEnumerationCompletes(t *testing.T) {
 		}
 		return out.String()
 	}
-	for _, s := range config.Settings() {
+	for s := range config.Settings() {
 		if len(s.Values) == 0 {
 			continue
 		}

@@ -20,7 +20,7 @@ var otherVariables = []string{envConfig, envJoin, "WIRESPAN_READY_FD", "WIRESPAN
 // nothing. One that is empty counts as not set.
 func checkVariables() error {
 	names := slices.Clone(otherVariables)
-	for _, s := range config.Settings() {
+	for s := range config.Settings() {
 		names = append(names, s.Env())
 	}
 	return unknownVariables(names, func(name string) string { return config.Nearest(name, bare(names)...) })

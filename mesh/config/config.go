@@ -103,7 +103,7 @@ func (c *Config) Mesh() mesh.Config {
 // Diff lists the keys of changed settings that apply only after a restart, in the
 // order of [Settings]. Every other change can be applied live.
 func Diff(old, new *Config) (restart []string) {
-	for _, s := range Settings() {
+	for s := range Settings() {
 		if s.Restart && s.at(&old.Wirespan).text() != s.at(&new.Wirespan).text() {
 			restart = append(restart, s.Key)
 		}

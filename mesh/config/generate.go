@@ -86,7 +86,7 @@ func Template() []byte {
 		"# environment variable. A flag overrides the environment, and both override files.\n" +
 		"apiVersion: " + apiVersion + "\nkind: " + kindWirespan + "\n")
 	section, indent := "", ""
-	for _, s := range Settings() {
+	for s := range Settings() {
 		inside, key := s.split()
 		b.WriteString("\n")
 		if inside != section {

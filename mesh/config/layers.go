@@ -35,7 +35,7 @@ func (l *loader) given() (out []Given) {
 			out = append(out, Given{key, g.value, g.at.String()})
 		}
 	}
-	for _, s := range Settings() {
+	for s := range Settings() {
 		add(s.Key)
 	}
 	add(keyIngressDefault)

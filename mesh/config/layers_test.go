@@ -79,7 +79,7 @@ func TestGiven(t *testing.T) {
 
 func TestNearest(t *testing.T) {
 	var names []string
-	for _, s := range config.Settings() {
+	for s := range config.Settings() {
 		names = append(names, s.Env()[len("WIRESPAN_"):])
 	}
 	for given, want := range map[string]string{

@@ -74,7 +74,7 @@ func Load(files []File, options Options) (*Config, error) {
 // override applies the overrides in order.
 func (l *loader) override(overrides []Override) {
 	table := map[string]Setting{}
-	for _, s := range Settings() {
+	for s := range Settings() {
 		table[s.Key] = s
 	}
 	for _, o := range overrides {

@@ -21,7 +21,7 @@ func override(origin, key, value string) config.Options {
 func TestSettingsTable(t *testing.T) {
 	var names strings.Builder
 	seen := map[string]bool{}
-	for _, s := range config.Settings() {
+	for s := range config.Settings() {
 		fmt.Fprintf(&names, "%s --%s %s\n", s.Key, s.Flag(), s.Env())
 		if seen[s.Flag()] || s.Help == "" || !strings.HasSuffix(s.Help, ".") || s.Default == "" && s.Example == "" {
 			t.Errorf("%s: wants a unique flag, help that ends with a full stop, and a default or example", s.Key)
@@ -213,7 +213,7 @@ func TestEverySettingAsOverride(t *testing.T) {
 		"limits.connections": "10", "limits.udpAssociations": "20", "limits.idleTimeout": "60s",
 	}
 	var options config.Options
-	for _, s := range config.Settings() {
+	for s := range config.Settings() {
 		value, covered := values[s.Key]
 		if !covered {
 			t.Errorf("no value for %s", s.Key)

@@ -123,7 +123,7 @@ type Logging struct {
 // defaults applies the default of every setting.
 func defaults() (w Wirespan) {
 	w.Ingress.Default = firewall.ActionAccept
-	for _, s := range Settings() {
+	for s := range Settings() {
 		if s.Default == "" {
 			continue
 		}
@@ -139,7 +139,7 @@ func (l *loader) readWirespan(o *object) {
 	l.wirespanAt = o.at
 	sections := map[string]*object{"": o}
 	var nested []*object
-	for _, s := range Settings() {
+	for s := range Settings() {
 		section, key := s.split()
 		if _, known := sections[section]; !known {
 			sections[section] = o.object(section)

@@ -180,11 +180,12 @@ func stateOf(values map[string]string) string {
 // checkSettings checks the variables of an agent as the agent does.
 func checkSettings(t *testing.T, values map[string]string) {
 	t.Helper()
+	settings := slices.Collect(config.Settings())
 	byKey := map[string]string{}
 	for name, value := range values {
-		i := slices.IndexFunc(config.Settings(), func(s config.Setting) bool { return s.Env() == name })
+		i := slices.IndexFunc(settings, func(s config.Setting) bool { return s.Env() == name })
 		if i >= 0 {
-			byKey[config.Settings()[i].Key] = value
+			byKey[settings[i].Key] = value
 		} else if name != "WIRESPAN_JOIN" {
 			t.Errorf("%s is no setting", name)
 		}
@@ -197,7 +198,7 @@ func checkSettings(t *testing.T, values map[string]string) {
 // Variables that the pages name are those of the agent.
 func TestPages(t *testing.T) {
 	known := map[string]bool{"WIRESPAN_JOIN": true, "WIRESPAN_CONFIG": true}
-	for _, s := range config.Settings() {
+	for s := range config.Settings() {
 		known[s.Env()] = true
 	}
 	for path, least := range map[string]int{"../../../docs/containers.md": 20, "../../kubernetes/README.md": 1} {
