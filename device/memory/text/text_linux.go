@@ -13,6 +13,7 @@ const small = 128 << 20
 const random = 1
 
 func init() {
+	growStack(0)
 	var s syscall.Sysinfo_t
 	if syscall.Sysinfo(&s) != nil {
 		return
@@ -25,6 +26,15 @@ func init() {
 	for _, m := range readOnly(b[:readMaps(b[:])]) {
 		_, _, _ = syscall.Syscall(syscall.SYS_MADVISE, m.start, m.end-m.start, random)
 	}
+}
+
+// growStack makes the main goroutine's stack as large as commands need it, at once. To make it
+// larger step by step the runtime looks up each function that is on it, anew at each step.
+//
+//go:noinline
+func growStack(i int) byte {
+	var room [24 << 10]byte
+	return room[i]
 }
 
 func readMaps(b []byte) int {
