@@ -20,7 +20,7 @@ func (c *cli) client() (*control.Client, error) {
 		return nil, err
 	}
 	keys := []string{"controlSocket", "stateDir"}
-	if err := c.checkLocations(keys...); err != nil {
+	if err := checkLocations(keys...); err != nil {
 		return nil, err
 	}
 	cfg, err := c.loadSettings(keys...)

@@ -28,21 +28,23 @@ const (
 // the command line.
 type cli struct {
 	stdio
-	files    []string
-	settings map[string]config.Setting // all, by key
-	flags    *pflag.FlagSet            // of all settings; a command has those that it takes
-	stdin    []byte                    // of -c -, read once so that a reload finds it again
-	modes    map[string]fs.FileMode    // of the files that were read
-	exposed  []string                  // files with secrets that others may read
+	files   []string
+	flags   *pflag.FlagSet         // of the settings that some command takes
+	stdin   []byte                 // of -c -, read once so that a reload finds it again
+	modes   map[string]fs.FileMode // of the files that were read
+	exposed []string               // files with secrets that others may read
 }
 
 func newCLI(std stdio) *cli {
-	c := &cli{stdio: std, settings: map[string]config.Setting{}, flags: pflag.NewFlagSet("settings", pflag.ContinueOnError)}
-	for s := range config.Settings() {
-		c.settings[s.Key] = s
-		c.flags.AddFlag(newSettingFlag(s))
+	return &cli{stdio: std, flags: pflag.NewFlagSet("settings", pflag.ContinueOnError)}
+}
+
+// given returns the flag of a setting if it was given; nil: it was not.
+func (c *cli) given(s config.Setting) *pflag.Flag {
+	if f := c.flags.Lookup(s.Flag()); f != nil && f.Changed {
+		return f
 	}
-	return c
+	return nil
 }
 
 // overrides returns the settings from environment and flags, in rising precedence:
@@ -57,12 +59,14 @@ func (c *cli) overrides(keys ...string) ([]config.Override, error) {
 		if v := os.Getenv(s.Env()); v != "" {
 			env = append(env, config.Override{Origin: s.Env(), Key: s.Key, Value: v})
 		}
-		if f := c.flags.Lookup(s.Flag()); f.Changed {
+		if f := c.given(s); f != nil {
 			flags = append(flags, config.Override{Origin: "--" + s.Flag(), Key: s.Key, Value: f.Value.String()})
 		}
 	}
-	if _, err := config.Load(nil, config.Options{Overrides: flags, ClusterProvided: true}); err != nil {
-		return nil, usageError{err}
+	if len(flags) > 0 {
+		if _, err := config.Load(nil, config.Options{Overrides: flags, ClusterProvided: true}); err != nil {
+			return nil, usageError{err}
+		}
 	}
 	return slices.Concat(env, flags), nil
 }

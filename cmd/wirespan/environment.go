@@ -49,8 +49,8 @@ func adoptEnvironment() error {
 // ownSettings reports whether the process has been given settings by flags or variables.
 func (c *cli) ownSettings() bool {
 	own := len(c.files) > 0 || os.Getenv(envConfig) != ""
-	for _, s := range c.settings {
-		own = own || os.Getenv(s.Env()) != "" || c.flags.Lookup(s.Flag()).Changed
+	for s := range config.Settings() {
+		own = own || os.Getenv(s.Env()) != "" || c.given(s) != nil
 	}
 	return own
 }

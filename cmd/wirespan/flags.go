@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -80,15 +81,20 @@ func (c *cli) takesAll(cmd *cobra.Command) *cobra.Command {
 
 // takes gives a command the flags of some settings.
 func (c *cli) takes(cmd *cobra.Command, keys ...string) *cobra.Command {
-	for _, key := range keys {
-		s := c.settings[key]
+	for s := range config.Settings() {
+		if !slices.Contains(keys, s.Key) {
+			continue
+		}
+		if c.flags.Lookup(s.Flag()) == nil {
+			c.flags.AddFlag(newSettingFlag(s))
+		}
 		cmd.Flags().AddFlag(c.flags.Lookup(s.Flag()))
 		switch {
 		case len(s.Values) > 0: // an error says that another command has registered it
 			_ = cmd.RegisterFlagCompletionFunc(s.Flag(), cobra.FixedCompletions(s.Values, cobra.ShellCompDirectiveNoFileComp))
-		case strings.HasSuffix(key, "Dir"):
+		case strings.HasSuffix(s.Key, "Dir"):
 			_ = cmd.MarkFlagDirname(s.Flag())
-		case strings.HasSuffix(key, "Socket"):
+		case strings.HasSuffix(s.Key, "Socket"):
 			_ = cmd.MarkFlagFilename(s.Flag())
 		}
 	}

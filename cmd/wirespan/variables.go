@@ -28,10 +28,12 @@ func checkVariables() error {
 
 // checkLocations refuses variables that look like a misspelling of one by which commands
 // find the agent.
-func (c *cli) checkLocations(keys ...string) error {
+func checkLocations(keys ...string) error {
 	names := []string{envConfig}
-	for _, key := range keys {
-		names = append(names, c.settings[key].Env())
+	for s := range config.Settings() {
+		if slices.Contains(keys, s.Key) {
+			names = append(names, s.Env())
+		}
 	}
 	return unknownVariables(names, func(name string) string { return config.NearMiss(name, bare(names)...) })
 }
