@@ -159,7 +159,7 @@ func TestServerCancels(t *testing.T) {
 		}
 		<-begun
 		_ = conn.Close()
-		_ = <-ended // the write may fail
+		t.Log(<-ended) // the write may fail
 	}
 	conn := v.dial()
 	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
