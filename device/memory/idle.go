@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/wirespan/wirespan/device/memory/text"
 )
 
 const (
@@ -68,6 +70,9 @@ func (c *idleCollector) run() {
 			before := cpuTime()
 			debug.FreeOSMemory()
 			c.collected(cpuTime()-before, time.Now())
+		}
+		if c.pause == maxTick { // asleep: most of the program was used once, to start
+			text.Release()
 		}
 		timer.Reset(c.pause)
 	}

@@ -1,4 +1,5 @@
-// Package text has the kernel read less of the program's own file. Importing it is enough.
+// Package text has the kernel read less of the program's own file, for which importing it is
+// enough, and keep less of it resident in a process that sleeps ([Release]).
 //
 // By default the kernel reads the 128 KB around each page of the file that is needed. The
 // first hundred of those bring in all of a program, and where less memory is free than that,

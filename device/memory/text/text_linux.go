@@ -9,8 +9,11 @@ import (
 // small is the memory, in bytes, up to which a machine is short of it.
 const small = 128 << 20
 
-// random is MADV_RANDOM, no reading ahead; package syscall lacks it on some architectures.
-const random = 1
+// Advice of madvise(2), which package syscall lacks on some architectures.
+const (
+	random   = 1 // MADV_RANDOM: no reading ahead
+	dontNeed = 4 // MADV_DONTNEED: the pages leave the process, and are mapped again when they are used
+)
 
 func init() {
 	growStack(0)
@@ -22,9 +25,17 @@ func init() {
 	if ram*uint64(max(s.Unit, 1)) > small {
 		return
 	}
+	advise(random)
+}
+
+// Release gives back the pages of the program that were used so far. They stay in the page
+// cache while memory is not short, so that those that are used again cost next to nothing.
+func Release() { advise(dontNeed) }
+
+func advise(advice uintptr) {
 	var b [2048]byte // the program's mappings are the first ones, and few
 	for _, m := range readOnly(b[:readMaps(b[:])]) {
-		_, _, _ = syscall.Syscall(syscall.SYS_MADVISE, m.start, m.end-m.start, random)
+		_, _, _ = syscall.Syscall(syscall.SYS_MADVISE, m.start, m.end-m.start, advice)
 	}
 }
 

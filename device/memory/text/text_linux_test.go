@@ -1,8 +1,11 @@
 package text
 
 import (
+	"fmt"
+	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -36,5 +39,33 @@ func TestReadMaps(t *testing.T) {
 	list, code := readOnly(b[:readMaps(b[:])]), reflect.ValueOf(TestReadMaps).Pointer()
 	if !slices.ContainsFunc(list, func(m mapping) bool { return m.start <= code && code < m.end }) {
 		t.Errorf("no mapping of %x in %x", code, list)
+	}
+}
+
+// What is given back is not resident until it is used again.
+func TestRelease(t *testing.T) {
+	var b [2048]byte
+	list := readOnly(b[:readMaps(b[:])])
+	resident := func() (kb int) {
+		smaps, err := os.ReadFile("/proc/self/smaps")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range list {
+			_, after, ok := strings.Cut(string(smaps), fmt.Sprintf("%08x-%08x ", m.start, m.end))
+			_, after, _ = strings.Cut(after, "\nRss:")
+			f := strings.Fields(after)
+			if !ok || len(f) == 0 {
+				t.Fatalf("no mapping %x in %s", m, smaps)
+			}
+			n, _ := strconv.Atoi(f[0])
+			kb += n
+		}
+		return kb
+	}
+	before := resident()
+	Release()
+	if after := resident(); after >= before {
+		t.Errorf("%d kB resident, %d kB after the release", before, after)
 	}
 }
