@@ -50,7 +50,7 @@ var allowedImports = map[string]string{
 	"device/engine":      "mesh device/clamp device/inflight device/path device/stun",
 	"device/forward":     "mesh/unixsocket device/splice",
 	"device/inflight":    "mesh",
-	"device/memory":      "",
+	"device/memory":      "device/memory/text",
 	"device/memory/text": "",
 	"device/nat":         "mesh device/stun",
 	"device/netstack":    "mesh device/offload",
@@ -68,8 +68,9 @@ var allowedImports = map[string]string{
 	"bench/rig":          "mesh bench bench/rig/load device device/bind device/forward device/memory device/netstack device/proxy device/tun",
 	"bench/rig/load":     "",
 	"cmd/wirespan": "mesh mesh/access mesh/agent mesh/config mesh/control mesh/demo mesh/node bench bench/rig bench/rig/load " +
-		"device device/memory device/memory/text device/netstack device/standalone firewall",
+		"device device/memory device/netstack device/standalone firewall cmd/wirespan/quick",
 	"cmd/wirespan/e2e":    "",
+	"cmd/wirespan/quick":  "device/memory/text",
 	"testdata/edge/guest": "",
 	"testdata/firewall":   "firewall",
 }

@@ -16,6 +16,9 @@ func (c *cli) asks(cmd *cobra.Command) *cobra.Command { return c.takes(cmd, "con
 // client returns a client of the agent: this user's own, or else the system's. Of
 // the agent's configuration it needs the socket, and passes over all mistakes.
 func (c *cli) client() (*control.Client, error) {
+	if c.agent != "" {
+		return control.NewClient(c.agent), nil
+	}
 	if err := adoptEnvironment(); err != nil {
 		return nil, err
 	}

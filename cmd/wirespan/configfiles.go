@@ -28,6 +28,7 @@ const (
 // the command line.
 type cli struct {
 	stdio
+	agent   string // the control socket of the agent to ask; empty: what settings say
 	files   []string
 	flags   *pflag.FlagSet         // of the settings that some command takes
 	stdin   []byte                 // of -c -, read once so that a reload finds it again

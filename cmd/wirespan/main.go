@@ -14,8 +14,6 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
-
-	_ "github.com/wirespan/wirespan/device/memory/text" // sees to it that little of this program is read
 )
 
 // Exit codes.
@@ -50,8 +48,10 @@ type usageError struct{ error }
 // silentError has been told already; it only sets the exit code.
 type silentError struct{ error }
 
-func run(ctx context.Context, args []string, std stdio) int {
-	root := newRoot(std, args)
+func run(ctx context.Context, args []string, std stdio) int { return newCLI(std).run(ctx, args) }
+
+func (c *cli) run(ctx context.Context, args []string) int {
+	std, root := c.stdio, c.root(args)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	var usage usageError
@@ -75,10 +75,9 @@ func run(ctx context.Context, args []string, std stdio) int {
 	return code
 }
 
-// newRoot makes the commands. If the first argument is the name of one, only that: each
+// root makes the commands. If the first argument is the name of one, only that: each
 // flag of each command takes memory, which a box at the edge has little of.
-func newRoot(std stdio, args []string) *cobra.Command {
-	c := newCLI(std)
+func (c *cli) root(args []string) *cobra.Command {
 	root := group(&cobra.Command{
 		Use:   "wirespan",
 		Short: "A userspace WireGuard mesh, compatible with Talos KubeSpan",
@@ -91,9 +90,9 @@ func newRoot(std stdio, args []string) *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	})
-	root.SetIn(std.in)
-	root.SetOut(std.out)
-	root.SetErr(std.err)
+	root.SetIn(c.in)
+	root.SetOut(c.out)
+	root.SetErr(c.err)
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpFunc(printHelp)
 	root.SetUsageFunc(usage)

@@ -27,7 +27,7 @@ func commands(cmd *cobra.Command) []*cobra.Command {
 }
 
 func TestEveryCommandHasHelp(t *testing.T) {
-	for _, cmd := range commands(newRoot(stdio{}, nil)) {
+	for _, cmd := range commands(newCLI(stdio{}).root(nil)) {
 		if cmd.Hidden {
 			continue
 		}
@@ -63,7 +63,7 @@ func TestEveryCommandHasHelp(t *testing.T) {
 
 // Whatever no command takes is a usage error of each.
 func TestUsageErrors(t *testing.T) {
-	for _, cmd := range commands(newRoot(stdio{}, nil)) {
+	for _, cmd := range commands(newCLI(stdio{}).root(nil)) {
 		path := strings.Fields(cmd.CommandPath())[1:]
 		for _, wrong := range [][]string{{"--no-such-flag"}, {"a", "b", "c"}, {"--listen-port", "many"}, {"--logging-level"}} {
 			if slices.Contains([]string{"validate", "help", "expel", "exec"}, cmd.Name()) && wrong[0] == "a" {

@@ -26,8 +26,11 @@ func width(w any) int {
 
 // size returns the columns and lines of a terminal; 0 if w is none.
 func size(w any) (columns, lines int) {
-	if f, ok := w.(*os.File); ok {
-		columns, lines, _ = term.GetSize(int(f.Fd()))
+	switch w := w.(type) {
+	case *os.File:
+		columns, lines, _ = term.GetSize(int(w.Fd()))
+	case *page:
+		columns = w.columns
 	}
 	return columns, lines
 }

@@ -58,6 +58,7 @@ func (c *cli) runAgent(ctx context.Context, token *config.Token, complete func(*
 	}
 	nc.Load, nc.Files, nc.Hangups, nc.Token = c.load, c.sources(), hangups, token
 	nc.ShowToken, nc.Exclusive = c.showToken, true
+	nc.Command = forClients(len(c.files) == 0 && nc.Config.ControlSocket == "")
 	complete(&nc)
 	defer memory.Tune(nc.Config.MemoryBudget, nc.Log).Close()
 	ctx, stop := untilSignal(ctx)

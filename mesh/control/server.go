@@ -58,7 +58,9 @@ type Config struct {
 	Access Access
 	// Netcheck finds out about this node's network; nil: refused.
 	Netcheck func(ctx context.Context) (mesh.Netcheck, error)
-	Log      hclog.Logger
+	// Command runs a command for a client and returns its output; nil: refused.
+	Command Command
+	Log     hclog.Logger
 }
 
 // Access leads programs of this host into the mesh.
@@ -118,6 +120,7 @@ func (c *Server) handler(running context.Context) http1.Handler {
 		"/v1/health/":           get(c.health),
 		"/v1/resources/":        get(c.resources),
 		"/v1/explain":           get(c.explain),
+		"/v1/command":           get(owner(c.command)),
 		"/v1/lookup":            get(c.lookup),
 		"/metrics":              get(c.cfg.Metrics.serve),
 		"/v1/reload":            post(c.reload),

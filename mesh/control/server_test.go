@@ -46,6 +46,12 @@ func serveControl(t *testing.T, access Access) *controlled {
 			}
 			return fmt.Sprint(uses, lifetime), nil
 		},
+		Command: func(_ context.Context, socket string, args []string, columns int, usual bool) ([]byte, error) {
+			if len(args) == 0 {
+				return nil, errTest
+			}
+			return fmt.Appendln(nil, socket, args, columns, usual), nil
+		},
 		Netcheck: func(context.Context) (mesh.Netcheck, error) {
 			f := mesh.NAT{Family: "ipv4", Type: "symmetric", Mapped: []netip.AddrPort{netip.MustParseAddrPort("203.0.113.9:4000")}}
 			return mesh.Netcheck{Running: true, NATCheck: mesh.NATCheck{Families: []mesh.NAT{f}}}, nil
@@ -169,6 +175,23 @@ func TestControlNetcheck(t *testing.T) {
 	n, err := cl.Netcheck(t.Context())
 	if err != nil || !n.Running || n.Families[0].Mapped[0].Port() != 4000 || n.Families[0].Hairpin != nil {
 		t.Errorf("Netcheck = %+v, %v", n, err)
+	}
+}
+
+// The owner's commands are run by the agent if it can: the length of the output tells a cut one.
+func TestControlCommand(t *testing.T) {
+	c := serveControl(t, nil)
+	c.want("GET", "/v1/command?arg=status&arg=-o&arg=json&columns=132&usual=1", http.StatusOK, c.path+" [status -o json] 132 true\n")
+	c.want("GET", "/v1/command?arg=get", http.StatusOK, c.path+" [get] 0 false")
+	c.want("GET", "/v1/command?columns=-1", http.StatusUnprocessableEntity, errTest.Error())
+	c.want("POST", "/v1/command?arg=get", http.StatusMethodNotAllowed, "")
+	answer, err := c.client.Get("http://x/v1/command?arg=get")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if body, _ := io.ReadAll(answer.Body); answer.ContentLength != int64(len(body)) {
+		t.Errorf("length %d of %q", answer.ContentLength, body)
 	}
 }
 

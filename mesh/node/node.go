@@ -35,7 +35,8 @@ type Config struct {
 	// ShowToken shows a founder's join token to the user, and reports whether it did. It
 	// is called again whenever the token changes. The token is also written to a file.
 	ShowToken func(token string) bool
-	Opened    func(Stack) // called with each new stack of the netstack backend; nil: not called
+	Command   control.Command // of the control socket; nil: clients run their commands
+	Opened    func(Stack)     // called with each new stack of the netstack backend; nil: not called
 	// Exclusive is for a process that runs nothing but this node: the node drops the
 	// process's privileges, notifies the service manager (sd_notify(3)), may set the clock,
 	// and serves sockets at the default paths.
@@ -347,7 +348,7 @@ func (n *Node) openControl() error {
 	}
 	c := control.Config{
 		Path: path, Mode: fs.FileMode(n.config.ControlSocketMode), Group: n.config.ControlSocketGroup,
-		Agent: n.agent, Token: n.newToken, Authority: n, Netcheck: n.netcheck, Metrics: n.metrics, Log: n.log.Named("control"),
+		Agent: n.agent, Token: n.newToken, Authority: n, Netcheck: n.netcheck, Metrics: n.metrics, Command: n.cfg.Command, Log: n.log.Named("control"),
 	}
 	if n.cfg.Machine.NewStack == nil {
 		c.Access = programs{n}

@@ -90,6 +90,7 @@ var scenarios = []struct {
 	{"Programs", scenarioPrograms},
 	{"ControlGarbage", scenarioControlGarbage},
 	{"Editions", scenarioEditions},
+	{"Quick", scenarioQuick},
 }
 
 // TestNetns runs the real binary on real packets, in network namespaces of its

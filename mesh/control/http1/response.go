@@ -11,6 +11,9 @@ import (
 type Response struct {
 	// Type is the content type; empty: plain text.
 	Type string
+	// Length is how long the body of a success is, for clients that have to notice a cut one;
+	// 0: they are not told.
+	Length int
 
 	conn    net.Conn
 	out     *bufio.Writer
@@ -26,7 +29,7 @@ func NewResponse(out io.Writer) *Response { return &Response{out: bufio.NewWrite
 
 // Write writes a part of the body of a success.
 func (w *Response) Write(p []byte) (int, error) {
-	w.begin(StatusOK, "")
+	w.begin(StatusOK, w.length())
 	if w.bare {
 		return len(p), nil
 	}
@@ -35,8 +38,15 @@ func (w *Response) Write(p []byte) (int, error) {
 
 // Flush sends what was written, at least the head.
 func (w *Response) Flush() error {
-	w.begin(StatusOK, "")
+	w.begin(StatusOK, w.length())
 	return w.out.Flush()
+}
+
+func (w *Response) length() string {
+	if w.Length == 0 {
+		return ""
+	}
+	return fmt.Sprintf("Content-Length: %d\r\n", w.Length)
 }
 
 // Error answers with a code and a line of text, unless the head is written.
