@@ -33,18 +33,17 @@ func TestMergeNeverMixesRecords(t *testing.T) {
 	left := mesh.Affiliate{NodeID: "n", Record: mesh.Record{Sequence: 7, Start: 1, Left: true}}
 	clone := record("n", 9, 0, "192.0.2.6:1")
 	for name, others := range map[string][]mesh.Affiliate{
-		"an older record":                 {older},
-		"an unsigned one":                 {unsigned},
-		"an older leave":                  {left},
-		"a lower instance":                {clone},
-		"all of them":                     {older, unsigned, left, clone},
-		"an older one in the same source": {older, older},
+		"an older record":  {older},
+		"an unsigned one":  {unsigned},
+		"an older leave":   {left},
+		"a lower instance": {clone},
+		"all of them":      {older, unsigned, left, clone},
 	} {
 		all := append([]mesh.Affiliate{newest}, others...)
 		for first := range all { // each source comes first once
-			var sets []Named
+			var sets []Source
 			for i := range all {
-				sets = append(sets, Named{fmt.Sprintf("service/%d", i), []mesh.Affiliate{all[(first+i)%len(all)]}})
+				sets = append(sets, Source{Kind: KindService, Name: fmt.Sprint(i), Affiliates: []mesh.Affiliate{all[(first+i)%len(all)]}})
 			}
 			if got := Merge(sets...); len(got) != 1 || !reflect.DeepEqual(got[0], newest) {
 				t.Errorf("%s, from %d: %+v", name, first, got)
@@ -53,16 +52,16 @@ func TestMergeNeverMixesRecords(t *testing.T) {
 	}
 	gone := left
 	gone.Record.Sequence = 10
-	if got := Merge(Named{"a", []mesh.Affiliate{gone}}, Named{"b", []mesh.Affiliate{newest, unsigned}}); !got[0].Record.Left || got[0].PublicKey != (mesh.Key{}) {
+	if got := Merge(Source{Name: "a", Affiliates: []mesh.Affiliate{gone}}, Source{Name: "b", Affiliates: []mesh.Affiliate{newest}}); !got[0].Record.Left || got[0].PublicKey != (mesh.Key{}) {
 		t.Errorf("a node that has left: %+v", got)
 	}
 }
 
 // Of equally new records, endpoints are joined: those beside a record are unsigned. The
-// others follow those of the first source, and no other field changes.
+// others follow those of the source that comes first, and no other field changes.
 func TestMergeJoinsEndpointsOfEqualRecords(t *testing.T) {
 	a, b := record("n", 9, 1, "192.0.2.1:1"), record("n", 9, 1, "192.0.2.2:1")
-	got := Merge(Named{"a", []mesh.Affiliate{a}}, Named{"b", []mesh.Affiliate{b}})
+	got := Merge(Source{Name: "b", Affiliates: []mesh.Affiliate{a}}, Source{Name: "a", Affiliates: []mesh.Affiliate{b}})
 	want := a
 	want.Endpoints = []netip.AddrPort{a.Endpoints[0], b.Endpoints[0]}
 	if len(got) != 1 || !reflect.DeepEqual(got[0], want) {

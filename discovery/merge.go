@@ -2,80 +2,148 @@ package discovery
 
 import (
 	"cmp"
-	"maps"
 	"slices"
-	"sort"
 
 	"github.com/wirespan/wirespan/mesh"
 )
 
-// Named is the affiliates that one registry found.
-type Named struct {
-	Name       string // "k8s", "service/NAME", …; the order of merging
-	Affiliates []mesh.Affiliate
-}
-
-// Merge merges the affiliates of several registries by node id and sorts them by it. It
-// reads the sets in the order of their names (Kubernetes before services), sets with the
-// same name in the order of the arguments. Lists become unions in first-seen order. Of
-// any other field the later value wins unless it is empty or unknown; the operating
-// system keeps its first value that is not empty.
+// Merge merges the affiliates of several registries by node id and sorts them by it. The
+// result is shared with the only source that has affiliates.
 //
-// Talos' rules differ in two points: one service overwrites the others there, and an
-// empty operating system is kept.
+// Of what is said of a node:
 //
-// A signed affiliate is never mixed: of two, the newer one is used as it is, and of a
-// signed and an unsigned one the signed. Only the endpoints of equally new ones are
-// joined, since those that other members observed come without a signature.
-func Merge(sets ...Named) []mesh.Affiliate {
-	sets = slices.Clone(sets)
-	sort.SliceStable(sets, func(i, j int) bool { return sets[i].Name < sets[j].Name })
-	byID := map[string]mesh.Affiliate{}
-	for _, set := range sets {
-		for _, a := range set.Affiliates {
-			byID[a.NodeID] = merge(byID[a.NodeID], a)
+//   - A signed record is never mixed with anything. The newest one is used as it is,
+//     whoever has it. Only the endpoints of equally new ones are joined, since those that
+//     other members observed come without a signature, and those of a static peer with them.
+//   - What this node's administrator says ([KindStatic]) is likewise used as it is, before
+//     anything unsigned.
+//   - Other statements are merged field by field. One of a registry that answers and still
+//     says it comes before one that doesn't; then the newer one, and at the same time the
+//     later name (services before Kubernetes). The first value that is not empty is
+//     used, and lists become unions in that order.
+//   - What is remembered ([KindCache]) counts only if it is the only one, or the newest
+//     record. Otherwise its endpoints come last.
+//
+// Talos' rules differ: there the last one wins whatever its age, and one service
+// overwrites the others.
+func Merge(sources ...Source) []mesh.Affiliate {
+	var only []mesh.Affiliate
+	filled := 0
+	for i := range sources {
+		if list := sources[i].Affiliates; len(list) > 0 {
+			only = list
+			filled++
 		}
 	}
-	merged := slices.Collect(maps.Values(byID))
-	sort.Slice(merged, func(i, j int) bool { return merged[i].NodeID < merged[j].NodeID })
+	if filled < 2 {
+		return only
+	}
+	merged := make([]mesh.Affiliate, 0, countNodes(sources))
+	eachNode(sources, func(said []statement) {
+		merged = append(merged, *said[0].affiliate())
+		if len(said) > 1 {
+			sortStatements(said)
+			join(&merged[len(merged)-1], said)
+		}
+	})
 	return merged
 }
 
-// merge returns a with the values of b added. It changes neither.
-func merge(a, b mesh.Affiliate) mesh.Affiliate {
-	switch {
-	case a.Record.Newer(b.Record):
-		return a
-	case b.Record.Newer(a.Record):
-		return b
-	case a.Record.Signed():
-		a.Endpoints = union(a.Endpoints, b.Endpoints)
-		return a
+// countNodes returns how many nodes the sources have.
+func countNodes(sources []Source) (n int) {
+	eachNode(sources, func([]statement) { n++ })
+	return n
+}
+
+// eachNode calls f for each node, by node id, with what is said of it, which f may sort.
+func eachNode(sources []Source, f func([]statement)) {
+	next := make([]int, len(sources))
+	said := make([]statement, 0, len(sources))
+	for {
+		said = said[:0]
+		for i := range sources {
+			s := statement{&sources[i], next[i]}
+			switch {
+			case s.at == len(s.source.Affiliates):
+			case len(said) == 0 || s.affiliate().NodeID < said[0].affiliate().NodeID:
+				said = append(said[:0], s)
+			case s.affiliate().NodeID == said[0].affiliate().NodeID:
+				said = append(said, s)
+			}
+		}
+		if len(said) == 0 {
+			return
+		}
+		f(said)
+		id := said[0].affiliate().NodeID
+		for i := range sources {
+			if next[i] < len(sources[i].Affiliates) && sources[i].Affiliates[next[i]].NodeID == id {
+				next[i]++
+			}
+		}
 	}
-	a.NodeID = b.NodeID
+}
+
+// join makes of a what several statements say together, the most believed first.
+func join(a *mesh.Affiliate, all []statement) {
+	newest := all[0].affiliate()
+	for _, s := range all[1:] {
+		if s.affiliate().Record.Newer(newest.Record) {
+			newest = s.affiliate()
+		}
+	}
+	*a = *newest
+	switch {
+	case a.Record.Signed():
+		a.Endpoints = nil
+		for _, s := range all {
+			if from := s.affiliate(); from.Static || !newest.Record.Newer(from.Record) {
+				a.Endpoints = union(a.Endpoints, from.Endpoints)
+			}
+		}
+		return
+	case a.Static:
+		return
+	}
+	for _, s := range all[1:] {
+		if s.source.Kind == KindCache {
+			a.Endpoints = union(a.Endpoints, s.affiliate().Endpoints)
+			continue
+		}
+		add(a, s.affiliate())
+	}
+}
+
+// add adds to a what b says, where a says nothing.
+func add(a, b *mesh.Affiliate) {
 	a.Addresses = union(a.Addresses, b.Addresses)
-	a.Hostname = cmp.Or(b.Hostname, a.Hostname)
-	a.Nodename = cmp.Or(b.Nodename, a.Nodename)
+	a.Hostname = cmp.Or(a.Hostname, b.Hostname)
+	a.Nodename = cmp.Or(a.Nodename, b.Nodename)
 	a.OperatingSystem = cmp.Or(a.OperatingSystem, b.OperatingSystem)
-	if a.MachineType == "" || b.MachineType != "" && b.MachineType != mesh.MachineUnknown {
+	if a.MachineType == "" || unknownType(a.MachineType) && !unknownType(b.MachineType) {
 		a.MachineType = b.MachineType
 	}
-	a.ControlPlanePort = cmp.Or(b.ControlPlanePort, a.ControlPlanePort)
-	a.PublicKey = cmp.Or(b.PublicKey, a.PublicKey)
-	a.Address = cmp.Or(b.Address, a.Address)
+	a.ControlPlanePort = cmp.Or(a.ControlPlanePort, b.ControlPlanePort)
+	a.PublicKey = cmp.Or(a.PublicKey, b.PublicKey)
+	a.Address = cmp.Or(a.Address, b.Address)
 	a.AdditionalAddresses = union(a.AdditionalAddresses, b.AdditionalAddresses)
 	a.Endpoints = union(a.Endpoints, b.Endpoints)
 	a.ExcludeAdvertisedNetworks = union(a.ExcludeAdvertisedNetworks, b.ExcludeAdvertisedNetworks)
-	return a
 }
 
-// union returns a new slice, or nil if both are empty. It is quadratic: lists are short.
+func unknownType(t mesh.MachineType) bool { return t == "" || t == mesh.MachineUnknown }
+
+// union returns a list of what is in either, a itself if b adds nothing. It is quadratic:
+// lists are short.
 func union[T comparable](a, b []T) []T {
-	var out []T
-	for _, v := range slices.Concat(a, b) {
-		if !slices.Contains(out, v) {
-			out = append(out, v)
+	if len(a) == 0 {
+		return b
+	}
+	a = slices.Clip(a)
+	for _, v := range b {
+		if !slices.Contains(a, v) {
+			a = append(a, v)
 		}
 	}
-	return out
+	return a
 }

@@ -62,12 +62,15 @@ func (t *Table) openEntry(e *entry, now time.Time) {
 	e.pace.spend(now, openInterval)
 	t.total.spend(now, totalInterval)
 	e.openedAt = now
-	raw := *e.waiting
+	raw, data := *e.waiting, e.data
 	t.drop(e)
 	if e == &t.own {
 		e.opened = t.open(raw, Known{})
 	} else {
 		t.replace(e, raw)
+	}
+	if e.data != data || e.since.IsZero() {
+		e.since = now
 	}
 	t.changed = true
 }

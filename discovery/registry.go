@@ -22,13 +22,16 @@ type Local struct {
 // be modified.
 type Snapshot struct {
 	Affiliates []mesh.Affiliate // the other members, sorted by node id
+	Heard      []Heard          // of each of Affiliates; nil: not known
 	Self       mesh.Affiliate   // this node as the source has it; without a NodeID if it has nothing that is signed
+	Removed    []string         // ids of members that someone has removed for good; sorted
 	PublicAddr netip.Addr       // of this host, as the source sees it; zero if unknown
 	Connected  bool             // the source answers and Affiliates is complete
 	Server     string           // address of the source, for display
 	ServerAddr netip.Addr       // of the source, or of the proxy in front of it, at the last connection; zero if unknown
 	Since      time.Time        // when Connected last changed
-	LastError  error            // the reason why Connected is false
+	LastError  error            // the reason why Connected or Published is false; nil if that takes its time
 	Problems   []Problem        // with data that the source sends or refuses
+	Networks   []netip.Prefix   // of this node's pods, as Kubernetes assigns them
 	Published  bool             // the source has accepted this node's latest data
 }

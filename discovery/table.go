@@ -39,6 +39,7 @@ type entry struct {
 	sum    [sha256.Size]byte // of the sealed form, so that the same data is not opened twice
 	data   [sha256.Size]byte // of the data in opened, so that no signature is verified twice
 	opened Opened
+	since  time.Time // when the source first had that
 	until  time.Time // end of the grace period; zero while the source lists it
 
 	pace     bucket
@@ -225,6 +226,20 @@ func (t *Table) Result() ([]mesh.Affiliate, []Problem) {
 		problems = append(problems, Problem{Reason: fmt.Sprintf("the server lost more than half of its affiliates: the missing ones are kept for up to %v", t.grace)})
 	}
 	return affiliates, problems
+}
+
+// Heard returns when the source has said what it says of each of these affiliates, which
+// are of Result.
+func (t *Table) Heard(affiliates []mesh.Affiliate) []Heard {
+	out := make([]Heard, len(affiliates))
+	for i := range affiliates {
+		e := t.entries[affiliates[i].NodeID]
+		out[i].Since = e.since
+		if !e.until.IsZero() {
+			out[i].Last = e.until.Add(-t.grace)
+		}
+	}
+	return out
 }
 
 func digest(raw RawAffiliate) (sum [sha256.Size]byte) {

@@ -163,3 +163,34 @@ func TestTableOwn(t *testing.T) {
 		t.Errorf("removed: %v, %v", raw, a)
 	}
 }
+
+// A table tells since when the source has said what it says of a node, and when it last did.
+// Where others see the node is not said by it.
+func TestHeard(t *testing.T) {
+	open := func(raw RawAffiliate, _ Known) Opened {
+		return Opened{Affiliate: mesh.Affiliate{NodeID: raw.ID, Hostname: string(raw.Data)}}
+	}
+	tab := NewTable("self", open, time.Minute)
+	at := func(s int) time.Time { return tableStart.Add(time.Duration(s) * time.Second) }
+	heard := func() Heard {
+		affiliates, _ := tab.Result()
+		return tab.Heard(affiliates)[0]
+	}
+	tab.Replace([]RawAffiliate{{ID: "a", Data: []byte("1")}}, at(0))
+	tab.Update([]RawAffiliate{{ID: "a", Data: []byte("1"), Endpoints: [][]byte{{1}}}}, at(10))
+	if got := heard(); got != (Heard{Since: at(0)}) {
+		t.Errorf("the same again: %+v", got)
+	}
+	tab.Update([]RawAffiliate{{ID: "a", Data: []byte("2")}}, at(20))
+	if got := heard(); got != (Heard{Since: at(20)}) {
+		t.Errorf("changed: %+v", got)
+	}
+	tab.Replace(nil, at(30))
+	if got := heard(); got != (Heard{Since: at(20), Last: at(30)}) {
+		t.Errorf("no longer listed: %+v", got)
+	}
+	tab.Update([]RawAffiliate{{ID: "a", Data: []byte("2")}}, at(40))
+	if got := heard(); got != (Heard{Since: at(20)}) {
+		t.Errorf("listed again: %+v", got)
+	}
+}

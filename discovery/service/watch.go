@@ -144,8 +144,9 @@ func (w *watch) receive(ctx context.Context) error {
 // publish copies the table's content to the client's snapshot.
 func (w *watch) publish() {
 	affiliates, problems := w.t.Result()
+	heard := w.t.Heard(affiliates)
 	own, self := w.t.Own()
-	w.c.update(func(s *discovery.Snapshot) { s.Affiliates, s.Self = affiliates, self })
+	w.c.update(func(s *discovery.Snapshot) { s.Affiliates, s.Heard, s.Self = affiliates, heard, self })
 	w.c.observeOwn(own)
 	w.c.report(&w.c.found, problems)
 }
