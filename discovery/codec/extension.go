@@ -137,12 +137,8 @@ func (x *extension) decode(c *cleaner, body []byte) error {
 	if field != signatureField || kind != wire.Bytes || n != 1 || end[1] != mesh.SignatureSize {
 		return errExtension
 	}
-	f := wire.Read(body[:len(body)-signatureSize])
-	for f.Next() {
-		x.take(c, &f)
-	}
-	if f.Err() != nil {
-		return errExtension
+	if err := x.decodeFields(c, body[:len(body)-signatureSize]); err != nil {
+		return err
 	}
 	if x.record.Sequence == 0 || x.record.Start == 0 || x.record.Start > x.record.Sequence {
 		return fmt.Errorf("the record has the sequence %d and the start %d", x.record.Sequence, x.record.Start)
