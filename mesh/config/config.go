@@ -63,6 +63,12 @@ type Ignored struct {
 // founds a cluster or joins one by token.
 func (c *Config) Standalone() bool { return !c.HasIdentity }
 
+// discovers reports whether anything tells this node of others. One source of any kind is
+// enough.
+func (c *Config) discovers() bool {
+	return len(c.Services) > 0 || c.PeersFile != "" || c.UsesKubernetes(true)
+}
+
 // announceAsMember returns the setting or its default. A member's nodename hides a
 // Talos node of the same name from Talos, so in a cluster that may have Talos nodes
 // only the user makes this node a member.
@@ -81,6 +87,7 @@ func (c *Config) Mesh() mesh.Config {
 		ClusterSecret:             c.ClusterSecret,
 		ForceRouting:              !c.KubeSpan.AllowDownPeerBypass,
 		HarvestExtraEndpoints:     c.KubeSpan.HarvestExtraEndpoints,
+		AdvertisePodNetworks:      c.KubeSpan.AdvertiseKubernetesNetworks,
 		Cycle:                     c.EndpointStrategy == StrategyCycle,
 		PeerEndpoints:             c.PeerEndpoints,
 		PeerEndpointFilters:       c.PeerEndpointFilters,

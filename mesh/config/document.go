@@ -52,7 +52,10 @@ type documents struct {
 type documentID struct{ kind, name string }
 
 // read reads every document of a file.
-func (l *loader) read(f File) {
+func (l *loader) read(f File) { l.each(f, l.document) }
+
+// each calls document for every one of a file that is a mapping.
+func (l *loader) each(f File, document func(*object)) {
 	decoder := yaml.NewDecoder(bytes.NewReader(f.Data))
 	for {
 		var n yaml.Node
@@ -72,7 +75,7 @@ func (l *loader) read(f File) {
 			at := pos{f.Name, root.Line}
 			switch {
 			case root.Kind == yaml.MappingNode:
-				l.document(newObject(&l.problems, root, at, ""))
+				document(newObject(&l.problems, root, at, ""))
 			case root.ShortTag() != "!!null": // an empty document is skipped
 				l.add(at, "expected a YAML document at line %d", root.Line)
 			}

@@ -137,11 +137,23 @@ func TestKubeSpanErrors(t *testing.T) {
 			`a.yaml:3: unknown keys found during decoding: machine.network.kubeSpan (line 3; did you mean "kubespan"?)`,
 		}},
 		{"no discovery", docs(identityDoc, kubeSpanDoc), []string{"a.yaml:6: KubeSpan requires cluster discovery to be enabled"}},
-		{"only the Kubernetes registry", "machine: {network: {kubespan: {enabled: true}}}\n" +
-			"cluster: {id: a, discovery: {enabled: true, registries: {service: {disabled: true}}}}\n", []string{
+		{"no registry", "machine: {network: {kubespan: {enabled: true}}}\n" +
+			"cluster: {id: a, discovery: {enabled: true, registries: {kubernetes: {disabled: true}, service: {disabled: true}}}}\n", []string{
 			"a.yaml:1: KubeSpan requires cluster discovery to be enabled",
 		}},
 	})
+}
+
+// One source of nodes is enough, whichever it is.
+func TestAnySourceIsEnough(t *testing.T) {
+	for name, source := range map[string]string{
+		"a service":    "apiVersion: v1alpha1\nkind: DiscoveryServiceConfig\nname: a\nendpoint: https://a.example/\n",
+		"static peers": wirespan("peersFile: peers.yaml\n"),
+	} {
+		if _, err := load(docs(identityDoc, kubeSpanDoc, source), config.Options{}); err != nil {
+			t.Errorf("%s alone: %v", name, err)
+		}
+	}
 }
 
 func TestDiscoveryErrors(t *testing.T) {

@@ -45,9 +45,9 @@ func TestTemplate(t *testing.T) {
 	var all strings.Builder
 	settings, ingress, _ := strings.Cut(string(data), "# ingress:\n")
 	for line := range strings.Lines(settings) {
-		key, _, _ := strings.Cut(line, ": ")
+		key, _, _ := strings.Cut(strings.TrimSpace(line), ": ")
 		if word, isComment := strings.CutPrefix(key, "# "); isComment && !strings.Contains(word, " ") {
-			line = line[len("# "):]
+			line = strings.Replace(line, "# ", "", 1)
 		}
 		all.WriteString(line)
 	}

@@ -128,7 +128,7 @@ func (l *loader) crossCheck(clusterProvided bool) {
 			l.add(l.serviceAt, "cluster secret (.cluster.secret or DiscoveryIdentityConfig)"+suffix)
 		}
 	}
-	if k := l.kubespan; k != nil && k.enabled && len(c.Services) == 0 {
+	if k := l.kubespan; k != nil && k.enabled && !c.discovers() {
 		l.add(k.at, "KubeSpan requires cluster discovery to be enabled")
 	}
 }

@@ -75,6 +75,7 @@ func TestCompleteMultiDocument(t *testing.T) {
 		Enabled:                   true,
 		ClusterSecret:             c.ClusterSecret,
 		ForceRouting:              true,
+		AdvertisePodNetworks:      true,
 		HarvestExtraEndpoints:     true,
 		MTU:                       1400,
 		EndpointFilters:           filters(t, "192.0.2.0/24", "!192.0.2.128/25"),

@@ -95,11 +95,17 @@ func parsePinnedEndpoint(s string) (mesh.PinnedEndpoint, error) {
 	if err != nil {
 		return mesh.PinnedEndpoint{}, err
 	}
-	ep, err := netip.ParseAddrPort(endpoint)
+	ep, err := parseEndpoint(endpoint)
+	return mesh.PinnedEndpoint{Nodename: name, Endpoint: ep}, err
+}
+
+// parseEndpoint reads where a node is.
+func parseEndpoint(s string) (netip.AddrPort, error) {
+	ep, err := netip.ParseAddrPort(s)
 	if err != nil || ep.Port() == 0 || ep.Addr().Zone() != "" || ep.Addr().IsUnspecified() || ep.Addr().IsMulticast() {
-		return mesh.PinnedEndpoint{}, fmt.Errorf("%.100q is not the IP address and port of a node, such as 203.0.113.5:51820 or [2001:db8::5]:51820", endpoint)
+		return netip.AddrPort{}, fmt.Errorf("%.100q is not the IP address and port of a node, such as 203.0.113.5:51820 or [2001:db8::5]:51820", s)
 	}
-	return mesh.PinnedEndpoint{Nodename: name, Endpoint: ep}, nil
+	return ep, nil
 }
 
 func checkAdvertisedNetworks(networks []netip.Prefix) error {

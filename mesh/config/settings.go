@@ -102,7 +102,7 @@ func Settings() iter.Seq[Setting] {
 	return func(yield func(Setting) bool) {
 		for _, table := range [][]Setting{
 			nodeSettings, networkSettings, endpointSettings, serviceSettings, socketSettings, forwardSettings,
-			loggingSettings, firewallSettings, proxySettings, dnsSettings, limitSettings,
+			loggingSettings, firewallSettings, proxySettings, dnsSettings, limitSettings, kubernetesSettings,
 		} {
 			for _, s := range table {
 				if !yield(s) {
@@ -241,6 +241,10 @@ var serviceSettings = []Setting{{
 	at: func(w *Wirespan) target {
 		return list[mesh.AddressFilter]{&w.AddressFilters, parseAddressFilter}
 	},
+}, {
+	Key: "peersFile", Example: "/etc/wirespan/peers.yaml",
+	Help: "File with static peers: nodes and other WireGuard devices that need no discovery; read again when it changes.",
+	at:   func(w *Wirespan) target { return scalar[string]{&w.PeersFile, parsePath} },
 }, {
 	Key: "discoveryListen", Default: ":51820", Restart: true,
 	Help: "TCP address of the embedded discovery server, if this node runs one.",

@@ -80,6 +80,7 @@ siteOnLink: true
 endpointStrategy: cycle
 peerEndpoints: [node-2=203.0.113.5:51820]
 peerEndpointFilters: [10.0.0.0/8]
+peersFile: /etc/peers.yaml
 stunServers: [stun.example.org, "[2001:db8::1]:1234"]
 answerStun: false
 leaveOnStop: false
@@ -121,6 +122,10 @@ limits:
     connections: 10
     udpAssociations: 20
     idleTimeout: 1m
+kubernetes:
+    enabled: false
+    kubeconfig: /k
+    nodename: kube-1
 `
 
 func wantEverySetting(t *testing.T) config.Wirespan {
@@ -137,10 +142,12 @@ func wantEverySetting(t *testing.T) config.Wirespan {
 		SiteNetworks:    prefixes("192.168.0.0/16"), SiteOnLink: true, EndpointStrategy: config.StrategyCycle,
 		PeerEndpoints:       []mesh.PinnedEndpoint{{Nodename: "node-2", Endpoint: netip.MustParseAddrPort("203.0.113.5:51820")}},
 		PeerEndpointFilters: []mesh.Filter{{Prefix: netip.MustParsePrefix("10.0.0.0/8")}},
+		PeersFile:           "/etc/peers.yaml",
 		StunServers:         []string{"stun.example.org:3478", "[2001:db8::1]:1234"}, AnswerStun: new(bool),
 		Firewall: config.Firewall{Enabled: true, Numbers: firewall.Numbers{
 			Table: "mesh", RoutingTable: 181, RulePriority: 100, EncryptedMark: 0x1000, TunnelMark: 0x2000, Mask: 0x3000,
 		}},
+		Kubernetes:        config.Kubernetes{Enabled: new(bool), Kubeconfig: "/k", Nodename: "kube-1"},
 		ControlSocketMode: 0o660, ControlSocketGroup: "adm", HealthListen: config.Listener{Network: "tcp", Address: "localhost:9090"},
 		Proxy: config.Proxy{
 			Listen: []config.Listener{{Network: "tcp", Address: "localhost:1080"}, {Network: "tcp", Address: "0.0.0.0:1081"}, {Network: "unix", Address: "/run/p.sock"}},
@@ -200,7 +207,7 @@ func TestEverySettingAsOverride(t *testing.T) {
 		"advertisedNetworks": "192.168.1.0/24,2001:db8:1::/64", "masquerade": "true", "allowedNetworks": "box2=0.0.0.0/0", "holdNetworks": "90m",
 		"siteNetworks": "192.168.0.0/16", "siteOnLink": "true", "endpointStrategy": "cycle",
 		"peerEndpoints": "node-2=203.0.113.5:51820", "peerEndpointFilters": "10.0.0.0/8",
-		"stunServers": "stun.example.org,[2001:db8::1]:1234", "answerStun": "false",
+		"peersFile": "/etc/peers.yaml", "stunServers": "stun.example.org,[2001:db8::1]:1234", "answerStun": "false",
 		"logging.level": "debug", "logging.json": "true",
 		"firewall.enabled": "true", "firewall.table": "mesh", "firewall.routingTable": "181", "firewall.rulePriority": "100",
 		"firewall.encryptedMark": "0x1000", "firewall.tunnelMark": "8192", "firewall.mask": "0x3000",
@@ -210,6 +217,7 @@ func TestEverySettingAsOverride(t *testing.T) {
 		"proxy.passwordFile": "/run/secrets/p", "proxy.allowUnauthenticated": "true",
 		"dns.enabled": "false", "dns.listen": "[::1]:5300", "dns.domain": "Example.org.",
 		"dns.upstreams": "192.0.2.53,[2001:db8::53]:5353", "dns.register": "false",
+		"kubernetes.enabled": "false", "kubernetes.kubeconfig": "/k", "kubernetes.nodename": "kube-1",
 		"limits.connections": "10", "limits.udpAssociations": "20", "limits.idleTimeout": "60s",
 	}
 	var options config.Options

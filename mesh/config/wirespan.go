@@ -55,6 +55,7 @@ type Wirespan struct {
 	EndpointStrategy    string
 	PeerEndpoints       []mesh.PinnedEndpoint
 	PeerEndpointFilters []mesh.Filter // nil: all pass
+	PeersFile           string        // of static peers; empty: there are none
 	DiscoveryListen     string        // host:port of the embedded discovery server
 	AdvertiseDiscovery  []string      // host or host:port, for join tokens
 	StunServers         []string      // host:port
@@ -68,6 +69,7 @@ type Wirespan struct {
 	MeshForwards        []Forward
 	DNS                 DNS
 	Limits              Limits
+	Kubernetes          Kubernetes
 	Ingress             Ingress // from files only
 }
 
