@@ -31,6 +31,8 @@ const (
 	ConditionIdentityChanged ConditionType = "IdentityChanged"
 	// ConditionUnsigned: discovery has records that are not signed, where they must be.
 	ConditionUnsigned ConditionType = "UnsignedRecords"
+	// ConditionStaticRefused: a static peer has another key than the node signs.
+	ConditionStaticRefused ConditionType = "StaticPeerRefused"
 	// ConditionRecordOld: a node's record is older than one seen before.
 	ConditionRecordOld ConditionType = "RecordOld"
 	// ConditionCloned: two processes have the same identity.
@@ -66,7 +68,7 @@ const (
 func (t ConditionType) Conflict() bool {
 	switch t {
 	case ConditionDuplicatePublicKey, ConditionDuplicateAddress, ConditionDuplicateNodename, ConditionNodenameWithheld, ConditionAddressUnusable,
-		ConditionNetworkOverlap, ConditionRouteRefused, ConditionIdentityChanged, ConditionCloned, ConditionEndpointInMesh, ConditionAsymmetricExclusion:
+		ConditionNetworkOverlap, ConditionRouteRefused, ConditionIdentityChanged, ConditionStaticRefused, ConditionCloned, ConditionEndpointInMesh, ConditionAsymmetricExclusion:
 		return true
 	}
 	return false

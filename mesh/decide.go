@@ -93,13 +93,14 @@ func aggregate(prefixes []netip.Prefix) []netip.Prefix {
 // first, by address. It is several times as fast as Prefix.Compare.
 func compareDisjoint(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) }
 
-// waiting lists the peers that are up and do not have the mesh's next secret yet.
+// waiting lists the peers that are up and do not say that they have the mesh's next secret.
 func waiting(cfg *Config, specs []PeerSpec, statuses []PeerStatus) (out []string) {
 	if cfg.Charter.Next.IsZero() {
 		return nil
 	}
 	for i := range specs {
-		if statuses[i].State == PeerStateUp && specs[i].secretNumber < cfg.Charter.SecretNumber {
+		signs := specs[i].sequence != 0 // else it can't say what it has
+		if statuses[i].State == PeerStateUp && signs && specs[i].secretNumber < cfg.Charter.SecretNumber {
 			out = append(out, cmp.Or(specs[i].Label, specs[i].NodeID))
 		}
 	}

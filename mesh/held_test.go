@@ -195,6 +195,26 @@ func TestSessionsOutliveDiscovery(t *testing.T) {
 	}
 }
 
+// Whom someone removes from a registry is gone at once, until one has it again.
+func TestRemoved(t *testing.T) {
+	b, c := withNetworks("b", "11", "10.9.0.0/24"), testPeer("c", "12")
+	for name, b := range map[string]Affiliate{"signed": signed(b, 5), "unsigned": b} {
+		tr := newTrial(t)
+		tr.decide(0, b, c)
+		tr.handshake(b, "172.20.2.9:1")
+		tr.in.Removed = []string{tr.in.Self.NodeID, b.NodeID}
+		tr.want(tr.decide(time.Second, b, c), "10.9.0.1", "b") // another registry has it
+		for range 2 {
+			plan := tr.decide(time.Second, c)
+			if got := goes(plan, "10.9.0.1"); got != "clear" || len(plan.Peers) != 1 {
+				t.Errorf("%s: the network goes to %s; %d peers", name, got, len(plan.Peers))
+			}
+			tr.in.Removed = nil // as after a restart
+		}
+		tr.want(tr.decide(time.Second, b, c), "10.9.0.1", "b")
+	}
+}
+
 func TestSignedNodesMayChange(t *testing.T) {
 	tr := newTrial(t)
 	b := signed(testPeer("b", "11"), 1)

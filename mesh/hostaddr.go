@@ -57,12 +57,18 @@ func hostAddresses(in *Input) []hostAddress {
 		}
 		for _, p := range l.Addresses {
 			p = unmapPrefix(p)
-			if reachable(p.Addr()) && !in.Self.Subnet.Contains(p.Addr()) && announced(l, p.Addr(), in.Config.AddressFilters) {
+			if reachable(p.Addr()) && !in.Self.Subnet.Contains(p.Addr()) && !in.ofPods(l, p.Addr()) && announced(l, p.Addr(), in.Config.AddressFilters) {
 				out = append(out, hostAddress{p, l.Name, l.DefaultRoute, l.isDeprecated(p.Addr())})
 			}
 		}
 	}
 	return sortHostAddresses(out)
+}
+
+// ofPods reports whether an address of a link belongs to this node's pods. As in Talos, it is
+// no address of the node, except where the node reaches the world by that link.
+func (in *Input) ofPods(l *Link, a netip.Addr) bool {
+	return !l.DefaultRoute && slices.ContainsFunc(in.Host.PodNetworks, func(n netip.Prefix) bool { return n.Contains(a) })
 }
 
 // isDeprecated reports whether an address of the link is deprecated.

@@ -35,15 +35,22 @@ func localAffiliate(in *Input, addrs []hostAddress, cs *conditions) Affiliate {
 	return a
 }
 
-// localNetworks returns the networks behind this node: none with a netstack, which
-// can't forward.
+// localNetworks returns the networks behind this node, those of its pods last: none with a
+// netstack, which can't forward.
 func localNetworks(in *Input, cs *conditions) []netip.Prefix {
-	if in.Host.Netstack && len(in.Config.AdvertisedNetworks) > 0 {
+	networks, what := slices.Clone(in.Config.AdvertisedNetworks), "advertisedNetworks"
+	if in.Config.AdvertisePodNetworks {
+		networks = appendNew(networks, in.Host.PodNetworks...)
+		if len(in.Config.AdvertisedNetworks) == 0 {
+			what = "advertiseKubernetesNetworks"
+		}
+	}
+	if in.Host.Netstack && len(networks) > 0 {
 		cs.add(ConditionNetworksNotAdvertised, in.Self.NodeID,
-			"advertisedNetworks needs the TUN backend: a netstack can't forward; the networks are not announced")
+			"%s needs the TUN backend: a netstack can't forward; the networks are not announced", what)
 		return nil
 	}
-	return slices.Clone(in.Config.AdvertisedNetworks)
+	return networks
 }
 
 // localAddresses lists the addresses at which others reach this node through the

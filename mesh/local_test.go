@@ -307,3 +307,45 @@ func TestHostAddresses(t *testing.T) {
 		t.Errorf("filtered: addresses %v, want %v", got, want)
 	}
 }
+
+func TestPodNetworks(t *testing.T) {
+	pods := prefixes("10.244.1.0/24 fd00:244::/64")
+	for name, test := range map[string]struct {
+		change func(*Input)
+		want   string
+	}{
+		"not asked for": {func(*Input) {}, "[]"},
+		"asked for":     {func(in *Input) { in.Config.AdvertisePodNetworks = true }, "[10.244.1.0/24 fd00:244::/64]"},
+		"beside others": {func(in *Input) {
+			in.Config.AdvertisePodNetworks, in.Config.AdvertisedNetworks = true, prefixes("10.9.0.0/16")
+		}, "[10.9.0.0/16 10.244.1.0/24 fd00:244::/64]"},
+		"with a netstack":    {func(in *Input) { in.Config.AdvertisePodNetworks, in.Host.Netstack = true, true }, "[]"},
+		"not known (or yet)": {func(in *Input) { in.Config.AdvertisePodNetworks, in.Host.PodNetworks = true, nil }, "[]"},
+	} {
+		in := testInput()
+		in.Host.PodNetworks = pods
+		test.change(&in)
+		var cs conditions
+		if got := fmt.Sprint(localNetworks(&in, &cs)); got != test.want {
+			t.Errorf("%s: announced %s, want %s", name, got, test.want)
+		}
+	}
+
+	// Addresses in them are no addresses of the node, but for that of the link to the world.
+	in := testInput()
+	in.Host.PodNetworks = pods
+	in.Host.Links = []Link{
+		{Name: "cni0", Up: true, Addresses: prefixes("10.244.1.1/24")},
+		{Name: "eth0", Up: true, DefaultRoute: true, Addresses: prefixes("10.244.1.77/24 192.0.2.1/24")},
+	}
+	var got []string
+	for _, a := range hostAddresses(&in) {
+		got = append(got, a.prefix.Addr().String())
+	}
+	if want := "10.244.1.77 192.0.2.1"; strings.Join(got, " ") != want {
+		t.Errorf("addresses %q, want %s", got, want)
+	}
+	if !slices.Equal(ownNetworks(&in), pods) {
+		t.Errorf("own networks %v", ownNetworks(&in))
+	}
+}

@@ -1,6 +1,9 @@
 package mesh
 
-import "fmt"
+import (
+	"crypto/sha256"
+	"fmt"
+)
 
 // NodeIDSize is the length of a node id before encoding, in bytes.
 const NodeIDSize = 32
@@ -30,4 +33,10 @@ func DecodeNodeID(nodeID string) ([NodeIDSize]byte, error) {
 		return [NodeIDSize]byte{}, fmt.Errorf("node id %q: not the canonical form %q", nodeID, canonical)
 	}
 	return id, nil
+}
+
+// NodeIDOfKey returns the node id of a device that speaks WireGuard and is no node. It follows
+// from the device's public key, and nobody can sign for it.
+func NodeIDOfKey(key Key) string {
+	return NodeIDFromBytes(sha256.Sum256(append([]byte("wirespan static peer\x00"), key[:]...)))
 }

@@ -244,6 +244,7 @@ func claimAddresses(in *Input, known *roster, peers []candidate, now time.Time, 
 	for i := range peers {
 		p := &peers[i]
 		switch first, taken := owner[p.Address]; {
+		case !p.Address.IsValid() && p.Static:
 		case !p.Address.IsValid():
 			cs.add(ConditionAddressUnusable, p.displayName(),
 				"%q (node %s) announces no KubeSpan address", p.displayName(), p.NodeID)

@@ -37,7 +37,8 @@ type Pin struct {
 	Reached   []netip.Addr   `json:",omitempty"` // public addresses of its own at which it has answered
 	FirstSeen time.Time
 	LastSeen  time.Time // to the day
-	Gone      time.Time `json:",omitzero"` // since when there is neither record nor session
+	Gone      time.Time `json:",omitzero"`  // since when there is neither record nor session
+	Static    bool      `json:",omitempty"` // this node's administrator has written it, and it signs nothing
 
 	// Of its newest record. A node with a Sequence is never again taken unsigned, and its
 	// key and address may change: its signature, and not they, says who it is.
@@ -98,13 +99,15 @@ func (r *roster) admit(in *Input, affiliates []*Affiliate, now time.Time, cs *co
 		p := r.pins[a.NodeID]
 		switch {
 		case in.Config.Charter.Statement.Expels(a.NodeID):
-		case !a.Record.Signed() && (in.Config.RequireSigned || p != nil && p.Sequence != 0):
+		case a.Static && p.contradicts(a):
+			*cs = append(*cs, StaticRefused(a, p.PublicKey))
+		case !a.Static && !a.Record.Signed() && (in.Config.RequireSigned || p != nil && p.Sequence != 0):
 			unsigned = append(unsigned, QuoteName(a.displayName()))
 		case p != nil && a.Record.Signed() && a.Record.Sequence < p.Sequence:
 			cs.add(ConditionRecordOld, a.displayName(),
 				"%q (node %s) announces a record that is older than one seen before: not used; a node that was restored from a backup announces a new one within a minute",
 				a.displayName(), a.NodeID)
-		case p != nil && !a.Record.Signed() && p.changedKey(a):
+		case p != nil && !a.Static && !a.Record.Signed() && p.changedKey(a):
 			r.barred[a.NodeID] = true
 			cs.add(ConditionIdentityChanged, a.displayName(),
 				"%q (node %s) has the public key %s instead of %s, with which it was first seen; it is quarantined; if this change is expected, run: wirespan accept %s",
@@ -113,6 +116,8 @@ func (r *roster) admit(in *Input, affiliates []*Affiliate, now time.Time, cs *co
 			r.take(in, a, now, cs)
 		}
 	}
+	r.dismiss(in)
+	r.dropStatic(in)
 	r.keepSessions(in, now)
 	if !in.Host.DiscoveryPending { // after a restart, all are unknown for a moment
 		r.markGone(now)
@@ -126,6 +131,35 @@ func (r *roster) admit(in *Input, affiliates []*Affiliate, now time.Time, cs *co
 		}
 		cs.add(ConditionUnsigned, "discovery", "discovery has unsigned records, which this mesh does not use: %s", text)
 	}
+}
+
+// contradicts reports whether a static affiliate has another key than a node that signs.
+func (p *Pin) contradicts(a *Affiliate) bool {
+	return p != nil && p.Sequence != 0 && p.changedKey(a) && p.NextKey != a.PublicKey
+}
+
+// StaticRefused is the condition for a static affiliate of a node that signs another key.
+func StaticRefused(a *Affiliate, signed Key) Condition {
+	return Condition{ConditionStaticRefused, a.displayName(), fmt.Sprintf(
+		"the peers file has the public key %s for node %s, which signs its records and has %s: not used; correct the publicKey there",
+		a.PublicKey, a.NodeID, signed)}
+}
+
+// dropStatic forgets the static peers that the administrator has removed. All that they
+// had passes on at once, and a session does not keep them.
+func (r *roster) dropStatic(in *Input) {
+	if in.StaticUnknown {
+		return
+	}
+	kept := r.order[:0]
+	for _, p := range r.order {
+		if p.Static && !r.listed[p.NodeID] {
+			delete(r.pins, p.NodeID)
+		} else {
+			kept = append(kept, p)
+		}
+	}
+	r.order = kept
 }
 
 // expel lets go of nodes that the mesh's authority has expelled: what they had passes on
@@ -188,7 +222,11 @@ func (r *roster) take(in *Input, a *Affiliate, now time.Time, cs *conditions) {
 				a.displayName(), a.NodeID, firstEndpoint(a), cmp.Or(p.CloneAt, "an unknown address"), NodeKeyFile, NodeIdentityFile)
 		}
 	}
+	if !a.Record.Signed() {
+		p.Left = false
+	}
 	r.listed[a.NodeID] = true
+	p.Static = a.Static && p.Sequence == 0
 	if p.Left {
 		p.leave()
 		return
@@ -235,6 +273,16 @@ func firstEndpoint(a *Affiliate) string {
 	return a.Endpoints[0].String()
 }
 
+// dismiss lets go of nodes that someone has removed from a registry, and that none has any
+// more: their sessions end, and what they had passes on at once.
+func (r *roster) dismiss(in *Input) {
+	for _, id := range in.Removed {
+		if p := r.pins[id]; p != nil && id != r.local.NodeID && !r.listed[id] && !r.barred[id] {
+			p.leave()
+		}
+	}
+}
+
 // keepSessions adds nodes of which discovery has nothing usable any more, but which
 // have a session: what discovery says, or stops saying, drops no live peer.
 func (r *roster) keepSessions(in *Input, now time.Time) {
@@ -272,7 +320,7 @@ func (p *Pin) changedKey(a *Affiliate) bool {
 // markGone notes which nodes have neither a record nor a session.
 func (r *roster) markGone(now time.Time) {
 	for id, p := range r.pins {
-		if p.Gone.IsZero() && id != r.local.NodeID && !r.listed[id] && !r.silent[id] && !r.barred[id] {
+		if p.Gone.IsZero() && !p.Static && id != r.local.NodeID && !r.listed[id] && !r.silent[id] && !r.barred[id] {
 			p.Gone = now.UTC().Truncate(time.Second)
 		}
 	}

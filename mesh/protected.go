@@ -78,15 +78,16 @@ func needsAllowance(n netip.Prefix) bool {
 // isPrivate reports whether a is no public address.
 func isPrivate(a netip.Addr) bool { return !needsAllowance(hostPrefix(a)) }
 
-// ownNetworks returns the networks behind this node, which no peer gets. They may
-// contain a peer's own addresses, which that peer keeps.
+// ownNetworks returns the networks behind this node, those of its pods whether it announces
+// them or not: no peer gets them. They may contain a peer's own addresses, which that peer
+// keeps.
 func ownNetworks(in *Input) (out []netip.Prefix) {
 	for _, n := range in.Config.AdvertisedNetworks {
 		if !in.Host.Netstack && !IsBroad(n) { // a broad one yields to the networks of peers
 			out = append(out, n)
 		}
 	}
-	return out
+	return append(out, in.Host.PodNetworks...)
 }
 
 // fits reports whether a node's networks fit. Its addresses always do.

@@ -58,6 +58,11 @@ type Affiliate struct {
 	ExcludeAdvertisedNetworks []netip.Prefix
 
 	Record Record // what only a signed affiliate has
+
+	// Static says that this node's administrator has written it: it needs no signature. Only
+	// a registry that reads what the administrator writes sets it, and nothing that other
+	// nodes send.
+	Static bool
 }
 
 // Member is an affiliate with a nodename.
@@ -225,6 +230,7 @@ type Host struct {
 	ListenPort      uint16           // the UDP port on which the device listens
 	MappedEndpoints []netip.AddrPort // that port as STUN servers see it, through NATs
 	Netstack        bool             // its only announced address is the ULA
+	PodNetworks     []netip.Prefix   // that Kubernetes has given to this node, masked
 
 	// Addresses outside the mesh that this node depends on.
 	Gateways         []netip.Addr // next hops of default routes
@@ -248,6 +254,7 @@ type Config struct {
 	HoldNetworks              time.Duration // how long networks of nodes that are gone are held; 0: not at all
 	ForceRouting              bool          // not allowDownPeerBypass
 	HarvestExtraEndpoints     bool
+	AdvertisePodNetworks      bool // of Host
 	Cycle                     bool // endpoints are tried one after another, as in KubeSpan
 	MTU                       int
 	EndpointFilters           []Filter // of the endpoints to announce; nil: no filtering; empty: nothing passes
@@ -289,13 +296,16 @@ type Input struct {
 	Self       Identity
 	Host       Host
 	Affiliates []Affiliate  // merged over registries, one per node id; that of this node is ignored
+	Removed    []string     // node ids that someone has removed from a registry for good
 	Stats      []PeerStats  // of every peer that the device has
 	Attempts   []Attempt    // of the device, one per address
 	Previous   []PeerStatus // Plan.Statuses of the last decision
 	Known      []Affiliate  // Plan.Known of the last decision
 	Pins       []Pin        // Plan.Pins of the last decision, as Accept and Forget have left them
 	Harvested  []Endpoint   // Plan.Endpoints of the last decision
-	Rotation   Rotation
+	// StaticUnknown says that nobody knows which static peers there are now.
+	StaticUnknown bool
+	Rotation      Rotation
 }
 
 // Plan is everything that should be true.
