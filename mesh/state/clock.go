@@ -148,6 +148,10 @@ func (c *Clock) ahead(now time.Time) bool {
 	return !c.confirmed && !c.base().IsZero() && now.Sub(c.base()) > clockAhead
 }
 
+// Doubtful reports whether there is a reason not to believe now: it is behind what has
+// certainly passed, or years ahead.
+func (c *Clock) Doubtful(now time.Time) bool { return c.Behind(now) > 0 || c.ahead(now) }
+
 // Tick records now, at most once an hour. It records no time before the recorded one, nor
 // one that is years ahead, unless the clock is confirmed.
 func (c *Clock) Tick(now time.Time) error {

@@ -123,7 +123,10 @@ func (s *Dir) Path(name string) string { return filepath.Join(s.dir, name) }
 
 // Read returns the content of a file, or [fs.ErrNotExist]. It refuses a file that
 // others may write, and logs a warning about one that others may read.
-func (s *Dir) Read(name string) ([]byte, error) {
+func (s *Dir) Read(name string) ([]byte, error) { return s.ReadAtMost(name, maxStateFile) }
+
+// ReadAtMost is Read for a file that is not used if it has more than so many bytes.
+func (s *Dir) ReadAtMost(name string, limit int64) ([]byte, error) {
 	if s.mem != nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -146,7 +149,7 @@ func (s *Dir) Read(name string) ([]byte, error) {
 	if st, known := info.Sys().(*syscall.Stat_t); mode&0o004 != 0 || mode&0o040 != 0 && known && int(st.Uid) == os.Geteuid() {
 		s.log.Warn("state file is readable by others: chmod 600 it", "file", path, "mode", fmt.Sprintf("%04o", mode))
 	}
-	if info.Size() > maxStateFile {
+	if info.Size() > limit {
 		return nil, fmt.Errorf("state file %q: %d bytes, too large for a state file", path, info.Size())
 	}
 	b, err := os.ReadFile(path)

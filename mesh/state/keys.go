@@ -21,6 +21,14 @@ type Keys struct {
 	Ephemeral  bool // the files are lost at the next boot, or before
 }
 
+// Own returns a key that only this node has, and keeps.
+func (k Keys) Own() mesh.Secret {
+	if k.NodeKey.IsZero() {
+		return mesh.NewSecret(k.PrivateKey.Reveal())
+	}
+	return k.NodeKey.Secret
+}
+
 // LoadKeys reads the identity files and creates those that are missing. If identityDir
 // is not empty, the files are there and not in st; it may be read-only if it holds all
 // (a mounted Secret, which root may own). A damaged file is an error and is not overwritten.

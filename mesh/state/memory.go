@@ -19,6 +19,9 @@ const (
 	PolicyFile = "firewall.json"
 )
 
+// CacheFile holds the affiliates that a node remembers, sealed.
+const CacheFile = "affiliates.cache"
+
 // Memory holds the identities that earlier agents have seen, and the last policy, which
 // stays in force until discovery has answered.
 type Memory struct {
