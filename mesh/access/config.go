@@ -10,3 +10,8 @@ type Config struct {
 	Interface string // of the TUN; empty: there is none
 	Log       hclog.Logger
 }
+
+// Private is what a program needs to use a proxy of its own.
+type Private struct {
+	Address, User, Password string
+}

@@ -1,3 +1,5 @@
+//go:build !edge
+
 package access
 
 import (
@@ -19,11 +21,6 @@ const (
 	exitNotFound     = 127
 	exitSignal       = 128
 )
-
-// Private is what a program needs to use a proxy of its own.
-type Private struct {
-	Address, User, Password string
-}
 
 // Exec is a command that uses a proxy.
 type Exec struct {

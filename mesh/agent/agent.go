@@ -85,6 +85,7 @@ type Config struct {
 	Memory     *state.Memory
 	Sequence   *state.Sequence
 	Rotation   *state.Rotation // nil: the WireGuard key never changes
+	Cache      Cache           // nil: none
 	Firewall   Firewall        // nil: only mesh addresses are reachable, and nothing is filtered
 	Host       Host
 	Backend    Backend
@@ -146,11 +147,12 @@ type Agent struct {
 	self     mesh.Identity
 	selfMAC  []byte    // configured when self was made
 	previous mesh.Plan // of the last pass
+	left     bool      // the node has left the mesh
 	named    namedFor
 	paths    pathViews
 	notified string // the status that the service manager has
-	// presented are the affiliates that the resource store shows.
-	presented []mesh.Affiliate
+	// presented is what the resource store shows of affiliates.
+	presented presented
 	host      hostView
 	sources   sources
 	schedule  schedule
@@ -159,9 +161,11 @@ type Agent struct {
 	pinning   settling
 	retained  retained
 	record    record
-	refused   map[string]bool // statements that the mesh's authority has not signed
-	rotating  rotating
-	steps     steps
+
+	remembering remembering
+	refused     map[string]bool // statements that the mesh's authority has not signed
+	rotating    rotating
+	steps       steps
 }
 
 // hostView is this machine as last observed.
@@ -271,7 +275,12 @@ func (a *Agent) notifyStatus() {
 func (a *Agent) stop(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, errLeft):
-		err = nil
+		err, a.left = nil, true
+		if a.cfg.Cache != nil {
+			if err := a.cfg.Cache.Drop(); err != nil {
+				a.log.Warn("leaving", "error", err)
+			}
+		}
 	case a.cfg.LeaveOnStop(a.config):
 		if err := a.leave(context.WithoutCancel(ctx)); err != nil {
 			a.log.Warn("leaving", "error", err)

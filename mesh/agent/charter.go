@@ -49,13 +49,24 @@ func (a *Agent) expelled() bool {
 // routed, so that nothing leaves in the clear.
 func (a *Agent) withdrawn() bool { return a.record.withdrawn || a.expelled() }
 
-// pinned returns the affiliates of nodes that were seen before.
-func (a *Agent) pinned(affiliates []mesh.Affiliate) []mesh.Affiliate {
+// pinned returns of a source what it says of nodes that were seen before.
+func (a *Agent) pinned(s discovery.Source) discovery.Source {
 	known := map[string]bool{}
 	for _, p := range a.cfg.Memory.Pins(a.self.Subnet) {
 		known[p.NodeID] = true
 	}
-	return slices.DeleteFunc(slices.Clone(affiliates), func(a mesh.Affiliate) bool { return !known[a.NodeID] })
+	all := s
+	s.Affiliates, s.Heard = nil, nil
+	for i := range all.Affiliates {
+		if !known[all.Affiliates[i].NodeID] {
+			continue
+		}
+		s.Affiliates = append(s.Affiliates, all.Affiliates[i])
+		if all.Heard != nil {
+			s.Heard = append(s.Heard, all.Heard[i])
+		}
+	}
+	return s
 }
 
 // charterConditions says what happens to the membership.

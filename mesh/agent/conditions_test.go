@@ -26,7 +26,7 @@ func TestReady(t *testing.T) {
 		}
 	})
 	bubble(t, []string{meshDocument}, func(h *harness) {
-		if s := h.agent.Status(); s.Ready || s.NotReady != "no discovery service has answered yet" {
+		if s := h.agent.Status(); s.Ready || s.NotReady != "no source of nodes has answered yet" {
 			t.Errorf("at first: ready = %v (%s)", s.Ready, s.NotReady)
 		}
 		h.find(testPeer(2, liveEndpoint))
@@ -41,6 +41,11 @@ func TestReady(t *testing.T) {
 		}
 		if len(s.Discovery) != 1 || s.Discovery[0].Connected || s.Discovery[0].Error != errTest.Error() || s.Discovery[0].Affiliates != 1 {
 			t.Errorf("discovery = %+v", s.Discovery)
+		}
+		h.registry().Show(discovery.Snapshot{Affiliates: []mesh.Affiliate{testPeer(2, liveEndpoint)}, Connected: true, LastError: errTest})
+		synctest.Wait()
+		if s := h.agent.Status(); !s.Discovery[0].Connected || s.Discovery[0].Error != errTest.Error() {
+			t.Errorf("a source that takes nothing of this node: %+v", s.Discovery)
 		}
 	})
 }
@@ -176,7 +181,7 @@ func TestServiceManagerIsNotified(t *testing.T) {
 		h.advance(35 * time.Second)
 		h.find(testPeer(2, liveEndpoint))
 		h.stop()
-		want := []string{"READY=1", "STATUS=not ready: no discovery service has answered yet", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1", "STATUS=ready", "WATCHDOG=1", "STOPPING=1"}
+		want := []string{"READY=1", "STATUS=not ready: no source of nodes has answered yet", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1", "STATUS=ready", "WATCHDOG=1", "STOPPING=1"}
 		if !slices.Equal(h.notified, want) {
 			t.Errorf("notified %v", h.notified)
 		}

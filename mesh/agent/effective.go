@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 
+	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/config"
 )
@@ -13,6 +14,7 @@ const wireGuardOverhead = 80
 
 // Source is a registry to use.
 type Source struct {
+	Kind   discovery.Kind
 	Name   string      // unique; for status and logs
 	Spec   any         // what NewRegistry makes it of; a changed Spec makes a new registry
 	Secret mesh.Secret // of the cluster there

@@ -15,6 +15,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent/agenttest"
 	"github.com/wirespan/wirespan/mesh/config"
@@ -61,7 +62,7 @@ func settings(t *testing.T, docs ...string) *Effective {
 	}
 	e := &Effective{Config: c}
 	for _, s := range c.Services {
-		e.Sources = append(e.Sources, Source{Name: s.Name, Spec: s})
+		e.Sources = append(e.Sources, Source{Kind: discovery.KindService, Name: s.Name, Spec: s})
 	}
 	return e
 }
@@ -102,6 +103,7 @@ type harness struct {
 	mu         sync.Mutex
 	devices    []*agenttest.Device
 	registries []*agenttest.Registry
+	named      map[string]*agenttest.Registry // the newest of each name
 	reload     func() (*Effective, error)
 	notified   []string
 }
@@ -124,7 +126,7 @@ func newHarness(t *testing.T, docs ...string) *harness {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &harness{t: t, host: agenttest.NewHost(), state: st, exited: make(chan error, 1)}
+	h := &harness{t: t, host: agenttest.NewHost(), state: st, exited: make(chan error, 1), named: map[string]*agenttest.Registry{}}
 	h.fw = agenttest.NewFirewall()
 	h.config = Config{
 		Effective: settings(t, append([]string{identityDocuments}, docs...)...), Keys: keys, Clock: clock, Host: h.host,
@@ -155,11 +157,12 @@ func (h *harness) openDevice(mesh.Identity, *Effective, int) (Device, error) {
 	return d, nil
 }
 
-func (h *harness) newRegistry(_ Source, c *Effective, _ state.Keys) (Registry, error) {
+func (h *harness) newRegistry(s Source, c *Effective, _ state.Keys) (Registry, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	r := agenttest.NewRegistry(c.ClusterID)
 	h.registries = append(h.registries, r)
+	h.named[s.Name] = r
 	return r, nil
 }
 

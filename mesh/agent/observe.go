@@ -65,7 +65,7 @@ func (a *Agent) describeHost(public []netip.Addr) mesh.Host {
 		Hostname: a.cfg.Host.Hostname(), OperatingSystem: a.cfg.OS,
 		Links: a.host.links, PublicAddresses: public, Netstack: a.cfg.Backend.Netstack,
 		Gateways: a.host.underlay.Gateways, DNSServers: a.host.underlay.DNSServers, DiscoveryServers: a.discoveryServers(), PeerDiscovery: a.config.Standalone(),
-		DiscoveryPending: !a.sources.answered,
+		DiscoveryPending: !a.sources.answered, PodNetworks: a.podNetworks(),
 	}
 	h.Hostname = cmp.Or(a.config.Hostname, h.Hostname, mesh.DerivedHostname(a.self.NodeID))
 	h.Nodename = a.config.Nodename

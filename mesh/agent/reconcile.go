@@ -40,7 +40,7 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 	a.probe()
 	conditions = append(conditions, a.syncRegistries()...)
 
-	affiliates, public, problems := a.discovered()
+	affiliates, public, problems := a.discovered(now)
 	conditions = append(conditions, problems...)
 	stats, statsErr := a.readStats()
 	report(conditionApply, "device", statsErr)
@@ -49,8 +49,9 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 	report(conditionMemory, state.RotationFile, err)
 	plan := mesh.Decide(mesh.Input{
 		Config: a.meshConfig(), Self: a.self, Host: a.describeHost(public),
-		Affiliates: affiliates, Stats: stats, Attempts: a.attempts(), Previous: a.previous.Statuses,
+		Affiliates: affiliates, Removed: a.removed(), Stats: stats, Attempts: a.attempts(), Previous: a.previous.Statuses,
 		Known: a.previous.Known, Pins: a.cfg.Memory.Pins(a.self.Subnet), Harvested: a.previous.Endpoints, Rotation: rotation,
+		StaticUnknown: a.sources.unknown,
 	}, now)
 	if a.cfg.Memory.SetPins(a.self.Subnet, plan.Pins) {
 		a.pinning.note(now)
@@ -63,6 +64,8 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 	applyErr := a.apply(plan)
 	a.settle(now)
 	report(conditionMemory, state.PinsFile, a.pinning.err)
+	a.remember(affiliates, now)
+	conditions = append(conditions, a.cacheConditions(&plan, now)...)
 	subject := "device"
 	if a.cfg.Firewall != nil && !a.routing.current {
 		subject = "firewall"

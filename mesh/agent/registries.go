@@ -1,12 +1,10 @@
 package agent
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
-	"net/netip"
 	"reflect"
 	"slices"
 	"sync"
@@ -25,8 +23,10 @@ const conditionRegistry mesh.ConditionType = "DiscoveryFailed"
 type sources struct {
 	running    map[string]*runningRegistry // by name
 	changed    mesh.Signal                 // a snapshot did
-	answered   bool                        // a source has, since the start
+	answered   bool                        // one that other nodes publish to has, since the start, or there is none
 	unreadable bool                        // a source has nothing that the secret opens, but others' data
+	unknown    bool                        // one with static peers has no good file
+	found      []discovery.Source          // what they had in the last pass, the cache included
 	forgetting sync.WaitGroup              // deletions under way at sources that are no longer used
 }
 
@@ -34,7 +34,9 @@ type sources struct {
 type runningRegistry struct {
 	Registry
 	identity registryIdentity
+	kind     discovery.Kind
 	former   bool // see Source
+	answered bool // it has answered completely
 	cancel   context.CancelFunc
 	done     sync.WaitGroup
 }
@@ -108,10 +110,10 @@ func (a *Agent) retire() (forgotten <-chan struct{}) {
 func (a *Agent) startRegistry(s Source, forgotten <-chan struct{}) error {
 	r, err := a.cfg.NewRegistry(s, a.config, a.cfg.Keys)
 	if err != nil {
-		return fmt.Errorf("discovery service %s: %w", s.Name, err)
+		return fmt.Errorf("%s: %w", titleOf(s.Kind, s.Name), err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	run := &runningRegistry{Registry: r, identity: a.identityOf(s), former: s.Former, cancel: cancel}
+	run := &runningRegistry{Registry: r, identity: a.identityOf(s), kind: s.Kind, former: s.Former, cancel: cancel}
 	run.done.Go(func() {
 		select {
 		case <-ctx.Done():
@@ -156,7 +158,7 @@ func (a *Agent) forget(name string, r *runningRegistry, last mesh.Affiliate) {
 	if errors.Is(err, discovery.ErrRefused) { // the mesh has another name there now
 		a.log.Debug("our entry at the former discovery service", "service", name, "error", err)
 	} else if err != nil {
-		a.log.Warn("our entry at the former discovery service could not be deleted, it expires by itself",
+		a.log.Warn("our entry at the former discovery service could not be deleted: "+remains(r.kind),
 			"service", name, "error", err)
 	}
 }
@@ -175,88 +177,12 @@ func (a *Agent) leave(ctx context.Context) error {
 		a.stopRegistry(name) // else a late refresh would publish it again
 		deleting.Go(func() {
 			if err := r.Delete(ctx, last); err != nil {
-				errs[i] = fmt.Errorf("deleting this node from discovery service %s: %w (it expires by itself within %s)",
-					name, err, discovery.MaxTTL)
+				errs[i] = fmt.Errorf("deleting this node from %s: %w (%s)", titleOf(r.kind, name), err, remains(r.kind))
 			}
 		})
 	}
 	deleting.Wait()
 	return errors.Join(errs...)
-}
-
-// discovered returns the merged affiliates of all registries, this host's
-// addresses as they see it, and their problems.
-func (a *Agent) discovered() (affiliates []mesh.Affiliate, public []netip.Addr, problems []mesh.Condition) {
-	var sets []discovery.Named
-	a.sources.unreadable = false
-	for _, name := range a.registryNames() {
-		r := a.sources.running[name]
-		snap := r.Snapshot()
-		if r.former {
-			snap.Affiliates = a.pinned(snap.Affiliates)
-		}
-		sets = append(sets, discovery.Named{Name: "service/" + name, Affiliates: snap.Affiliates})
-		a.sources.answered = a.sources.answered || snap.Connected
-		if snap.PublicAddr.IsValid() {
-			public = append(public, snap.PublicAddr)
-		}
-		for _, p := range snap.Problems {
-			a.sources.unreadable = a.sources.unreadable || p.Reason == discovery.ReasonWrongSecret
-			problems = append(problems, mesh.Condition{
-				Type: conditionData, Subject: cmp.Or(p.AffiliateID, name),
-				Message: "discovery service " + name + ": " + a.whose(p.AffiliateID) + p.Reason,
-			})
-		}
-	}
-	affiliates = slices.DeleteFunc(discovery.Merge(sets...), func(a mesh.Affiliate) bool {
-		_, err := mesh.DecodeNodeID(a.NodeID)
-		if err != nil {
-			problems = append(problems, mesh.Condition{Type: conditionData, Subject: "node ids", Message: "ignored an affiliate: " + err.Error()})
-		}
-		return err != nil
-	})
-	return affiliates, public, bounded(problems)
-}
-
-// whose names the node of an affiliate for a message, if this node has known it; it is empty
-// otherwise.
-func (a *Agent) whose(affiliate string) string {
-	if affiliate == "" {
-		return ""
-	}
-	pins := a.cfg.Memory.Pins(a.self.Subnet)
-	i := slices.IndexFunc(pins, func(p mesh.Pin) bool { return p.NodeID == affiliate })
-	if i < 0 || pins[i].Nodename == "" {
-		return ""
-	}
-	text := mesh.QuoteName(pins[i].Nodename)
-	if k := slices.IndexFunc(a.previous.Known, func(k mesh.Affiliate) bool { return k.NodeID == affiliate && len(k.Endpoints) > 0 }); k >= 0 {
-		text += " at " + a.previous.Known[k].Endpoints[0].String()
-	}
-	return text + ": "
-}
-
-// maxProblems bounds the conditions about data of discovery, which others write.
-const maxProblems = 64
-
-// bounded returns the first of problems, and a condition that counts the others.
-func bounded(problems []mesh.Condition) []mesh.Condition {
-	more := len(problems) - maxProblems
-	if more <= 0 {
-		return problems
-	}
-	return append(problems[:maxProblems], mesh.Condition{
-		Type: conditionData, Subject: "discovery", Message: fmt.Sprintf("and %d more problems with the data of discovery services", more),
-	})
-}
-
-// discoveryServers returns the addresses of discovery services: no peer may draw
-// them into the tunnel.
-func (a *Agent) discoveryServers() (list []netip.Addr) {
-	for _, name := range a.registryNames() {
-		list = append(list, a.sources.running[name].Snapshot().ServerAddr)
-	}
-	return list
 }
 
 // publish signs this node's affiliate and hands it, with where this node sees others, to

@@ -45,14 +45,18 @@ func (s *settling) note(now time.Time) {
 	}
 }
 
+// settled reports whether there are changes, and it is time to write them.
+func (s *settling) settled(now time.Time) bool {
+	return !s.first.IsZero() && (now.Sub(s.last) >= settleTime || now.Sub(s.first) >= settleLimit)
+}
+
 // write writes the changes if they are due, or at once. After an error they are due again
 // in a while.
 func (s *settling) write(now time.Time, atOnce bool, f func() error) {
 	if s.first.IsZero() {
 		return
 	}
-	settled := now.Sub(s.last) >= settleTime || now.Sub(s.first) >= settleLimit
-	if !settled && (!atOnce || s.err != nil || !s.mayWrite(now)) {
+	if !s.settled(now) && (!atOnce || s.err != nil || !s.mayWrite(now)) {
 		return
 	}
 	if s.err = f(); s.err != nil {
@@ -81,6 +85,7 @@ func (a *Agent) settle(now time.Time) {
 
 // flush writes at the end of Run what has not settled.
 func (a *Agent) flush() {
+	a.flushCache(time.Now())
 	if err := a.cfg.Memory.WritePins(); err != nil {
 		a.log.Warn("writing state", "file", state.PinsFile, "error", err)
 	}

@@ -125,6 +125,10 @@ type affiliateSpec struct {
 	MachineType     mesh.MachineType  `json:"machineType"`
 	KubeSpan        *kubeSpanSpec     `json:"kubespan,omitempty"`
 	ControlPlane    *controlPlaneSpec `json:"controlPlane,omitempty"`
+
+	// Not in Talos.
+	Sources   []SourceView        `json:"sources,omitempty"`   // the most believed first; none: this node
+	Contested map[string][]string `json:"contested,omitempty"` // fields that sources differ in, and those that are believed
 }
 
 type kubeSpanSpec struct {
@@ -170,10 +174,9 @@ func (a *Agent) present(p mesh.Plan, affiliates []mesh.Affiliate, now time.Time)
 	put(typeEndpoints, entries(p.Endpoints, func(e mesh.Endpoint) entry {
 		return entry{id: e.PublicKey.String(), spec: endpointSpec{e.AffiliateID, e.Endpoint}}
 	}))
-	affiliates = append([]mesh.Affiliate{p.Local}, affiliates...)
-	if !slices.EqualFunc(affiliates, a.presented, sameAffiliate) {
-		put(typeAffiliates, entries(affiliates, affiliateEntry))
-		a.presented = affiliates
+	if a.presented.follow(a, p.Local, affiliates) {
+		all := append([]mesh.Affiliate{p.Local}, affiliates...)
+		put(typeAffiliates, entries(all, func(x mesh.Affiliate) entry { return affiliateEntry(x, a.presented.origins[x.NodeID]) }))
 	}
 	put(typeMembers, entries(p.Members, func(m mesh.Member) entry {
 		return entry{id: m.Nodename, spec: memberSpec{
@@ -214,10 +217,11 @@ func (a *Agent) configEntry() entry {
 	return entry{id: "kubespan", spec: spec, revealed: revealed}
 }
 
-func affiliateEntry(a mesh.Affiliate) entry {
+func affiliateEntry(a mesh.Affiliate, from originView) entry {
 	spec := affiliateSpec{
 		NodeID: a.NodeID, Addresses: list(a.Addresses), Hostname: a.Hostname, Nodename: a.Nodename,
 		OperatingSystem: a.OperatingSystem, MachineType: a.MachineType, ControlPlane: controlPlane(a.ControlPlanePort),
+		Sources: from.sources, Contested: from.fields,
 	}
 	if !a.PublicKey.IsZero() {
 		spec.KubeSpan = &kubeSpanSpec{a.PublicKey, a.Address, list(a.AdditionalAddresses), list(a.Endpoints), a.ExcludeAdvertisedNetworks}

@@ -8,7 +8,9 @@ import (
 	"sort"
 	"time"
 
+	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/state"
 )
 
 // Status is the whole agent at a glance, as `wirespan status` shows it.
@@ -46,8 +48,9 @@ type NodeStatus struct {
 	Ephemeral  bool       `json:"ephemeral,omitempty"` // the next boot makes another node of it
 }
 
-// DiscoveryStatus is the connection to one discovery service.
+// DiscoveryStatus is one source of nodes, such as the connection to a discovery service.
 type DiscoveryStatus struct {
+	Kind       string    `json:"kind"` // "service", "k8s", "static" or "cache"
 	Name       string    `json:"name"`
 	Server     string    `json:"server"`
 	Connected  bool      `json:"connected"`
@@ -71,7 +74,8 @@ type PeerView struct {
 	LastHandshake time.Time      `json:"lastHandshakeTime,omitzero"`
 	Path          *PathView      `json:"path,omitempty"`
 	NodeID        string         `json:"nodeID"`
-	Names         []string       `json:"names"` // in DNS
+	Names         []string       `json:"names"`   // in DNS
+	Sources       []SourceView   `json:"sources"` // that have the node; none: it is known by its session alone
 }
 
 // Name returns the label or, where there is none, the public key.
@@ -144,13 +148,19 @@ func (a *Agent) discoveryStatus() []DiscoveryStatus {
 	for _, name := range a.registryNames() {
 		snap := a.sources.running[name].Snapshot()
 		d := DiscoveryStatus{
-			Name: name, Server: snap.Server, Connected: snap.Connected, Published: snap.Published,
+			Kind: string(a.sources.running[name].kind), Name: name, Server: snap.Server, Connected: snap.Connected, Published: snap.Published,
 			Since: a.steps.show(snap.Since), Affiliates: len(snap.Affiliates),
 		}
-		if snap.LastError != nil && !snap.Connected {
+		if snap.LastError != nil {
 			d.Error = snap.LastError.Error()
 		}
 		out = append(out, d)
+	}
+	if n := len(a.remembering.entries); n > 0 {
+		out = append(out, DiscoveryStatus{
+			Kind: string(discovery.KindCache), Name: string(discovery.KindCache), Server: state.CacheFile, Connected: true, Published: true,
+			Since: a.steps.show(a.remembering.lastConfirmed()), Affiliates: n,
+		})
 	}
 	return out
 }
@@ -166,6 +176,7 @@ func (a *Agent) peerViews(p mesh.Plan, names *mesh.Names) []PeerView {
 		out = append(out, PeerView{
 			s.PublicKey, s.Label, spec.Address, list(spec.AllowedIPs), s.State, notUp(s, len(spec.Endpoints)), s.Endpoint,
 			s.ReceiveBytes, s.TransmitBytes, a.steps.show(s.LastHandshakeTime), a.paths[s.Path], spec.NodeID, list(names.Of(spec.Address)),
+			list(a.presented.origins[spec.NodeID].sources),
 		})
 	}
 	sort.SliceStable(out, func(i, j int) bool { return out[i].Name() < out[j].Name() })
@@ -194,8 +205,8 @@ func notUp(s mesh.PeerStatus, endpoints int) string {
 	return from
 }
 
-// notReady says why a node can't do its job yet; empty if it can. An outage of
-// discovery does not make a node unready that already knows its peers.
+// notReady says why a node can't do its job yet; empty if it can. Any source of nodes will
+// do, and an outage of discovery does not make a node unready that already knows its peers.
 func notReady(s *Status, device bool, failures int) string {
 	if s.Enabled && !device {
 		return "the tunnel device is not open"
@@ -204,14 +215,14 @@ func notReady(s *Status, device bool, failures int) string {
 		return "the last changes could not be applied, see the conditions"
 	}
 	if len(s.Discovery) == 0 {
-		return "no discovery service is configured"
+		return "nothing tells this node of others: configure a discovery service, kubernetes.kubeconfig or a peersFile"
 	}
 	known := len(s.Peers) > 0
 	for _, d := range s.Discovery {
 		known = known || d.Connected
 	}
 	if !known {
-		return "no discovery service has answered yet"
+		return "no source of nodes has answered yet"
 	}
 	return ""
 }

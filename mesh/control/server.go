@@ -38,6 +38,7 @@ type Agent interface {
 
 // Authority is what the founder of a mesh can do. Elsewhere its methods return an error.
 type Authority interface {
+	NewToken(uses int, lifetime time.Duration) (string, error)
 	Expel(ctx context.Context, nodes []string) error
 	RotateSecret(ctx context.Context) error
 	ReplaceAuthority(ctx context.Context) error
@@ -50,9 +51,7 @@ type Config struct {
 	Group   string      // of the socket, a name or number; empty: the group wirespan, if there is one
 	Agent   Agent
 	Metrics Metrics // nil: refused
-	// Token makes a join token; nil: refused.
-	Token func(uses int, lifetime time.Duration) (string, error)
-	// Authority decides who the members of a mesh are; nil: refused.
+	// Authority decides who the members of a mesh are; nil: refused, since it can't be here.
 	Authority Authority
 	// Access is the way into the mesh for programs of this host; nil: refused.
 	Access Access
@@ -260,11 +259,14 @@ func (c *Server) named(change func(ctx context.Context, node string) error) http
 	}
 }
 
+// noAuthority says that this agent can't be the founder.
+const noAuthority = "only the founder of a mesh decides who its members are, and this is the edge build, which can't be the founder: run this command on the founder"
+
 // decides answers a request for a decision of the mesh's authority.
 func (c *Server) decides(decide func(context.Context, *http1.Request) error) http1.Handler {
 	return func(ctx context.Context, w *http1.Response, r *http1.Request) {
 		if c.cfg.Authority == nil {
-			w.Error("this agent has no authority over a mesh", http1.StatusUnprocessable)
+			w.Error(noAuthority, http1.StatusUnprocessable)
 			return
 		}
 		if err := decide(ctx, r); err != nil {
@@ -289,11 +291,11 @@ func (c *Server) token(ctx context.Context, w *http1.Response, r *http1.Request)
 		w.Error("uses is a number, and lifetime a duration", http1.StatusBadRequest)
 		return
 	}
-	if c.cfg.Token == nil {
-		w.Error("this agent makes no join tokens", http1.StatusUnprocessable)
+	if c.cfg.Authority == nil {
+		w.Error(noAuthority, http1.StatusUnprocessable)
 		return
 	}
-	text, err := c.cfg.Token(uses, lifetime)
+	text, err := c.cfg.Authority.NewToken(uses, lifetime)
 	if err != nil {
 		w.Error(err.Error(), http1.StatusUnprocessable)
 		return

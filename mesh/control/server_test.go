@@ -34,18 +34,23 @@ type controlled struct {
 	stop   func() // the socket; returns when Run has
 }
 
+// decider is a founder that makes tokens for up to 9 nodes.
+type decider struct{ Authority }
+
+func (decider) NewToken(uses int, lifetime time.Duration) (string, error) {
+	if uses > 9 {
+		return "", errTest
+	}
+	return fmt.Sprint(uses, lifetime), nil
+}
+
 func serveControl(t *testing.T, access Access) *controlled {
 	t.Helper()
 	h := run(t)
 	c := &controlled{harness: h, path: filepath.Join(t.TempDir(), "s")}
 	control, err := Open(Config{
 		Path: c.path, Agent: h.agent, Metrics: NewMetrics(h.agent), Access: access, Log: hclog.NewNullLogger(),
-		Token: func(uses int, lifetime time.Duration) (string, error) {
-			if uses > 9 {
-				return "", errTest
-			}
-			return fmt.Sprint(uses, lifetime), nil
-		},
+		Authority: decider{},
 		Command: func(_ context.Context, socket string, args []string, columns int, usual bool) ([]byte, error) {
 			if len(args) == 0 {
 				return nil, errTest
@@ -115,7 +120,7 @@ func (c *controlled) want(method, target string, code int, text string) {
 func TestControlAnswers(t *testing.T) {
 	c := serveControl(t, nil)
 	c.want("GET", "/v1/health/live", 200, "ok")
-	c.want("GET", "/v1/health/ready", 503, "no discovery service has answered yet")
+	c.want("GET", "/v1/health/ready", 503, "no source of nodes has answered yet")
 	p := c.up()
 	c.want("GET", "/v1/health/ready", 200, "ok")
 	c.want("GET", "/v1/health/well", 404, "unknown check: use live or ready")

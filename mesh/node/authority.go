@@ -1,3 +1,5 @@
+//go:build !edge
+
 package node
 
 import (
@@ -8,10 +10,14 @@ import (
 	"time"
 
 	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/control"
 	"github.com/wirespan/wirespan/mesh/state"
 )
 
 var errNotAuthority = errors.New("only the founder of a mesh decides who its members are, and this node is not the founder: run this command there")
+
+// authority returns who decides for the control socket.
+func (n *Node) authority() control.Authority { return n }
 
 // Expel ends the membership of nodes, each given by node id or nodename, and changes the
 // secret of the mesh. The other nodes drop them as soon as they hear of it.

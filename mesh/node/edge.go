@@ -3,17 +3,20 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"net/netip"
+	"time"
 
+	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/access"
 	"github.com/wirespan/wirespan/mesh/config"
 	"github.com/wirespan/wirespan/mesh/control"
 	"github.com/wirespan/wirespan/mesh/state"
 )
 
-// This file takes the place of full.go in the edge build, which has no discovery server, no
-// netstack and no metrics.
+// This file takes the place of full.go and of the founder's files in the edge build, which has
+// no discovery server, no netstack and no metrics.
 
 const hasNetstack = false
 
@@ -27,15 +30,34 @@ func checkBuild(c *config.Config) error {
 	if c.Backend == config.BackendNetstack {
 		return errNoNetstack
 	}
+	if err := checkKubernetes(c); err != nil {
+		return err
+	}
 	return access.Check(&c.Wirespan)
 }
 
 func newNetstack(netip.Addr, int) (Stack, error) { return nil, errNoNetstack }
 
-func mayFound(*state.Dir) error { return errNoServer }
+func found(*state.Dir) (*state.Cluster, error) { return nil, errNoServer }
 
-func (n *Node) newServer() (discoveryServer, [32]byte, error) {
-	return nil, [32]byte{}, errNoServer
-}
+// founding has no server: listen makes none.
+type founding struct{ server *embeddedServer }
+
+type embeddedServer struct{}
+
+func (*embeddedServer) port() uint16              { return 0 }
+func (*embeddedServer) service() service          { return service{} }
+func (*embeddedServer) run(context.Context) error { return errNoServer }
+func (*embeddedServer) close()                    {}
+
+func (n *Node) listen(context.Context) error { return errNoServer }
+
+func (n *Node) authority() control.Authority { return nil }
+
+func (n *Node) accepting(mesh.Affiliate) error { return nil }
+
+func (n *Node) observed([]mesh.Link) []mesh.Condition { return nil }
+
+func (n *Node) lead(context.Context, time.Time) time.Duration { return time.Hour }
 
 func (n *Node) gatherMetrics() control.Metrics { return nil }

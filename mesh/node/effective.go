@@ -2,12 +2,17 @@ package node
 
 import (
 	"errors"
+	"fmt"
 
+	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
 	"github.com/wirespan/wirespan/mesh/config"
 	"github.com/wirespan/wirespan/mesh/state"
 )
+
+// peersFile is the path of a file with static peers.
+type peersFile string
 
 // service describes how to connect to a discovery service: one server, at one or more
 // addresses.
@@ -34,8 +39,26 @@ func (n *Node) effective(c *config.Config) (*agent.Effective, error) {
 		n.services.Store(&services)
 		e.STUN = stunServers(e.Config, services, own)
 		e.AnswerSTUN = n.answersSTUN(c)
+		withKubernetes(e)
+		if c.KubeSpan.Enabled && len(e.Sources) == 0 {
+			return nil, errors.New("KubeSpan requires cluster discovery to be enabled: configure a discovery service, kubernetes.kubeconfig or a peersFile")
+		}
+		err = checkNames(e.Sources)
 	}
 	return e, err
+}
+
+// checkNames returns an error if two sources have one name: status and logs could not tell
+// them apart, and only the first would be used. Services are named by the user.
+func checkNames(sources []agent.Source) error {
+	seen := map[string]bool{}
+	for _, s := range sources {
+		if seen[s.Name] {
+			return fmt.Errorf("DiscoveryServiceConfig/%s: this node has another source of that name: rename the service", s.Name)
+		}
+		seen[s.Name] = true
+	}
+	return nil
 }
 
 // effective combines the configuration with the cluster of the state directory, which
@@ -43,13 +66,16 @@ func (n *Node) effective(c *config.Config) (*agent.Effective, error) {
 // a founder.
 func effective(c *config.Config, cluster *state.Cluster, own service) (*agent.Effective, error) {
 	e := &agent.Effective{Config: c}
+	if c.PeersFile != "" {
+		e.Sources = append(e.Sources, agent.Source{Kind: discovery.KindStatic, Name: string(discovery.KindStatic), Spec: peersFile(c.PeersFile)})
+	}
 	var services []named
 	for _, s := range c.Services {
 		services = append(services, named{s.Name, service{Endpoints: []string{s.Endpoint}, Insecure: s.Insecure}})
 	}
 	if !c.Standalone() {
 		for _, s := range services {
-			e.Sources = append(e.Sources, agent.Source{Name: s.name, Spec: s.service, Secret: c.ClusterSecret})
+			e.Sources = append(e.Sources, agent.Source{Kind: discovery.KindService, Name: s.name, Spec: s.service, Secret: c.ClusterSecret})
 		}
 		return e, nil
 	}
@@ -87,5 +113,5 @@ const formerSecret = " (former secret)"
 // with returns the source that the service is for an own mesh with one of its secrets.
 func (s named) with(clusterID string, secret mesh.Secret, suffix string) agent.Source {
 	s.Name = mesh.DiscoveryID(clusterID, secret)
-	return agent.Source{Name: s.name + suffix, Spec: s.service, Secret: secret, Former: suffix != ""}
+	return agent.Source{Kind: discovery.KindService, Name: s.name + suffix, Spec: s.service, Secret: secret, Former: suffix != ""}
 }

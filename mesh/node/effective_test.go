@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/agent"
 	"github.com/wirespan/wirespan/mesh/config"
@@ -42,7 +43,7 @@ func TestEffective(t *testing.T) {
 	}
 	own := service{Endpoints: []string{"127.0.0.1:1"}, Pin: [32]byte{9}}
 	secret := testMembership().Secret
-	files := agent.Source{Name: "one", Spec: service{Endpoints: []string{"discovery.example:443"}}, Secret: secret}
+	files := agent.Source{Kind: discovery.KindService, Name: "one", Spec: service{Endpoints: []string{"discovery.example:443"}}, Secret: secret}
 	called := func(id string, s service) service { s.Name = mesh.DiscoveryID(id, secret); return s }
 	joined := &state.Cluster{ID: "joined", Secret: secret, Servers: testToken().Servers, Pin: testToken().Pin}
 	founded := &state.Cluster{ID: "own", Secret: secret, Founder: true}
@@ -61,14 +62,17 @@ func TestEffective(t *testing.T) {
 	}{
 		"files":     {testDocuments, nil, testClusterID, []agent.Source{files}},
 		"files win": {testDocuments, joined, testClusterID, []agent.Source{files}},
-		"joined":    {"", joined, "joined", []agent.Source{{Name: "joined", Spec: there, Secret: secret}}},
-		"changing": {"", &changing, "joined", []agent.Source{
-			{Name: "joined", Spec: next, Secret: changing.Next}, {Name: "joined (former secret)", Spec: there, Secret: secret, Former: true},
+		"with static peers": {testDocuments + "---\napiVersion: v1alpha1\nkind: WirespanConfig\npeersFile: peers.yaml\n", nil, testClusterID, []agent.Source{
+			{Kind: discovery.KindStatic, Name: "static", Spec: peersFile("peers.yaml")}, files,
 		}},
-		"changed": {"", &changed, "joined", []agent.Source{{Name: "joined", Spec: next, Secret: changing.Next}}},
-		"founder": {"", founded, "own", []agent.Source{{Name: "embedded", Spec: called("own", own), Secret: secret}}},
+		"joined": {"", joined, "joined", []agent.Source{{Kind: discovery.KindService, Name: "joined", Spec: there, Secret: secret}}},
+		"changing": {"", &changing, "joined", []agent.Source{
+			{Kind: discovery.KindService, Name: "joined", Spec: next, Secret: changing.Next}, {Kind: discovery.KindService, Name: "joined (former secret)", Spec: there, Secret: secret, Former: true},
+		}},
+		"changed": {"", &changed, "joined", []agent.Source{{Kind: discovery.KindService, Name: "joined", Spec: next, Secret: changing.Next}}},
+		"founder": {"", founded, "own", []agent.Source{{Kind: discovery.KindService, Name: "embedded", Spec: called("own", own), Secret: secret}}},
 		"founder & file": {strings.SplitAfterN(testDocuments, "---\n", 2)[1], founded, "own", []agent.Source{
-			{Name: "one", Spec: called("own", files.Spec.(service)), Secret: secret}, {Name: "embedded", Spec: called("own", own), Secret: secret},
+			{Kind: discovery.KindService, Name: "one", Spec: called("own", files.Spec.(service)), Secret: secret}, {Kind: discovery.KindService, Name: "embedded", Spec: called("own", own), Secret: secret},
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -83,5 +87,17 @@ func TestEffective(t *testing.T) {
 	}
 	if _, err := effective(load(""), nil, own); err == nil || !strings.Contains(err.Error(), "no cluster") {
 		t.Errorf("without any cluster: %v", err)
+	}
+}
+
+// A service that is named like another source would never be asked.
+func TestSourcesHaveDifferentNames(t *testing.T) {
+	for name, refused := range map[string]bool{"one": false, "static": true} {
+		docs := strings.Replace(testDocuments, "name: one", "name: "+name, 1) + "---\napiVersion: v1alpha1\nkind: WirespanConfig\npeersFile: peers.yaml\n"
+		c := testConfig(t, t.TempDir(), docs)
+		n := &Node{config: c}
+		if _, err := n.effective(c); (err != nil) != refused || refused && !strings.Contains(err.Error(), "DiscoveryServiceConfig/static: ") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

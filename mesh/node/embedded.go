@@ -1,3 +1,5 @@
+//go:build !edge
+
 package node
 
 import (
@@ -7,33 +9,56 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/wirespan/wirespan/device/bind"
+	"github.com/wirespan/wirespan/discovery/server"
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/config"
 	"github.com/wirespan/wirespan/mesh/state"
 )
 
-// joinTokenFile is the file in the state directory in which a founder stores its join token.
-const joinTokenFile = "join-token"
+// founding is what a node has as the founder of its mesh.
+type founding struct {
+	server *embeddedServer // nil unless this node is the cluster's founder
+	tokens *tokens         // likewise
+
+	offering sync.Mutex // guards offered and withheld
+	offered  string     // the last join token that was shown or written
+	withheld error      // why there is none
+}
 
 // embeddedServer is the discovery server of a founder. It serves only its own cluster,
 // with a self-signed certificate that the join token pins.
 type embeddedServer struct {
-	server   discoveryServer
+	server   *server.Server
 	listener net.Listener
 	pin      [32]byte
 	stun     *stunListener // nil: WireGuard's port answers STUN, or nothing does
 }
 
-// discoveryServer is what a founder needs of a *server.Server.
-type discoveryServer interface {
-	Serve(ctx context.Context, l net.Listener) error
-	ServeOnly(ids ...string) error
-}
-
 // port returns the number of the port on which the server listens.
 func (e *embeddedServer) port() uint16 { return e.listener.Addr().(*net.TCPAddr).AddrPort().Port() }
+
+// run serves until ctx is done.
+func (e *embeddedServer) run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return e.server.Serve(ctx, e.listener) })
+	if e.stun != nil {
+		g.Go(func() error { return e.stun.run(ctx) })
+	}
+	return g.Wait()
+}
+
+// close closes the ports of a server that does not run.
+func (e *embeddedServer) close() {
+	_ = e.listener.Close() // Serve may have closed it
+	if e.stun != nil {
+		_ = e.stun.conn.Close()
+	}
+}
 
 // listen creates the embedded server and opens its port.
 func (n *Node) listen(ctx context.Context) error {

@@ -8,14 +8,17 @@ import (
 const (
 	// HostRulesHint is for host firewall rules in Talos documents.
 	HostRulesHint = "Talos' NetworkDefaultActionConfig and NetworkRuleConfig do not apply to traffic of the mesh; WirespanConfig's ingress does"
+	// KubernetesHint is for Talos documents that turn the Kubernetes registry on, which they do
+	// unless they say otherwise.
+	KubernetesHint = "the Kubernetes discovery registry of the machine configuration is not used: this is no pod with a service account, and kubernetes.kubeconfig is not set"
 	// EnableHint is for a configuration without the mesh.
 	EnableHint = "set enabled: true in a KubeSpanConfig document to turn it on"
 )
 
 // explain logs the parts of the configuration that are not used.
 func (n *Node) explain() {
-	if n.config.KubernetesRegistry {
-		n.log.Info("the Kubernetes discovery registry is enabled in the configuration, but not used yet")
+	if n.config.KubernetesRegistry && !n.config.UsesKubernetes(inPod()) {
+		n.log.Info(KubernetesHint)
 	}
 	if n.config.HostRules {
 		n.log.Info(HostRulesHint)

@@ -27,22 +27,22 @@ const hasNetstack = true
 const snapshotFile = "discovery.snapshot"
 
 // checkBuild returns an error for what this build lacks.
-func checkBuild(*config.Config) error { return nil }
+func checkBuild(c *config.Config) error { return checkKubernetes(c) }
 
 func newNetstack(address netip.Addr, mtu int) (Stack, error) {
 	return netstack.New(netstack.Config{Addresses: []netip.Addr{address}, MTU: mtu})
 }
 
-// mayFound returns an error if this node must not found a mesh.
-func mayFound(st *state.Dir) error {
+// found creates a mesh whose founder this node is.
+func found(st *state.Dir) (*state.Cluster, error) {
 	if _, err := st.Read(server.KeyFile); !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("state directory %q holds the key of a discovery server, but cluster.yaml is missing: restore it from a backup, or remove %s to found a new mesh", st.Root(), server.KeyFile)
+		return nil, fmt.Errorf("state directory %q holds the key of a discovery server, but cluster.yaml is missing: restore it from a backup, or remove %s to found a new mesh", st.Root(), server.KeyFile)
 	}
-	return nil
+	return state.FoundCluster(st)
 }
 
 // newServer makes the discovery server of a founder, and returns the pin of its key.
-func (n *Node) newServer() (discoveryServer, [32]byte, error) {
+func (n *Node) newServer() (*server.Server, [32]byte, error) {
 	cert, pin, err := n.certificate()
 	if err != nil {
 		return nil, pin, err
@@ -75,7 +75,7 @@ func (n *Node) gatherMetrics() control.Metrics {
 	own.MustRegister(n.access.Metrics())
 	others := []prometheus.Gatherer{own}
 	if n.server != nil {
-		others = append(others, n.server.server.(*server.Server).Metrics())
+		others = append(others, n.server.server.Metrics())
 	}
 	return control.NewMetrics(n.agent, others...)
 }

@@ -59,10 +59,7 @@ func (n *Node) enter(ctx context.Context) error {
 	if n.membership.enterCluster(c); err != nil || c != nil {
 		return err
 	}
-	if err := mayFound(n.state); err != nil {
-		return err
-	}
-	c, err = state.FoundCluster(n.state)
+	c, err = found(n.state)
 	n.membership.enterCluster(c)
 	return err
 }

@@ -143,7 +143,7 @@ func TestJoin(t *testing.T) {
 	shown := make(chan string, 10)
 	founder, stop := runNode(t, Config{Config: anyPort(t.TempDir()), ShowToken: func(s string) bool { shown <- s; return true }})
 	<-shown // the founder knows its address
-	token := must(config.ParseToken(must(founder.newToken(1, time.Hour))))
+	token := must(config.ParseToken(must(founder.NewToken(1, time.Hour))))
 	if token.Authority != founder.membership.present().Authority {
 		t.Error("not the authority of the mesh")
 	}
@@ -152,7 +152,7 @@ func TestJoin(t *testing.T) {
 	c := Config{Config: anyPort(dir), Token: &token}
 	member, stopMember := runNode(t, c)
 	connected(t, member)
-	if _, err := member.newToken(1, time.Hour); !errors.Is(err, errNotFounder) {
+	if _, err := member.NewToken(1, time.Hour); !errors.Is(err, errNotFounder) {
 		t.Errorf("a member makes a token: %v", err)
 	}
 	if err := stopMember(); err != nil {
@@ -223,7 +223,7 @@ func TestJoinIsInterrupted(t *testing.T) {
 // The token that a founder offers is replaced when it is used up.
 func TestOfferedTokenIsRenewed(t *testing.T) {
 	st := must(state.Open(config.StateMemory, nil))
-	n := &Node{log: (Config{}).logger(), state: st, server: &embeddedServer{pin: [32]byte{7}}}
+	n := &Node{log: (Config{}).logger(), state: st, founding: founding{server: &embeddedServer{pin: [32]byte{7}}}}
 	n.membership.enterCluster(must(state.FoundCluster(st)))
 	n.keys.NodeID = mesh.NewNodeKey([32]byte{99}).NodeID()
 	n.tokens = must(openTokens(st, n.membership.present()))
@@ -392,7 +392,7 @@ func TestFounderSaysWhyItHasNoToken(t *testing.T) {
 	st := must(state.Open(config.StateMemory, nil))
 	listener := must(net.Listen("tcp", "[::]:0"))
 	defer listener.Close()
-	n := &Node{log: hclog.NewNullLogger(), state: st, config: &config.Config{}, server: &embeddedServer{listener: listener, pin: [32]byte{1}}}
+	n := &Node{log: hclog.NewNullLogger(), state: st, config: &config.Config{}, founding: founding{server: &embeddedServer{listener: listener, pin: [32]byte{1}}}}
 	n.membership.enterCluster(must(state.FoundCluster(st)))
 	n.tokens = must(openTokens(st, n.membership.present()))
 	links := []mesh.Link{
@@ -407,7 +407,7 @@ func TestFounderSaysWhyItHasNoToken(t *testing.T) {
 			t.Errorf("conditions %+v", got)
 		}
 	}
-	if _, err := n.newToken(1, time.Hour); err == nil || !strings.Contains(err.Error(), "veth1 (veth)") {
+	if _, err := n.NewToken(1, time.Hour); err == nil || !strings.Contains(err.Error(), "veth1 (veth)") {
 		t.Errorf("wirespan token: %v", err)
 	}
 	if got := passedOver(links, []mesh.AddressFilter{{Link: "veth1"}}); len(got) != 1 || got[0] != "br0 (bridge)" {

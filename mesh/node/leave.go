@@ -56,7 +56,7 @@ func Leave(ctx context.Context, c Config) (left bool, err error) {
 		return false, fmt.Errorf("no agent answers on the control socket, so this command leaves the mesh itself: %w", err)
 	}
 	n.removeSockets()
-	err = n.leaveServices(ctx)
+	err = errors.Join(n.leaveServices(ctx), n.state.Remove(state.CacheFile))
 	// Rules are removed last, and also if no service was reached.
 	return true, errors.Join(err, n.removeAllRules())
 }
@@ -161,7 +161,7 @@ func (n *Node) serveBriefly(ctx context.Context) (stop func(), err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := n.server.server.Serve(ctx, n.server.listener); err != nil {
+		if err := n.server.run(ctx); err != nil {
 			n.log.Warn("embedded discovery server", "error", err)
 		}
 	}()

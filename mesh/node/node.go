@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/wirespan/wirespan/discovery/cache"
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/access"
 	"github.com/wirespan/wirespan/mesh/agent"
@@ -62,18 +62,13 @@ type Node struct {
 	config *config.Config // as last loaded
 	state  *state.Dir
 	keys   state.Keys
-	server *embeddedServer // nil unless this node is the cluster's founder
-	tokens *tokens         // likewise
 
+	founding
 	membership membership
 	plane      *dataPlane
 	mark       uint32 // of encrypted packets, and of what else must not enter the tunnel
 
 	services atomic.Pointer[[]string] // addresses of discovery services, host:port
-
-	offering sync.Mutex // guards offered and withheld
-	offered  string     // the last join token that was shown or written
-	withheld error      // why there is none
 
 	background *background // of Start; nil: the caller runs the node
 
@@ -186,6 +181,9 @@ func (n *Node) open(ctx context.Context) error {
 		OS: host.OperatingSystem(), Version: n.cfg.Version,
 		Mesh: n.membership.viewed, Refresh: n.refreshed, Accepting: n.accepting, Observed: n.observed, LeaveOnStop: n.leaveOnStop, Log: n.log,
 	}
+	if n.state.Root() != config.StateMemory {
+		c.Cache = cache.New(n.state, state.CacheFile, n.keys.Own())
+	}
 	if n.cfg.Load != nil {
 		c.Reload = n.reload
 	}
@@ -226,10 +224,7 @@ func (n *Node) release() error {
 		errs = append(errs, k.Close())
 	}
 	if n.server != nil {
-		_ = n.server.listener.Close() // Serve may have closed it
-		if n.server.stun != nil {
-			_ = n.server.stun.conn.Close()
-		}
+		n.server.close()
 	}
 	return errors.Join(append(errs, n.state.Close())...)
 }
@@ -248,10 +243,7 @@ func (n *Node) Run(ctx context.Context) error {
 	defer cancel()
 	context.AfterFunc(outer, cancel) // another part failed
 	if n.server != nil {
-		g.Go(func() error { return n.server.server.Serve(outer, n.server.listener) })
-		if s := n.server.stun; s != nil {
-			g.Go(func() error { return s.run(outer) })
-		}
+		g.Go(func() error { return n.server.run(outer) })
 	}
 	if n.control != nil {
 		socket.Go(func() error { return n.control.Run(last) })
@@ -348,7 +340,7 @@ func (n *Node) openControl() error {
 	}
 	c := control.Config{
 		Path: path, Mode: fs.FileMode(n.config.ControlSocketMode), Group: n.config.ControlSocketGroup,
-		Agent: n.agent, Token: n.newToken, Authority: n, Netcheck: n.netcheck, Metrics: n.metrics, Command: n.cfg.Command, Log: n.log.Named("control"),
+		Agent: n.agent, Authority: n.authority(), Netcheck: n.netcheck, Metrics: n.metrics, Command: n.cfg.Command, Log: n.log.Named("control"),
 	}
 	if n.cfg.Machine.NewStack == nil {
 		c.Access = programs{n}

@@ -107,12 +107,6 @@ func (n *Node) ListenPacket(network, address string) (net.PacketConn, error) {
 	return n.plane.ListenUDP(at)
 }
 
-// NewToken makes a join token on the founder of a mesh. So many nodes can join with it, for
-// so long.
-func (n *Node) NewToken(uses int, lifetime time.Duration) (string, error) {
-	return n.newToken(uses, lifetime)
-}
-
 // listenAt reads the address of a listener in the mesh.
 func (n *Node) listenAt(network, want, address string) (netip.AddrPort, error) {
 	if network != want {

@@ -13,6 +13,9 @@ import (
 // it starts next.
 const storedTokenFile = "join"
 
+// joinTokenFile is the file in the state directory in which a founder stores its join token.
+const joinTokenFile = "join-token"
+
 // StoreToken stores c.Token in the state directory: the node joins by it when it starts
 // next. Running reports that its agent runs, which has to be restarted for that.
 func StoreToken(c Config) (running bool, err error) {

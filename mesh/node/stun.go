@@ -42,7 +42,8 @@ func stunServers(c *config.Config, services []string, own service) []string {
 // discoveryServers returns the addresses of the discovery services.
 func discoveryServers(e *agent.Effective) (list []string) {
 	for _, s := range e.Sources {
-		for _, endpoint := range s.Spec.(service).Endpoints {
+		spec, _ := s.Spec.(service)
+		for _, endpoint := range spec.Endpoints {
 			if !slices.Contains(list, endpoint) {
 				list = append(list, endpoint)
 			}

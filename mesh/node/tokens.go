@@ -1,3 +1,5 @@
+//go:build !edge
+
 package node
 
 import (
@@ -255,7 +257,7 @@ func Token(c Config, uses int, lifetime time.Duration) (string, error) {
 			return "", err
 		}
 	}
-	token, err := n.newToken(uses, lifetime)
+	token, err := n.NewToken(uses, lifetime)
 	if _, ok := errors.AsType[errNoAddress](err); ok {
 		err = fmt.Errorf("%w; or start the agent, which looks for one", err)
 	}
@@ -267,8 +269,9 @@ var (
 	errNotFounder = errors.New("only the founder of a mesh makes join tokens, and this node has joined by one: run wirespan token on the founder")
 )
 
-// newToken makes a join token for a caller of the control socket.
-func (n *Node) newToken(uses int, lifetime time.Duration) (string, error) {
+// NewToken makes a join token on the founder of a mesh. So many nodes can join with it, for
+// so long.
+func (n *Node) NewToken(uses int, lifetime time.Duration) (string, error) {
 	switch {
 	case n.membership.present() == nil:
 		return "", errNoCluster

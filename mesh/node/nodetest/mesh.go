@@ -25,6 +25,8 @@ const (
 	KubeSpan = "apiVersion: v1alpha1\nkind: KubeSpanConfig\nenabled: true\n"
 	// Harvest does so, too, and makes nodes publish where they reach others.
 	Harvest = KubeSpan + "harvestExtraEndpoints: true\n"
+	// SecondService is a discovery service beside that of all nodes.
+	SecondService = "apiVersion: v1alpha1\nkind: DiscoveryServiceConfig\nname: second\nendpoint: https://second.example/\n"
 )
 
 // What all nodes have in common.
@@ -56,7 +58,8 @@ stateDir: %s
 // Mesh is a network with a discovery service, and the nodes on it.
 type Mesh struct {
 	*Router
-	Hub *Hub
+	Hub    *Hub
+	Second *Hub // of nodes with the document [SecondService]
 
 	t     *testing.T
 	nodes int // started so far
@@ -64,7 +67,9 @@ type Mesh struct {
 
 // New returns a mesh without nodes. It must be called in a bubble of
 // testing/synctest; what is started in it ends with the test.
-func New(t *testing.T) *Mesh { return &Mesh{Router: NewRouter(1), Hub: newHub(), t: t} }
+func New(t *testing.T) *Mesh {
+	return &Mesh{Router: NewRouter(1), Hub: newHub(), Second: newHub(), t: t}
+}
 
 // Node is a running node.
 type Node struct {
@@ -121,7 +126,10 @@ func (m *Mesh) machine(h *Host) node.Machine {
 		NewStack: func(address netip.Addr, mtu int) (node.Stack, error) {
 			return NewStack(address, mtu), nil
 		},
-		NewRegistry: func(_ agent.Source, e *agent.Effective, keys state.Keys) (agent.Registry, error) {
+		NewRegistry: func(s agent.Source, e *agent.Effective, keys state.Keys) (agent.Registry, error) {
+			if s.Name == "second" {
+				return m.Second.client(h, e, keys), nil
+			}
 			return m.Hub.client(h, e, keys), nil
 		},
 		Resolve: func(_ context.Context, host string) ([]netip.Addr, error) {

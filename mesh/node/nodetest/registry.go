@@ -197,6 +197,7 @@ func (c *client) show(away error) {
 	fresh := c.table.Changed()
 	if fresh {
 		c.snap.Affiliates, c.snap.Problems = c.table.Result()
+		c.snap.Heard = c.table.Heard(c.snap.Affiliates)
 		_, c.snap.Self = c.table.Own()
 	}
 	if fresh || old.Connected != c.snap.Connected || old.PublicAddr != public || old.Published != c.snap.Published {

@@ -1,0 +1,208 @@
+package agent
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/wirespan/wirespan/discovery"
+	"github.com/wirespan/wirespan/mesh"
+)
+
+// published reports whether nodes publish to registries of this kind: what these do not list
+// is gone.
+func published(k discovery.Kind) bool { return k != discovery.KindStatic && k != discovery.KindCache }
+
+// titleOf names a registry in messages.
+func titleOf(k discovery.Kind, name string) string {
+	switch k {
+	case discovery.KindService:
+		return "discovery service " + name
+	case discovery.KindKubernetes:
+		return "Kubernetes" + strings.TrimPrefix(name, string(k))
+	}
+	return name
+}
+
+// remains says what becomes of this node's entry at a registry that could not delete it.
+func remains(k discovery.Kind) string {
+	if k == discovery.KindKubernetes {
+		return "it stays until someone removes the annotations of this machine's Node"
+	}
+	return fmt.Sprintf("it expires by itself within %s", discovery.MaxTTL)
+}
+
+// discovered returns the merged affiliates of all registries and the cache, this host's
+// addresses as registries see it, and their problems.
+func (a *Agent) discovered(now time.Time) (affiliates []mesh.Affiliate, public []netip.Addr, problems []mesh.Condition) {
+	found := make([]discovery.Source, 0, len(a.sources.running)+1)
+	a.sources.unreadable, a.sources.unknown = false, false
+	remote := false
+	for _, name := range a.registryNames() {
+		r := a.sources.running[name]
+		snap := r.Snapshot()
+		source := r.source(name, &snap)
+		if r.former {
+			source = a.pinned(source)
+		}
+		found = append(found, source)
+		r.answered = r.answered || snap.Connected
+		if published(r.kind) {
+			remote = true
+			a.sources.answered = a.sources.answered || snap.Connected
+		} else if !snap.Connected {
+			a.sources.unknown = true
+		}
+		if snap.PublicAddr.IsValid() {
+			public = append(public, snap.PublicAddr)
+		}
+		for _, p := range snap.Problems {
+			a.sources.unreadable = a.sources.unreadable || p.Reason == discovery.ReasonWrongSecret
+			problems = append(problems, a.describe(r, name, p))
+		}
+	}
+	a.sources.answered = a.sources.answered || !remote
+	if remembered, ok := a.recall(now); ok {
+		found = append(found, remembered)
+	}
+	a.sources.found = found
+	affiliates, refused := withIDs(discovery.Merge(found...))
+	problems = append(append(problems, refused...), contradicted(found, affiliates)...)
+	return affiliates, public, bounded(problems)
+}
+
+// contradicted returns the conditions for static peers that have another key than the signed
+// record that is used in their place.
+func contradicted(found []discovery.Source, affiliates []mesh.Affiliate) (out []mesh.Condition) {
+	for i := range found {
+		if found[i].Kind != discovery.KindStatic {
+			continue
+		}
+		for k := range found[i].Affiliates {
+			said := &found[i].Affiliates[k]
+			at, there := slices.BinarySearchFunc(affiliates, said.NodeID, func(a mesh.Affiliate, id string) int { return strings.Compare(a.NodeID, id) })
+			if !there {
+				continue
+			}
+			if used := &affiliates[at]; used.Record.Signed() && !used.PublicKey.IsZero() && used.PublicKey != said.PublicKey && used.Record.NextKey != said.PublicKey {
+				out = append(out, mesh.StaticRefused(said, used.PublicKey))
+			}
+		}
+	}
+	return out
+}
+
+// source returns what a registry has found.
+func (r *runningRegistry) source(name string, snap *discovery.Snapshot) discovery.Source {
+	s := discovery.Source{Kind: r.kind, Name: name, Affiliates: snap.Affiliates, Heard: snap.Heard}
+	if !snap.Connected {
+		s.Lost = snap.Since
+	}
+	return s
+}
+
+// describe returns the condition for a problem of a registry.
+func (a *Agent) describe(r *runningRegistry, name string, p discovery.Problem) mesh.Condition {
+	message := a.whose(p.AffiliateID) + p.Reason
+	if published(r.kind) {
+		message = titleOf(r.kind, name) + ": " + message
+	}
+	return mesh.Condition{Type: conditionData, Subject: cmp.Or(p.AffiliateID, name), Message: message}
+}
+
+// withIDs returns the affiliates that have a node id.
+func withIDs(affiliates []mesh.Affiliate) ([]mesh.Affiliate, []mesh.Condition) {
+	var refused []mesh.Condition
+	var good []mesh.Affiliate // made once one is refused
+	for i := range affiliates {
+		_, err := mesh.DecodeNodeID(affiliates[i].NodeID)
+		switch {
+		case err != nil:
+			if refused == nil {
+				good = append(good, affiliates[:i]...)
+			}
+			refused = append(refused, mesh.Condition{Type: conditionData, Subject: "node ids", Message: "ignored an affiliate: " + err.Error()})
+		case refused != nil:
+			good = append(good, affiliates[i])
+		}
+	}
+	if refused == nil {
+		return affiliates, nil
+	}
+	return good, refused
+}
+
+// whose names the node of an affiliate for a message, if this node has known it; it is empty
+// otherwise.
+func (a *Agent) whose(affiliate string) string {
+	if affiliate == "" {
+		return ""
+	}
+	pins := a.cfg.Memory.Pins(a.self.Subnet)
+	i := slices.IndexFunc(pins, func(p mesh.Pin) bool { return p.NodeID == affiliate })
+	if i < 0 || pins[i].Nodename == "" {
+		return ""
+	}
+	text := mesh.QuoteName(pins[i].Nodename)
+	if k := slices.IndexFunc(a.previous.Known, func(k mesh.Affiliate) bool { return k.NodeID == affiliate && len(k.Endpoints) > 0 }); k >= 0 {
+		text += " at " + a.previous.Known[k].Endpoints[0].String()
+	}
+	return text + ": "
+}
+
+// maxProblems bounds the conditions about data of discovery, which others write.
+const maxProblems = 64
+
+// bounded returns the first of problems, and a condition that counts the others.
+func bounded(problems []mesh.Condition) []mesh.Condition {
+	more := len(problems) - maxProblems
+	if more <= 0 {
+		return problems
+	}
+	return append(problems[:maxProblems], mesh.Condition{
+		Type: conditionData, Subject: "discovery", Message: fmt.Sprintf("and %d more problems with the data of discovery", more),
+	})
+}
+
+// discoveryServers returns the addresses of discovery services: no peer may draw
+// them into the tunnel.
+func (a *Agent) discoveryServers() (list []netip.Addr) {
+	for _, name := range a.registryNames() {
+		if at := a.sources.running[name].Snapshot().ServerAddr; at.IsValid() {
+			list = append(list, at)
+		}
+	}
+	return list
+}
+
+// sameSources reports whether registries have found nothing else: they replace what they
+// show, and never change it.
+func sameSources(a, b []discovery.Source) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		s, o := &a[i], &b[i]
+		n, h := len(s.Affiliates), len(s.Heard)
+		if s.Kind != o.Kind || s.Name != o.Name || !s.Lost.Equal(o.Lost) || n != len(o.Affiliates) || h != len(o.Heard) ||
+			n > 0 && &s.Affiliates[0] != &o.Affiliates[0] || h > 0 && &s.Heard[0] != &o.Heard[0] {
+			return false
+		}
+	}
+	return true
+}
+
+// podNetworks returns the networks that Kubernetes has given to this node's pods.
+func (a *Agent) podNetworks() (list []netip.Prefix) {
+	for _, name := range a.registryNames() {
+		for _, p := range a.sources.running[name].Snapshot().Networks {
+			if !slices.Contains(list, p) {
+				list = append(list, p)
+			}
+		}
+	}
+	return list
+}
