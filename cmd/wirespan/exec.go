@@ -1,3 +1,5 @@
+//go:build !edge
+
 package main
 
 import (
@@ -41,11 +43,3 @@ func (c *cli) exec() *cobra.Command {
 	cmd.Flags().SetInterspersed(false)
 	return c.asks(cmd)
 }
-
-// exitError is an exit code, and an error if there is something to say.
-type exitError struct {
-	error
-	code int
-}
-
-func (e exitError) Unwrap() error { return e.error }

@@ -64,7 +64,7 @@ func newSettingFlag(s config.Setting) *pflag.Flag {
 // runs or configures an agent.
 func (c *cli) configures(cmd *cobra.Command) *cobra.Command {
 	c.takesAll(cmd)
-	cmd.Flags().StringArrayVarP(&c.files, "config", "c", nil,
+	cmd.Flags().VarP((*texts)(&c.files), "config", "c",
 		"configuration `FILE`, directory of *.yaml, or - for standard input; repeatable (default "+defaultConfig+" if it is there)")
 	_ = cmd.MarkFlagFilename("config")
 	return cmd
@@ -100,6 +100,18 @@ func (c *cli) takes(cmd *cobra.Command, keys ...string) *cobra.Command {
 	}
 	return cmd
 }
+
+// texts is a flag that may come several times. Those of pflag bring encoding/csv along.
+type texts []string
+
+func (t *texts) Set(text string) error {
+	*t = append(*t, text)
+	return nil
+}
+
+func (t *texts) String() string { return strings.Join(*t, ",") }
+
+func (*texts) Type() string { return "stringSlice" } // as cobra knows what may be repeated
 
 // seconds is a flag of a duration: 1.5, 1.5s or 200ms.
 type seconds time.Duration

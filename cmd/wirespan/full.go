@@ -7,5 +7,14 @@ const edgeBuild = false
 
 // fullCommands are those that the edge build leaves out.
 func (c *cli) fullCommands() []command {
-	return []command{{"discovery", c.discovery}, {"bench", c.bench}, {"demo", c.demo}}
+	return []command{
+		{"token", c.token},
+		{"expel", c.expel},
+		{"secret", c.secret},
+		{"authority", c.authority},
+		{"exec", c.exec},
+		{"discovery", c.discovery},
+		{"bench", c.bench},
+		{"demo", c.demo},
+	}
 }

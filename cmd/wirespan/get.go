@@ -8,6 +8,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -31,7 +32,7 @@ var columns = map[string][]column{
 	"kubespanendpoints":    {{"ENDPOINT", "endpoint", 21}, {"AFFILIATE ID", "affiliateID", 44}},
 	"kubespanconfigs":      {{"ENABLED", "enabled", 7}, {"FORCE ROUTING", "forceRouting", 13}, {"HARVEST", "harvestExtraEndpoints", 7}, {"MTU", "mtu", 5}},
 	"identities":           {{"NODE ID", "nodeId", 44}},
-	"affiliates":           {{"HOSTNAME", "hostname", 16}, {"MACHINE TYPE", "machineType", 12}, {"ADDRESSES", "addresses", 0}},
+	"affiliates":           {{"HOSTNAME", "hostname", 16}, {"MACHINE TYPE", "machineType", 12}, {"SOURCES", "sources", 16}, {"ADDRESSES", "addresses", 0}},
 	"members":              {{"HOSTNAME", "hostname", 16}, {"MACHINE TYPE", "machineType", 12}, {"OS", "operatingSystem", 24}, {"ADDRESSES", "addresses", 0}},
 	"routes":               {{"PEER", "peer", 16}, {"STATE", "state", 7}, {"PATH", "path", 8}},
 	"conflicts":            {{"MESSAGE", "message", 0}},
@@ -179,13 +180,17 @@ func (g getter) row(r agent.Resource) []string {
 	_ = json.Unmarshal(r.Spec, &spec) // an unreadable one has empty cells
 	out := []string{mesh.QuoteName(r.Metadata.ID), strconv.Itoa(r.Metadata.Version)}
 	for _, col := range columns[g.typ.Plural] {
-		out = append(out, cell(spec[col.key]))
+		out = append(out, cell(col.key, spec[col.key]))
 	}
 	return out
 }
 
-// cell shows a JSON value: text without quotes, lists in brackets.
-func cell(v json.RawMessage) string {
+// cell shows a JSON value: text without quotes, lists in brackets, sources with their age.
+func cell(key string, v json.RawMessage) string {
+	var sources []agent.SourceView
+	if key == "sources" && json.Unmarshal(v, &sources) == nil {
+		return sourcesText(sources, time.Now())
+	}
 	var text string
 	if json.Unmarshal(v, &text) == nil {
 		return textCell(text)

@@ -48,6 +48,14 @@ type usageError struct{ error }
 // silentError has been told already; it only sets the exit code.
 type silentError struct{ error }
 
+// exitError is an exit code, and an error if there is something to say.
+type exitError struct {
+	error
+	code int
+}
+
+func (e exitError) Unwrap() error { return e.error }
+
 func run(ctx context.Context, args []string, std stdio) int { return newCLI(std).run(ctx, args) }
 
 func (c *cli) run(ctx context.Context, args []string) int {
@@ -136,15 +144,10 @@ func (c *cli) commands() []command {
 		{"explain", c.explain},
 		{"accept", c.accept},
 		{"forget", c.forget},
-		{"expel", c.expel},
-		{"secret", c.secret},
-		{"authority", c.authority},
 		{"ping", c.ping},
 		{"nc", c.nc},
-		{"exec", c.exec},
 		{"netcheck", c.netcheck},
 		{"wait", c.wait},
-		{"token", c.token},
 		{"firewall", c.firewall},
 		{"gen", c.gen},
 		{"validate", c.validate},

@@ -197,6 +197,44 @@ AQAAAAAA…AAAAAA=  unknown  never      0 B      0 B         -
 	}
 }
 
+// Where peers are known from is shown if it is not one discovery service that answers.
+func TestStatusSources(t *testing.T) {
+	now := time.Now()
+	s := &agent.Status{
+		Discovery: []agent.DiscoveryStatus{
+			{Kind: "cache", Name: "cache", Server: "affiliates.cache", Connected: true, Affiliates: 2, Since: now.Add(-time.Hour)},
+			{Kind: "static", Name: "static", Server: "peers.yaml", Connected: true, Affiliates: 1},
+			{Kind: "static", Name: "static", Server: "bad.yaml", Error: "bad.yaml:1: mistake"},
+			{Kind: "k8s", Name: "k8s", Server: "api:6443", Connected: true, Since: now.Add(-time.Minute), Error: "patch: refused"},
+		},
+		Peers: []agent.PeerView{{Label: "a", Sources: []agent.SourceView{{Source: "service/one"}}}},
+	}
+	show := func(columns int) string {
+		t.Helper()
+		var out bytes.Buffer
+		if err := writeStatus(&out, s, now, columns); err != nil {
+			t.Fatal(err)
+		}
+		return out.String()
+	}
+	text := show(minWidth)
+	for _, want := range []string{"cache affiliates.cache, nodes: 2, last confirmed 1h ago\n", "static peers.yaml, peers: 1\n", "static bad.yaml, not connected: bad.yaml:1: mistake\n", "k8s api:6443, connected for 1m, this node is not published\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "service/one") {
+		t.Errorf("an ordinary source is shown:\n%s", text)
+	}
+	s.Peers = append(s.Peers, agent.PeerView{Label: "b", Sources: []agent.SourceView{{Source: "static"}, {Source: "cache", Last: now.Add(-3 * time.Hour)}}}, agent.PeerView{Label: "c"})
+	if text := show(minWidth); !strings.Contains(text, "\n  -  from static, cache 3h ago\n") || !strings.Contains(text, "\n  -  from service/one\n") || !strings.HasSuffix(text, "\n  -  from -\n") {
+		t.Errorf("narrow:\n%s", text)
+	}
+	if text := show(250); !strings.Contains(text, "SOURCES") || !strings.Contains(text, "   static, cache 3h ago") {
+		t.Errorf("wide:\n%s", text)
+	}
+}
+
 func TestStateLine(t *testing.T) {
 	for want, s := range map[string]agent.Status{
 		"up":                              {Ready: true, Enabled: true},

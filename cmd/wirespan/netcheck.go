@@ -42,14 +42,14 @@ func (c *cli) netcheck() *cobra.Command {
 			return printNetcheck(c.out, n)
 		},
 	}
-	cmd.Flags().StringSliceVar(&servers, "stun", nil, "STUN servers (host[:port]) to ask from a port of this command's own, whether or not an agent runs")
+	cmd.Flags().Var((*texts)(&servers), "stun", "STUN servers (host[:port]) to ask from a port of this command's own, whether or not an agent runs")
 	outputFlag(cmd, &output)
 	return c.asks(cmd)
 }
 
 func (c *cli) checkNetwork(cmd *cobra.Command, servers []string) (mesh.Netcheck, error) {
-	if len(servers) == 0 && cmd.Flags().Changed("stun") {
-		return mesh.Netcheck{}, usageError{errors.New("--stun: it names no server")}
+	if cmd.Flags().Changed("stun") {
+		servers = strings.Split(strings.Join(servers, ","), ",")
 	}
 	for i, s := range servers {
 		server, err := config.ParseSTUNServer(s)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -181,6 +182,12 @@ func dataPlaneLine(s *agent.Status) string {
 }
 
 func discoveryLine(d agent.DiscoveryStatus, now time.Time) string {
+	switch {
+	case d.Kind == "cache":
+		return fmt.Sprintf("cache %s, nodes: %d, last confirmed %s", d.Server, d.Affiliates, agoText(now, d.Since))
+	case d.Kind == "static" && d.Connected:
+		return fmt.Sprintf("static %s, peers: %d", d.Server, d.Affiliates)
+	}
 	state := "not connected"
 	if d.Connected {
 		state = "connected"
@@ -189,10 +196,41 @@ func discoveryLine(d agent.DiscoveryStatus, now time.Time) string {
 	if !d.Since.IsZero() {
 		line += " for " + ago(now, d.Since)
 	}
-	if d.Error != "" {
+	switch {
+	case d.Error == "":
+	case d.Connected: // the problem that says why is shown already
+		line += ", this node is not published"
+	default:
 		line += ": " + d.Error
 	}
 	return line
+}
+
+// agoText is ago for a time that may not be known.
+func agoText(now, then time.Time) string {
+	if then.IsZero() {
+		return "at an unknown time"
+	}
+	return ago(now, then) + " ago"
+}
+
+// sourcesText names the sources of a node, and how long ago those said so that no longer do.
+func sourcesText(sources []agent.SourceView, now time.Time) string {
+	var out []string
+	for _, s := range sources {
+		text := s.Source
+		if !s.Last.IsZero() {
+			text += " " + agoText(now, s.Last)
+		}
+		out = append(out, text)
+	}
+	return cmp.Or(strings.Join(out, ", "), "-")
+}
+
+// otherSources reports whether a peer is known from elsewhere than one discovery service that
+// answers.
+func otherSources(p agent.PeerView) bool {
+	return len(p.Sources) > 1 || len(p.Sources) == 1 && (!p.Sources[0].Last.IsZero() || !strings.HasPrefix(p.Sources[0].Source, "service/"))
 }
 
 // peerTable returns a table of so many columns: one line for each peer, with all
@@ -200,6 +238,10 @@ func discoveryLine(d agent.DiscoveryStatus, now time.Time) string {
 // names and endpoints are shortened.
 func peerTable(peers []agent.PeerView, now time.Time, columns int) table {
 	all := table{rows: [][]string{{"PEER", "STATE", "HANDSHAKE", "RX", "TX", "ENDPOINT", "ADDRESS", "REASON"}}, gap: 3}
+	sources := slices.ContainsFunc(peers, otherSources)
+	if sources {
+		all.rows[0] = append(all.rows[0][:7:7], "SOURCES", "REASON")
+	}
 	for _, p := range peers {
 		handshake, endpoint := "never", "-"
 		if !p.LastHandshake.IsZero() {
@@ -212,8 +254,12 @@ func peerTable(peers []agent.PeerView, now time.Time, columns int) table {
 			mesh.QuoteName(p.Name()), p.State.String(), handshake, bytesText(p.ReceiveBytes), bytesText(p.TransmitBytes),
 			endpoint, addressText(p.Address), p.Reason,
 		})
+		if sources {
+			last := &all.rows[len(all.rows)-1]
+			*last = append((*last)[:7:7], sourcesText(p.Sources, now), p.Reason)
+		}
 	}
-	if sum(widths(all.rows))+7*all.gap <= columns {
+	if sum(widths(all.rows))+(len(all.rows[0])-1)*all.gap <= columns {
 		return all
 	}
 	const endpointColumn, cells = 5, 6
@@ -222,7 +268,10 @@ func peerTable(peers []agent.PeerView, now time.Time, columns int) table {
 		t.rows = append(t.rows, row[:cells])
 		if i > 0 {
 			t.below[i] = []string{"  " + row[cells]}
-			if reason := row[cells+1]; reason != "" {
+			if sources {
+				t.below[i][0] += "  from " + row[cells+1]
+			}
+			if reason := row[len(row)-1]; reason != "" {
 				for _, line := range wrap(reason, columns-4) {
 					t.below[i] = append(t.below[i], "  "+line)
 				}

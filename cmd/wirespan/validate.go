@@ -2,8 +2,10 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -17,8 +19,9 @@ func (c *cli) validate() *cobra.Command {
 		Use:   "validate [FILE...]",
 		Short: "Check configuration files",
 		Long: "Check configuration files, together and with the given settings, as wirespan up\n" +
-			"would load them: without FILE, those that it would read. FILE may be a directory, or -\n" +
-			"for standard input. It shows which value comes from where, defaults aside.",
+			"would load them, and the peers file and kubeconfig: without FILE, those that it would\n" +
+			"read. FILE may be a directory, or - for standard input. It shows which value comes from\n" +
+			"where, defaults aside.",
 		Example: "  wirespan validate /etc/wirespan/config.yaml\n" +
 			"  wirespan gen config | wirespan validate -",
 		Args: arguments(0, math.MaxInt),
@@ -29,6 +32,9 @@ func (c *cli) validate() *cobra.Command {
 			}
 			cfg, err := c.load()
 			if err != nil {
+				return err
+			}
+			if err := errors.Join(node.CheckPeersFile(cfg), node.CheckKubeconfig(cfg)); err != nil {
 				return err
 			}
 			for _, i := range cfg.Ignored {
@@ -54,13 +60,26 @@ func (c *cli) printGiven(given []config.Given) error {
 	return w.Flush()
 }
 
+// summary says what the configuration makes of this node, and what tells it of others.
 func summary(cfg *config.Config) string {
-	mesh := "the mesh is off (kubespan.enabled is false)"
-	if cfg.KubeSpan.Enabled {
-		mesh = "the mesh is on"
+	parts := []string{"the mesh is on"}
+	if !cfg.KubeSpan.Enabled {
+		parts[0] = "the mesh is off (kubespan.enabled is false)"
 	}
 	if cfg.Standalone() {
-		return mesh + ", the cluster comes from the state directory or a join token"
+		parts = append(parts, "the cluster comes from the state directory or a join token")
 	}
-	return fmt.Sprintf("%s, %d discovery service(s)", mesh, len(cfg.Services))
+	if n := len(cfg.Services); n > 0 {
+		parts = append(parts, fmt.Sprintf("%d discovery service(s)", n))
+	}
+	switch {
+	case cfg.UsesKubernetes(false):
+		parts = append(parts, "the Kubernetes API")
+	case cfg.UsesKubernetes(true):
+		parts = append(parts, "the Kubernetes API if in a pod")
+	}
+	if cfg.PeersFile != "" {
+		parts = append(parts, "a peers file")
+	}
+	return strings.Join(parts, ", ")
 }
