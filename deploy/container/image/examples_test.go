@@ -14,8 +14,10 @@ import (
 
 	"github.com/compose-spec/compose-go/v2/cli"
 	"github.com/compose-spec/compose-go/v2/types"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
 
@@ -46,9 +48,16 @@ func manifests(t *testing.T, path string) (objects []any) {
 			t.Fatal(err)
 		}
 		object, ok := map[string]any{
+			"v1 Namespace":       &corev1.Namespace{},
 			"v1 Secret":          &corev1.Secret{},
+			"v1 Service":         &corev1.Service{},
+			"v1 ServiceAccount":  &corev1.ServiceAccount{},
 			"apps/v1 Deployment": &appsv1.Deployment{},
 			"apps/v1 DaemonSet":  &appsv1.DaemonSet{},
+			"rbac.authorization.k8s.io/v1 ClusterRole":                         &rbacv1.ClusterRole{},
+			"rbac.authorization.k8s.io/v1 ClusterRoleBinding":                  &rbacv1.ClusterRoleBinding{},
+			"admissionregistration.k8s.io/v1 ValidatingAdmissionPolicy":        &admissionv1.ValidatingAdmissionPolicy{},
+			"admissionregistration.k8s.io/v1 ValidatingAdmissionPolicyBinding": &admissionv1.ValidatingAdmissionPolicyBinding{},
 		}[kind.APIVersion+" "+kind.Kind]
 		if !ok {
 			t.Fatalf("%s: unknown kind %s %s", path, kind.APIVersion, kind.Kind)
@@ -68,17 +77,18 @@ func TestKubernetes(t *testing.T) {
 	secrets := map[string]*corev1.Secret{}
 	for _, o := range manifests(t, "../../kubernetes/secret.yaml") {
 		s := o.(*corev1.Secret)
-		secrets[s.Name] = s
+		secrets[s.Namespace+"/"+s.Name] = s
 	}
 	for _, path := range paths {
 		for _, object := range manifests(t, path) {
 			var pod corev1.PodTemplateSpec
 			var selector map[string]string
+			var namespace string
 			switch o := object.(type) {
 			case *appsv1.Deployment:
-				pod, selector = o.Spec.Template, o.Spec.Selector.MatchLabels
+				pod, selector, namespace = o.Spec.Template, o.Spec.Selector.MatchLabels, o.Namespace
 			case *appsv1.DaemonSet:
-				pod, selector = o.Spec.Template, o.Spec.Selector.MatchLabels
+				pod, selector, namespace = o.Spec.Template, o.Spec.Selector.MatchLabels, o.Namespace
 			default:
 				continue
 			}
@@ -88,7 +98,7 @@ func TestKubernetes(t *testing.T) {
 						t.Errorf("the pod has no label %s=%s", label, value)
 					}
 				}
-				checkPod(t, pod.Spec, secrets)
+				checkPod(t, pod.Spec, func(name string) *corev1.Secret { return secrets[namespace+"/"+name] })
 			})
 		}
 	}
@@ -96,7 +106,7 @@ func TestKubernetes(t *testing.T) {
 
 // checkPod checks what a schema does not: that names lead somewhere, and that the agent can
 // run as the pod has it.
-func checkPod(t *testing.T, pod corev1.PodSpec, secrets map[string]*corev1.Secret) {
+func checkPod(t *testing.T, pod corev1.PodSpec, secret func(name string) *corev1.Secret) {
 	t.Helper()
 	readable := int32(0o400)
 	if pod.SecurityContext != nil { // with fsGroup
@@ -108,7 +118,7 @@ func checkPod(t *testing.T, pod corev1.PodSpec, secrets map[string]*corev1.Secre
 		if v.Secret == nil {
 			continue
 		}
-		if secrets[v.Secret.SecretName] == nil {
+		if secret(v.Secret.SecretName) == nil {
 			t.Errorf("volume %s: no Secret %s", v.Name, v.Secret.SecretName)
 		}
 		if m := v.Secret.DefaultMode; m == nil || *m != readable {
@@ -142,9 +152,17 @@ func checkPod(t *testing.T, pod corev1.PodSpec, secrets map[string]*corev1.Secre
 		}
 	}
 	checkSettings(t, values)
-	token, _ := strings.CutPrefix(values["WIRESPAN_JOIN"], "@")
-	if s := volumes[mounts[filepath.Dir(token)]].Secret; s == nil || secrets[s.SecretName].StringData[filepath.Base(token)] == "" {
-		t.Errorf("no token at %q", token)
+	named := []string{values["WIRESPAN_CONFIG"]}
+	if token, ok := strings.CutPrefix(values["WIRESPAN_JOIN"], "@"); ok {
+		named[0] = token
+	}
+	if password := values["WIRESPAN_PROXY_PASSWORD_FILE"]; password != "" {
+		named = append(named, password)
+	}
+	for _, file := range named {
+		if s := volumes[mounts[filepath.Dir(file)]].Secret; s == nil || secret(s.SecretName).StringData[filepath.Base(file)] == "" {
+			t.Errorf("no Secret has %q", file)
+		}
 	}
 	// An emptyDir belongs to root, and all may write to it: the agent wants directories of its own.
 	for _, dir := range []string{"/run/wirespan", stateOf(values)} {
@@ -186,7 +204,7 @@ func checkSettings(t *testing.T, values map[string]string) {
 		i := slices.IndexFunc(settings, func(s config.Setting) bool { return s.Env() == name })
 		if i >= 0 {
 			byKey[settings[i].Key] = value
-		} else if name != "WIRESPAN_JOIN" {
+		} else if name != "WIRESPAN_JOIN" && name != "WIRESPAN_CONFIG" {
 			t.Errorf("%s is no setting", name)
 		}
 	}
@@ -218,10 +236,16 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// The level "restricted" of Kubernetes' Pod Security Standards admits the sidecar.
+// The level "restricted" of Kubernetes' Pod Security Standards admits what needs no privileges.
 func TestRestricted(t *testing.T) {
-	d := manifests(t, "../../kubernetes/sidecar.yaml")[0].(*appsv1.Deployment)
-	pod := d.Spec.Template.Spec
+	sidecar := manifests(t, "../../kubernetes/sidecar.yaml")[0].(*appsv1.Deployment)
+	checkRestricted(t, sidecar.Spec.Template.Spec)
+	netstack := manifests(t, "../../kubernetes/daemonset-netstack.yaml")[0].(*appsv1.DaemonSet)
+	checkRestricted(t, netstack.Spec.Template.Spec)
+}
+
+func checkRestricted(t *testing.T, pod corev1.PodSpec) {
+	t.Helper()
 	if p := pod.SecurityContext; !*p.RunAsNonRoot || p.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault || *p.FSGroup != uid {
 		t.Errorf("pod: %+v", p)
 	}
