@@ -51,13 +51,7 @@ func scenarioCrowd(l *lab) {
 	}
 	<-time.After(idle)
 	for _, n := range nodes {
-		now := n.settled()
-		for range 8 { // on a busy machine the garbage of joining is collected later
-			if now <= crowdMegabytes*1000*1000/1024 {
-				break
-			}
-			now = n.settled()
-		}
+		now := n.settlesBelow(crowdMegabytes)
 		most := n.proc.memory(l.T, "VmHWM")
 		l.Logf("%s with %d peers: %d KiB after %s, %d KiB at most", n.mustStatus().Backend, crowdSize, now, idle, most)
 		if now > crowdMegabytes*1000*1000/1024 {
@@ -67,6 +61,19 @@ func scenarioCrowd(l *lab) {
 			}
 		}
 	}
+}
+
+// settlesBelow returns the agent's memory in KiB, if possible once it is below a limit.
+func (n *labNode) settlesBelow(megabytes int) int {
+	n.Helper()
+	now := n.settled()
+	for range 8 { // on a busy machine the garbage of joining is collected later
+		if now <= megabytes*1000*1000/1024 {
+			break
+		}
+		now = n.settled()
+	}
+	return now
 }
 
 // settled returns the median of the agent's memory over some seconds, in KiB: a pass

@@ -20,6 +20,7 @@
 //	node         an agent: how to configure and start it, and to ask it
 //	process      a program on a host: its end, log and memory
 //	discovery    a discovery server on a host that is not a node
+//	kubernetes   etcd and kube-apiserver on a host; kubernetes_api: Nodes, tokens, manifests
 //	expect       what scenarios wait for: allUp, leads, condition, calm, refuses …
 //	kernel       rules, routes and sysctls of a host, before and after
 //	capture      packets on a link

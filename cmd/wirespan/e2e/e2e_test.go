@@ -91,6 +91,8 @@ var scenarios = []struct {
 	{"ControlGarbage", scenarioControlGarbage},
 	{"Editions", scenarioEditions},
 	{"Quick", scenarioQuick},
+	{"Static", scenarioStatic},
+	{"Cache", scenarioCache},
 }
 
 // TestNetns runs the real binary on real packets, in network namespaces of its

@@ -37,7 +37,16 @@ func scenarioEditions(l *lab) {
 	if out := c.mustExec(c.binary, "version"); !strings.Contains(out, "edge build") {
 		l.Errorf("version: %q", out)
 	}
-	for _, args := range [][]string{{"bench", "local", "--quick"}, {"demo"}, {"discovery", "serve", "--listen", ":1"}, {"exec", "--control-socket", c.path("s"), "true"}} {
+	for _, args := range [][]string{
+		{"bench", "local", "--quick"},
+		{"demo"},
+		{"discovery", "serve", "--listen", ":1"},
+		{"exec", "true"},
+		{"token"},
+		{"expel", "--control-socket", c.path("s"), "b"},
+		{"secret", "rotate"},
+		{"authority", "export"},
+	} {
 		c.refusesEdge(args...)
 	}
 	if out := c.mustExec("curl", "-s", "--unix-socket", c.path("s"), "http://x/metrics"); !strings.Contains(out, "edge build") {

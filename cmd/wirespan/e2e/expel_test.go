@@ -128,7 +128,7 @@ func (n *labNode) copyState(name string) (copied string) {
 // file of it.
 func (n *labNode) restoreState(copied, keep string) {
 	n.Helper()
-	script := `for f in "$1"/*.yaml "$1"/*.json "$1"/sequence; do case "$f" in */config.yaml) ;; *) rm -f "$f";; esac; done
+	script := `for f in "$1"/*.yaml "$1"/*.json "$1"/*.cache "$1"/sequence; do case "$f" in */config.yaml) ;; *) rm -f "$f";; esac; done
 cp -a "$2"/${3:-.} "$1"/`
 	if out, err := exec.Command("sh", "-c", script, "sh", n.home, copied, keep).CombinedOutput(); err != nil {
 		n.Fatalf("%v: %s", err, out)
