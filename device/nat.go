@@ -25,5 +25,8 @@ func (d *Device) SetSTUN(s mesh.STUN) {
 // Mapped returns the addresses of NATs at which others reach the device's port.
 func (d *Device) Mapped() []netip.AddrPort { return d.nat.Mapped() }
 
+// Translation says whether a NAT stands between the device's port and the internet, for IPv4.
+func (d *Device) Translation() mesh.Translation { return d.nat.Translation() }
+
 // CheckNAT finds out about the NATs in front of the device's port. It takes seconds.
 func (d *Device) CheckNAT(ctx context.Context) mesh.NATCheck { return d.nat.Check(ctx) }

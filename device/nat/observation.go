@@ -65,3 +65,18 @@ func mapping(list []observation, s socket) mesh.Behaviour {
 	}
 	return result
 }
+
+// translation says whether there is a NAT. A server that is no further away than the host's own
+// network can't tell that there is none.
+func translation(list []observation, s socket) mesh.Translation {
+	result := mesh.TranslationUnknown
+	for _, o := range list {
+		if s.behindNAT(o.mapped) {
+			return mesh.TranslationPresent
+		}
+		if o.server.IsGlobalUnicast() && !o.server.IsPrivate() {
+			result = mesh.TranslationNone
+		}
+	}
+	return result
+}

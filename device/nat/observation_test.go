@@ -9,6 +9,24 @@ import (
 	"github.com/wirespan/wirespan/mesh"
 )
 
+// A server at home can show a NAT, and can't show that there is none.
+func TestTranslation(t *testing.T) {
+	own := socket{[]netip.Addr{netip.MustParseAddr("192.168.1.2")}, 51820}
+	home, internet := netip.MustParseAddr("192.168.1.1"), netip.MustParseAddr("203.0.113.1")
+	same, other := netip.MustParseAddrPort("192.168.1.2:51820"), netip.MustParseAddrPort("203.0.113.9:51820")
+	for want, lists := range map[mesh.Translation][][]observation{
+		mesh.TranslationUnknown: {nil, {{home, same}}},
+		mesh.TranslationNone:    {{{internet, same}}, {{home, same}, {internet, same}}},
+		mesh.TranslationPresent: {{{internet, other}}, {{home, same}, {internet, other}}, {{home, other}}},
+	} {
+		for _, list := range lists {
+			if got := translation(list, own); got != want {
+				t.Errorf("%v: %d, want %d", list, got, want)
+			}
+		}
+	}
+}
+
 func TestObservations(t *testing.T) {
 	own := socket{[]netip.Addr{netip.MustParseAddr("192.168.1.2")}, 51820}
 	for name, test := range map[string]struct {

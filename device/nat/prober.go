@@ -46,7 +46,8 @@ type Config struct {
 	Send func(msg []byte, to netip.AddrPort) error
 	// Resolve returns the addresses of a name; nil: the system's resolver does.
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
-	// Changed is called when [Prober.Mapped] has changed. It must not block.
+	// Changed is called when [Prober.Mapped] or [Prober.Translation] has changed. It must not
+	// block.
 	Changed func()
 }
 
@@ -56,15 +57,16 @@ type Prober struct {
 	wake    mesh.Signal
 	pending atomic.Int32 // the size of waiting
 
-	mu        sync.Mutex // guards what follows
-	waiting   map[stun.ID]*waiting
-	paced     time.Time // when the next request may be sent
-	stun      mesh.STUN
-	port      uint16
-	targets   []*target
-	mapped    []netip.AddrPort
-	contacted map[netip.Addr]time.Time // second addresses of servers that Check has asked
-	filtering map[bool]filtered        // by whether it is of IPv6
+	mu          sync.Mutex // guards what follows
+	waiting     map[stun.ID]*waiting
+	paced       time.Time // when the next request may be sent
+	stun        mesh.STUN
+	port        uint16
+	targets     []*target
+	mapped      []netip.AddrPort
+	translation mesh.Translation         // of IPv4
+	contacted   map[netip.Addr]time.Time // second addresses of servers that Check has asked
+	filtering   map[bool]filtered        // by whether it is of IPv6
 }
 
 // target is an address of a server.
@@ -118,6 +120,13 @@ func (p *Prober) Mapped() []netip.AddrPort {
 	return p.mapped
 }
 
+// Translation says whether a NAT stands between the socket and the internet, for IPv4.
+func (p *Prober) Translation() mesh.Translation {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.translation
+}
+
 // Doubt says that the mappings may have changed, as when a path was lost or found. The
 // servers are asked again, if they were not just now. It does not block.
 func (p *Prober) Doubt() {
@@ -142,8 +151,9 @@ func (p *Prober) note() {
 	for _, v6 := range []bool{false, true} {
 		mapped = append(mapped, announced(p.observations(v6), p.socket())...)
 	}
-	if !slices.Equal(mapped, p.mapped) {
-		p.mapped = mapped
+	t := translation(p.observations(false), p.socket())
+	if !slices.Equal(mapped, p.mapped) || t != p.translation {
+		p.mapped, p.translation = mapped, t
 		p.cfg.Changed()
 	}
 }
