@@ -93,8 +93,9 @@ func (in *Input) localName() string {
 
 // localEndpoints lists where others may send encrypted packets to. The most
 // promising come first, since Talos tries one in 15 to 30 s: configured endpoints,
-// addresses of links with a default route, those that STUN servers and discovery services
-// saw, the rest, and deprecated ones. Filters apply to all but configured endpoints.
+// addresses of links with a default route, those that the gateway maps and those
+// that STUN servers and discovery services saw, the rest, and deprecated ones. Filters
+// apply to all but configured endpoints.
 func localEndpoints(in *Input, addrs []hostAddress, cs *conditions) []netip.AddrPort {
 	var out []netip.AddrPort
 	for _, ep := range in.Config.ExtraAnnouncedEndpoints {
@@ -189,8 +190,8 @@ func endpointAddresses(in *Input, addrs []hostAddress) []netip.Addr {
 	return appendNew(appendNew(appendNew(first, outside...), rest...), deprecated...)
 }
 
-// mappedEndpoints returns where STUN servers saw this node. As for publicAddresses, those
-// at an address of a link are left out.
+// mappedEndpoints returns where the gateway maps this node's port, and where STUN servers saw
+// it. As for publicAddresses, those at an address of a link are left out.
 func mappedEndpoints(in *Input) []netip.AddrPort {
 	var out []netip.AddrPort
 	for _, ep := range in.Host.MappedEndpoints {

@@ -73,8 +73,9 @@ type NATCheck struct {
 type Netcheck struct {
 	Running bool `json:"running"` // by the agent, from its own port
 	NATCheck
-	Discovery []ServerCheck `json:"discovery"` // whether a TCP connection can be opened
-	Peers     []PeerCheck   `json:"peers"`     // empty without an agent
+	PortMapping PortMapping   `json:"portMapping"`
+	Discovery   []ServerCheck `json:"discovery"` // whether a TCP connection can be opened
+	Peers       []PeerCheck   `json:"peers"`     // empty without an agent
 }
 
 // PeerCheck is the way to a peer.

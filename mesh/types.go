@@ -228,7 +228,7 @@ type Host struct {
 	Links           []Link
 	PublicAddresses []netip.Addr     // as discovery services see this node, one each
 	ListenPort      uint16           // the UDP port on which the device listens
-	MappedEndpoints []netip.AddrPort // that port as STUN servers see it, through NATs
+	MappedEndpoints []netip.AddrPort // that port as the gateway maps it, and as STUN servers see it through NATs
 	Netstack        bool             // its only announced address is the ULA
 	PodNetworks     []netip.Prefix   // that Kubernetes has given to this node, masked
 

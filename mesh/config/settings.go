@@ -217,6 +217,12 @@ var endpointSettings = []Setting{{
 		return list[mesh.Filter]{&w.PeerEndpointFilters, mesh.ParseFilter}
 	},
 }, {
+	Key: "portMapping", Values: []string{"auto", "never"}, Default: "auto",
+	Help: "Have the router of this network map WireGuard's port, and that of the embedded discovery server, to this node (PCP, NAT-PMP, UPnP): auto does behind a NAT.",
+	at: func(w *Wirespan) target {
+		return scalar[string]{&w.PortMapping, oneOf(PortMappingAuto, PortMappingNever)}
+	},
+}, {
 	Key: "stunServers", Kind: KindList, Example: "stun.example.org:3478",
 	Help: "Servers (host:port) that tell this node, by STUN, the address and port that a NAT gives it; the mesh's discovery servers are asked, too.",
 	at:   func(w *Wirespan) target { return list[string]{&w.StunServers, ParseSTUNServer} },

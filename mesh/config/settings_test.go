@@ -47,7 +47,7 @@ func TestDefaults(t *testing.T) {
 	c := mustLoad(t, "", config.Options{})
 	want := config.Wirespan{
 		Backend: config.BackendAuto, ListenPort: 51820, InterfaceName: "wirespan0",
-		MachineType: mesh.MachineUnknown, DiscoveryListen: ":51820", HoldNetworks: 24 * time.Hour, EndpointStrategy: config.StrategyRace,
+		MachineType: mesh.MachineUnknown, DiscoveryListen: ":51820", HoldNetworks: 24 * time.Hour, EndpointStrategy: config.StrategyRace, PortMapping: config.PortMappingAuto,
 		Logging:  config.Logging{Level: "info"},
 		Firewall: config.Firewall{Enabled: true, Numbers: firewall.Numbers{Table: "wirespan", EncryptedMark: 0x20, TunnelMark: 0x40, Mask: 0x60, RoutingTable: 180, RulePriority: 32500}},
 		Proxy:    config.Proxy{Egress: config.EgressMesh, User: "wirespan"},
@@ -78,6 +78,7 @@ holdNetworks: 90m
 siteNetworks: [192.168.0.0/16]
 siteOnLink: true
 endpointStrategy: cycle
+portMapping: never
 peerEndpoints: [node-2=203.0.113.5:51820]
 peerEndpointFilters: [10.0.0.0/8]
 peersFile: /etc/peers.yaml
@@ -139,7 +140,7 @@ func wantEverySetting(t *testing.T) config.Wirespan {
 		AdvertisedNetworks: prefixes("192.168.1.0/24", "2001:db8:1::/64"), Masquerade: true,
 		AllowedNetworks: []mesh.Allowance{{Nodename: "box2", Prefix: prefixes("0.0.0.0/0")[0]}},
 		HoldNetworks:    90 * time.Minute,
-		SiteNetworks:    prefixes("192.168.0.0/16"), SiteOnLink: true, EndpointStrategy: config.StrategyCycle,
+		SiteNetworks:    prefixes("192.168.0.0/16"), SiteOnLink: true, EndpointStrategy: config.StrategyCycle, PortMapping: config.PortMappingNever,
 		PeerEndpoints:       []mesh.PinnedEndpoint{{Nodename: "node-2", Endpoint: netip.MustParseAddrPort("203.0.113.5:51820")}},
 		PeerEndpointFilters: []mesh.Filter{{Prefix: netip.MustParsePrefix("10.0.0.0/8")}},
 		PeersFile:           "/etc/peers.yaml",
@@ -205,7 +206,7 @@ func TestEverySettingAsOverride(t *testing.T) {
 		"announceAsMember": "false", "addressFilters": "docker0, !10.0.0.0/8,", "discoveryListen": "[::1]:3000",
 		"advertiseDiscovery": "mesh.example.org,[2001:db8::1]:443", "noClockFix": "1", "memoryBudget": "65536 KiB",
 		"advertisedNetworks": "192.168.1.0/24,2001:db8:1::/64", "masquerade": "true", "allowedNetworks": "box2=0.0.0.0/0", "holdNetworks": "90m",
-		"siteNetworks": "192.168.0.0/16", "siteOnLink": "true", "endpointStrategy": "cycle",
+		"siteNetworks": "192.168.0.0/16", "siteOnLink": "true", "endpointStrategy": "cycle", "portMapping": "never",
 		"peerEndpoints": "node-2=203.0.113.5:51820", "peerEndpointFilters": "10.0.0.0/8",
 		"peersFile": "/etc/peers.yaml", "stunServers": "stun.example.org,[2001:db8::1]:1234", "answerStun": "false",
 		"logging.level": "debug", "logging.json": "true",

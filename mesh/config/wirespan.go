@@ -58,8 +58,9 @@ type Wirespan struct {
 	PeersFile           string        // of static peers; empty: there are none
 	DiscoveryListen     string        // host:port of the embedded discovery server
 	AdvertiseDiscovery  []string      // host or host:port, for join tokens
-	StunServers         []string      // host:port
-	AnswerStun          *bool         // nil: only beside the embedded discovery server
+	PortMapping         string
+	StunServers         []string // host:port
+	AnswerStun          *bool    // nil: only beside the embedded discovery server
 	NoClockFix          bool
 	MemoryBudget        int64 // bytes; 0: derived from the host's memory
 	Logging             Logging
@@ -107,6 +108,12 @@ type Limits struct {
 const (
 	StrategyRace  = "race"
 	StrategyCycle = "cycle"
+)
+
+// Values of PortMapping.
+const (
+	PortMappingAuto  = "auto"
+	PortMappingNever = "never"
 )
 
 // Firewall says whether the kernel routes and filters for the mesh, and with which
