@@ -37,8 +37,9 @@ type Device interface {
 	Attempts() []mesh.Attempt
 	// Returned counts the encrypted packets that this host routed back into the tunnel.
 	Returned() uint64
-	SetSTUN(mesh.STUN)        // takes up a change at once
-	Mapped() []netip.AddrPort // the device's port as STUN servers see it; Events signals a change
+	SetSTUN(mesh.STUN)             // takes up a change at once
+	Mapped() []netip.AddrPort      // the device's port as STUN servers see it; Events signals a change
+	Translation() mesh.Translation // likewise, whether there is a NAT
 	Close() error
 }
 
@@ -76,6 +77,14 @@ type Host interface {
 	Changed() <-chan struct{}
 }
 
+// Ports has the gateway map ports to this host.
+type Ports interface {
+	Set(mesh.PortWish) // takes up a change at once
+	Report() mesh.PortMapping
+	Changed() <-chan struct{}
+	Release(ctx context.Context) // removes the mappings for good
+}
+
 // Config is everything an Agent is made of.
 type Config struct {
 	Effective  *Effective
@@ -88,6 +97,7 @@ type Config struct {
 	Cache      Cache           // nil: none
 	Firewall   Firewall        // nil: only mesh addresses are reachable, and nothing is filtered
 	Host       Host
+	Ports      Ports // nil: no port is mapped
 	Backend    Backend
 	OpenDevice func(self mesh.Identity, c *Effective, mtu int) (Device, error)
 	// Mesh is told by the loop what concerns the members of an own mesh; nil: not called.
@@ -288,6 +298,7 @@ func (a *Agent) stop(ctx context.Context, err error) error {
 	default:
 		return err
 	}
+	a.releasePorts(ctx)
 	a.closeDevice() // first, so that nothing passes a tunnel without its rules
 	return errors.Join(err, a.unroute())
 }

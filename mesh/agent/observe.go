@@ -76,7 +76,8 @@ func (a *Agent) describeHost(public []netip.Addr) mesh.Host {
 		}
 	}
 	if a.plane.device != nil {
-		h.ListenPort, h.MappedEndpoints = a.plane.device.ListenPort(), a.plane.device.Mapped()
+		h.ListenPort = a.plane.device.ListenPort()
+		h.MappedEndpoints = slices.Concat(a.portMapping().Mapped(mesh.PortWireGuard, "udp"), a.plane.device.Mapped())
 	}
 	return h
 }

@@ -38,6 +38,7 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 	report(conditionApply, "device", prepared)
 	a.followClock(now)
 	a.probe()
+	a.wishPorts()
 	conditions = append(conditions, a.syncRegistries()...)
 
 	affiliates, public, problems := a.discovered(now)

@@ -119,7 +119,7 @@ func (a *Agent) wait(ctx context.Context, wake time.Duration) error {
 // await blocks until there is a reason to look again, and reports whether it was
 // another than the end of timeout.
 func (a *Agent) await(ctx context.Context, timeout time.Duration, resting bool) (reason bool, err error) {
-	var events, gone, interference, services <-chan struct{}
+	var events, gone, interference, services, ports <-chan struct{}
 	var discovered <-chan struct{} = a.sources.changed
 	host := a.cfg.Host.Changed()
 	if a.plane.device != nil {
@@ -127,6 +127,9 @@ func (a *Agent) await(ctx context.Context, timeout time.Duration, resting bool) 
 	}
 	if a.cfg.Services != nil {
 		services = a.cfg.Services.Changed()
+	}
+	if a.cfg.Ports != nil {
+		ports = a.cfg.Ports.Changed()
 	}
 	if resting {
 		events, discovered, host = nil, nil, nil
@@ -149,6 +152,8 @@ func (a *Agent) await(ctx context.Context, timeout time.Duration, resting bool) 
 	case <-host:
 		a.schedule.stale = true
 		a.host.moves++
+	case <-ports:
+		a.schedule.stale = true // join tokens depend on it, too
 	case <-interference:
 		a.log.Debug("routing or firewall was changed from outside, looking again")
 		a.schedule.stale, a.schedule.disturbed = true, true

@@ -19,6 +19,7 @@ type Status struct {
 	Started       time.Time         `json:"started,omitzero"`
 	Updated       time.Time         `json:"updated,omitzero"`
 	Node          NodeStatus        `json:"node"`
+	PortMapping   mesh.PortMapping  `json:"portMapping"`
 	Names         []string          `json:"names"`   // of this node, in DNS
 	Cluster       string            `json:"cluster"` // first 8 characters of the id
 	Enabled       bool              `json:"enabled"`
@@ -122,7 +123,8 @@ func (a *Agent) storeStatus(p mesh.Plan, now time.Time) {
 			ID: a.self.NodeID, Nodename: p.Local.Nodename, Hostname: p.Local.Hostname,
 			Address: a.self.Address, PublicKey: a.self.PublicKey, MTU: m.MTU, Ephemeral: a.cfg.Keys.Ephemeral,
 		},
-		Names: list(names.Of(a.self.Address)), Discovery: a.discoveryStatus(), Peers: a.peerViews(p, names), Conditions: []ConditionView{},
+		PortMapping: a.portMapping(),
+		Names:       list(names.Of(a.self.Address)), Discovery: a.discoveryStatus(), Peers: a.peerViews(p, names), Conditions: []ConditionView{},
 		changed: make(chan struct{}),
 	}
 	if a.plane.device != nil {

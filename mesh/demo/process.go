@@ -44,7 +44,7 @@ func (m *running) start(name, token string) error {
 		"-c", cfg, "--nodename", name, "--hostname", name, "--backend", "netstack",
 		"--state-dir", "memory:" + dir, // /tmp may be a tmpfs
 		"--control-socket", socket, "--listen-port", fmt.Sprint(port),
-		"--discovery-listen", "127.0.0.1:0",
+		"--discovery-listen", "127.0.0.1:0", "--port-mapping", "never",
 	}
 	if token != "" {
 		args = append(args, "--join", "-")

@@ -50,6 +50,8 @@ func (*embeddedServer) service() service          { return service{} }
 func (*embeddedServer) run(context.Context) error { return errNoServer }
 func (*embeddedServer) close()                    {}
 
+func (*embeddedServer) ports(*config.Config) []mesh.Port { return nil }
+
 func (n *Node) listen(context.Context) error { return errNoServer }
 
 func (n *Node) authority() control.Authority { return nil }

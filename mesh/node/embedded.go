@@ -119,7 +119,7 @@ func (n *Node) observed(links []mesh.Link) []mesh.Condition {
 // advertise stores the addresses and the pin of this node's server in the state
 // directory. Join tokens contain both.
 func (n *Node) advertise(links []mesh.Link) error {
-	servers := serverAddresses(n.config, links, n.server.listener.Addr().(*net.TCPAddr).AddrPort())
+	servers := serverAddresses(n.config, links, n.server.listener.Addr().(*net.TCPAddr).AddrPort(), n.mappedServers())
 	n.tokens.advertise(servers, n.server.pin, passedOver(links, n.config.AddressFilters)...)
 	if before := n.membership.present(); before.Pin != [32]byte{} && before.Pin != n.server.pin {
 		n.log.Warn("the discovery server has a new key: nodes that joined with the old one must join again, with a new token")
@@ -132,8 +132,9 @@ func (n *Node) advertise(links []mesh.Link) error {
 
 // serverAddresses returns the addresses for a join token. Configured ones come first;
 // then follows the listener's address or, if that is a wildcard, every address that this
-// host announces to peers.
-func serverAddresses(c *config.Config, links []mesh.Link, listen netip.AddrPort) []string {
+// host announces to peers. Those that the gateway maps are last: hosts of the same network
+// may not reach them.
+func serverAddresses(c *config.Config, links []mesh.Link, listen netip.AddrPort, mapped []string) []string {
 	var out []string
 	port := strconv.Itoa(int(listen.Port()))
 	add := func(host, port string) {
@@ -150,10 +151,43 @@ func serverAddresses(c *config.Config, links []mesh.Link, listen netip.AddrPort)
 	}
 	if ip := listen.Addr().Unmap(); !ip.IsUnspecified() {
 		add(ip.String(), port)
-		return out
+	} else {
+		for _, addr := range mesh.HostAddresses(links, c.AddressFilters) {
+			add(addr.String(), port)
+		}
 	}
-	for _, addr := range mesh.HostAddresses(links, c.AddressFilters) {
-		add(addr.String(), port)
+	for _, m := range mapped {
+		if h, p, err := net.SplitHostPort(m); err == nil {
+			add(h, p)
+		}
+	}
+	return out
+}
+
+// ports returns those of the discovery server that a gateway is to map.
+func (e *embeddedServer) ports(c *config.Config) []mesh.Port {
+	at := e.listener.Addr().(*net.TCPAddr).AddrPort()
+	tcp := mesh.Port{Use: mesh.PortDiscovery, TCP: true, Number: at.Port()}
+	switch {
+	case at.Addr().IsLoopback():
+		return nil
+	case len(c.AdvertiseDiscovery) > 0:
+		tcp.Refused = "advertiseDiscovery names where it is reached"
+	}
+	out := []mesh.Port{tcp}
+	if e.stun != nil {
+		out = append(out, mesh.Port{Use: mesh.PortSTUN, Number: at.Port(), Refused: tcp.Refused})
+	}
+	return out
+}
+
+// mappedServers returns the addresses at which the gateway maps the discovery server.
+func (n *Node) mappedServers() (out []string) {
+	if n.ports == nil {
+		return nil
+	}
+	for _, at := range n.ports.Report().Mapped(mesh.PortDiscovery, "tcp") {
+		out = append(out, net.JoinHostPort(at.Addr().String(), strconv.Itoa(int(at.Port()))))
 	}
 	return out
 }

@@ -21,16 +21,18 @@ func TestServerAddresses(t *testing.T) {
 	for i := range many {
 		many[i] = netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}).String()
 	}
+	gateway := map[string][]string{"[::]:5": {"11.90.0.7:6"}}
 	for name, test := range map[string]struct {
 		advertise []string
 		filters   []mesh.AddressFilter
 		listen    string
 		want      []string
 	}{
-		"the host's":  {nil, nil, "[::]:1", []string{"192.0.2.1:1", "[2001:db8::1]:1"}},
-		"IPv4 only":   {nil, nil, "0.0.0.0:1", []string{"192.0.2.1:1", "[2001:db8::1]:1"}},
-		"one address": {nil, nil, "192.0.2.1:2", []string{"192.0.2.1:2"}},
-		"mapped":      {nil, nil, "[::ffff:192.0.2.1]:2", []string{"192.0.2.1:2"}},
+		"by the gateway, too": {nil, no4, "[::]:5", []string{"[2001:db8::1]:5", "11.90.0.7:6"}},
+		"the host's":          {nil, nil, "[::]:1", []string{"192.0.2.1:1", "[2001:db8::1]:1"}},
+		"IPv4 only":           {nil, nil, "0.0.0.0:1", []string{"192.0.2.1:1", "[2001:db8::1]:1"}},
+		"one address":         {nil, nil, "192.0.2.1:2", []string{"192.0.2.1:2"}},
+		"mapped":              {nil, nil, "[::ffff:192.0.2.1]:2", []string{"192.0.2.1:2"}},
 		"configured first": {
 			[]string{"d.example", "d.example:99", "[2001:db8::9]:7", "2001:db8::8"},
 			nil, "192.0.2.1:2",
@@ -42,7 +44,7 @@ func TestServerAddresses(t *testing.T) {
 	} {
 		c := &config.Config{}
 		c.AdvertiseDiscovery, c.AddressFilters = test.advertise, test.filters
-		got := serverAddresses(c, links, netip.MustParseAddrPort(test.listen))
+		got := serverAddresses(c, links, netip.MustParseAddrPort(test.listen), gateway[test.listen])
 		if name == "bounded" {
 			if len(got) != config.MaxTokenServers || got[0] != "198.51.100.0:2" {
 				t.Errorf("%s: %d addresses: %q", name, len(got), got)

@@ -15,6 +15,7 @@ import (
 	"github.com/wirespan/wirespan/device/stun"
 	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/config"
+	"github.com/wirespan/wirespan/mesh/host"
 )
 
 // connectTimeout bounds the test of a discovery server.
@@ -28,6 +29,7 @@ func (n *Node) netcheck(ctx context.Context) (mesh.Netcheck, error) {
 	}
 	c := mesh.Netcheck{Running: true, Peers: []mesh.PeerCheck{}}
 	check(ctx, &c, device.CheckNAT, *n.services.Load(), n.mark)
+	c.PortMapping = n.agent.Status().PortMapping
 	for _, p := range n.agent.Status().Peers {
 		peer := mesh.PeerCheck{Name: p.Name(), State: p.State, Endpoint: p.Endpoint}
 		if p.Path != nil {
@@ -118,6 +120,8 @@ func Netcheck(ctx context.Context, c *config.Config, servers []string) (mesh.Net
 	p.Set(mesh.STUN{Servers: servers, Local: local}, conn.LocalAddr().(*net.UDPAddr).AddrPort().Port())
 	n := mesh.Netcheck{Peers: []mesh.PeerCheck{}}
 	check(ctx, &n, p.Check, services, mark)
+	h := host.New(host.Config{EncryptedMark: mark, RoutingTable: c.Firewall.RoutingTable})
+	n.PortMapping = probeGateway(ctx, h, mark, c.PortMapping, translation(&n.NATCheck))
 	err = conn.Close()
 	reader.Wait()
 	return n, err

@@ -74,6 +74,7 @@ type Node struct {
 
 	agent   *agent.Agent
 	host    Host
+	ports   *ports  // nil: the host has no gateway that could be asked
 	kernel  *kernel // nil without routing in the kernel
 	access  *access.Services
 	metrics control.Metrics // nil: this build has none
@@ -171,6 +172,7 @@ func (n *Node) open(ctx context.Context) error {
 	if n.host = n.cfg.Machine.Host; n.host == nil {
 		n.host = host.New(host.Config{EncryptedMark: n.config.Firewall.EncryptedMark, RoutingTable: n.config.Firewall.RoutingTable})
 	}
+	n.ports = n.newPorts()
 	if err := n.openAccess(); err != nil {
 		return err
 	}
@@ -183,6 +185,9 @@ func (n *Node) open(ctx context.Context) error {
 	}
 	if n.state.Root() != config.StateMemory {
 		c.Cache = cache.New(n.state, state.CacheFile, n.keys.Own())
+	}
+	if n.ports != nil {
+		c.Ports = n.ports
 	}
 	if n.cfg.Load != nil {
 		c.Reload = n.reload
@@ -251,6 +256,9 @@ func (n *Node) Run(ctx context.Context) error {
 	g.Go(func() error { return n.host.Run(outer) })
 	if k := n.kernel; k != nil {
 		g.Go(func() error { return k.Run(outer) })
+	}
+	if p := n.ports; p != nil {
+		g.Go(func() error { p.Run(outer); return nil })
 	}
 	g.Go(func() error { n.reloadOnHangup(outer); return nil })
 	g.Go(func() error { return n.access.Run(outer) })

@@ -241,6 +241,9 @@ func (d *Device) Mapped() []netip.AddrPort {
 	return d.MappedEndpoints
 }
 
+// Translation says that nobody knows.
+func (d *Device) Translation() mesh.Translation { return mesh.TranslationUnknown }
+
 // Close notes that the device was closed.
 func (d *Device) Close() error {
 	d.mu.Lock()
