@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -27,7 +28,8 @@ func (c *cli) netcheck() *cobra.Command {
 			"whether the STUN and discovery servers answer. A running agent asks from WireGuard's\n" +
 			"own port. Without one, and with --stun, the command asks from a port of its own. How a NAT\n" +
 			"maps ports shows with servers at two addresses, what it lets in with one that has two\n" +
-			"(RFC 5780, coturn for example); otherwise it says unknown. Takes up to 10 s.",
+			"(RFC 5780, coturn for example); otherwise it says unknown. PORT MAPPING is what the router\n" +
+			"maps to this node by PCP, NAT-PMP or UPnP, or why nothing. Takes up to 15 s.",
 		Example: "  wirespan netcheck\n" +
 			"  wirespan netcheck --stun stun.example.org:3478 -o json",
 		Args: arguments(0, 0),
@@ -98,6 +100,7 @@ func printNetcheck(out io.Writer, n mesh.Netcheck) error {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", f.Family, f.Type, f.Mapping, f.Filtering, same, hairpin, endpoints(f.Mapped))
 	}
+	printPortMapping(w, n.PortMapping)
 	printServers(w, "STUN", n.STUN)
 	printServers(w, "DISCOVERY", n.Discovery)
 	if len(n.Peers) > 0 {
@@ -111,6 +114,39 @@ func printNetcheck(out io.Writer, n mesh.Netcheck) error {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", mesh.QuoteName(p.Name), p.State, endpoint(p.Endpoint), mtu)
 	}
 	return w.Flush()
+}
+
+// printPortMapping shows what the gateway maps, or why it maps nothing.
+func printPortMapping(w io.Writer, m mesh.PortMapping) {
+	fmt.Fprintln(w, "\nPORT MAPPING\tGATEWAY\tEXTERNAL ADDRESS")
+	external := "-"
+	if m.External.IsValid() {
+		external = m.External.String()
+	}
+	gateway := "-"
+	if m.Gateway.IsValid() {
+		gateway = m.Gateway.String()
+	}
+	fmt.Fprintf(w, "%s\t%s\t%s\n", cmp.Or(m.Protocol, "none"), gateway, external)
+	if m.Reason != "" {
+		fmt.Fprintf(w, "because %s\n", m.Reason)
+		return
+	}
+	fmt.Fprintln(w, "\nPORT\tMAPPED AT\tUNTIL\tUSE")
+	for _, p := range m.Ports {
+		until := "-"
+		switch {
+		case p.External.IsValid() && p.Expires.IsZero():
+			until = "removed"
+		case p.External.IsValid():
+			until = p.Expires.Local().Format(time.TimeOnly)
+		}
+		use := p.Use
+		if p.Reason != "" {
+			use += ": " + p.Reason
+		}
+		fmt.Fprintf(w, "%s/%d\t%s\t%s\t%s\n", p.Network, p.Port, endpoint(p.External), until, use)
+	}
 }
 
 func printServers(w io.Writer, kind string, servers []mesh.ServerCheck) {

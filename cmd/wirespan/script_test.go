@@ -48,6 +48,7 @@ func TestScript(t *testing.T) {
 				"WIRESPAN_BACKEND":          "netstack",
 				"WIRESPAN_LISTEN_PORT":      "0",
 				"WIRESPAN_DISCOVERY_LISTEN": "127.0.0.1:0",
+				"WIRESPAN_PORT_MAPPING":     "never",
 				"WIRESPAN_NODENAME":         "self",
 				"GORACE":                    "atexit_sleep_ms=0", // a second for each command
 				"WIRESPAN_NO_CLOCK_FIX":     "true",

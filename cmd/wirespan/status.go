@@ -129,6 +129,9 @@ func writeStatus(w io.Writer, s *agent.Status, now time.Time, columns int) error
 	field("Address:", addressText(s.Node.Address))
 	field("Cluster:", s.Cluster+"…")
 	field("Data plane:", dataPlaneLine(s))
+	if mapped := mappedLine(s.PortMapping); mapped != "" {
+		field("Mapped ports:", mapped)
+	}
 	for _, d := range s.Discovery {
 		field("Discovery:", discoveryLine(d, now))
 	}
@@ -138,6 +141,20 @@ func writeStatus(w io.Writer, s *agent.Status, now time.Time, columns int) error
 	}
 	fmt.Fprintln(w)
 	return peerTable(s.Peers, now, columns).write(w)
+}
+
+// mappedLine says which ports the gateway maps to this node; empty if it maps none.
+func mappedLine(m mesh.PortMapping) string {
+	var parts []string
+	for _, p := range m.Ports {
+		if p.External.IsValid() {
+			parts = append(parts, fmt.Sprintf("%s at %s %v", p.Use, p.Network, p.External))
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s (%s of %v)", strings.Join(parts, ", "), m.Protocol, m.Gateway)
 }
 
 // stateLine says how the node fares.
