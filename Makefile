@@ -109,7 +109,7 @@ test-kubernetes: tools bin/kubernetes/etcd bin/kubernetes/kube-apiserver ## agen
 		$(GO) test -tags $(TAGS) -run '^$(subst /,$$/^,$(KUBERNETES_RUN))$$' -count 1 -v -parallel 2 -timeout 20m ./cmd/wirespan/e2e
 
 # What the tests run, as COMMAND=DEBIAN-PACKAGE.
-TOOLS := gcc=gcc iperf3=iperf3 ip=iproute2 nft=nftables iptables-nft=iptables wg=wireguard-tools ping=iputils-ping curl=curl turnserver=coturn setpriv=util-linux ethtool=ethtool systemd-analyze=systemd dbus-daemon=dbus-daemon
+TOOLS := gcc=gcc iperf3=iperf3 ip=iproute2 nft=nftables iptables-nft=iptables wg=wireguard-tools ping=iputils-ping curl=curl turnserver=coturn miniupnpd=miniupnpd-nftables setpriv=util-linux ethtool=ethtool systemd-analyze=systemd dbus-daemon=dbus-daemon
 
 .PHONY: tools
 tools:

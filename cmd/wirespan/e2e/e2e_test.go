@@ -31,6 +31,7 @@ var scenarios = []struct {
 	{"Harvest", scenarioHarvest},
 	{"NATTable", scenarioNATTable},
 	{"STUNInterop", scenarioSTUNInterop},
+	{"PortMapping", scenarioPortMapping},
 	{"Paths", scenarioPaths},
 	{"PathsUpstream", scenarioPathsUpstream},
 	{"UDPBlocked", scenarioUDPBlocked},
