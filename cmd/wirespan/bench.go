@@ -35,7 +35,7 @@ type benchFlags struct {
 }
 
 // addTo adds the flags of how, and for how long, and what becomes of it.
-func (f *benchFlags) addTo(cmd *cobra.Command) {
+func (f *benchFlags) addTo(c *cli, cmd *cobra.Command) {
 	f.Options = rig.DefaultOptions()
 	fs, o := cmd.Flags(), &f.Options
 	fs.IntVar(&o.Runs, "runs", o.Runs, "repetitions")
@@ -43,7 +43,7 @@ func (f *benchFlags) addTo(cmd *cobra.Command) {
 	fs.BoolVar(&f.quick, "quick", false, "one short repetition, to see that everything works; its figures say little")
 	fs.StringVar(&f.html, "html", "", "write a page with charts to this file, too")
 	_ = cmd.MarkFlagFilename("html")
-	outputFlag(cmd, &f.output)
+	c.outputFlag(cmd, &f.output)
 }
 
 // addLoad adds the flags of what is measured.
@@ -121,7 +121,7 @@ func (c *cli) benchCrypto() *cobra.Command {
 			return c.finish(&f, r, err)
 		},
 	}
-	f.addTo(cmd)
+	f.addTo(c, cmd)
 	if d := cmd.Flags().Lookup("duration"); d.Value.Set("200ms") == nil {
 		d.DefValue = "200ms"
 	}

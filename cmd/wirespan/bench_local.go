@@ -38,7 +38,7 @@ func (c *cli) benchLocal() *cobra.Command {
 			return c.finish(&f, r, err)
 		},
 	}
-	f.addTo(cmd)
+	f.addTo(c, cmd)
 	fs, o := cmd.Flags(), &f.Options
 	f.addLoad(cmd)
 	fs.StringSliceVar(&f.Subjects, "subjects", nil, "what to measure, in this order (default all but the last three)")

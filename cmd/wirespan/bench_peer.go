@@ -116,7 +116,7 @@ func (c *cli) benchRun() *cobra.Command {
 			return c.finish(&f, r, err)
 		},
 	}
-	f.addTo(cmd)
+	f.addTo(c, cmd)
 	f.addLoad(cmd)
 	cmd.Flags().Uint16Var(&port, "port", benchPort, "of the peer's wirespan bench serve")
 	cmd.Flags().BoolVar(&underlay, "underlay", false, "measure beside the mesh, too")

@@ -32,6 +32,14 @@ func offerNoFiles(cmd *cobra.Command) {
 	}
 }
 
+// completes has a flag of a command completed, unless that has been said already. cobra keeps
+// it until the process ends, so an agent that runs the command for a client does without.
+func (c *cli) completes(cmd *cobra.Command, flag string, offer cobra.CompletionFunc) {
+	if c.agent == "" {
+		_ = cmd.RegisterFlagCompletionFunc(flag, offer)
+	}
+}
+
 // offerFiles completes arguments that are files.
 func offerFiles(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	return nil, cobra.ShellCompDirectiveDefault

@@ -55,10 +55,10 @@ func (c *cli) explain() *cobra.Command {
 	}
 	cmd.ValidArgsFunction = c.offerPeers()
 	cmd.Flags().StringVar(&from, "from", "", "the peer, or its address, that sends the packet through the mesh")
-	_ = cmd.RegisterFlagCompletionFunc("from", func(cmd *cobra.Command, _ []string, given string) ([]string, cobra.ShellCompDirective) {
+	c.completes(cmd, "from", func(cmd *cobra.Command, _ []string, given string) ([]string, cobra.ShellCompDirective) {
 		return c.offerPeers()(cmd, nil, given)
 	})
-	outputFlag(cmd, &output)
+	c.outputFlag(cmd, &output)
 	return c.asks(cmd)
 }
 

@@ -90,8 +90,8 @@ func (c *cli) takes(cmd *cobra.Command, keys ...string) *cobra.Command {
 		}
 		cmd.Flags().AddFlag(c.flags.Lookup(s.Flag()))
 		switch {
-		case len(s.Values) > 0: // an error says that another command has registered it
-			_ = cmd.RegisterFlagCompletionFunc(s.Flag(), cobra.FixedCompletions(s.Values, cobra.ShellCompDirectiveNoFileComp))
+		case len(s.Values) > 0:
+			c.completes(cmd, s.Flag(), cobra.FixedCompletions(s.Values, cobra.ShellCompDirectiveNoFileComp))
 		case strings.HasSuffix(s.Key, "Dir"):
 			_ = cmd.MarkFlagDirname(s.Flag())
 		case strings.HasSuffix(s.Key, "Socket"):

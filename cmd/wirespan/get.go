@@ -88,7 +88,7 @@ func (c *cli) get() *cobra.Command {
 	}
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "go on and show every change")
 	cmd.Flags().BoolVar(&secrets, "show-secrets", false, "show private keys and the cluster secret")
-	outputFlag(cmd, &output)
+	c.outputFlag(cmd, &output)
 	return c.asks(cmd)
 }
 

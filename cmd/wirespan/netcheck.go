@@ -45,7 +45,7 @@ func (c *cli) netcheck() *cobra.Command {
 		},
 	}
 	cmd.Flags().Var((*texts)(&servers), "stun", "STUN servers (host[:port]) to ask from a port of this command's own, whether or not an agent runs")
-	outputFlag(cmd, &output)
+	c.outputFlag(cmd, &output)
 	return c.asks(cmd)
 }
 

@@ -59,8 +59,8 @@ func (c *cli) status() *cobra.Command {
 	}
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "go on and show every change")
 	cmd.Flags().StringVar(&check, "check", "", "only set the exit code: live (the agent works) or ready (the node can use the mesh)")
-	_ = cmd.RegisterFlagCompletionFunc("check", cobra.FixedCompletions([]string{"live", "ready"}, cobra.ShellCompDirectiveNoFileComp))
-	outputFlag(cmd, &output)
+	c.completes(cmd, "check", cobra.FixedCompletions([]string{"live", "ready"}, cobra.ShellCompDirectiveNoFileComp))
+	c.outputFlag(cmd, &output)
 	return c.asks(cmd)
 }
 
