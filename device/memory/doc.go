@@ -6,7 +6,7 @@
 // zeroed again. So the garbage collector is lazy while memory is not short
 // ([Tune] sets its target percentage), a soft memory limit makes it eager when the
 // process reaches its budget, and remaining garbage is collected when the process is
-// idle. When it falls asleep, it gives back the pages of the program that it has used.
+// idle. Then it also gives back the pages of the program that it has used.
 //
 // The limit follows the live heap: there is always room for garbage, however
 // small the budget. So the budget is a target and not a bound. GOGC and GOMEMLIMIT in

@@ -17,6 +17,8 @@ const (
 	// maxTick: each look wakes the process, and a sleeping process leaves no garbage.
 	idleTick = time.Second
 	maxTick  = 32 * idleTick
+	// From a pause of restTick on, pages of the program are given back at each look.
+	restTick = 4 * idleTick
 	// sleepCPU is the CPU time that the looks themselves, timers and keepalives use
 	// between two looks at most.
 	sleepCPU = 20 * time.Millisecond
@@ -71,7 +73,7 @@ func (c *idleCollector) run() {
 			debug.FreeOSMemory()
 			c.collected(cpuTime()-before, time.Now())
 		}
-		if c.pause == maxTick { // asleep: most of the program was used once, to start
+		if c.pause >= restTick { // most of the program was used once, to start
 			text.Release()
 		}
 		timer.Reset(c.pause)
