@@ -17,20 +17,31 @@ const (
 
 func init() {
 	growStack(0)
+	if short = isShort(); short {
+		advise(random)
+	}
+}
+
+// short says that the machine is short of memory.
+var short bool
+
+func isShort() bool {
 	var s syscall.Sysinfo_t
 	if syscall.Sysinfo(&s) != nil {
-		return
+		return false
 	}
 	ram := uint64(s.Totalram) //nolint:unconvert // of 32 bits on some architectures
-	if ram*uint64(max(s.Unit, 1)) > small {
-		return
-	}
-	advise(random)
+	return ram*uint64(max(s.Unit, 1)) <= small
 }
 
 // Release gives back the pages of the program that were used so far. They stay in the page
-// cache while memory is not short, so that those that are used again cost next to nothing.
-func Release() { advise(dontNeed) }
+// cache, so that those that are used again cost next to nothing. Where memory is short they
+// would not stay there: then the kernel alone decides.
+func Release() {
+	if !short {
+		advise(dontNeed)
+	}
+}
 
 func advise(advice uintptr) {
 	var b [2048]byte // the program's mappings are the first ones, and few
