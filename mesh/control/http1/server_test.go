@@ -187,7 +187,7 @@ func TestServerStops(t *testing.T) {
 			}
 		}
 	}})
-	conn, silent := v.dial(), v.dial()
+	silent, conn := v.dial(), v.dial() // accepted in this order: both are before the handler begins
 	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
