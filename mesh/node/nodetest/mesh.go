@@ -77,9 +77,10 @@ type Node struct {
 	*Host
 	Box
 
-	mesh   *Mesh
-	cancel context.CancelFunc
-	ended  chan error // nil: it was stopped
+	mesh    *Mesh
+	started time.Time
+	cancel  context.CancelFunc
+	ended   chan error // nil: it was stopped
 }
 
 // Start starts a node on a host, and returns when it has come to rest. The documents
@@ -94,7 +95,7 @@ func (m *Mesh) Start(h *Host, documents ...string) *Node {
 // Boot starts a node as Start does, with the name and the state of a box.
 func (m *Mesh) Boot(b Box, h *Host, documents ...string) *Node {
 	m.t.Helper()
-	n := &Node{Host: h, Box: b, mesh: m, ended: make(chan error, 1)}
+	n := &Node{Host: h, Box: b, mesh: m, started: time.Now(), ended: make(chan error, 1)}
 	if len(documents) == 0 {
 		documents = []string{KubeSpan}
 	}
@@ -172,10 +173,12 @@ func (n *Node) Peer(other *Node) (agent.PeerView, bool) {
 	return agent.PeerView{}, false
 }
 
-// Up reports whether another node is up, as n sees it.
+// Up reports whether another node is up, as n sees it, and they have had a handshake since
+// the other one started. Until then n sends in the session with the process before, of
+// which the other one has no keys: it is up in its status, but what is sent to it is lost.
 func (n *Node) Up(other *Node) bool {
 	p, _ := n.Peer(other)
-	return p.State == mesh.PeerStateUp
+	return p.State == mesh.PeerStateUp && p.LastHandshake.After(other.started)
 }
 
 // Address returns the node's address in the mesh.
@@ -192,7 +195,7 @@ func (n *Node) Reaches(other *Node) bool {
 	return err == nil
 }
 
-// AllUp reports whether each of the nodes sees all the others up.
+// AllUp reports whether each of the nodes sees all the others up, as [Node.Up] does.
 func AllUp(nodes ...*Node) bool {
 	for _, n := range nodes {
 		for _, other := range nodes {
