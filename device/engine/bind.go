@@ -53,7 +53,9 @@ func (b *Bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 	case wireguard.MessageInitiationType:
 		return b.engine.initiation(bufs[0], ep)
 	case wireguard.MessageResponseType:
-		b.engine.response(bufs[0], ep)
+		if b.engine.response(bufs[0], ep) {
+			return nil
+		}
 	}
 	return b.Bind.Send(bufs, ep)
 }

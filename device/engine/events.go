@@ -32,20 +32,21 @@ func (e *Engine) initiation(msg []byte, ep conn.Endpoint) error {
 	return e.transmit(p, to, msg)
 }
 
-// response notes a response that the device has made.
-func (e *Engine) response(msg []byte, ep conn.Endpoint) {
+// response notes a response that the device has made, and reports whether it is sent later.
+func (e *Engine) response(msg []byte, ep conn.Endpoint) (held bool) {
 	now := time.Now()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	p := e.peerOf(msg)
 	if p == nil {
-		return
+		return false
 	}
 	e.indexes.addOurs(senderOf(msg), p)
 	e.indexes.addTheirs(receiverOfResponse(msg), p)
 	p.endpoint.Store(&ep)
 	p.path.Responded(now, addressOf(ep))
 	e.soon(p, now)
+	return p.hold(now, msg, ep)
 }
 
 // peerOf returns the peer for which a handshake message is; nil if there is none. The

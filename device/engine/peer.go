@@ -46,6 +46,8 @@ type peer struct {
 	queued    []path.Verb // for the device
 	message   []byte      // the last initiation, until it is answered
 	cookie    bool        // there was a cookie reply to it
+	initiated time.Time   // when a copy of an initiation was last sent
+	held      held        // a response
 	handshake time.Time   // the last that the device has completed
 
 	// Guarded by indexes.mu.

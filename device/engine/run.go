@@ -67,7 +67,7 @@ func (e *Engine) stepPeer(p *peer, now time.Time) {
 	o := path.Observed{Heard: e.time(p.heard.Load()), Unanswered: e.time(p.unanswered.Load())}
 	p.watched.Store(!o.Unanswered.IsZero())
 	actions, wake := p.path.Step(now, o)
-	p.wake = earlier(wake, e.stepMTU(p, now))
+	p.wake = earlier(earlier(wake, e.stepMTU(p, now)), e.sendHeld(p, now))
 	_ = e.do(p, actions) // each candidate has its result
 	if p.path.Settled() != before {
 		e.changed()
@@ -104,6 +104,9 @@ func (e *Engine) transmit(p *peer, to netip.AddrPort, message []byte) error {
 		return err
 	}
 	err = e.bind.Send([][]byte{message}, ep)
+	if message != nil {
+		p.initiated = time.Now()
+	}
 	if why := refusal(err); why != 0 {
 		p.path.Failed(time.Now(), to, why.Error())
 	}

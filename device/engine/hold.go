@@ -1,0 +1,49 @@
+package engine
+
+import (
+	"time"
+
+	"golang.zx2c4.com/wireguard/conn"
+)
+
+// crossGap is the least time from an initiation to a response to the same peer. A slow
+// machine has handled the first by then.
+const crossGap = 20 * time.Millisecond
+
+// held is a response that is sent later; without a message, there is none.
+//
+// When initiations cross, the peer gets our initiation and then the response to its own.
+// Upstream handles messages in parallel. It checks the state of a handshake before it
+// verifies a response, and does not check again before it takes it. So if it handles both
+// at once, its session has the index of another handshake: it sends in that session, and
+// drops what it gets, until a test of the path fails. If the initiation is handled first,
+// the response is void, and device/path starts another handshake at once.
+type held struct {
+	at  time.Time
+	msg []byte
+	to  conn.Endpoint
+}
+
+// hold reports whether a response to a peer is sent later, as an initiation has just left.
+// The caller holds Engine.mu.
+func (p *peer) hold(now time.Time, msg []byte, to conn.Endpoint) bool {
+	p.held = held{} // the one before is void
+	at := p.initiated.Add(crossGap)
+	if !p.race || !now.Before(at) {
+		return false
+	}
+	p.held = held{at, msg, to}
+	return true
+}
+
+// sendHeld sends the response that is held, if it is due, and returns when it will be; zero:
+// there is none. The caller holds mu.
+func (e *Engine) sendHeld(p *peer, now time.Time) time.Time {
+	if p.held.msg == nil || now.Before(p.held.at) {
+		return p.held.at
+	}
+	r := p.held
+	p.held = held{}
+	_ = e.bind.Send([][]byte{r.msg}, r.to) // to upstream, it is lost
+	return time.Time{}
+}
