@@ -61,7 +61,8 @@ type Engine struct {
 	budget path.Budget
 	peers  map[mesh.Key]*peer
 	at     map[netip.Addr]*peer // by the address that answers echo requests
-	asking *peer                // whose initiation the device was asked for
+	asking *peer                // whose initiation the device was asked for, until it makes it
+	ending bool                 // that ends sessions
 	since  time.Time            // when the device began to make it
 	queue  []*peer              // those with verbs for the device
 	probes path.ProbeBudget

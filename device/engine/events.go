@@ -16,14 +16,16 @@ func (e *Engine) initiation(msg []byte, ep conn.Endpoint) error {
 	if p == nil { // of a peer that is not ours, or no longer
 		return e.bind.Send([][]byte{msg}, ep)
 	}
-	if p == e.asking {
+	byItself := p != e.asking
+	if !byItself {
 		e.budget.Took(now.Sub(e.since))
+		e.asking, p.held = nil, held{} // the session of a response that waits for it is over
 	}
 	e.indexes.addOurs(senderOf(msg), p)
 	p.message, p.cookie = msg, false
 	if p.race {
 		e.soon(p, now)
-		return e.do(p, p.path.Made(now, p != e.asking))
+		return e.do(p, p.path.Made(now, byItself))
 	}
 	to := addressOf(ep)
 	if !p.path.Admit(now, to) {
@@ -33,7 +35,7 @@ func (e *Engine) initiation(msg []byte, ep conn.Endpoint) error {
 }
 
 // response notes a response that the device has made, and reports whether it is sent later.
-func (e *Engine) response(msg []byte, ep conn.Endpoint) (held bool) {
+func (e *Engine) response(msg []byte, ep conn.Endpoint) (later bool) {
 	now := time.Now()
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -44,6 +46,10 @@ func (e *Engine) response(msg []byte, ep conn.Endpoint) (held bool) {
 	e.indexes.addOurs(senderOf(msg), p)
 	e.indexes.addTheirs(receiverOfResponse(msg), p)
 	p.endpoint.Store(&ep)
+	if p == e.asking && e.ending {
+		p.held = held{msg: msg, to: ep}
+		return true
+	}
 	p.path.Responded(now, addressOf(ep))
 	e.soon(p, now)
 	return p.hold(now, msg, ep)

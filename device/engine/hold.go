@@ -18,8 +18,13 @@ const crossGap = 20 * time.Millisecond
 // at once, its session has the index of another handshake: it sends in that session, and
 // drops what it gets, until a test of the path fails. If the initiation is handled first,
 // the response is void, and device/path starts another handshake at once.
+//
+// A response may also be made while the device is about to end sessions for an initiation of
+// its own, and it is not known which of both came first. If the initiation follows, the
+// session of the response has ended, and the response is dropped: the peer would take that
+// session, in which this node can't send. If none follows, the response leaves.
 type held struct {
-	at  time.Time
+	at  time.Time // zero: when it is known whether an initiation follows
 	msg []byte
 	to  conn.Endpoint
 }
@@ -39,7 +44,7 @@ func (p *peer) hold(now time.Time, msg []byte, to conn.Endpoint) bool {
 // sendHeld sends the response that is held, if it is due, and returns when it will be; zero:
 // there is none. The caller holds mu.
 func (e *Engine) sendHeld(p *peer, now time.Time) time.Time {
-	if p.held.msg == nil || now.Before(p.held.at) {
+	if p.held.at.IsZero() || now.Before(p.held.at) {
 		return p.held.at
 	}
 	r := p.held

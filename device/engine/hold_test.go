@@ -42,3 +42,38 @@ func TestCrossedResponseIsHeld(t *testing.T) {
 		}
 	})
 }
+
+// endingDevice answers the peer while it is asked for an initiation that ends sessions.
+type endingDevice struct {
+	*wgDevice
+	makes bool // the initiation
+}
+
+func (d endingDevice) Initiate(key mesh.Key, restart bool, wanted func() bool) {
+	if !wanted() {
+		return
+	}
+	msg := handshake(key, wireguard.MessageResponseType, wireguard.MessageResponseSize, 77, 78)
+	_ = d.bind.Send([][]byte{msg}, placeAt(live.String()))
+	if d.makes {
+		d.wgDevice.Initiate(key, restart, func() bool { return true })
+	}
+}
+
+// A response whose session the device may have ended is not sent, unless the initiation for
+// which it did is not made.
+func TestResponseOfEndedSession(t *testing.T) {
+	for makes, want := range map[bool]int{true: wireguard.MessageInitiationSize, false: wireguard.MessageResponseSize} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			w.Attach(endingDevice{w.device, makes})
+			w.SetPeers([]mesh.PeerConfig{racing(peerKey, live)})
+			time.Sleep(100 * time.Millisecond)
+			w.sockets.mu.Lock()
+			defer w.sockets.mu.Unlock()
+			if len(w.sockets.sent) != 1 || w.sockets.sent[0].size != want {
+				t.Errorf("initiation made: %v; sent %+v, want one of %d bytes", makes, w.sockets.sent, want)
+			}
+		})
+	}
+}

@@ -131,10 +131,8 @@ func (e *Engine) carryOut(device Device, p *peer, verbs []path.Verb) {
 	for _, v := range verbs {
 		switch v {
 		case path.Initiate, path.Restart:
-			device.Initiate(p.key, v == path.Restart, func() bool { return e.ask(p) })
-			e.mu.Lock()
-			e.asking = nil // made or not
-			e.mu.Unlock()
+			device.Initiate(p.key, v == path.Restart, func() bool { return e.ask(p, v == path.Restart) })
+			e.notMade(p)
 		case path.Keepalive:
 			device.Keepalive(p.key)
 		case path.Rest:
@@ -149,12 +147,28 @@ func (e *Engine) carryOut(device Device, p *peer, verbs []path.Verb) {
 
 // ask notes whose initiation the device makes now. It reports whether that is still wanted:
 // the device may have made one by itself meanwhile.
-func (e *Engine) ask(p *peer) bool {
+func (e *Engine) ask(p *peer, ending bool) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if !p.path.Asked() {
 		return false
 	}
-	e.asking, e.since = p, time.Now()
+	e.asking, e.ending, e.since = p, ending, time.Now()
 	return true
+}
+
+// notMade notes that the device makes no initiation any more, if it has not done so. Then
+// the session of a response that was made meanwhile has not ended, and the response leaves.
+func (e *Engine) notMade(p *peer) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.asking == nil {
+		return
+	}
+	e.asking = nil
+	if now := time.Now(); p.held.msg != nil && p.held.at.IsZero() {
+		p.held.at = now
+		p.path.Responded(now, addressOf(p.held.to))
+		e.soon(p, now)
+	}
 }
