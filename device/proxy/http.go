@@ -67,7 +67,8 @@ func (v *service) handle(ctx context.Context, w http.ResponseWriter, r *http.Req
 		v.connectHTTP(ctx, w, r, to)
 	default:
 		w.Header()["Content-Type"] = nil // net/http is not to guess one
-		forward.ServeHTTP(unreading{w, c}, r)
+		expects := r.Header.Get("Expect") != "" && r.ContentLength != 0
+		forward.ServeHTTP(unreading{w, c, expects}, r)
 	}
 }
 
@@ -128,7 +129,7 @@ func (v *service) connectHTTP(ctx context.Context, w http.ResponseWriter, r *htt
 		v.replyFailure(w, to, err)
 		return
 	}
-	near, _, err := unreading{w, clientOf(r)}.Hijack()
+	near, _, err := unreading{ResponseWriter: w, conn: clientOf(r)}.Hijack()
 	if err != nil {
 		_ = far.Close()
 		return

@@ -243,7 +243,17 @@ func (h *headConn) SetDeadline(t time.Time) error {
 // httputil would lose what the client has sent early.
 type unreading struct {
 	http.ResponseWriter
-	conn *headConn
+	conn    *headConn
+	expects bool // the client waits for 100 Continue
+}
+
+// WriteHeader leaves 100 Continue to net/http if the client waits for it. With that response
+// of the server the transport begins to read the body, and net/http sends it then; httputil
+// would do so at the same time, and the client could get two.
+func (u unreading) WriteHeader(status int) {
+	if status != http.StatusContinue || !u.expects {
+		u.ResponseWriter.WriteHeader(status)
+	}
 }
 
 // Unwrap is for http.ResponseController.
