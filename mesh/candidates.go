@@ -1,6 +1,9 @@
 package mesh
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // Ranks of candidates. On-link addresses are best; an address of a private network that
 // answers is that of a site. IPv6 is better than IPv4, which more often leads through a NAT.
@@ -10,6 +13,8 @@ const (
 	rankIPv6
 	rankIPv4
 	rankTransition // tunnels and translation: 6to4, Teredo, NAT64
+	rankRelayed    // the peer's address on a relay
+	rankOwnRelay   // by this node's relay
 )
 
 var transition = []netip.Prefix{
@@ -18,13 +23,16 @@ var transition = []netip.Prefix{
 	netip.MustParsePrefix("64:ff9b::/96"),
 }
 
-// candidates ranks the endpoints of a peer, in its order.
-func candidates(links []Link, endpoints []netip.AddrPort) []Candidate {
-	out := make([]Candidate, len(endpoints))
-	for i, ep := range endpoints {
-		out[i] = Candidate{Endpoint: ep, Rank: rankOf(links, ep.Addr())}
+// candidates ranks the endpoints of a peer, in its order, and those by relays of this node.
+func candidates(in *Input, spec *PeerSpec, offers []Relay) []Candidate {
+	out := make([]Candidate, len(spec.Endpoints))
+	for i, ep := range spec.Endpoints {
+		out[i] = Candidate{Endpoint: ep, Rank: rankOf(in.Host.Links, ep.Addr())}
+		if slices.Contains(spec.relayed, ep) {
+			out[i].Rank = rankRelayed
+		}
 	}
-	return out
+	return append(out, relayCandidates(in, spec, offers)...)
 }
 
 func rankOf(links []Link, a netip.Addr) int {
@@ -43,6 +51,9 @@ func rankOf(links []Link, a netip.Addr) int {
 	}
 	return rankIPv6
 }
+
+// RankRelayed is the first rank of candidates by a relay.
+const RankRelayed = rankRelayed
 
 // onAnyLink reports whether an address is in the subnet of a link that is up.
 func onAnyLink(links []Link, a netip.Addr) bool {

@@ -35,7 +35,7 @@ func TestCandidatesAreRanked(t *testing.T) {
 		"[2002:c000:204::1]:1": rankTransition,
 		"[64:ff9b::1]:1":       rankTransition,
 	} {
-		if got := candidates(links, endpoints(endpoint)); got[0].Rank != want {
+		if got := candidates(&Input{Host: Host{Links: links}}, &PeerSpec{Endpoints: endpoints(endpoint)}, nil); got[0].Rank != want {
 			t.Errorf("%s has rank %d, want %d", endpoint, got[0].Rank, want)
 		}
 	}

@@ -53,6 +53,8 @@ const (
 	ConditionNoAnswer ConditionType = "NoAnswer"
 	// ConditionNoEndpoint: neither this node nor some of its peers announce an endpoint.
 	ConditionNoEndpoint ConditionType = "NoEndpoint"
+	// ConditionNoRelay: some peers need a relay, and none works.
+	ConditionNoRelay ConditionType = "NoRelay"
 	// ConditionNoJoinToken: this founder can make no join token.
 	ConditionNoJoinToken ConditionType = "NoJoinToken"
 	// ConditionPathMTU: the path to a peer does not take packets as large as the tunnel's MTU.

@@ -26,7 +26,7 @@ func Decide(in Input, now time.Time) Plan {
 	plan.Members = members(known.names)
 	if in.meshing() {
 		plan.Specs, plan.Held = peerSpecs(&in, known, addrs, now, &cs)
-		plan.Statuses, plan.Peers = observe(&in, plan.Specs, now)
+		plan.Statuses, plan.Peers = observe(&in, known, plan.Specs, now)
 		plan.Rotation, plan.Unprepared, plan.Wake = rotate(&in, known, plan.Specs, plan.Statuses, now)
 		announceKeys(&plan, &in, known, now)
 		plan.Routes = routes(&in, plan.Specs, plan.Statuses)
@@ -39,6 +39,8 @@ func Decide(in Input, now time.Time) Plan {
 		for _, a := range known.others {
 			plan.Known = append(plan.Known, *a)
 		}
+		plan.Wake = sooner(plan.Wake, plan.relaying(&in, known, now))
+		reportRelays(&in, &plan, now, &cs)
 		reportNoEndpoint(&plan.Local, plan.Specs, plan.Statuses, &cs)
 		plan.Wake = sooner(plan.Wake, reportUnanswered(&in, known, plan.Specs, plan.Statuses, now, &cs))
 		for i := range plan.Statuses {

@@ -27,7 +27,11 @@ func localAffiliate(in *Input, addrs []hostAddress, cs *conditions) Affiliate {
 	if in.meshing() {
 		a.PublicKey = in.Self.PublicKey
 		a.Address = in.Self.Address
-		a.Endpoints = localEndpoints(in, addrs, cs)
+		a.Record.Relayed = relayedEndpoints(in)
+		if a.Record.Relay = in.Host.RelayPort; a.Record.Relay != 0 {
+			a.Record.RelayNetworks = in.Config.RelayNetworks
+		}
+		a.Endpoints = append(localEndpoints(in, addrs, MaxEndpoints-len(a.Record.Relayed), cs), a.Record.Relayed...)
 		a.AdditionalAddresses = localNetworks(in, cs)
 		a.ExcludeAdvertisedNetworks = slices.Clone(in.Config.ExcludeAdvertisedNetworks)
 	}
@@ -94,12 +98,12 @@ func (in *Input) localName() string {
 // localEndpoints lists where others may send encrypted packets to. The most
 // promising come first, since Talos tries one in 15 to 30 s: configured endpoints,
 // addresses of links with a default route, those that the gateway maps and those
-// that STUN servers and discovery services saw, the rest, and deprecated ones. Filters
-// apply to all but configured endpoints.
-func localEndpoints(in *Input, addrs []hostAddress, cs *conditions) []netip.AddrPort {
+// that STUN servers and discovery services saw, the rest, and deprecated ones; at most
+// so many. Filters apply to all but configured endpoints.
+func localEndpoints(in *Input, addrs []hostAddress, most int, cs *conditions) []netip.AddrPort {
 	var out []netip.AddrPort
 	for _, ep := range in.Config.ExtraAnnouncedEndpoints {
-		if ep = unmapAddrPort(ep); ep.IsValid() && ep.Port() != 0 {
+		if ep = Plain(ep); ep.IsValid() && ep.Port() != 0 {
 			out = appendNew(out, ep)
 		}
 	}
@@ -121,23 +125,23 @@ func localEndpoints(in *Input, addrs []hostAddress, cs *conditions) []netip.Addr
 			}
 		}
 	}
-	if len(out) <= MaxEndpoints {
+	if len(out) <= most {
 		return out
 	}
-	kept, cut := cutEndpoints(out, addrs)
+	kept, cut := cutEndpoints(out, addrs, most)
 	text := strings.Join(cut[:min(len(cut), maxNamedEndpoints)], ", ")
 	if more := len(cut) - maxNamedEndpoints; more > 0 {
 		text += fmt.Sprintf(" and %d more", more)
 	}
 	cs.add(ConditionEndpointsTruncated, in.localName(),
-		"this node has %d endpoints and announces %d; left out: %s; choose with filters.endpoints", len(out), MaxEndpoints, text)
+		"this node has %d endpoints and announces %d; left out: %s; choose with filters.endpoints", len(out), most, text)
 	return kept
 }
 
 // cutEndpoints returns the endpoints that are announced, in their order, and those
 // that are left out. The last are left out first, but of each link and family one
 // stays as long as there are others with company.
-func cutEndpoints(all []netip.AddrPort, addrs []hostAddress) (kept []netip.AddrPort, cut []string) {
+func cutEndpoints(all []netip.AddrPort, addrs []hostAddress, most int) (kept []netip.AddrPort, cut []string) {
 	var firsts []hostAddress
 	var seconds []netip.AddrPort
 	for _, ep := range all {
@@ -153,7 +157,7 @@ func cutEndpoints(all []netip.AddrPort, addrs []hostAddress) (kept []netip.AddrP
 	drop := map[netip.AddrPort]bool{}
 	for _, second := range []bool{true, false} {
 		for _, ep := range slices.Backward(all) {
-			if len(drop) < len(all)-MaxEndpoints && slices.Contains(seconds, ep) == second {
+			if len(drop) < len(all)-most && slices.Contains(seconds, ep) == second {
 				drop[ep] = true
 			}
 		}
@@ -195,7 +199,7 @@ func endpointAddresses(in *Input, addrs []hostAddress) []netip.Addr {
 func mappedEndpoints(in *Input) []netip.AddrPort {
 	var out []netip.AddrPort
 	for _, ep := range in.Host.MappedEndpoints {
-		if ep = unmapAddrPort(ep); ep.Port() != 0 && seenOutside(in, ep.Addr()) {
+		if ep = Plain(ep); ep.Port() != 0 && seenOutside(in, ep.Addr()) {
 			out = appendNew(out, ep)
 		}
 	}
@@ -225,8 +229,4 @@ func hasAddress(links []Link, a netip.Addr) bool {
 	return slices.ContainsFunc(links, func(l Link) bool {
 		return slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return p.Addr().Unmap() == a })
 	})
-}
-
-func unmapAddrPort(ep netip.AddrPort) netip.AddrPort {
-	return netip.AddrPortFrom(ep.Addr().Unmap(), ep.Port())
 }

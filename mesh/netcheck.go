@@ -75,7 +75,9 @@ type Netcheck struct {
 	NATCheck
 	PortMapping PortMapping   `json:"portMapping"`
 	Discovery   []ServerCheck `json:"discovery"` // whether a TCP connection can be opened
-	Peers       []PeerCheck   `json:"peers"`     // empty without an agent
+	Peers       []PeerCheck   `json:"peers"`     // empty without an agent, as what follows
+	Relays      []RelayView   `json:"relays"`    // that this node uses, or tries to
+	Relaying    RelayingView  `json:"relaying"`  // for others
 }
 
 // PeerCheck is the way to a peer.
@@ -84,4 +86,7 @@ type PeerCheck struct {
 	State    PeerState      `json:"state"`
 	Endpoint netip.AddrPort `json:"endpoint"`
 	MTU      int            `json:"mtu"` // of the path, in bytes; 0: not known
+	RTT      float64        `json:"rttMs,omitempty"`
+	Relay    string         `json:"relay,omitempty"`     // by which the path leads
+	Direct   string         `json:"notDirect,omitempty"` // with a relay: what became of direct ways
 }

@@ -83,6 +83,7 @@ func peerSpecs(in *Input, known *roster, addrs []hostAddress, now time.Time, cs 
 			Endpoints:  peerEndpoints(in, p.Affiliate, p.name, cs),
 			NextKey:    p.next,
 
+			relayed:      p.Record.Relayed,
 			sequence:     p.Record.Sequence,
 			secretNumber: p.Record.SecretNumber,
 		}
@@ -156,7 +157,9 @@ func admit(in *Input, known *roster, now time.Time, cs *conditions) []candidate 
 	live := make(map[Key]netip.Addr, len(in.Stats))
 	for i := range in.Stats {
 		if s := &in.Stats[i]; !s.LastHandshakeTime.IsZero() && now.Sub(s.LastHandshakeTime) < PeerDownInterval {
-			live[s.PublicKey] = s.Endpoint.Addr().Unmap()
+			if _, relay := Direct(s.Endpoint); relay == "" { // else the relay says where it is
+				live[s.PublicKey] = s.Endpoint.Addr().Unmap()
+			}
 		}
 	}
 	for _, a := range known.others {
@@ -326,7 +329,7 @@ func peerEndpoints(in *Input, a *Affiliate, name string, cs *conditions) []netip
 	loopback := announcesLoopback(&in.Config)
 	var out []netip.AddrPort
 	for _, ep := range bounded(a.Endpoints, maxPeerEndpoints) {
-		ep = unmapAddrPort(ep)
+		ep = Plain(ep)
 		ip := ep.Addr()
 		if !ip.IsValid() || ep.Port() == 0 || ip.Zone() != "" || ip.IsUnspecified() || ip.IsMulticast() || ip.IsLinkLocalUnicast() {
 			continue
@@ -352,7 +355,7 @@ func pinnedEndpoints(cfg *Config, name string) (out []netip.AddrPort) {
 	}
 	for _, p := range cfg.PeerEndpoints {
 		if p.Nodename == name {
-			out = appendNew(out, unmapAddrPort(p.Endpoint))
+			out = appendNew(out, Plain(p.Endpoint))
 		}
 	}
 	return out

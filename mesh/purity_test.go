@@ -13,7 +13,7 @@ import (
 
 // purePackages decide without I/O, clocks or goroutines. Paths are relative to
 // this one; direct imports are checked, not what those import themselves.
-var purePackages = []string{".", "config", "../discovery", "../discovery/codec", "../discovery/wire", "../firewall", "../device/offload", "../device/path", "../device/stun"}
+var purePackages = []string{".", "config", "../discovery", "../discovery/codec", "../discovery/wire", "../firewall", "../device/offload", "../device/path", "../device/relay/turn", "../device/stun"}
 
 var (
 	impurePaths = []string{

@@ -1,5 +1,7 @@
 package mesh
 
+import "net/netip"
+
 // Record is what a node adds to its affiliate and signs together with it. The zero
 // Record means that the affiliate is unsigned: anyone who knows the cluster's secret can
 // have made it.
@@ -20,6 +22,10 @@ type Record struct {
 	Statement    string   // of the mesh's authority, which the node repeats; empty if it repeats none
 	NextKey      Key      // the node changes its WireGuard key to this one soon; zero: to none
 	Prepared     []KeyTag // next keys of others for which the node has peers
+
+	Relay         uint16           // the port at which the node offers a relay, by UDP, TCP and TLS; 0: it offers none
+	RelayNetworks []netip.Prefix   // private ones in which it relays
+	Relayed       []netip.AddrPort // those of the endpoints that are relayed addresses
 }
 
 // Signed reports whether there is a record.

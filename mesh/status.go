@@ -111,7 +111,7 @@ func sooner(a, b time.Time) time.Time {
 // observe returns the status and the device configuration of every peer, in the
 // order of specs: it takes over the device's counters, derives the state, and
 // chooses a new endpoint where one is due.
-func observe(in *Input, specs []PeerSpec, now time.Time) ([]PeerStatus, []PeerConfig) {
+func observe(in *Input, known *roster, specs []PeerSpec, now time.Time) ([]PeerStatus, []PeerConfig) {
 	previous := make(map[Key]*PeerStatus, len(in.Previous))
 	for i := range in.Previous {
 		previous[in.Previous[i].PublicKey] = &in.Previous[i]
@@ -121,6 +121,7 @@ func observe(in *Input, specs []PeerSpec, now time.Time) ([]PeerStatus, []PeerCo
 		stats[in.Stats[i].PublicKey] = &in.Stats[i]
 	}
 	former := formerKeys(in)
+	offers := offeredRelays(append(slices.Clip(known.others), known.local), known.names)
 	statuses := make([]PeerStatus, len(specs))
 	peers := make([]PeerConfig, len(specs), len(specs)+maxPrepared)
 	for i := range specs {
@@ -137,7 +138,11 @@ func observe(in *Input, specs []PeerSpec, now time.Time) ([]PeerStatus, []PeerCo
 			key, status.NewKey = next, true
 		}
 		status.PublicKey, status.Label = spec.PublicKey, spec.Label
+		if status.sequence != spec.sequence || status.news.IsZero() {
+			status.sequence, status.news = spec.sequence, now
+		}
 		status.update(stats[key], now)
+		status.Relay = relayOf(spec, status.Endpoint, offers)
 		status.State = status.connectionState(now)
 		peers[i] = PeerConfig{
 			PublicKey:           key,
@@ -149,7 +154,7 @@ func observe(in *Input, specs []PeerSpec, now time.Time) ([]PeerStatus, []PeerCo
 			peers[i].Endpoint = status.direct(spec.Endpoints, now)
 		} else {
 			peers[i].Race, peers[i].Address, peers[i].Sequence = true, spec.Address, spec.sequence
-			peers[i].Candidates = candidates(in.Host.Links, spec.Endpoints)
+			peers[i].Candidates = candidates(in, spec, offers)
 		}
 		switch next := spec.NextKey; {
 		case next.IsZero():
@@ -183,7 +188,7 @@ func (s *PeerStatus) update(stats *PeerStats, now time.Time) {
 		return
 	}
 	s.Path = stats.Path
-	s.Endpoint = unmapAddrPort(stats.Endpoint)
+	s.Endpoint = Plain(stats.Endpoint)
 	if s.Path != nil && s.Endpoint.IsValid() && s.Endpoint != s.LastUsedEndpoint {
 		s.LastUsedEndpoint, s.LastEndpointChange = s.Endpoint, now
 	}

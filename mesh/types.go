@@ -87,8 +87,9 @@ type PeerSpec struct {
 	Endpoints  []netip.AddrPort
 	NextKey    Key // to which the peer changes soon; zero: to none
 
-	sequence     uint64 // of its record; 0: not signed
-	secretNumber uint64 // of the newest secret of the mesh that it has
+	relayed      []netip.AddrPort // those of the endpoints that are on relays
+	sequence     uint64           // of its record; 0: not signed
+	secretNumber uint64           // of the newest secret of the mesh that it has
 }
 
 // PeerState is the believed state of a peer, with the numbers of Talos.
@@ -113,8 +114,12 @@ type PeerStatus struct {
 	LastHandshakeTime  time.Time
 	LastUsedEndpoint   netip.AddrPort // the last one given to the device
 	LastEndpointChange time.Time
+	Relay              string    // by which the peer is reached; empty: by none
 	NewKey             bool      // the peer has changed its key, and has no session with the new one yet
 	Path               *PeerPath // nil: endpoints are tried one after another, as in KubeSpan
+
+	sequence uint64    // of the peer's record
+	news     time.Time // since when
 }
 
 // PeerPath is what the device knows about the way to a peer.
@@ -231,6 +236,9 @@ type Host struct {
 	MappedEndpoints []netip.AddrPort // that port as the gateway maps it, and as STUN servers see it through NATs
 	Netstack        bool             // its only announced address is the ULA
 	PodNetworks     []netip.Prefix   // that Kubernetes has given to this node, masked
+	Mapping         Behaviour        // of the NAT in front of ListenPort, for IPv4
+	Relays          []RelayStatus    // that the device uses
+	RelayPort       uint16           // of the relay that this node offers; 0: it offers none
 
 	// Addresses outside the mesh that this node depends on.
 	Gateways         []netip.Addr // next hops of default routes
@@ -257,8 +265,11 @@ type Config struct {
 	AdvertisePodNetworks      bool // of Host
 	Cycle                     bool // endpoints are tried one after another, as in KubeSpan
 	MTU                       int
-	EndpointFilters           []Filter // of the endpoints to announce; nil: no filtering; empty: nothing passes
-	PeerEndpointFilters       []Filter // of peers' endpoints to use, likewise
+	UseRelays                 bool
+	RelayServers              []string       // URIs of relays that are no members
+	RelayNetworks             []netip.Prefix // private ones in which this node relays
+	EndpointFilters           []Filter       // of the endpoints to announce; nil: no filtering; empty: nothing passes
+	PeerEndpointFilters       []Filter       // of peers' endpoints to use, likewise
 	PeerEndpoints             []PinnedEndpoint
 	ExcludeAdvertisedNetworks []netip.Prefix
 	ExtraAnnouncedEndpoints   []netip.AddrPort
@@ -306,6 +317,7 @@ type Input struct {
 	// StaticUnknown says that nobody knows which static peers there are now.
 	StaticUnknown bool
 	Rotation      Rotation
+	RelayNeed     RelayNeed // Plan.RelayNeed of the last decision
 }
 
 // Plan is everything that should be true.
@@ -327,6 +339,8 @@ type Plan struct {
 	Waiting        []string    // peers that are up and do not have the mesh's next secret yet; sorted
 	Conditions     []Condition // sorted
 	Rotation       RotationStep
+	Relays         RelayWish // without Moves
+	RelayNeed      RelayNeed
 	Unprepared     []string // with RotationSwitch: labels of the peers that may lose packets
 	// Wake is the next time at which a state changes without an event (at the 15 s
 	// and 275 s boundaries); zero if there is none. The loop decides again then.

@@ -275,7 +275,7 @@ func reportSilentPeers(peers []tried, places map[netip.AddrPort]*place, cs *cond
 func endpointList(list []*Attempt, refusals bool) string {
 	var out []string
 	for _, a := range list[:min(len(list), maxTriedEndpoints)] {
-		text := a.Endpoint.String()
+		text := EndpointText(a.Endpoint)
 		if refusals && a.Error != "" {
 			text += " (" + a.Error + ")"
 		}

@@ -92,7 +92,7 @@ func encodeSigned(cluster string, key mesh.NodeKey, a mesh.Affiliate) []byte {
 	if !a.Record.Signed() {
 		return plain
 	}
-	return appendSigned(plain, cluster, key, extension{a.Record, a.Endpoints, hidden})
+	return appendSigned(plain, cluster, key, extension{record: a.Record, endpoints: a.Endpoints, networks: hidden})
 }
 
 // divide returns the networks that Talos may see, and those that it must not.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/wirespan/wirespan/discovery/wire"
 	"github.com/wirespan/wirespan/mesh"
@@ -26,6 +27,9 @@ const (
 	preparedField  wire.Number = 13 // first 8 bytes of a key; repeated
 	secretField    wire.Number = 8  // varint: the number of the newest secret that the node has
 	statementField wire.Number = 9  // of the mesh's authority, as that has signed it
+	relayField     wire.Number = 10 // varint: the port of the relay that the node offers
+	relayNetField  wire.Number = 12 // address and prefix length; repeated
+	relayedField   wire.Number = 11 // varint: how many of the last endpoints are relayed addresses
 	signatureField wire.Number = 15
 )
 
@@ -49,6 +53,7 @@ type extension struct {
 	record    mesh.Record
 	endpoints []netip.AddrPort
 	networks  []netip.Prefix // those that Talos must not see
+	last      uint64         // of the endpoints: relayed addresses; while it is decoded
 }
 
 // appendSigned appends the extension to an encoded affiliate and signs both.
@@ -91,11 +96,20 @@ func (x *extension) encode() []byte {
 		b = wire.AppendUint(b, secretField, x.record.SecretNumber)
 	}
 	b = wire.AppendPresent(b, statementField, x.record.Statement)
+	if x.record.Relay != 0 {
+		b = wire.AppendUint(b, relayField, uint64(x.record.Relay))
+	}
+	for _, p := range x.record.RelayNetworks {
+		b = appendNetwork(b, relayNetField, p)
+	}
+	if n := x.relayed(); n != 0 {
+		b = wire.AppendUint(b, relayedField, uint64(n))
+	}
 	for _, ep := range x.endpoints {
 		b = wire.AppendBytes(b, endpointField, binary.BigEndian.AppendUint16(ep.Addr().Unmap().AsSlice(), ep.Port()))
 	}
 	for _, p := range x.networks {
-		b = wire.AppendBytes(b, networkField, append(p.Addr().AsSlice(), byte(p.Bits())))
+		b = appendNetwork(b, networkField, p)
 	}
 	if next := x.record.NextKey; !next.IsZero() {
 		b = wire.AppendBytes(b, nextKeyField, next[:])
@@ -104,6 +118,21 @@ func (x *extension) encode() []byte {
 		b = wire.AppendBytes(b, preparedField, tag[:])
 	}
 	return b
+}
+
+func appendNetwork(b []byte, field wire.Number, p netip.Prefix) []byte {
+	return wire.AppendBytes(b, field, append(p.Addr().AsSlice(), byte(p.Bits())))
+}
+
+// relayed returns how many of the last endpoints are relayed addresses.
+func (x *extension) relayed() (n int) {
+	for _, ep := range slices.Backward(x.endpoints) {
+		if !slices.Contains(x.record.Relayed, ep) {
+			break
+		}
+		n++
+	}
+	return n
 }
 
 // splitExtension looks for an extension. Found is false for an affiliate in Talos' form.
@@ -159,6 +188,10 @@ func (x *extension) take(c *cleaner, f *wire.Fields) {
 			x.record.Ephemeral, x.record.Left = v&flagEphemeral != 0, v&flagLeft != 0
 		case secretField:
 			x.record.SecretNumber = v
+		case relayField:
+			x.record.Relay = c.port("port of a relay", uint32(min(v, 1<<16)))
+		case relayedField:
+			x.last = v
 		}
 	case wire.Fixed64:
 		if f.Number == instanceField {
@@ -169,7 +202,13 @@ func (x *extension) take(c *cleaner, f *wire.Fields) {
 		case endpointField:
 			x.takeEndpoint(c, v)
 		case networkField:
-			x.takeNetwork(c, v)
+			if p, ok := takeNetwork(c, v); ok {
+				x.networks = append(x.networks, p)
+			}
+		case relayNetField:
+			if p, ok := takeNetwork(c, v); ok && len(x.record.RelayNetworks) < mesh.MaxRelayNetworks {
+				x.record.RelayNetworks = append(x.record.RelayNetworks, p)
+			}
 		case statementField:
 			x.takeStatement(c, v)
 		case nextKeyField:
@@ -201,15 +240,15 @@ func (x *extension) takeStatement(c *cleaner, v []byte) {
 	x.record.Statement = string(v)
 }
 
-func (x *extension) takeNetwork(c *cleaner, v []byte) {
+func takeNetwork(c *cleaner, v []byte) (netip.Prefix, bool) {
 	split := max(len(v)-1, 0)
 	if ip, ok := netip.AddrFromSlice(v[:split]); ok {
 		if p := netip.PrefixFrom(ip, int(v[split])); p.IsValid() && !ip.Is4In6() {
-			x.networks = append(x.networks, p)
-			return
+			return p, true
 		}
 	}
 	c.drop("network")
+	return netip.Prefix{}, false
 }
 
 func (x *extension) takeNextKey(c *cleaner, v []byte) {

@@ -181,7 +181,7 @@ func shown(networks []netip.Prefix) int { return len(networks) }
 // FuzzExtension feeds extensions with a right signature, and raw plaintext.
 func FuzzExtension(f *testing.F) {
 	a := signedAffiliate()
-	x := extension{a.Record, a.Endpoints, a.AdditionalAddresses}
+	x := extension{record: a.Record, endpoints: a.Endpoints, networks: a.AdditionalAddresses}
 	f.Add(x.encode())
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var c cleaner

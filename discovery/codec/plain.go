@@ -2,6 +2,7 @@ package codec
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/wirespan/wirespan/discovery/wire"
 	"github.com/wirespan/wirespan/mesh"
@@ -43,6 +44,9 @@ func (x *extension) decodeFields(c *cleaner, body []byte) error {
 	}
 	if f.Err() != nil {
 		return errExtension
+	}
+	if n := min(x.last, uint64(len(x.endpoints))); n > 0 {
+		x.record.Relayed = slices.Clone(x.endpoints[len(x.endpoints)-int(n):])
 	}
 	return nil
 }

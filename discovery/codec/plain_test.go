@@ -17,7 +17,7 @@ func plainAffiliate() mesh.Affiliate {
 		Endpoints:                 []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddrPort("[2001:db8::1]:2")},
 		ExcludeAdvertisedNetworks: []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")},
 		Record: mesh.Record{
-			Sequence: 9, Instance: 8, Start: 7, Ephemeral: true, SecretNumber: 3, NextKey: mesh.Key{2}, Prepared: []mesh.KeyTag{{5}},
+			Sequence: 9, Instance: 8, Start: 7, Ephemeral: true, SecretNumber: 3, Relay: 443, RelayNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, Relayed: []netip.AddrPort{netip.MustParseAddrPort("[2001:db8::1]:2")}, NextKey: mesh.Key{2}, Prepared: []mesh.KeyTag{{5}},
 		},
 	}
 }
