@@ -1,4 +1,4 @@
-package service
+package proxied
 
 import (
 	"cmp"
@@ -10,11 +10,11 @@ import (
 	"strings"
 )
 
-// proxyFor returns the proxy for addr, or nil for a direct connection, as the environment
+// For returns the proxy for addr, or nil for a direct connection, as the environment
 // variables HTTPS_PROXY, ALL_PROXY and NO_PROXY say, the lower case ones first. They have
 // the meaning that they have in Go's net/http. Loopback addresses are always dialled
 // directly.
-func proxyFor(addr string) (*url.URL, error) {
+func For(addr string) (*url.URL, error) {
 	value := cmp.Or(environment("HTTPS_PROXY"), environment("ALL_PROXY"))
 	if value == "" || excepted(addr, environment("NO_PROXY")) {
 		return nil, nil

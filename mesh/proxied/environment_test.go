@@ -1,7 +1,10 @@
-package service
+package proxied
 
 import (
+	"net"
+	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -43,13 +46,27 @@ func TestNoProxy(t *testing.T) {
 	}
 }
 
+// sound reports whether addr is a host name or an IP address, with a port.
+func sound(addr string) bool {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 {
+		return false
+	}
+	_, err = netip.ParseAddr(host)
+	return err == nil || host != "" && strings.Trim(strings.ToLower(host), "abcdefghijklmnopqrstuvwxyz0123456789-.") == ""
+}
+
 // FuzzNoProxy has net/http's opinion on what an endpoint and NO_PROXY may be.
 func FuzzNoProxy(f *testing.F) {
 	f.Add("a.example:443", "*.example:443,[::1]:2")
 	f.Add("[2001:db8::1]:443", "2001:db8::/32, 10.0.0.0/8")
 	f.Add("1.2.3.4:5", "1.2.3.4:5")
 	f.Fuzz(func(t *testing.T, addr, list string) {
-		if checkEndpoint(addr) != nil || strings.EqualFold(addr[:min(len(addr), 10)], "localhost:") {
+		if !sound(addr) || strings.EqualFold(addr[:min(len(addr), 10)], "localhost:") {
 			return
 		}
 		for i := range len(list) { // names are ASCII here
@@ -93,7 +110,7 @@ func TestProxyVariables(t *testing.T) {
 			for _, e := range []string{"HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"} {
 				t.Setenv(e, tc.env[e])
 			}
-			via, err := proxyFor("discovery.example:443")
+			via, err := For("discovery.example:443")
 			got := ""
 			switch {
 			case err != nil:

@@ -1,4 +1,4 @@
-package service
+package proxied
 
 import (
 	"bufio"
@@ -17,12 +17,12 @@ import (
 const maxProxyHead = 16 << 10 // of a proxy's answers to CONNECT
 
 // dialCONNECT opens a tunnel through an HTTP proxy (RFC 9110 §9.3.6).
-func dialCONNECT(ctx context.Context, direct *net.Dialer, via *url.URL, addr string) (_ net.Conn, err error) {
+func dialCONNECT(ctx context.Context, direct DialFunc, via *url.URL, addr string) (_ net.Conn, err error) {
 	port := "80"
 	if via.Scheme == "https" {
 		port = "443"
 	}
-	raw, err := direct.DialContext(ctx, "tcp", hostPort(via, port))
+	raw, err := direct(ctx, "tcp", hostPort(via, port))
 	if err != nil {
 		return nil, err
 	}
