@@ -19,6 +19,7 @@ import (
 	"github.com/wirespan/wirespan/device/engine"
 	"github.com/wirespan/wirespan/device/inflight"
 	"github.com/wirespan/wirespan/device/nat"
+	"github.com/wirespan/wirespan/device/relay"
 	"github.com/wirespan/wirespan/mesh"
 )
 
@@ -52,7 +53,9 @@ type Config struct {
 	FirewallMark uint32 // on encrypted packets; 0: none
 	// Resolve looks up the names of STUN servers; nil: the system's resolver does.
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
-	Log     hclog.Logger
+	// Relays is how relays are reached; nil: none are used, and the port is shared with none.
+	Relays *relay.Access
+	Log    hclog.Logger
 }
 
 // Device is a running WireGuard device. Use Open.
@@ -64,6 +67,7 @@ type Device struct {
 	bind       Bind
 	gate       *inflight.Bind // between wg and bind
 	engine     *engine.Engine // which chooses paths, between gate and bind
+	relays     *relays        // between engine and bind; nil: there are none
 	nat        *nat.Prober
 	log        hclog.Logger
 	events     mesh.Signal
@@ -89,7 +93,11 @@ func Open(c Config) (*Device, error) {
 	if c.Log == nil {
 		c.Log = hclog.NewNullLogger()
 	}
-	d := open(c)
+	relays, err := openRelays(c)
+	if err != nil {
+		return nil, err
+	}
+	d := open(c, relays)
 	d.engine.Remember()
 	if err := d.start(c); err != nil {
 		_ = d.Close()
@@ -109,12 +117,12 @@ func OpenBare(c Config) (*Device, error) {
 	if c.Log == nil {
 		c.Log = hclog.NewNullLogger()
 	}
-	return open(c), nil
+	return open(c, nil), nil
 }
 
-func open(c Config) *Device {
+func open(c Config, relays *relays) *Device {
 	d := &Device{
-		bind: c.Bind, log: c.Log, port: c.ListenPort,
+		bind: c.Bind, relays: relays, log: c.Log, port: c.ListenPort,
 		events: mesh.NewSignal(), keepalives: newKeepalives(), handshakes: newHandshakeTimes(),
 	}
 	if stack, ok := c.TUN.(hostStack); ok {
@@ -125,7 +133,11 @@ func open(c Config) *Device {
 	d.clamped = fitting.tun
 	d.tun = newPinger(fitting, func(from netip.Addr) { d.engine.Probed(from) })
 	var paths *engine.Bind
-	d.engine, paths = engine.New(c.PrivateKey.Public(), c.Bind, c.Log, d.handshakeDone)
+	sockets := conn.Bind(c.Bind)
+	if relays != nil {
+		d.bind, sockets = relays.bind, relays.bind.Whole()
+	}
+	d.engine, paths = engine.New(c.PrivateKey.Public(), sockets, c.Log, d.handshakeDone)
 	d.nat = d.newProber(c.Resolve)
 	tun, bind := inflight.Between(d.tun, paths)
 	d.gate = bind // before the device reads, which needs the port
@@ -134,10 +146,13 @@ func open(c Config) *Device {
 	d.engine.Attach(chooser{d})
 	ctx, cancel := context.WithCancel(context.Background())
 	d.cancel = cancel
-	w := handshakeWatcher{signal: c.Bind.Handshakes(), stopped: d.wg.Wait(), read: d.handshakeSum, changed: d.handshakeDone}
+	w := handshakeWatcher{signal: d.bind.Handshakes(), stopped: d.wg.Wait(), read: d.handshakeSum, changed: d.handshakeDone}
 	d.background.Go(func() { w.run(ctx) })
 	d.background.Go(func() { d.engine.Run(ctx) })
 	d.background.Go(func() { d.nat.Run(ctx) })
+	if relays != nil {
+		d.background.Go(func() { relays.run(ctx, d.events) })
+	}
 	d.background.Go(func() { d.runKeepalives(ctx) })
 	d.background.Go(func() { d.runSuccession(ctx) })
 	return d

@@ -28,5 +28,9 @@ func (d *Device) Mapped() []netip.AddrPort { return d.nat.Mapped() }
 // Translation says whether a NAT stands between the device's port and the internet, for IPv4.
 func (d *Device) Translation() mesh.Translation { return d.nat.Translation() }
 
+// Mapping returns how a NAT maps the device's port, for IPv4; mesh.BehaviourUnknown if no server
+// has answered lately.
+func (d *Device) Mapping() mesh.Behaviour { return d.nat.Mapping() }
+
 // CheckNAT finds out about the NATs in front of the device's port. It takes seconds.
 func (d *Device) CheckNAT(ctx context.Context) mesh.NATCheck { return d.nat.Check(ctx) }

@@ -174,7 +174,7 @@ func parseHex[T ~[mesh.KeySize]byte](dst *T, value []byte) error {
 
 func parseEndpoint(value []byte) (netip.AddrPort, error) {
 	ep, err := netip.ParseAddrPort(string(value))
-	return netip.AddrPortFrom(ep.Addr().Unmap(), ep.Port()), err
+	return mesh.Plain(ep), err
 }
 
 func parseUint(value []byte, limit uint64) (uint64, error) {

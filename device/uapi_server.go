@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 	wireguard "golang.zx2c4.com/wireguard/device"
 
+	"github.com/wirespan/wirespan/mesh"
 	"github.com/wirespan/wirespan/mesh/unixsocket"
 )
 
@@ -128,7 +130,9 @@ func (d *Device) serveRequest(in *bufio.Reader, out io.Writer) error {
 	case string(operation) == "set=1\n":
 		err = d.wg.IpcSetOperation(&body)
 	case string(operation) == "get=1\n" && body.Len() == 0:
-		err = d.wg.IpcGetOperation(&reply)
+		if err = d.wg.IpcGetOperation(&reply); err == nil {
+			showDirect(&reply)
+		}
 	default:
 		return errRequest
 	}
@@ -142,6 +146,30 @@ func (d *Device) serveRequest(in *bufio.Reader, out io.Writer) error {
 	fmt.Fprintf(&reply, "errno=%d\n\n", errno)
 	_, err = out.Write(reply.Bytes())
 	return err
+}
+
+// viaRelay is in the text of an endpoint that is reached by a relay; see mesh.Via.
+var viaRelay = []byte("%relay.")
+
+// showDirect writes endpoints that are reached by a relay without it: wg(8) does not understand
+// their texts, and would show nothing at all.
+func showDirect(reply *bytes.Buffer) {
+	if !bytes.Contains(reply.Bytes(), viaRelay) {
+		return
+	}
+	old := bytes.Clone(reply.Bytes())
+	defer clear(old)
+	reply.Reset()
+	for l := range bytes.Lines(old) {
+		text, found := bytes.CutPrefix(l, []byte("endpoint="))
+		if at, err := netip.ParseAddrPort(string(bytes.TrimSpace(text))); found && err == nil {
+			if direct, relay := mesh.Direct(at); relay != "" {
+				line(reply, "endpoint=", direct.String())
+				continue
+			}
+		}
+		reply.Write(l)
+	}
 }
 
 // readBody reads the lines up to an empty one, without the latter.

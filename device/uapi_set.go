@@ -144,7 +144,7 @@ func (r *setRequest) settings(desired *mesh.PeerConfig, current *devicePeer) {
 		b.Write(hex.AppendEncode(b.AvailableBuffer(), psk[:]))
 		b.WriteByte('\n')
 	}
-	ep := netip.AddrPortFrom(desired.Endpoint.Addr().Unmap(), desired.Endpoint.Port())
+	ep := mesh.Plain(desired.Endpoint)
 	if len(desired.Candidates) > 0 && !current.endpoint.IsValid() { // upstream starts no handshake without one
 		ep = desired.Candidates[0].Endpoint
 	}

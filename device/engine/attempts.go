@@ -143,6 +143,23 @@ func refusal(err error) syscall.Errno {
 	return 0
 }
 
+// viaRelay is the error of a packet that a relay can't take to its peer now.
+type viaRelay interface {
+	error
+	Relay() string
+}
+
+// obstacle says why nothing can be sent to an address now; empty if that may be otherwise.
+func obstacle(err error) string {
+	if errno := refusal(err); errno != 0 {
+		return errno.Error()
+	}
+	if e, ok := errors.AsType[viaRelay](err); ok {
+		return e.Error()
+	}
+	return ""
+}
+
 // shakes reports whether bufs starts a handshake or answers one. Upstream sends such a
 // message alone.
 func shakes(bufs [][]byte) bool {
@@ -162,7 +179,12 @@ func addressOf(ep conn.Endpoint) netip.AddrPort {
 	} else {
 		to, _ = netip.ParseAddrPort(ep.DstToString())
 	}
-	return netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
+	return mesh.Plain(to)
+}
+
+// endpointText returns an endpoint as people read it.
+func endpointText(ep conn.Endpoint) string {
+	return cmp.Or(mesh.EndpointText(addressOf(ep)), ep.DstToString(), "nowhere")
 }
 
 // sendError is the error of a packet, with the address that it was for. Upstream logs it.
@@ -172,6 +194,7 @@ type sendError struct {
 }
 
 func (e *sendError) Error() string {
-	return "to " + cmp.Or(e.to.DstToString(), "nowhere") + ": " + e.err.Error()
+	return "to " + endpointText(e.to) + ": " + e.err.Error()
 }
+
 func (e *sendError) Unwrap() error { return e.err }

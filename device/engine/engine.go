@@ -54,6 +54,7 @@ type Engine struct {
 	indexes indexes
 	stun    stunPort
 	whole   wholeSender // nil: the sockets can't, and the MTU of paths is not looked for
+	relays  relays      // nil: the sockets have none
 
 	mu     sync.Mutex // guards what follows, and much of each peer
 	bind   *recorder  // the sockets
@@ -71,6 +72,12 @@ type Engine struct {
 	relimit bool
 }
 
+// relays is a bind that sends by relays, to endpoints of mesh.Via.
+type relays interface {
+	// CheckRelay asks a relay at once whether it is there. It does not wait.
+	CheckRelay(name string)
+}
+
 // New returns an Engine and the bind for the device. Self is this node's public key; changed
 // is called when a path was found, lost or replaced, or when the host begins or ceases to
 // refuse packets. It must not block.
@@ -80,6 +87,7 @@ func New(self mesh.Key, sockets conn.Bind, log hclog.Logger, changed func()) (*E
 		bind: &recorder{Bind: sockets, log: log}, peers: map[mesh.Key]*peer{},
 	}
 	e.whole, _ = sockets.(wholeSender)
+	e.relays, _ = sockets.(relays)
 	return e, &Bind{Bind: e.bind, engine: e}
 }
 

@@ -119,15 +119,15 @@ func (e *Engine) roamed(p *peer, ep conn.Endpoint) {
 
 // refused notes that this host has refused to send packets.
 func (e *Engine) refused(p *peer, ep conn.Endpoint, err error) {
-	why := refusal(err)
+	why := obstacle(err)
 	now := e.clock()
-	if last := p.refused.Load(); why == 0 || last != 0 && now-last < int64(refusedPause) {
+	if last := p.refused.Load(); why == "" || last != 0 && now-last < int64(refusedPause) {
 		return
 	}
 	p.refused.Store(now)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	p.path.Failed(time.Now(), addressOf(ep), why.Error())
+	p.path.Failed(time.Now(), addressOf(ep), why)
 	e.soon(p, time.Now())
 }
 

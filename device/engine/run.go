@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/wirespan/wirespan/device/path"
+	"github.com/wirespan/wirespan/mesh"
 )
 
 // Run chooses paths until ctx ends.
@@ -88,6 +89,7 @@ func (e *Engine) do(p *peer, actions []path.Action) error {
 		case path.Open:
 			_ = e.transmit(p, a.To, nil) // it is only to open a NAT
 		default:
+			e.checkRelay(p)
 			if len(p.queued) == 0 {
 				e.queue = append(e.queue, p)
 			}
@@ -95,6 +97,15 @@ func (e *Engine) do(p *peer, actions []path.Action) error {
 		}
 	}
 	return result
+}
+
+// checkRelay has the relay of the path in use checked, if there is one: what the path is tested
+// with may be lost at the relay. The caller holds mu.
+func (e *Engine) checkRelay(p *peer) {
+	at, _ := p.path.InUse()
+	if _, relay := mesh.Direct(at); relay != "" && e.relays != nil && p.path.Settled() {
+		e.relays.CheckRelay(relay)
+	}
 }
 
 // transmit sends a message to a candidate. The caller holds mu.
@@ -107,8 +118,8 @@ func (e *Engine) transmit(p *peer, to netip.AddrPort, message []byte) error {
 	if message != nil {
 		p.initiated = time.Now()
 	}
-	if why := refusal(err); why != 0 {
-		p.path.Failed(time.Now(), to, why.Error())
+	if why := obstacle(err); why != "" {
+		p.path.Failed(time.Now(), to, why)
 	}
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"golang.zx2c4.com/wireguard/conn"
 
 	"github.com/wirespan/wirespan/device/stun"
+	"github.com/wirespan/wirespan/mesh"
 )
 
 // stunPort is what becomes of STUN messages that come in at WireGuard's port.
@@ -62,6 +63,9 @@ func (s *stunPort) received(sockets conn.Bind, b []byte, ep conn.Endpoint) (take
 		return false
 	}
 	from := addressOf(ep)
+	if _, relay := mesh.Direct(from); relay != "" { // peers have no business with it
+		return true
+	}
 	if take != nil && (*take)(b, from) {
 		return true
 	}

@@ -45,9 +45,9 @@ func (r *recorder) sent(bufs [][]byte, to conn.Endpoint, err error) {
 	switch kind := messageKind(bufs[0]); {
 	case kind == "":
 	case err != nil:
-		r.log.Trace("not sent", "message", kind, "to", to.DstToString(), "error", err)
+		r.log.Trace("not sent", "message", kind, "to", endpointText(to), "error", err)
 	default:
-		r.log.Trace("sent", "message", kind, "to", to.DstToString())
+		r.log.Trace("sent", "message", kind, "to", endpointText(to))
 	}
 }
 
@@ -58,7 +58,7 @@ func (r *recorder) received(bufs [][]byte, sizes []int, from []conn.Endpoint) {
 	}
 	for i, size := range sizes {
 		if kind := messageKind(bufs[i][:size]); kind != "" {
-			r.log.Trace("received", "message", kind, "from", from[i].DstToString())
+			r.log.Trace("received", "message", kind, "from", endpointText(from[i]))
 		}
 	}
 }

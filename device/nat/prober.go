@@ -46,8 +46,8 @@ type Config struct {
 	Send func(msg []byte, to netip.AddrPort) error
 	// Resolve returns the addresses of a name; nil: the system's resolver does.
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
-	// Changed is called when [Prober.Mapped] or [Prober.Translation] has changed. It must not
-	// block.
+	// Changed is called when [Prober.Mapped], [Prober.Translation] or [Prober.Mapping] has
+	// changed. It must not block.
 	Changed func()
 }
 
@@ -65,6 +65,7 @@ type Prober struct {
 	targets     []*target
 	mapped      []netip.AddrPort
 	translation mesh.Translation         // of IPv4
+	mapping     mesh.Behaviour           // likewise
 	contacted   map[netip.Addr]time.Time // second addresses of servers that Check has asked
 	filtering   map[bool]filtered        // by whether it is of IPv6
 }
@@ -90,7 +91,7 @@ func New(c Config) *Prober {
 	}
 	return &Prober{
 		cfg: c, wake: mesh.NewSignal(), waiting: map[stun.ID]*waiting{},
-		contacted: map[netip.Addr]time.Time{}, filtering: map[bool]filtered{},
+		contacted: map[netip.Addr]time.Time{}, filtering: map[bool]filtered{}, mapping: mesh.BehaviourUnknown,
 	}
 }
 
@@ -127,6 +128,14 @@ func (p *Prober) Translation() mesh.Translation {
 	return p.translation
 }
 
+// Mapping returns how the NAT maps the socket's port, for IPv4, as far as the servers tell that
+// answer.
+func (p *Prober) Mapping() mesh.Behaviour {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mapping
+}
+
 // Doubt says that the mappings may have changed, as when a path was lost or found. The
 // servers are asked again, if they were not just now. It does not block.
 func (p *Prober) Doubt() {
@@ -151,9 +160,10 @@ func (p *Prober) note() {
 	for _, v6 := range []bool{false, true} {
 		mapped = append(mapped, announced(p.observations(v6), p.socket())...)
 	}
-	t := translation(p.observations(false), p.socket())
-	if !slices.Equal(mapped, p.mapped) || t != p.translation {
-		p.mapped, p.translation = mapped, t
+	seen := p.observations(false)
+	t, m := translation(seen, p.socket()), mapping(seen, p.socket())
+	if !slices.Equal(mapped, p.mapped) || t != p.translation || m != p.mapping {
+		p.mapped, p.translation, p.mapping = mapped, t, m
 		p.cfg.Changed()
 	}
 }
