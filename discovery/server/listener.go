@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -32,6 +33,7 @@ type boundedConn struct {
 	key    netip.Prefix
 	closed chan struct{}
 	close  sync.Once
+	given  atomic.Bool // to those that share the port: its deadlines are theirs
 }
 
 func newBoundedListener(lis net.Listener, p *pool, c *clients, log hclog.Logger) *boundedListener {
@@ -108,6 +110,14 @@ func (c *boundedConn) Read(b []byte) (int, error) {
 	case <-c.closed:
 		return 0, net.ErrClosed
 	}
+}
+
+// SetDeadline sets the deadlines of a connection that is not given away.
+func (c *boundedConn) SetDeadline(t time.Time) error {
+	if c.given.Load() {
+		return nil
+	}
+	return c.Conn.SetDeadline(t)
 }
 
 // Close closes the connection. It may be called more than once.

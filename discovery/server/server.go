@@ -31,6 +31,10 @@ type Config struct {
 	// Enrol admits new nodes to the mesh of a founder, over TLS only; nil: the server
 	// has no such method.
 	Enrol EnrolFunc
+	// Other takes connections of STUN and TURN, in the clear or over TLS, that come to the
+	// server's port, and closes them at some time. It must not block. It needs TLS; nil: they
+	// are refused.
+	Other func(net.Conn)
 	// Redirect is the host:port to which Hello redirects clients; empty: none.
 	Redirect string
 
@@ -99,6 +103,9 @@ func (c *Config) check() error {
 	}
 	if c.Enrol != nil && c.TLS == nil {
 		return errors.New("a server that enrols nodes needs TLS")
+	}
+	if c.Other != nil && c.TLS == nil {
+		return errors.New("a server that shares its port needs TLS")
 	}
 	if c.Redirect != "" {
 		if _, _, err := net.SplitHostPort(c.Redirect); err != nil {
@@ -188,7 +195,10 @@ func (s *Server) grpcServer(ctx context.Context) *grpc.Server {
 			Timeout:           keepaliveTimeout,
 		}),
 	}
-	if s.cfg.TLS != nil {
+	switch {
+	case s.cfg.Other != nil:
+		opts = append(opts, grpc.Creds(newSharing(s.cfg.TLS, s.cfg.Other)))
+	case s.cfg.TLS != nil:
 		opts = append(opts, grpc.Creds(credentials.NewTLS(s.cfg.TLS)))
 	}
 	gs := grpc.NewServer(opts...)
