@@ -41,6 +41,7 @@ func filters(t *testing.T, list ...string) (out []mesh.Filter) {
 func TestCompleteMachineConfig(t *testing.T) {
 	c := loadFile(t, "talos-legacy.yaml")
 	want := mesh.Config{
+		UseRelays:                 true,
 		Enabled:                   true,
 		ClusterSecret:             c.ClusterSecret,
 		ForceRouting:              false,
@@ -72,6 +73,7 @@ func TestCompleteMachineConfig(t *testing.T) {
 func TestCompleteMultiDocument(t *testing.T) {
 	c := loadFile(t, "talos-multidoc.yaml")
 	want := mesh.Config{
+		UseRelays:                 true,
 		Enabled:                   true,
 		ClusterSecret:             c.ClusterSecret,
 		ForceRouting:              true,
@@ -199,7 +201,7 @@ func TestProvidedClusterWithIdentity(t *testing.T) {
 func TestKubeSpanDefaults(t *testing.T) {
 	provided := config.Options{ClusterProvided: true}
 	c := mustLoad(t, kubeSpanDoc, provided)
-	want := mesh.Config{Enabled: true, ForceRouting: true, HarvestExtraEndpoints: true, MTU: 1420, MachineType: mesh.MachineUnknown, Domain: "mesh", AnnounceAsMember: true, HoldNetworks: 24 * time.Hour}
+	want := mesh.Config{UseRelays: true, Enabled: true, ForceRouting: true, HarvestExtraEndpoints: true, MTU: 1420, MachineType: mesh.MachineUnknown, Domain: "mesh", AnnounceAsMember: true, HoldNetworks: 24 * time.Hour}
 	if got := c.Mesh(); !reflect.DeepEqual(got, want) || c.KubeSpan.MTU != 0 {
 		t.Errorf("Mesh %+v, MTU %d", got, c.KubeSpan.MTU)
 	}

@@ -101,7 +101,7 @@ func (s Setting) split() (section, key string) {
 func Settings() iter.Seq[Setting] {
 	return func(yield func(Setting) bool) {
 		for _, table := range [][]Setting{
-			nodeSettings, networkSettings, endpointSettings, serviceSettings, socketSettings, forwardSettings,
+			nodeSettings, networkSettings, endpointSettings, relaySettings, serviceSettings, socketSettings, forwardSettings,
 			loggingSettings, firewallSettings, proxySettings, dnsSettings, limitSettings, kubernetesSettings,
 		} {
 			for _, s := range table {

@@ -48,6 +48,7 @@ func TestDefaults(t *testing.T) {
 	want := config.Wirespan{
 		Backend: config.BackendAuto, ListenPort: 51820, InterfaceName: "wirespan0",
 		MachineType: mesh.MachineUnknown, DiscoveryListen: ":51820", HoldNetworks: 24 * time.Hour, EndpointStrategy: config.StrategyRace, PortMapping: config.PortMappingAuto,
+		Relay: config.RelayAuto, RelayPorts: config.PortRange{First: 49152, Last: 49407}, RelayBandwidth: 200, RelayUser: "wirespan",
 		Logging:  config.Logging{Level: "info"},
 		Firewall: config.Firewall{Enabled: true, Numbers: firewall.Numbers{Table: "wirespan", EncryptedMark: 0x20, TunnelMark: 0x40, Mask: 0x60, RoutingTable: 180, RulePriority: 32500}},
 		Proxy:    config.Proxy{Egress: config.EgressMesh, User: "wirespan"},
@@ -84,6 +85,13 @@ peerEndpointFilters: [10.0.0.0/8]
 peersFile: /etc/peers.yaml
 stunServers: [stun.example.org, "[2001:db8::1]:1234"]
 answerStun: false
+relay: offer
+relayPorts: 50000-50001
+relayBandwidth: 20
+relayNetworks: [10.0.0.0/8]
+relayServers: ["turn:turn.example.org", "turn:192.0.2.1:99?transport=tcp", "turns:[2001:db8::1]"]
+relayUser: them
+relayPasswordFile: /run/secrets/r
 leaveOnStop: false
 announceAsMember: false
 addressFilters: [docker0, "!10.0.0.0/8"]
@@ -145,6 +153,13 @@ func wantEverySetting(t *testing.T) config.Wirespan {
 		PeerEndpointFilters: []mesh.Filter{{Prefix: netip.MustParsePrefix("10.0.0.0/8")}},
 		PeersFile:           "/etc/peers.yaml",
 		StunServers:         []string{"stun.example.org:3478", "[2001:db8::1]:1234"}, AnswerStun: new(bool),
+		Relay: config.RelayOffer, RelayPorts: config.PortRange{First: 50000, Last: 50001}, RelayBandwidth: 20, RelayNetworks: prefixes("10.0.0.0/8"),
+		RelayServers: []config.RelayServer{
+			{Host: "turn.example.org", Port: 3478, Transport: config.RelayUDP},
+			{Host: "192.0.2.1", Port: 99, Transport: config.RelayTCP},
+			{Host: "2001:db8::1", Port: 5349, Transport: config.RelayTLS},
+		},
+		RelayUser: "them", RelayPasswordFile: "/run/secrets/r",
 		Firewall: config.Firewall{Enabled: true, Numbers: firewall.Numbers{
 			Table: "mesh", RoutingTable: 181, RulePriority: 100, EncryptedMark: 0x1000, TunnelMark: 0x2000, Mask: 0x3000,
 		}},
@@ -209,6 +224,9 @@ func TestEverySettingAsOverride(t *testing.T) {
 		"siteNetworks": "192.168.0.0/16", "siteOnLink": "true", "endpointStrategy": "cycle", "portMapping": "never",
 		"peerEndpoints": "node-2=203.0.113.5:51820", "peerEndpointFilters": "10.0.0.0/8",
 		"peersFile": "/etc/peers.yaml", "stunServers": "stun.example.org,[2001:db8::1]:1234", "answerStun": "false",
+		"relay": "offer", "relayPorts": "50000-50001", "relayBandwidth": "20", "relayNetworks": "10.0.0.0/8",
+		"relayServers": "turn:turn.example.org,turn:192.0.2.1:99?transport=tcp,turns:[2001:db8::1]:5349?transport=tcp",
+		"relayUser":    "them", "relayPasswordFile": "/run/secrets/r",
 		"logging.level": "debug", "logging.json": "true",
 		"firewall.enabled": "true", "firewall.table": "mesh", "firewall.routingTable": "181", "firewall.rulePriority": "100",
 		"firewall.encryptedMark": "0x1000", "firewall.tunnelMark": "8192", "firewall.mask": "0x3000",
@@ -316,6 +334,22 @@ func TestSettingErrors(t *testing.T) {
 		{"dns.domain", ".", `"." is not a domain`},
 		{"dns.domain", "a b", `"a b" is not a host name`},
 		{"dns.upstreams", "ns.example.org", `"ns.example.org" is not the address of a DNS server (ADDRESS or ADDRESS:PORT)`},
+		{"relay", "always", `"always" is not one of offer, auto, never`},
+		{"relayPorts", "50000", `"50000" is not a range of ports, FIRST-LAST`},
+		{"relayPorts", "50000-70000", `"50000-70000" is not a range of ports, FIRST-LAST`},
+		{"relayPorts", "80-90", `80-90: the first port is below 1024`},
+		{"relayPorts", "50001-50000", `50001-50000: the last port is below the first`},
+		{"relayPorts", "50000-51024", `50000-51024: want 1 to 1024 ports`},
+		{"relayBandwidth", "0", `"0" is not a number of Mbit/s from 1 to 100000`},
+		{"relayNetworks", "127.0.0.0/8", `127.0.0.0/8 is in 127.0.0.0/8, which is loopback`},
+		{"relayNetworks", "0.0.0.0/0", `0.0.0.0/0 is not private (within one of [10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 100.64.0.0/10 fc00::/7])`},
+		{"relayServers", "turn:a:0", `"turn:a:0": there is no port 0`},
+		{"relayServers", "turn://a", `"turn://a" is not turn:HOST[:PORT][?transport=udp|tcp] or turns:HOST[:PORT]`},
+		{"relayServers", "stun:a", `"stun:a" is not turn:HOST[:PORT][?transport=udp|tcp] or turns:HOST[:PORT]`},
+		{"relayServers", "turn:a?transport=sctp", `"turn:a?transport=sctp": transport is neither udp nor tcp`},
+		{"relayServers", "turns:a?transport=udp", `"turns:a?transport=udp": TLS is over TCP only`},
+		{"relayServers", "turn:", `"turn:": there is no host`},
+		{"relayServers", "turn:a b", `"turn:a b": "a b" is not a host name`},
 		{"limits.connections", "0", `"0" is not a number from 1 to 1048576`},
 		{"limits.idleTimeout", "-1s", `"-1s" is not a duration such as 90s, 12h or 0`},
 		{"nonsense", "1", `unknown setting "nonsense"`},
@@ -323,6 +357,21 @@ func TestSettingErrors(t *testing.T) {
 		_, err := load("", override("--flag", tt.key, tt.value))
 		wantProblems(t, err, "--flag: "+tt.want)
 	}
+}
+
+// Ports of a relay that is not offered are nobody's.
+func TestRelaySettings(t *testing.T) {
+	mustLoad(t, wirespan("listenPort: 49200\nrelayPorts: 49152-49300\n"), config.Options{})
+	_, err := load(wirespan("relay: offer\nlistenPort: 49200\n"), config.Options{})
+	wantProblems(t, err, "a.yaml:4: relayPorts: 49152-49407 has the port of listenPort, 49200: choose other ports")
+	_, err = load(wirespan("relayPorts: 400-499\n"), config.Options{})
+	wantProblems(t, err, "a.yaml:3: WirespanConfig: relayPorts: 400-499: the first port is below 1024")
+	_, err = load(wirespan("relayNetworks: [10.1.0.0/16, 10.2.0.0/16, 10.3.0.0/16, 10.4.0.0/16, 10.5.0.0/16, 10.6.0.0/16, "+
+		"10.7.0.0/16, 10.8.0.0/16, 10.9.0.0/16]\nrelayServers: [turn:a, turn:b, turn:c, turn:d, turn:e]\n"), config.Options{})
+	wantProblems(t, err, "a.yaml:3: WirespanConfig: relayNetworks: 9 networks; the mesh is told of at most 8",
+		"a.yaml:4: WirespanConfig: relayServers: 5 servers; at most 4 are used")
+	_, err = load(wirespan("relay: offer\nrelayPorts: 4000-4999\ndiscoveryListen: \":4443\"\n"), config.Options{})
+	wantProblems(t, err, "a.yaml:4: relayPorts: 4000-4999 has the port of discoveryListen, 4443: choose other ports")
 }
 
 func TestWirespanDocumentErrors(t *testing.T) {

@@ -61,6 +61,13 @@ type Wirespan struct {
 	PortMapping         string
 	StunServers         []string // host:port
 	AnswerStun          *bool    // nil: only beside the embedded discovery server
+	Relay               string
+	RelayPorts          PortRange
+	RelayBandwidth      int            // Mbit/s
+	RelayNetworks       []netip.Prefix // private ones; disjoint
+	RelayServers        []RelayServer
+	RelayUser           string
+	RelayPasswordFile   string // empty: there is no password
 	NoClockFix          bool
 	MemoryBudget        int64 // bytes; 0: derived from the host's memory
 	Logging             Logging
@@ -190,6 +197,7 @@ func (l *loader) validateWirespan() {
 		l.add(l.settings["keyRotation"].at, "keyRotation needs its keys in the state directory: leave out identityDir")
 	}
 	l.validateProxy()
+	l.validateRelay()
 	if !w.Firewall.Enabled {
 		at := l.settings["firewall.enabled"].at
 		if len(w.AdvertisedNetworks) > 0 {
