@@ -40,6 +40,9 @@ type Device interface {
 	SetSTUN(mesh.STUN)             // takes up a change at once
 	Mapped() []netip.AddrPort      // the device's port as STUN servers see it; Events signals a change
 	Translation() mesh.Translation // likewise, whether there is a NAT
+	Mapping() mesh.Behaviour       // likewise, how the NAT maps the port, for IPv4
+	SetRelays(mesh.RelayWish)      // takes up a change at once
+	Relays() []mesh.RelayStatus    // in the order of the wish; Events signals a change
 	Close() error
 }
 
@@ -85,6 +88,15 @@ type Ports interface {
 	Release(ctx context.Context) // removes the mappings for good
 }
 
+// Relaying relays for the members of the mesh.
+type Relaying interface {
+	Set(mesh.RelayService)    // takes up a change at once
+	Port() uint16             // of requests, by UDP, TCP and TLS; 0: nothing is offered
+	Usage() []mesh.RelayUsage // sorted by member
+	Conditions() []mesh.Condition
+	Changed() <-chan struct{} // the port or the conditions did
+}
+
 // Config is everything an Agent is made of.
 type Config struct {
 	Effective  *Effective
@@ -97,7 +109,8 @@ type Config struct {
 	Cache      Cache           // nil: none
 	Firewall   Firewall        // nil: only mesh addresses are reachable, and nothing is filtered
 	Host       Host
-	Ports      Ports // nil: no port is mapped
+	Ports      Ports    // nil: no port is mapped
+	Relaying   Relaying // nil: this node relays for nobody
 	Backend    Backend
 	OpenDevice func(self mesh.Identity, c *Effective, mtu int) (Device, error)
 	// Mesh is told by the loop what concerns the members of an own mesh; nil: not called.
@@ -175,6 +188,7 @@ type Agent struct {
 	remembering remembering
 	refused     map[string]bool // statements that the mesh's authority has not signed
 	rotating    rotating
+	relaying    relaying
 	steps       steps
 }
 
@@ -224,6 +238,7 @@ func New(c Config) (*Agent, error) {
 	a.status.Store(&Status{
 		Version: c.Version, Started: a.started, Updated: a.started, Backend: c.Backend.String(), BackendReason: c.Backend.Reason,
 		Names: []string{}, Discovery: []DiscoveryStatus{}, Peers: []PeerView{}, Conditions: []ConditionView{},
+		Relays: []mesh.RelayView{}, Relaying: mesh.RelayingView{Members: []mesh.RelayUsage{}},
 		NotReady: starting, changed: make(chan struct{}),
 	})
 	return a, nil

@@ -49,7 +49,7 @@ func shown(e netip.AddrPort) string {
 	if !e.IsValid() {
 		return "none"
 	}
-	return e.String()
+	return printed(mesh.EndpointText(e))
 }
 
 // logConditions logs a condition once when it appears and once when it clears. A

@@ -77,7 +77,11 @@ func (a *Agent) describeHost(public []netip.Addr) mesh.Host {
 	}
 	if a.plane.device != nil {
 		h.ListenPort = a.plane.device.ListenPort()
+		h.Mapping, h.Relays = a.plane.device.Mapping(), a.plane.device.Relays()
 		h.MappedEndpoints = slices.Concat(a.portMapping().Mapped(mesh.PortWireGuard, "udp"), a.plane.device.Mapped())
+	}
+	if a.cfg.Relaying != nil {
+		h.RelayPort = a.cfg.Relaying.Port()
 	}
 	return h
 }

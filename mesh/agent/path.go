@@ -24,8 +24,9 @@ type PathView struct {
 // CandidateView is an endpoint with the result of its last try.
 type CandidateView struct {
 	Endpoint  netip.AddrPort `json:"endpoint"`
-	Rank      int            `json:"rank"`      // the lowest is the best
-	Announced bool           `json:"announced"` // else the peer was seen there
+	Relay     string         `json:"relay,omitempty"` // of this node, by which it is reached
+	Rank      int            `json:"rank"`            // the lowest is the best
+	Announced bool           `json:"announced"`       // else the peer was seen there
 	Result    string         `json:"result"`
 	Why       string         `json:"why,omitempty"`
 	RTT       float64        `json:"rttMs,omitempty"`
@@ -58,8 +59,9 @@ func pathView(p *mesh.PeerPath, clock func(time.Time) time.Time) *PathView {
 		Candidates: make([]CandidateView, 0, len(p.Candidates)),
 	}
 	for _, c := range p.Candidates {
+		at, relay := mesh.Direct(c.Endpoint)
 		v.Candidates = append(v.Candidates, CandidateView{
-			c.Endpoint, c.Rank, c.Announced, c.Result, c.Why, milliseconds(c.RTT), clock(c.Sent), clock(c.Answered),
+			at, relay, c.Rank, c.Announced, c.Result, c.Why, milliseconds(c.RTT), clock(c.Sent), clock(c.Answered),
 		})
 	}
 	return v
@@ -75,7 +77,7 @@ func triedText(p *mesh.PeerPath) string {
 	}
 	var list []string
 	for _, c := range p.Candidates[:min(len(p.Candidates), named)] {
-		text := fmt.Sprintf("%s %s", c.Endpoint, c.Result)
+		text := fmt.Sprintf("%s %s", mesh.EndpointText(c.Endpoint), c.Result)
 		if c.Why != "" {
 			text += " (" + c.Why + ")"
 		}
@@ -99,7 +101,7 @@ func narrowPaths(p mesh.Plan, mtu int) []mesh.Condition {
 		conditions = append(conditions, mesh.Condition{
 			Type: mesh.ConditionPathMTU, Subject: peer,
 			Message: fmt.Sprintf("the path to %s by %s takes packets of %d bytes, and the tunnel's MTU is %d: TCP is adapted, other large packets are fragmented or lost; %s",
-				mesh.QuoteName(peer), s.Endpoint, s.Path.MTU, mtu, widerPath(s)),
+				mesh.QuoteName(peer), mesh.EndpointText(s.Endpoint), s.Path.MTU, mtu, widerPath(s)),
 		})
 	}
 	return conditions
@@ -111,7 +113,7 @@ func widerPath(s mesh.PeerStatus) string {
 		return fmt.Sprintf("set kubespan.mtu to %d on all nodes", s.Path.MTU)
 	}
 	overhead := wireGuardOverhead
-	if s.Endpoint.Addr().Is4() {
+	if s.Endpoint.Addr().Unmap().Is4() {
 		overhead -= 20 // the headers of IPv6 are that much larger
 	}
 	return fmt.Sprintf("kubespan.mtu can't be below %d: make the links of the path take packets of %d bytes",

@@ -51,7 +51,7 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 	plan := mesh.Decide(mesh.Input{
 		Config: a.meshConfig(), Self: a.self, Host: a.describeHost(public),
 		Affiliates: affiliates, Removed: a.removed(), Stats: stats, Attempts: a.attempts(), Previous: a.previous.Statuses,
-		Known: a.previous.Known, Pins: a.cfg.Memory.Pins(a.self.Subnet), Harvested: a.previous.Endpoints, Rotation: rotation,
+		Known: a.previous.Known, Pins: a.cfg.Memory.Pins(a.self.Subnet), Harvested: a.previous.Endpoints, Rotation: rotation, RelayNeed: a.previous.RelayNeed,
 		StaticUnknown: a.sources.unknown,
 	}, now)
 	if a.cfg.Memory.SetPins(a.self.Subnet, plan.Pins) {
@@ -63,6 +63,7 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 		plan.Peers, plan.Specs, plan.Statuses, plan.Routes, plan.Wake = nil, nil, nil, nil, a.record.trial
 	}
 	applyErr := a.apply(plan)
+	a.relay(&plan)
 	a.settle(now)
 	report(conditionMemory, state.PinsFile, a.pinning.err)
 	a.remember(affiliates, now)
@@ -92,6 +93,7 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 	conditions = append(conditions, a.unproven(plan.Pins)...)
 	conditions = append(conditions, a.dropped(now)...)
 	conditions = append(conditions, a.returned(now)...)
+	conditions = append(conditions, a.relayConditions()...)
 	if a.cfg.Services != nil {
 		conditions = append(conditions, a.cfg.Services.Conditions()...)
 	}

@@ -190,7 +190,7 @@ func (a *Agent) keep(affiliates []mesh.Affiliate, statuses []mesh.PeerStatus, no
 func (a *Agent) toRemember(affiliates []mesh.Affiliate, statuses []mesh.PeerStatus, now time.Time) []discovery.Remembered {
 	worked := make(map[mesh.Key]netip.AddrPort, len(statuses))
 	for i := range statuses {
-		if s := &statuses[i]; s.State == mesh.PeerStateUp && s.Endpoint.IsValid() {
+		if s := &statuses[i]; s.State == mesh.PeerStateUp && s.Endpoint.IsValid() && s.Relay == "" {
 			worked[s.PublicKey] = s.Endpoint
 		}
 	}

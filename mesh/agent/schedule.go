@@ -119,7 +119,7 @@ func (a *Agent) wait(ctx context.Context, wake time.Duration) error {
 // await blocks until there is a reason to look again, and reports whether it was
 // another than the end of timeout.
 func (a *Agent) await(ctx context.Context, timeout time.Duration, resting bool) (reason bool, err error) {
-	var events, gone, interference, services, ports <-chan struct{}
+	var events, gone, interference, services, ports, relaying <-chan struct{}
 	var discovered <-chan struct{} = a.sources.changed
 	host := a.cfg.Host.Changed()
 	if a.plane.device != nil {
@@ -130,6 +130,9 @@ func (a *Agent) await(ctx context.Context, timeout time.Duration, resting bool) 
 	}
 	if a.cfg.Ports != nil {
 		ports = a.cfg.Ports.Changed()
+	}
+	if a.cfg.Relaying != nil {
+		relaying = a.cfg.Relaying.Changed()
 	}
 	if resting {
 		events, discovered, host = nil, nil, nil
@@ -149,6 +152,7 @@ func (a *Agent) await(ctx context.Context, timeout time.Duration, resting bool) 
 	case <-discovered:
 	case <-events:
 	case <-services:
+	case <-relaying:
 	case <-host:
 		a.schedule.stale = true
 		a.host.moves++

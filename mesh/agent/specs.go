@@ -84,6 +84,7 @@ type peerSpecSpec struct {
 // PeerStatusSpec is the spec of a KubeSpanPeerStatus.
 type PeerStatusSpec struct {
 	Endpoint           netip.AddrPort `json:"endpoint"`
+	Relay              string         `json:"relay,omitempty"` // by which the path leads; not in Talos
 	Label              string         `json:"label"`
 	State              mesh.PeerState `json:"state"`
 	ReceiveBytes       uint64         `json:"receiveBytes"`
@@ -166,9 +167,11 @@ func (a *Agent) present(p mesh.Plan, affiliates []mesh.Affiliate, now time.Time)
 		}))
 	}
 	put(typePeerStatuses, entries(p.Statuses, func(s mesh.PeerStatus) entry {
+		at, _ := mesh.Direct(s.Endpoint)
+		last, _ := mesh.Direct(s.LastUsedEndpoint)
 		return entry{id: s.PublicKey.String(), spec: PeerStatusSpec{
-			s.Endpoint, s.Label, s.State, s.ReceiveBytes, s.TransmitBytes,
-			a.steps.show(s.LastHandshakeTime), s.LastUsedEndpoint, a.steps.show(s.LastEndpointChange), a.paths[s.Path],
+			at, s.Relay, s.Label, s.State, s.ReceiveBytes, s.TransmitBytes,
+			a.steps.show(s.LastHandshakeTime), last, a.steps.show(s.LastEndpointChange), a.paths[s.Path],
 		}}
 	}))
 	put(typeEndpoints, entries(p.Endpoints, func(e mesh.Endpoint) entry {

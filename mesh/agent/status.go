@@ -20,8 +20,10 @@ type Status struct {
 	Updated       time.Time         `json:"updated,omitzero"`
 	Node          NodeStatus        `json:"node"`
 	PortMapping   mesh.PortMapping  `json:"portMapping"`
-	Names         []string          `json:"names"`   // of this node, in DNS
-	Cluster       string            `json:"cluster"` // first 8 characters of the id
+	Relays        []mesh.RelayView  `json:"relays"`   // that this node uses, or tries to
+	Relaying      mesh.RelayingView `json:"relaying"` // for other nodes
+	Names         []string          `json:"names"`    // of this node, in DNS
+	Cluster       string            `json:"cluster"`  // first 8 characters of the id
 	Enabled       bool              `json:"enabled"`
 	Backend       string            `json:"backend"`
 	BackendReason string            `json:"backendReason,omitempty"`
@@ -70,6 +72,7 @@ type PeerView struct {
 	State         mesh.PeerState `json:"state"`
 	Reason        string         `json:"reason,omitempty"` // why it is not up
 	Endpoint      netip.AddrPort `json:"endpoint"`
+	Relay         string         `json:"relay,omitempty"` // the member, or the server, by which the path leads
 	ReceiveBytes  uint64         `json:"receiveBytes"`
 	TransmitBytes uint64         `json:"transmitBytes"`
 	LastHandshake time.Time      `json:"lastHandshakeTime,omitzero"`
@@ -123,8 +126,8 @@ func (a *Agent) storeStatus(p mesh.Plan, now time.Time) {
 			ID: a.self.NodeID, Nodename: p.Local.Nodename, Hostname: p.Local.Hostname,
 			Address: a.self.Address, PublicKey: a.self.PublicKey, MTU: m.MTU, Ephemeral: a.cfg.Keys.Ephemeral,
 		},
-		PortMapping: a.portMapping(),
-		Names:       list(names.Of(a.self.Address)), Discovery: a.discoveryStatus(), Peers: a.peerViews(p, names), Conditions: []ConditionView{},
+		PortMapping: a.portMapping(), Relays: a.relayViews(), Relaying: a.relayingView(),
+		Names: list(names.Of(a.self.Address)), Discovery: a.discoveryStatus(), Peers: a.peerViews(p, names), Conditions: []ConditionView{},
 		changed: make(chan struct{}),
 	}
 	if a.plane.device != nil {
@@ -175,8 +178,9 @@ func (a *Agent) peerViews(p mesh.Plan, names *mesh.Names) []PeerView {
 	out := make([]PeerView, 0, len(p.Statuses))
 	for _, s := range p.Statuses {
 		spec := specs[s.PublicKey]
+		at, _ := mesh.Direct(s.Endpoint)
 		out = append(out, PeerView{
-			s.PublicKey, s.Label, spec.Address, list(spec.AllowedIPs), s.State, notUp(s, len(spec.Endpoints)), s.Endpoint,
+			s.PublicKey, s.Label, spec.Address, list(spec.AllowedIPs), s.State, notUp(s, len(spec.Endpoints)), at, s.Relay,
 			s.ReceiveBytes, s.TransmitBytes, a.steps.show(s.LastHandshakeTime), a.paths[s.Path], spec.NodeID, list(names.Of(spec.Address)),
 			list(a.presented.origins[spec.NodeID].sources),
 		})

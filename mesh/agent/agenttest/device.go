@@ -1,6 +1,7 @@
 package agenttest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -39,6 +40,9 @@ type Device struct {
 	HostChanges     int
 	STUN            mesh.STUN
 	MappedEndpoints []netip.AddrPort
+	NATMapping      mesh.Behaviour
+	RelayWish       mesh.RelayWish
+	RelayStatuses   []mesh.RelayStatus
 	Closed          bool
 }
 
@@ -244,6 +248,27 @@ func (d *Device) Mapped() []netip.AddrPort {
 // Translation says that nobody knows.
 func (d *Device) Translation() mesh.Translation { return mesh.TranslationUnknown }
 
+// Mapping returns NATMapping.
+func (d *Device) Mapping() mesh.Behaviour {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return cmp.Or(d.NATMapping, mesh.BehaviourUnknown)
+}
+
+// SetRelays notes the wish.
+func (d *Device) SetRelays(w mesh.RelayWish) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.RelayWish = w
+}
+
+// Relays returns RelayStatuses.
+func (d *Device) Relays() []mesh.RelayStatus {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.RelayStatuses
+}
+
 // Close notes that the device was closed.
 func (d *Device) Close() error {
 	d.mu.Lock()
@@ -264,4 +289,10 @@ func (d *Device) With(f func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	f()
+}
+
+// Signal runs f under the lock, and signals that the statistics have changed.
+func (d *Device) Signal(f func()) {
+	d.With(f)
+	d.events.Notify()
 }
