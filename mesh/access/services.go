@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -118,7 +116,7 @@ func (s *Services) Run(ctx context.Context) error {
 func (s *Services) wanted(c *config.Wirespan, at attachment) map[string]service {
 	all := map[string]service{}
 	// The file is part of the settings: a new password ends what the old one has opened.
-	password, _ := readPassword(c.Proxy.PasswordFile)
+	password, _ := ReadPassword(c.Proxy.PasswordFile)
 	digest := sha256.Sum256([]byte(password))
 	for _, l := range c.Proxy.Listen {
 		for i, address := range l.Addresses() {
@@ -137,7 +135,7 @@ func (s *Services) wanted(c *config.Wirespan, at attachment) map[string]service 
 
 // serveProxy runs a proxy on one address.
 func (s *Services) serveProxy(ctx context.Context, network, address string, p config.Proxy, ready func()) error {
-	password, err := readPassword(p.PasswordFile)
+	password, err := ReadPassword(p.PasswordFile)
 	if err != nil {
 		return err
 	}
@@ -201,26 +199,6 @@ func (s *Services) Network(direct bool) *Network {
 		return NewNetwork(s.cfg.Directory, s.cfg.Plane, &s.cfg.Outside)
 	}
 	return NewNetwork(s.cfg.Directory, s.cfg.Plane, nil)
-}
-
-// maxPassword is that of RFC 1929, in bytes.
-const maxPassword = 255
-
-// readPassword returns the first line of a file; no file is no password.
-func readPassword(path string) (string, error) {
-	if path == "" {
-		return "", nil
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return "", fmt.Errorf("password: %w", err)
-	}
-	line, _, _ := strings.Cut(string(b), "\n")
-	line = strings.TrimSuffix(line, "\r")
-	if line == "" || len(line) > maxPassword {
-		return "", fmt.Errorf("password: the first line of %s has %d bytes, want 1 to %d", path, len(line), maxPassword)
-	}
-	return line, nil
 }
 
 // Changed is notified when Conditions has changed.

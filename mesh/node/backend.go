@@ -46,6 +46,7 @@ type dataPlane struct {
 	sockets  bool             // that wg(8) may ask
 	opened   func(Stack)      // called with each new netstack; nil: not called
 	attached func(netip.Addr) // called with the mesh address of each new data plane
+	secrets  *relaySecrets
 
 	mu      sync.Mutex // guards what follows
 	ingress ingress
@@ -62,6 +63,7 @@ func (p *dataPlane) open(self mesh.Identity, c *agent.Effective, mtu int) (agent
 	dev, err := device.Open(device.Config{
 		TUN: plane, Bind: p.newBind(), PrivateKey: self.PrivateKey,
 		ListenPort: c.ListenPort, FirewallMark: c.Firewall.EncryptedMark, Resolve: p.resolver(c.Firewall.EncryptedMark), Log: p.log,
+		Relays: p.relayAccess(c.Firewall.EncryptedMark),
 	})
 	if err != nil {
 		return nil, err

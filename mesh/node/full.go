@@ -51,6 +51,7 @@ func (n *Node) newServer() (*server.Server, [32]byte, error) {
 	cfg := server.Config{
 		OnlyCluster: mesh.DiscoveryID(present.ID, present.Secret),
 		Enrol:       n.enrol,
+		Other:       n.relaying.accept,
 		TLS:         &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
 		Log:         n.log.Named("server"),
 	}
@@ -72,7 +73,7 @@ func (n *Node) certificate() (tls.Certificate, [32]byte, error) {
 // gatherMetrics returns the metrics of all parts.
 func (n *Node) gatherMetrics() control.Metrics {
 	own := prometheus.NewRegistry()
-	own.MustRegister(n.access.Metrics())
+	own.MustRegister(n.access.Metrics(), relayCollector{n.relaying.Usage})
 	others := []prometheus.Gatherer{own}
 	if n.server != nil {
 		others = append(others, n.server.server.Metrics())

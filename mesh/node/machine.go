@@ -2,7 +2,9 @@ package node
 
 import (
 	"context"
+	"net"
 	"net/netip"
+	"net/url"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -24,6 +26,10 @@ type Machine struct {
 	NewRegistry func(s agent.Source, c *agent.Effective, keys state.Keys) (agent.Registry, error)
 	// Resolve looks up the names of STUN servers.
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
+	// Dial connects to a relay or a proxy, by "udp" or "tcp", and Proxy returns the proxy for an
+	// address of a relay; nil: sockets of the system do, and the environment says.
+	Dial  func(ctx context.Context, network, address string) (net.Conn, error)
+	Proxy func(address string) (*url.URL, error)
 	// NoSockets says that the machine has no unix sockets: the node then serves
 	// neither its control socket nor that of wg(8), and [Node.Agent] is the only way
 	// to ask it.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sort"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,8 +15,10 @@ import (
 	"github.com/wirespan/wirespan/device/nat"
 	"github.com/wirespan/wirespan/device/stun"
 	"github.com/wirespan/wirespan/mesh"
+	"github.com/wirespan/wirespan/mesh/agent"
 	"github.com/wirespan/wirespan/mesh/config"
 	"github.com/wirespan/wirespan/mesh/host"
+	"github.com/wirespan/wirespan/mesh/proxied"
 )
 
 // connectTimeout bounds the test of a discovery server.
@@ -27,17 +30,39 @@ func (n *Node) netcheck(ctx context.Context) (mesh.Netcheck, error) {
 	if device == nil || !n.agent.Status().Enabled {
 		return mesh.Netcheck{}, errors.New("the mesh is not running on this node (kubespan.enabled is false)")
 	}
-	c := mesh.Netcheck{Running: true, Peers: []mesh.PeerCheck{}}
+	s := n.agent.Status()
+	c := mesh.Netcheck{Running: true, Peers: []mesh.PeerCheck{}, Relays: s.Relays, Relaying: s.Relaying}
 	check(ctx, &c, device.CheckNAT, *n.services.Load(), n.mark)
-	c.PortMapping = n.agent.Status().PortMapping
-	for _, p := range n.agent.Status().Peers {
-		peer := mesh.PeerCheck{Name: p.Name(), State: p.State, Endpoint: p.Endpoint}
+	c.PortMapping = s.PortMapping
+	for _, p := range s.Peers {
+		peer := mesh.PeerCheck{Name: p.Name(), State: p.State, Endpoint: p.Endpoint, Relay: p.Relay}
 		if p.Path != nil {
-			peer.MTU = p.Path.MTU
+			peer.MTU, peer.RTT = p.Path.MTU, p.Path.RTT
+		}
+		if p.Relay != "" {
+			peer.Direct = notDirect(p.Path)
 		}
 		c.Peers = append(c.Peers, peer)
 	}
 	return c, nil
+}
+
+// notDirect says what became of the direct ways to a peer.
+func notDirect(p *agent.PathView) string {
+	var out []string
+	for _, c := range p.Candidates {
+		if c.Rank < mesh.RankRelayed {
+			text := c.Endpoint.String() + " " + c.Result
+			if c.Why != "" {
+				text += " (" + c.Why + ")"
+			}
+			out = append(out, text)
+		}
+	}
+	if len(out) == 0 {
+		return "no direct way is known"
+	}
+	return strings.Join(out, ", ")
 }
 
 // check asks STUN and discovery servers, and adds the outcome.
@@ -55,19 +80,31 @@ func check(ctx context.Context, c *mesh.Netcheck, checkNAT func(context.Context)
 	}
 }
 
-// connect opens a TCP connection to a discovery server.
+// connect opens a TCP connection to a discovery server, by the proxy of the environment if there
+// is one.
 func connect(ctx context.Context, server string, mark uint32) mesh.ServerCheck {
 	c := mesh.ServerCheck{Server: server}
 	d := net.Dialer{Timeout: connectTimeout, Control: bind.Control(mark), Resolver: markedResolver(mark)}
 	start := time.Now()
-	conn, err := d.DialContext(ctx, "tcp", server)
+	via, err := proxied.For(server)
+	var conn net.Conn
+	switch {
+	case err != nil:
+	case via != nil:
+		ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+		defer cancel()
+		conn, err = proxied.Dial(ctx, d.DialContext, via, server)
+	default:
+		conn, err = d.DialContext(ctx, "tcp", server)
+	}
 	if err != nil {
 		c.Error = err.Error()
 		return c
 	}
 	c.Millis = float64(time.Since(start).Round(10*time.Microsecond)) / float64(time.Millisecond)
-	c.Address = conn.RemoteAddr().(*net.TCPAddr).AddrPort()
-	c.Address = netip.AddrPortFrom(c.Address.Addr().Unmap(), c.Address.Port())
+	if at, ok := conn.RemoteAddr().(*net.TCPAddr); ok && via == nil {
+		c.Address = mesh.Plain(at.AddrPort())
+	}
 	_ = conn.Close()
 	return c
 }
@@ -118,7 +155,7 @@ func Netcheck(ctx context.Context, c *config.Config, servers []string) (mesh.Net
 	var reader sync.WaitGroup
 	reader.Go(func() { readSTUN(conn, p) })
 	p.Set(mesh.STUN{Servers: servers, Local: local}, conn.LocalAddr().(*net.UDPAddr).AddrPort().Port())
-	n := mesh.Netcheck{Peers: []mesh.PeerCheck{}}
+	n := mesh.Netcheck{Peers: []mesh.PeerCheck{}, Relays: []mesh.RelayView{}, Relaying: mesh.RelayingView{Members: []mesh.RelayUsage{}}}
 	check(ctx, &n, p.Check, services, mark)
 	h := host.New(host.Config{EncryptedMark: mark, RoutingTable: c.Firewall.RoutingTable})
 	n.PortMapping = probeGateway(ctx, h, mark, c.PortMapping, translation(&n.NATCheck))

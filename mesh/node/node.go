@@ -72,7 +72,10 @@ type Node struct {
 
 	background *background // of Start; nil: the caller runs the node
 
-	agent   *agent.Agent
+	agent        *agent.Agent
+	relaySecrets relaySecrets
+	relaying     *relaying // nil: this build offers no relay
+
 	host    Host
 	ports   *ports  // nil: the host has no gateway that could be asked
 	kernel  *kernel // nil without routing in the kernel
@@ -108,6 +111,9 @@ func locate(c Config) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{cfg: c, log: c.logger(), config: c.Config, membership: membership{wake: mesh.NewSignal()}, mark: c.Config.Firewall.EncryptedMark}
+	n.relaySecrets.node = n
+	n.relaySecrets.set(c.Config)
+	n.newRelaying()
 	n.state, err = state.Open(dir, n.log)
 	return n, err
 }
@@ -154,7 +160,7 @@ func (n *Node) open(ctx context.Context) error {
 	n.plane = &dataPlane{
 		backend: backend, name: n.config.InterfaceName, log: n.log.Named("device"),
 		machine: &n.cfg.Machine, opened: n.cfg.Opened, sockets: n.cfg.Exclusive && !n.cfg.Machine.NoSockets,
-		attached: func(a netip.Addr) { n.access.Attach(a) },
+		attached: func(a netip.Addr) { n.access.Attach(a) }, secrets: &n.relaySecrets,
 	}
 	memory := state.OpenMemory(n.state)
 	sequence, err := state.OpenSequence(n.state)
@@ -181,13 +187,16 @@ func (n *Node) open(ctx context.Context) error {
 		Effective: settings, Keys: n.keys, Clock: clock, Memory: memory, Sequence: sequence, Rotation: rotation, Firewall: routing, Host: n.host,
 		Backend: n.plane.backend, OpenDevice: n.plane.open, NewRegistry: n.newRegistry,
 		OS: host.OperatingSystem(), Version: n.cfg.Version,
-		Mesh: n.membership.viewed, Refresh: n.refreshed, Accepting: n.accepting, Observed: n.observed, LeaveOnStop: n.leaveOnStop, Log: n.log,
+		Mesh: n.membership.viewed, Refresh: n.refreshed, Accepting: n.accepting, Observed: n.linksRead, LeaveOnStop: n.leaveOnStop, Log: n.log,
 	}
 	if n.state.Root() != config.StateMemory {
 		c.Cache = cache.New(n.state, state.CacheFile, n.keys.Own())
 	}
 	if n.ports != nil {
 		c.Ports = n.ports
+	}
+	if n.relaying != nil {
+		n.relaying.attach(&c)
 	}
 	if n.cfg.Load != nil {
 		c.Reload = n.reload
@@ -260,6 +269,9 @@ func (n *Node) Run(ctx context.Context) error {
 	if p := n.ports; p != nil {
 		g.Go(func() error { p.Run(outer); return nil })
 	}
+	if r := n.relaying; r != nil {
+		g.Go(func() error { return r.run(outer) })
+	}
 	g.Go(func() error { n.reloadOnHangup(outer); return nil })
 	g.Go(func() error { return n.access.Run(outer) })
 	for _, l := range n.health {
@@ -312,7 +324,19 @@ func (n *Node) reload() (*agent.Effective, error) {
 	}
 	n.config = cfg
 	n.access.Set(&cfg.Wirespan)
+	n.relaySecrets.set(cfg)
+	if n.relaying != nil {
+		n.relaying.reconfigure()
+	}
 	return e, nil
+}
+
+// linksRead takes the host's links, and returns what is wrong with them.
+func (n *Node) linksRead(links []mesh.Link) []mesh.Condition {
+	if n.relaying != nil {
+		n.relaying.observe(links)
+	}
+	return n.observed(links)
 }
 
 // leaveOnStop reports whether the node leaves the mesh when it stops. By default it does

@@ -17,7 +17,7 @@ import (
 // CAP_DAC_OVERRIDE if root's agent has to read or write files of another user.
 func (n *Node) capabilities() []uintptr {
 	keep := []uintptr{unix.CAP_NET_ADMIN, unix.CAP_NET_BIND_SERVICE}
-	if slices.ContainsFunc(append(slices.Clone(n.cfg.Files), n.state.Root(), n.config.IdentityDir, n.config.PeersFile), foreign) {
+	if slices.ContainsFunc(append(slices.Clone(n.cfg.Files), n.state.Root(), n.config.IdentityDir, n.config.PeersFile, n.config.RelayPasswordFile), foreign) {
 		keep = append(keep, unix.CAP_DAC_OVERRIDE)
 	}
 	return keep

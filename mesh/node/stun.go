@@ -8,12 +8,14 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/wirespan/wirespan/device/bind"
+	"github.com/wirespan/wirespan/device/burst"
 	"github.com/wirespan/wirespan/device/stun"
 	"github.com/wirespan/wirespan/mesh/agent"
 	"github.com/wirespan/wirespan/mesh/config"
@@ -63,8 +65,11 @@ func (n *Node) answersSTUN(c *config.Config) bool {
 
 // stunListener answers STUN binding requests at a UDP port.
 type stunListener struct {
-	conn   *net.UDPConn
+	conn   *burst.Conn
 	server *stun.Server
+	// turn takes what is no binding request, with its control messages; nil: nobody does. It
+	// must not keep the bytes.
+	turn atomic.Pointer[func(b, controls []byte, from netip.AddrPort)]
 }
 
 // listenSTUN opens the UDP port beside that of a discovery server.
@@ -86,16 +91,16 @@ func listenSTUN(ctx context.Context, beside net.Addr, mark uint32) (*stunListene
 	if err != nil {
 		return nil, fmt.Errorf("STUN beside the discovery server: %w", err)
 	}
-	return &stunListener{c.(*net.UDPConn), stun.NewServer(time.Now())}, nil
+	return &stunListener{conn: burst.New(c.(*net.UDPConn)), server: stun.NewServer(time.Now())}, nil
 }
 
 // run answers until ctx is done, and closes the port.
 func (l *stunListener) run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { _ = l.conn.Close() })
 	defer stop()
-	b, control := make([]byte, 2048), make([]byte, 128)
+	buf, control := make([]byte, burst.Size), make([]byte, 128)
 	for {
-		n, controls, _, from, err := l.conn.ReadMsgUDPAddrPort(b, control)
+		n, size, controls, from, err := l.conn.ReadBurstMsg(buf, control)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -105,9 +110,20 @@ func (l *stunListener) run(ctx context.Context) error {
 			}
 			continue // of an earlier answer, such as that its port is closed
 		}
-		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-		if answer := l.server.Answer(time.Now(), b[:n], from); answer != nil {
-			_, _, _ = l.conn.WriteMsgUDPAddrPort(answer, control[:controls], from) // lost, as a datagram may be
+		for b := buf[:n]; len(b) > 0; {
+			var first []byte
+			first, b = burst.Cut(b, size)
+			l.answer(first, control[:controls], from)
 		}
+	}
+}
+
+// answer takes a datagram.
+func (l *stunListener) answer(b, controls []byte, from netip.AddrPort) {
+	if take := l.turn.Load(); take != nil {
+		(*take)(b, controls, from)
+	}
+	if answer := l.server.Answer(time.Now(), b, from); answer != nil {
+		_, _, _ = l.conn.WriteMsgUDPAddrPort(answer, controls, from) // lost, as a datagram may be
 	}
 }
