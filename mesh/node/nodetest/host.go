@@ -37,6 +37,7 @@ type Host struct {
 	line      Line
 	random    *rand.Rand // decides about losses
 	sockets   map[uint16]*socket
+	listeners map[uint16]*Listener
 	port      uint16 // last chosen
 	refuse    func(to netip.AddrPort) error
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -133,6 +134,8 @@ func (m *Mesh) machine(h *Host) node.Machine {
 			}
 			return m.Hub.client(h, e, keys), nil
 		},
+		Dial:  h.Dial,
+		Proxy: func(string) (*url.URL, error) { return nil, nil },
 		Resolve: func(_ context.Context, host string) ([]netip.Addr, error) {
 			return nil, fmt.Errorf("%s: there are no names in this network", host)
 		},

@@ -158,7 +158,7 @@ func (n *Network) Host(own ...string) *Host {
 	n.router.hosts++
 	h := &Host{
 		network: n, addresses: addresses(own), line: Line{Delay: DefaultDelay}, port: firstPort,
-		changed: mesh.NewSignal(), sockets: map[uint16]*socket{},
+		changed: mesh.NewSignal(), sockets: map[uint16]*socket{}, listeners: map[uint16]*Listener{},
 		random: rand.New(rand.NewPCG(n.router.seed, uint64(n.router.hosts))),
 	}
 	n.hosts = append(n.hosts, h)
