@@ -22,7 +22,8 @@ func (c *cli) benchLocal() *cobra.Command {
 			"Subjects: raw (no tunnel: the ceiling), kernel, wireguard-go and\n" +
 			"wireguard-go-netstack (upstream's), wirespan-tun, wirespan-netstack, nebula,\n" +
 			"tailscaled, and those of --driver. Only when named: wirespan-socks, wirespan-http\n" +
-			"and wirespan-forward, the ways of programs into a netstack node.",
+			"and wirespan-forward, the ways of programs into a netstack node, and\n" +
+			"wirespan-relay, wirespan-tun through a relay.",
 		Example: "  wirespan bench local\n" +
 			"  wirespan bench local --subjects raw,kernel,wirespan-tun --html report.html\n" +
 			"  wirespan bench local --unprivileged -o json > report.json",

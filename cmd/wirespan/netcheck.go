@@ -104,16 +104,27 @@ func printNetcheck(out io.Writer, n mesh.Netcheck) error {
 	printServers(w, "STUN", n.STUN)
 	printServers(w, "DISCOVERY", n.Discovery)
 	if len(n.Peers) > 0 {
-		fmt.Fprintln(w, "\nPEER\tSTATE\tENDPOINT\tMTU")
+		fmt.Fprintln(w, "\nPEER\tSTATE\tENDPOINT\tMTU\tRTT")
 	}
 	for _, p := range n.Peers {
 		mtu := "unknown"
 		if p.MTU > 0 {
 			mtu = fmt.Sprint(p.MTU)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", mesh.QuoteName(p.Name), p.State, endpoint(p.Endpoint), mtu)
+		rtt, place := "unknown", endpoint(p.Endpoint)
+		if p.RTT > 0 {
+			rtt = fmt.Sprintf("%.1fms", p.RTT)
+		}
+		if p.Relay != "" {
+			place += " via " + mesh.QuoteName(p.Relay)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", mesh.QuoteName(p.Name), p.State, place, mtu, rtt)
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	printRelays(out, n)
+	return nil
 }
 
 // printPortMapping shows what the gateway maps, or why it maps nothing.

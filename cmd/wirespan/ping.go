@@ -111,7 +111,7 @@ func pathText(p agent.PeerView) string {
 	if !p.Endpoint.IsValid() {
 		return ""
 	}
-	text := " by " + p.Endpoint.String()
+	text := " by " + placeText(p)
 	switch {
 	case p.Path == nil:
 	case !p.Path.Works:

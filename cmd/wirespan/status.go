@@ -132,6 +132,12 @@ func writeStatus(w io.Writer, s *agent.Status, now time.Time, columns int) error
 	if mapped := mappedLine(s.PortMapping); mapped != "" {
 		field("Mapped ports:", mapped)
 	}
+	for _, r := range s.Relays {
+		field("Relay:", relayLine(r))
+	}
+	if line := relayingLine(s.Relaying); line != "" {
+		field("Relaying:", line)
+	}
 	for _, d := range s.Discovery {
 		field("Discovery:", discoveryLine(d, now))
 	}
@@ -265,7 +271,7 @@ func peerTable(peers []agent.PeerView, now time.Time, columns int) table {
 			handshake = ago(now, p.LastHandshake) + " ago"
 		}
 		if p.Endpoint.IsValid() {
-			endpoint = p.Endpoint.String()
+			endpoint = placeText(p)
 		}
 		all.rows = append(all.rows, []string{
 			mesh.QuoteName(p.Name()), p.State.String(), handshake, bytesText(p.ReceiveBytes), bytesText(p.TransmitBytes),

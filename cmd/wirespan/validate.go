@@ -19,9 +19,9 @@ func (c *cli) validate() *cobra.Command {
 		Use:   "validate [FILE...]",
 		Short: "Check configuration files",
 		Long: "Check configuration files, together and with the given settings, as wirespan up\n" +
-			"would load them, and the peers file and kubeconfig: without FILE, those that it would\n" +
-			"read. FILE may be a directory, or - for standard input. It shows which value comes from\n" +
-			"where, defaults aside.",
+			"would load them, and the peers file, kubeconfig and password for relays: without FILE,\n" +
+			"those that it would read. FILE may be a directory, or - for standard input. It shows\n" +
+			"which value comes from where, defaults aside.",
 		Example: "  wirespan validate /etc/wirespan/config.yaml\n" +
 			"  wirespan gen config | wirespan validate -",
 		Args: arguments(0, math.MaxInt),
@@ -34,7 +34,7 @@ func (c *cli) validate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := errors.Join(node.CheckPeersFile(cfg), node.CheckKubeconfig(cfg)); err != nil {
+			if err := errors.Join(node.CheckPeersFile(cfg), node.CheckKubeconfig(cfg), node.CheckRelayPassword(cfg)); err != nil {
 				return err
 			}
 			for _, i := range cfg.Ignored {
