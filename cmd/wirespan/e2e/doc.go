@@ -28,6 +28,7 @@
 //	traffic      packets without a pause, for the leak detector
 //	echo         connections that outlive an agent
 //	download     HTTP through the mesh
+//	turn         requests to a relay
 //	tunnel       a tunnel without agents, wirespan's or upstream's
 //	flow         checked streams; datagram: checked datagrams
 //	badpath      loss, delay and reordering between two ends

@@ -27,12 +27,13 @@ import (
 // Everything is removed when the test ends, whatever its outcome.
 type lab struct {
 	*testing.T
-	binary string
-	dir    string
-	prefix string // of namespace names
-	number uint32 // of this lab in this process
-	hosts  int
-	logs   []string
+	binary  string
+	dir     string
+	network string // of the hosts on the switch: private, unless a scenario changes it
+	prefix  string // of namespace names
+	number  uint32 // of this lab in this process
+	hosts   int
+	logs    []string
 }
 
 var labs atomic.Uint32
@@ -43,7 +44,7 @@ func newLab(t *testing.T, binary string) *lab {
 	number := labs.Add(1)
 	l := &lab{
 		T: t, binary: binary, dir: publicDir(t), number: number,
-		prefix: fmt.Sprintf("ws%d-%d", os.Getpid(), number),
+		prefix: fmt.Sprintf("ws%d-%d", os.Getpid(), number), network: "10.90.0.",
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -66,9 +67,16 @@ type labHost struct {
 	address  string // IPv4 address on the switch; empty if the host is not on it
 }
 
+// isPublic gives the hosts that follow addresses as the Internet has them: 203.0.113.N.
+func (l *lab) isPublic() {
+	l.Helper()
+	l.network = "203.0.113."
+	l.must("ip", "-n", l.prefix+"switch", "address", "add", l.network+"254/24", "dev", "br0")
+}
+
 // isAt reports whether an address is the host's, 10.90.0.N or fd90::N on the switch.
 func (h *labHost) isAt(a netip.Addr) bool {
-	_, n, _ := strings.Cut(h.address, "10.90.0.")
+	_, n, _ := strings.Cut(h.address, h.network)
 	return a.String() == h.address || a.String() == "fd90::"+n
 }
 
@@ -87,13 +95,13 @@ func (l *lab) host(name string) *labHost {
 	l.Helper()
 	h := l.namespace(name)
 	l.hosts++
-	h.address = fmt.Sprintf("10.90.0.%d", l.hosts)
+	h.address = fmt.Sprint(l.network, l.hosts)
 	l.must("ip", "-n", l.prefix+"switch", "link", "add", "to-"+name, "type", "veth", "peer", "name", "eth0", "netns", h.ns)
 	l.must("ip", "-n", l.prefix+"switch", "link", "set", "to-"+name, "master", "br0", "up")
 	h.ip("address add " + h.address + "/24 dev eth0")
 	h.ip(fmt.Sprintf("address add fd90::%x/64 dev eth0 nodad", l.hosts))
 	h.ip("link set eth0 up")
-	h.ip("route add default via 10.90.0.254")
+	h.ip("route add default via " + l.network + "254")
 	return h
 }
 

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"os"
@@ -19,7 +20,15 @@ const (
 	natFullCone       natKind = "full cone"
 	natPortRestricted natKind = "port-restricted"
 	natSymmetric      natKind = "symmetric"
+	natUDPBlocked     natKind = "UDP blocked"
+	natProxied        natKind = "HTTPS by proxy"
 )
+
+// natBlocks are rules for what does not leave at all.
+var natBlocks = map[natKind]string{
+	natUDPBlocked: `iifname "lan0" meta l4proto udp drop`,
+	natProxied:    `iifname "lan0" drop`,
+}
 
 // natRules are the rules of each kind; HOST and ROUTER stand for addresses.
 var natRules = map[natKind]string{
@@ -63,8 +72,12 @@ func (l *lab) behindNAT(name string, router *labHost, kind natKind) *labHost {
 		l.Fatal(err)
 	}
 	router.nft(`table ip nat {
+	chain blocked {
+		` + natBlocks[kind] + `
+	}
 	chain forward {
 		type filter hook forward priority filter; policy drop;
+		jump blocked
 		iifname "lan0" accept
 		ct state established,related accept
 		ct status dnat accept
@@ -72,7 +85,7 @@ func (l *lab) behindNAT(name string, router *labHost, kind natKind) *labHost {
 	chain input {
 		type filter hook input priority filter;
 		iifname "eth0" ct state new drop
-	}` + strings.NewReplacer("HOST", h.address, "ROUTER", router.address).Replace(natRules[kind]) + `
+	}` + strings.NewReplacer("HOST", h.address, "ROUTER", router.address).Replace(cmp.Or(natRules[kind], natRules[natPortRestricted])) + `
 }
 `)
 	return h

@@ -120,6 +120,9 @@ func scenarioNATTable(l *lab) {
 
 // apart reports whether two NATs keep nodes apart that have no relay.
 func apart(a, b natKind) bool {
+	if natBlocks[a] != "" || natBlocks[b] != "" {
+		return true
+	}
 	strict := func(k natKind) bool { return k == natSymmetric || k == natPortRestricted }
 	return strict(a) && strict(b) && (a == natSymmetric || b == natSymmetric)
 }
