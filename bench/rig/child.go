@@ -20,6 +20,7 @@ const (
 	roleEngine = "engine"
 	roleAgent  = "agent"
 	roleDevice = "device"
+	roleRelay  = "relay"
 )
 
 const (
@@ -45,6 +46,8 @@ func Child(ctx context.Context, role string) error {
 		return serveAgent(ctx, w)
 	case roleDevice:
 		return serveDevice(w)
+	case roleRelay:
+		return serveRelay(ctx, w)
 	}
 	return fmt.Errorf("benchmark child %q: there is no such role", role)
 }

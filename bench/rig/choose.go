@@ -116,7 +116,7 @@ func (s *subject) unavailable(c *Config) error {
 		return errors.New("needs root")
 	case s.driver != nil:
 		return s.driver.missing()
-	case s.name == subjectTUN:
+	case s.name == subjectTUN, s.name == subjectRelay:
 		return tun.Available()
 	case s.name == subjectUpstream:
 		_, err := upstreamProgram(c)

@@ -21,6 +21,7 @@ const (
 	subjectSOCKS       = "wirespan-socks"
 	subjectHTTP        = "wirespan-http"
 	subjectForward     = "wirespan-forward"
+	subjectRelay       = "wirespan-relay"
 )
 
 // subject is a tunnel that can be measured, or the plain link.
@@ -45,6 +46,7 @@ func builtin() []subject {
 		{name: subjectSOCKS, description: "wirespan-netstack through its SOCKS5 proxy, by loopback", inside: true, special: true, streams: true},
 		{name: subjectHTTP, description: "wirespan-netstack through its HTTP proxy (CONNECT), by loopback", inside: true, special: true, streams: true},
 		{name: subjectForward, description: "wirespan-netstack, at the far end forwarded to a server by loopback", inside: true, special: true},
+		{name: subjectRelay, description: "wirespan-tun through a relay at the far end's host, whose process counts as the server's", privileged: true, special: true},
 	}
 }
 
@@ -65,6 +67,7 @@ type tunnel struct {
 	PeerKey     mesh.Key
 	Port        uint16         // 0: any
 	Peer        netip.AddrPort // the peer's endpoint; invalid: the peer initiates
+	Relay       netip.AddrPort // by which the peer is reached; invalid: directly
 	Address     netip.Addr
 	PeerAddress netip.Addr
 	Underlay    netip.Addr
@@ -122,6 +125,8 @@ func (a *agent) open(ctx context.Context, o *opening) (*opened, error) {
 		return a.openProxy(&o.Tunnel, askHTTP)
 	case o.Subject == subjectForward:
 		return a.openForward(ctx, &o.Tunnel)
+	case o.Subject == subjectRelay:
+		return a.openRelayed(o)
 	}
 	return nil, fmt.Errorf("unknown subject %q", o.Subject)
 }

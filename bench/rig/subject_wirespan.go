@@ -28,14 +28,22 @@ func openDevice(plane device.Interface, t *tunnel) (*device.Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tunnel's private key: %w", err)
 	}
-	dev, err := device.Open(device.Config{TUN: plane, Bind: bind.New(nil), PrivateKey: key, ListenPort: t.Port})
+	config := device.Config{TUN: plane, Bind: bind.New(nil), PrivateKey: key, ListenPort: t.Port}
+	if t.Relay.IsValid() {
+		config.Relays = relayAccess()
+	}
+	dev, err := device.Open(config)
 	if err != nil {
 		return nil, err
 	}
 	err = dev.Configure(t.MTU, []netip.Prefix{t.prefix()})
+	endpoint := t.Peer
+	if err == nil && t.Relay.IsValid() {
+		endpoint, err = useRelay(dev, t.Relay, t.Peer)
+	}
 	if err == nil {
 		err = dev.Apply([]mesh.PeerConfig{{
-			PublicKey: t.PeerKey, Endpoint: t.Peer, AllowedIPs: []netip.Prefix{netip.PrefixFrom(t.PeerAddress, 32)},
+			PublicKey: t.PeerKey, Endpoint: endpoint, AllowedIPs: []netip.Prefix{netip.PrefixFrom(t.PeerAddress, 32)},
 		}})
 	}
 	if err != nil {
@@ -92,14 +100,19 @@ func (a *agent) openTUN(o *opening) (*opened, error) {
 	if err := tun.Available(); err != nil {
 		return nil, absentError{err}
 	}
-	c, err := spawn(o.Self, roleDevice, 0, o.environment())
+	return a.openChild(roleDevice, o, o.Tunnel)
+}
+
+// openChild runs a part of the subject in a process of its own, to which it sends a configuration.
+func (a *agent) openChild(role string, o *opening, config any) (*opened, error) {
+	c, err := spawn(o.Self, role, 0, o.environment())
 	if err != nil {
 		return nil, err
 	}
 	a.watch(c.exited, func() error { return c.err })
 	a.closing = append(a.closing, c.kill)
-	if err := c.enc.Encode(o.Tunnel); err != nil {
-		return nil, fmt.Errorf("configure the device: %w", err)
+	if err := c.enc.Encode(config); err != nil {
+		return nil, fmt.Errorf("configure the %s: %w", role, err)
 	}
 	var resp response
 	if err := c.dec.Decode(&resp); err != nil {
@@ -107,7 +120,7 @@ func (a *agent) openTUN(o *opening) (*opened, error) {
 		return nil, c.err
 	}
 	if resp.Error != "" {
-		return nil, fmt.Errorf("open the device: %s", resp.Error)
+		return nil, fmt.Errorf("open the %s: %s", role, resp.Error)
 	}
 	resp.Opened.PIDs = []int{c.cmd.Process.Pid}
 	return resp.Opened, nil
