@@ -18,8 +18,8 @@
 // authenticated yet only pauses its copies for a moment; a session counts when upstream has
 // completed it (see [Engine.Handshake]).
 //
-// A response that follows an initiation to the same peer is held for 20 ms, since upstream
-// can't handle both at once (hold.go).
+// A response that follows an initiation to the same peer is held for 20 ms, and an initiation
+// that follows a response is not sent, since upstream can't handle both at once (hold.go).
 //
 // Limits: of a cookie reply, the first for each initiation is passed up, since the device
 // keeps the last one, which is valid for one source address.

@@ -17,6 +17,7 @@ func (e *Engine) initiation(msg []byte, ep conn.Endpoint) error {
 		return e.bind.Send([][]byte{msg}, ep)
 	}
 	byItself := p != e.asking
+	p.ended = !byItself && e.ending
 	if !byItself {
 		e.budget.Took(now.Sub(e.since))
 		e.asking, p.held = nil, held{} // the session of a response that waits for it is over

@@ -35,10 +35,18 @@ func (p *peer) hold(now time.Time, msg []byte, to conn.Endpoint) bool {
 	p.held = held{} // the one before is void
 	at := p.initiated.Add(crossGap)
 	if !p.race || !now.Before(at) {
+		p.responded = now
 		return false
 	}
 	p.held = held{at, msg, to}
 	return true
+}
+
+// tooSoon reports whether an initiation would arrive together with a response that has just
+// left, as it may when the device makes both at the same moment. The session of the response
+// is then the one to wait for, unless the device has ended it.
+func (p *peer) tooSoon(now time.Time) bool {
+	return p.race && !p.ended && now.Sub(p.responded) < crossGap
 }
 
 // sendHeld sends the response that is held, if it is due, and returns when it will be; zero:
@@ -48,7 +56,7 @@ func (e *Engine) sendHeld(p *peer, now time.Time) time.Time {
 		return p.held.at
 	}
 	r := p.held
-	p.held = held{}
+	p.held, p.responded = held{}, now
 	_ = e.bind.Send([][]byte{r.msg}, r.to) // to upstream, it is lost
 	return time.Time{}
 }

@@ -43,6 +43,36 @@ func TestCrossedResponseIsHeld(t *testing.T) {
 	})
 }
 
+// An initiation does not arrive together with a response that was sent before it.
+func TestInitiationBehindResponse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.SetPeers([]mesh.PeerConfig{racing(peerKey, live)})
+		w.Handshake(peerKey, time.Now(), live) // the device then renews its session by itself
+		time.Sleep(time.Second)
+		sent := func() int {
+			w.sockets.mu.Lock()
+			defer w.sockets.mu.Unlock()
+			return len(w.sockets.sent)
+		}
+		send := func(kind, size int, index uint32) {
+			_ = w.bind.Send([][]byte{handshake(peerKey, kind, size, index, 78)}, placeAt(live.String()))
+		}
+		send(wireguard.MessageResponseType, wireguard.MessageResponseSize, 77)
+		n := sent()
+		send(wireguard.MessageInitiationType, wireguard.MessageInitiationSize, 79)
+		if m := sent(); m != n {
+			t.Errorf("%d messages leave with the response", m-n)
+		}
+		time.Sleep(crossGap)
+		n = sent()
+		send(wireguard.MessageInitiationType, wireguard.MessageInitiationSize, 80)
+		if sent() == n {
+			t.Error("20 ms later, no initiation leaves")
+		}
+	})
+}
+
 // endingDevice answers the peer while it is asked for an initiation that ends sessions.
 type endingDevice struct {
 	*wgDevice

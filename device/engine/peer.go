@@ -48,6 +48,8 @@ type peer struct {
 	cookie    bool        // there was a cookie reply to it
 	initiated time.Time   // when a copy of an initiation was last sent
 	held      held        // a response
+	responded time.Time   // when a response was last sent
+	ended     bool        // the device has ended the sessions for the last initiation
 	handshake time.Time   // the last that the device has completed
 
 	// Guarded by indexes.mu.

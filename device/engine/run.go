@@ -110,13 +110,17 @@ func (e *Engine) checkRelay(p *peer) {
 
 // transmit sends a message to a candidate. The caller holds mu.
 func (e *Engine) transmit(p *peer, to netip.AddrPort, message []byte) error {
+	now := time.Now()
+	if message != nil && p.tooSoon(now) {
+		return errLimit
+	}
 	ep, err := e.bind.ParseEndpoint(to.String())
 	if err != nil {
 		return err
 	}
 	err = e.bind.Send([][]byte{message}, ep)
 	if message != nil {
-		p.initiated = time.Now()
+		p.initiated = now
 	}
 	if why := obstacle(err); why != "" {
 		p.path.Failed(time.Now(), to, why)
