@@ -47,6 +47,8 @@ func newCollector(a Agent) *collector {
 		"receive":   prometheus.NewDesc("wirespan_peer_receive_bytes_total", "Bytes received from a peer, encrypted.", peer, nil),
 		"transmit":  prometheus.NewDesc("wirespan_peer_transmit_bytes_total", "Bytes sent to a peer, encrypted.", peer, nil),
 		"handshake": prometheus.NewDesc("wirespan_peer_last_handshake_seconds", "Unix time of the last handshake; 0 before the first.", peer, nil),
+		"relayed":   prometheus.NewDesc("wirespan_peer_relayed", "Always 1; the relay by which a peer is reached. A peer that is reached directly has none.", []string{"peer", "public_key", "relay"}, nil),
+		"relay":     prometheus.NewDesc("wirespan_relay_used_bytes_total", "Bytes through a relay that this node uses: up is to peers.", []string{"relay", "direction"}, nil),
 		"discovery": prometheus.NewDesc("wirespan_discovery_connected", "Whether a discovery service is connected.", []string{"service"}, nil),
 		"dropped":   prometheus.NewDesc("wirespan_initiations_dropped_total", "Handshakes not started, since too many were with addresses that have not answered.", nil, nil),
 		"condition": prometheus.NewDesc("wirespan_conditions", "Problems that status shows, by type.", []string{"type"}, nil),
@@ -76,6 +78,14 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 			handshake = float64(p.LastHandshake.Unix())
 		}
 		send("handshake", prometheus.GaugeValue, handshake, label, key)
+		if p.Relay != "" {
+			send("relayed", prometheus.GaugeValue, 1, label, key, strings.ToValidUTF8(p.Relay, "\ufffd"))
+		}
+	}
+	for _, r := range s.Relays {
+		relay := strings.ToValidUTF8(r.Relay, "\ufffd")
+		send("relay", prometheus.CounterValue, float64(r.SentBytes), relay, "up")
+		send("relay", prometheus.CounterValue, float64(r.ReceivedBytes), relay, "down")
 	}
 	for state, n := range states {
 		send("peers", prometheus.GaugeValue, float64(n), state.String())

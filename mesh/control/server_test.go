@@ -258,6 +258,37 @@ func TestMetricsEscapeNames(t *testing.T) {
 	}
 }
 
+// relayedAgent is one whose status has relays.
+type relayedAgent struct {
+	Agent
+	status *agent.Status
+}
+
+func (a relayedAgent) Status() *agent.Status { return a.status }
+
+func TestMetricsOfRelays(t *testing.T) {
+	s := &agent.Status{
+		Peers:  []agent.PeerView{{Label: "a", Relay: "box\xff"}, {Label: "b", PublicKey: mesh.Key{1}}},
+		Relays: []mesh.RelayView{{Relay: "box\xff", SentBytes: 5, ReceivedBytes: 7}},
+	}
+	var text strings.Builder
+	if err := NewMetrics(relayedAgent{nil, s})(&text); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"wirespan_peer_relayed{peer=\"a\",public_key=\"" + mesh.Key{}.String() + "\",relay=\"box\ufffd\"} 1",
+		"wirespan_relay_used_bytes_total{direction=\"up\",relay=\"box\ufffd\"} 5",
+		"wirespan_relay_used_bytes_total{direction=\"down\",relay=\"box\ufffd\"} 7",
+	} {
+		if !strings.Contains(text.String(), want+"\n") {
+			t.Errorf("lacks %s in\n%s", want, &text)
+		}
+	}
+	if strings.Contains(text.String(), `wirespan_peer_relayed{peer="b"`) {
+		t.Error("a direct peer counts as relayed")
+	}
+}
+
 func TestControlWatch(t *testing.T) {
 	c := serveControl(t, nil)
 	watch := func(target string) (*json.Decoder, func()) {

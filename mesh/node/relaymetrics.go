@@ -5,6 +5,7 @@ package node
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -39,6 +40,7 @@ func (c relayCollector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c relayCollector) Collect(ch chan<- prometheus.Metric) {
 	for _, u := range labelled(c.usage()) {
+		u.Member = strings.ToValidUTF8(u.Member, "\ufffd") // else the metric panics
 		ch <- prometheus.MustNewConstMetric(descRelayed, prometheus.GaugeValue, float64(len(u.Relayed)), u.Member)
 		for _, counter := range []struct {
 			desc  *prometheus.Desc
