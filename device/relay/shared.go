@@ -53,24 +53,11 @@ func (b *Bind) Shared() *Shared {
 // take takes out (size 0) what speaks TURN.
 func (s *Shared) take(bufs [][]byte, sizes []int, eps []conn.Endpoint) {
 	for i, size := range sizes {
-		if b := bufs[i][:size]; speaksTURN(b) {
+		if b := bufs[i][:size]; turn.ForServer(b) {
 			s.put(b, eps[i])
 			sizes[i] = 0
 		}
 	}
-}
-
-// speaksTURN reports whether a datagram is channel data, or a message of TURN other than a binding
-// request. No message of WireGuard is either.
-func speaksTURN(b []byte) bool {
-	if turn.IsChannel(b) {
-		return true
-	}
-	if !turn.Is(b) {
-		return false
-	}
-	method, class := turn.Kind(b)
-	return method != turn.Binding && (class == turn.Request || class == turn.Indication)
 }
 
 func (s *Shared) put(b []byte, ep conn.Endpoint) {

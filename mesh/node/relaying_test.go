@@ -154,7 +154,7 @@ func FuzzTURNSocket(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s := newTURNSocket(&stunListener{conn: burst.New(conn)})
 		s.put(b, []byte("control"), from)
-		if want := speaksTURN(b) && len(b) <= turn.MaxMessage; (s.Len() == 1) != want || (len(s.back) == 1) != want {
+		if want := turn.ForServer(b) && len(b) <= turn.MaxMessage; (s.Len() == 1) != want || (len(s.back) == 1) != want {
 			t.Errorf("%x: %d queued, %d remembered", b, s.Len(), len(s.back))
 		}
 		if s.Len() == 1 {

@@ -41,22 +41,9 @@ func newTURNSocket(l *stunListener) *turnSocket {
 	return s
 }
 
-// speaksTURN reports whether a datagram is channel data, or a message of TURN other than a binding
-// request.
-func speaksTURN(b []byte) bool {
-	if _, _, ok := turn.ParseChannel(b); ok {
-		return true
-	}
-	if !turn.Is(b) {
-		return false
-	}
-	method, class := turn.Kind(b)
-	return method != turn.Binding && (class == turn.Request || class == turn.Indication)
-}
-
 // put queues a datagram of the port.
 func (s *turnSocket) put(b, controls []byte, from netip.AddrPort) {
-	if !speaksTURN(b) || len(b) > turn.MaxMessage {
+	if !turn.ForServer(b) || len(b) > turn.MaxMessage {
 		return
 	}
 	s.remember(from, controls)

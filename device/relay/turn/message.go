@@ -253,3 +253,16 @@ func addressMask(id *ID) (mask [16]byte) {
 	copy(mask[4:], id[:])
 	return mask
 }
+
+// ForServer reports whether a datagram is channel data, or a message of a TURN client other than
+// a binding request. No message of WireGuard is either.
+func ForServer(b []byte) bool {
+	if IsChannel(b) {
+		return true
+	}
+	if !Is(b) {
+		return false
+	}
+	method, class := Kind(b)
+	return method != Binding && (class == Request || class == Indication)
+}
