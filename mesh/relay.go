@@ -3,6 +3,7 @@ package mesh
 import (
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -53,10 +54,40 @@ func EndpointText(ep netip.AddrPort) string {
 // MaxRelayNetworks is how many private networks a member says that it relays to.
 const MaxRelayNetworks = 8
 
+// Transports of a RelayServer.
+const (
+	RelayUDP = "udp"
+	RelayTCP = "tcp"
+	RelayTLS = "tls"
+)
+
+// RelayServer is a TURN server that is no member.
+type RelayServer struct {
+	Host      string // a name or an address
+	Port      uint16
+	Transport string
+}
+
+// String returns the server's URI (RFC 7065).
+func (r RelayServer) String() string {
+	at := r.Host + ":" + strconv.Itoa(int(r.Port))
+	if strings.Contains(r.Host, ":") {
+		at = "[" + r.Host + "]:" + strconv.Itoa(int(r.Port))
+	}
+	switch r.Transport {
+	case RelayTLS:
+		return "turns:" + at
+	case RelayTCP:
+		return "turn:" + at + "?transport=tcp"
+	}
+	return "turn:" + at
+}
+
 // Relay is a TURN server (RFC 8656) that this node may use.
 type Relay struct {
-	Name     string           // the label of the member that offers it, or the URI of another server
-	NodeID   string           // of the member; empty: it is another server
+	Name     string // the label of the member that offers it, or the URI of another server
+	NodeID   string // of the member; empty: it is Other
+	Other    RelayServer
 	Servers  []netip.AddrPort // of the member: where it takes requests by UDP, TCP and TLS
 	Family6  bool             // of the relayed address
 	Networks []netip.Prefix   // private ones to which it relays

@@ -125,8 +125,8 @@ func (in *Input) relayDue(s *PeerStatus) time.Time {
 // relaysFor returns the relays that others offer, in an order that differs from node to node.
 // Servers that the configuration names come first.
 func relaysFor(in *Input, known *roster) (out []Relay) {
-	for _, uri := range in.Config.RelayServers {
-		out = append(out, Relay{Name: uri})
+	for _, s := range in.Config.RelayServers {
+		out = append(out, Relay{Name: s.String(), Other: s})
 	}
 	self := hashOf(in.Self.NodeID)
 	offers := offeredRelays(known.others, known.names)

@@ -103,14 +103,14 @@ func TestRelayWake(t *testing.T) {
 
 func TestRelayWish(t *testing.T) {
 	in := relayInput(time.Minute)
-	in.Config.RelayServers = []string{"turn:turn.example.com"}
+	in.Config.RelayServers = []RelayServer{{Host: "turn.example.com", Port: 3478}}
 	six := testPeer("s", "13")
 	six.Endpoints, six.Record.Relay = endpoints("[2001:db8::1]:51820"), 51820
 	private := testPeer("t", "14")
 	private.Endpoints, private.Record.Relay = endpoints("192.168.0.1:51820"), 51820
 	in.Affiliates = append(in.Affiliates, six, private)
 	w := Decide(in, testNow).Relays
-	if len(w.Relays) != 3 || w.Want != 2 || w.Relays[0].Name != "turn:turn.example.com" || w.Relays[0].NodeID != "" {
+	if len(w.Relays) != 3 || w.Want != 2 || w.Relays[0].Name != "turn:turn.example.com:3478" || w.Relays[0].NodeID != "" {
 		t.Fatalf("%+v", w)
 	}
 	for _, r := range w.Relays[1:] {
@@ -299,7 +299,7 @@ func TestRelayIsGivenUp(t *testing.T) {
 		{19 * time.Minute, nil, false},
 		{20 * time.Minute, func() { in.Affiliates[0].Record.Sequence = 1000; in.Affiliates[0].Record.Start = 1000 }, true},
 		{24 * time.Minute, nil, false},
-		{25 * time.Minute, func() { in.Config.RelayServers = []string{"turn:turn.example.com"} }, true},
+		{25 * time.Minute, func() { in.Config.RelayServers = []RelayServer{{Host: "turn.example.com", Port: 3478}} }, true},
 	} {
 		if step.change != nil {
 			step.change()

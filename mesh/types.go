@@ -266,7 +266,7 @@ type Config struct {
 	Cycle                     bool // endpoints are tried one after another, as in KubeSpan
 	MTU                       int
 	UseRelays                 bool
-	RelayServers              []string       // URIs of relays that are no members
+	RelayServers              []RelayServer  // relays that are no members
 	RelayNetworks             []netip.Prefix // private ones in which this node relays
 	EndpointFilters           []Filter       // of the endpoints to announce; nil: no filtering; empty: nothing passes
 	PeerEndpointFilters       []Filter       // of peers' endpoints to use, likewise

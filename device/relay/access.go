@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"sort"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/wirespan/wirespan/mesh"
@@ -61,7 +60,7 @@ type way struct {
 // ways returns how to reach a relay, in the order in which to try.
 func (a *Access) ways(ctx context.Context, r mesh.Relay) ([]way, error) {
 	if r.NodeID == "" {
-		return a.foreign(ctx, r.Name)
+		return a.foreign(ctx, r.Other)
 	}
 	if len(r.Servers) == 0 {
 		return nil, errors.New("the member names no address of its relay")
@@ -83,17 +82,13 @@ func (a *Access) ways(ctx context.Context, r mesh.Relay) ([]way, error) {
 }
 
 // foreign returns how to reach a server that is no member.
-func (a *Access) foreign(ctx context.Context, text string) ([]way, error) {
-	u, err := ParseURI(text)
-	if err != nil {
-		return nil, err
-	}
+func (a *Access) foreign(ctx context.Context, u mesh.RelayServer) ([]way, error) {
 	var verified *tls.Config
-	if u.TLS {
+	if u.Transport == mesh.RelayTLS {
 		verified = &tls.Config{ServerName: u.Host, MinVersion: tls.VersionTLS12, NextProtos: []string{ALPN}}
 	}
 	addr := net.JoinHostPort(u.Host, strconv.Itoa(int(u.Port)))
-	if u.Stream {
+	if u.Transport != mesh.RelayUDP {
 		if via, err := a.proxy(addr); via != nil || err != nil { // it looks up the name
 			server, _ := netip.ParseAddrPort(addr)
 			return []way{a.stream(addr, server, verified, 0)}, nil
@@ -106,7 +101,7 @@ func (a *Access) foreign(ctx context.Context, text string) ([]way, error) {
 	var ways []way
 	for i, ip := range list[:min(len(list), maxServers)] {
 		server, after := netip.AddrPortFrom(ip.Unmap(), u.Port), time.Duration(i)*nextServer
-		if u.Stream {
+		if u.Transport != mesh.RelayUDP {
 			ways = append(ways, a.stream(server.String(), server, verified, after))
 		} else {
 			ways = append(ways, a.datagrams(server, after))
@@ -172,60 +167,4 @@ func (a *Access) stream(addr string, server netip.AddrPort, secure *tls.Config, 
 		return t, nil
 	}
 	return w
-}
-
-// URI is what the URI of a TURN server says (RFC 7065).
-type URI struct {
-	Host   string
-	Port   uint16
-	Stream bool // by TCP
-	TLS    bool // within it
-}
-
-// Default ports of TURN.
-const (
-	defaultPort    = 3478
-	defaultTLSPort = 5349
-)
-
-// ParseURI reads turn:HOST[:PORT][?transport=udp|tcp] or turns:HOST[:PORT].
-func ParseURI(s string) (URI, error) {
-	wrong := func(why string) (URI, error) {
-		return URI{}, fmt.Errorf("relay %.100q: %s: want turn:HOST[:PORT][?transport=tcp] or turns:HOST[:PORT]", s, why)
-	}
-	if len(s) > maxName {
-		return wrong("it is too long")
-	}
-	scheme, rest, _ := strings.Cut(s, ":")
-	rest, query, asked := strings.Cut(rest, "?")
-	u := URI{Port: defaultPort}
-	switch strings.ToLower(scheme) {
-	case "turn":
-	case "turns":
-		u = URI{Port: defaultTLSPort, Stream: true, TLS: true}
-	default:
-		return wrong("no URI of TURN")
-	}
-	switch {
-	case !asked:
-	case query == "transport=tcp":
-		u.Stream = true
-	case query != "transport=udp" || u.TLS:
-		return wrong("the transport is not supported")
-	}
-	u.Host = rest
-	if ip, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(rest, "["), "]")); err == nil && ip.Is6() == strings.HasPrefix(rest, "[") {
-		u.Host = ip.String()
-	} else if strings.Contains(rest, ":") {
-		host, port, err := net.SplitHostPort(rest)
-		n, err2 := strconv.ParseUint(port, 10, 16)
-		if err != nil || err2 != nil || n == 0 {
-			return wrong("the port is not 1 to 65535")
-		}
-		u.Host, u.Port = host, uint16(n)
-	}
-	if u.Host == "" || strings.ContainsFunc(u.Host, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("/@[]%", r) }) {
-		return wrong("the host is no name or address")
-	}
-	return u, nil
 }

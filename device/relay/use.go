@@ -77,7 +77,7 @@ func (u *use) try(ctx context.Context, group *sync.WaitGroup) (*runner, error) {
 		case r != nil:
 			u.won(r)
 			return r, nil
-		case refused(err): // as it would be by any other way
+		case refused(err) && live == 0: // as it would be by any other way
 			return nil, err
 		case why == nil:
 			why = err

@@ -90,7 +90,7 @@ func (c *Config) Mesh() mesh.Config {
 		AdvertisePodNetworks:      c.KubeSpan.AdvertiseKubernetesNetworks,
 		Cycle:                     c.EndpointStrategy == StrategyCycle,
 		UseRelays:                 c.Relay != RelayNever,
-		RelayServers:              relayNames(c.RelayServers),
+		RelayServers:              c.RelayServers,
 		RelayNetworks:             c.RelayNetworks,
 		PeerEndpoints:             c.PeerEndpoints,
 		PeerEndpointFilters:       c.PeerEndpointFilters,

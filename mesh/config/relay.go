@@ -42,7 +42,7 @@ var relaySettings = []Setting{{
 	Key: "relayServers", Kind: KindList, Example: "turn:turn.example.org,turns:turn.example.org",
 	Help: "Other TURN servers that this node uses: turn:HOST[:PORT][?transport=udp|tcp] or turns:HOST[:PORT].",
 	at: func(w *Wirespan) target {
-		return checkedList[RelayServer]{list[RelayServer]{&w.RelayServers, parseRelayServer}, checkRelayServers}
+		return checkedList[mesh.RelayServer]{list[mesh.RelayServer]{&w.RelayServers, parseRelayServer}, checkRelayServers}
 	},
 }, {
 	Key: "relayUser", Default: "wirespan",
@@ -113,7 +113,7 @@ func checkRelayNetworks(networks []netip.Prefix) error {
 // maxRelayServers leaves the mesh, which chooses among 8 relays, some of members.
 const maxRelayServers = 4
 
-func checkRelayServers(servers []RelayServer) error {
+func checkRelayServers(servers []mesh.RelayServer) error {
 	if n := len(servers); n > maxRelayServers {
 		return fmt.Errorf("%d servers; at most %d are used", n, maxRelayServers)
 	}
@@ -131,32 +131,6 @@ func parseBandwidth(s string) (int, error) {
 	return int(n), nil
 }
 
-// Values of RelayServer.Transport.
-const (
-	RelayUDP = "udp"
-	RelayTCP = "tcp"
-	RelayTLS = "tls"
-)
-
-// RelayServer is a TURN server that is no member of the mesh.
-type RelayServer struct {
-	Host      string // a name or an address
-	Port      uint16
-	Transport string // udp, tcp or tls
-}
-
-// String returns the server's URI (RFC 7065).
-func (r RelayServer) String() string {
-	at := joinHostPort(r.Host, r.Port)
-	switch r.Transport {
-	case RelayTLS:
-		return "turns:" + at
-	case RelayTCP:
-		return "turn:" + at + "?transport=tcp"
-	}
-	return "turn:" + at
-}
-
 // Ports of TURN without a port in the URI (RFC 8656).
 const (
 	turnPort  = 3478
@@ -164,8 +138,8 @@ const (
 )
 
 // parseRelayServer reads a URI of RFC 7065.
-func parseRelayServer(s string) (RelayServer, error) {
-	r := RelayServer{Transport: RelayUDP}
+func parseRelayServer(s string) (mesh.RelayServer, error) {
+	r := mesh.RelayServer{Transport: mesh.RelayUDP}
 	scheme, rest, _ := strings.Cut(s, ":")
 	at, query, hasQuery := strings.Cut(rest, "?")
 	transport, isTransport := strings.CutPrefix(query, "transport=")
@@ -173,11 +147,11 @@ func parseRelayServer(s string) (RelayServer, error) {
 	switch {
 	case scheme != "turn" && scheme != "turns", strings.HasPrefix(rest, "//"), hasQuery && !isTransport:
 		return r, fmt.Errorf("%.100q is not turn:HOST[:PORT][?transport=udp|tcp] or turns:HOST[:PORT]", s)
-	case scheme == "turns" && hasQuery && transport != RelayTCP:
+	case scheme == "turns" && hasQuery && transport != mesh.RelayTCP:
 		return r, fmt.Errorf("%.100q: TLS is over TCP only", s)
 	case scheme == "turns":
-		r.Transport, port = RelayTLS, turnsPort
-	case hasQuery && transport != RelayUDP && transport != RelayTCP:
+		r.Transport, port = mesh.RelayTLS, turnsPort
+	case hasQuery && transport != mesh.RelayUDP && transport != mesh.RelayTCP:
 		return r, fmt.Errorf("%.100q: transport is neither udp nor tcp", s)
 	case hasQuery:
 		r.Transport = transport
@@ -217,12 +191,4 @@ func (l *loader) validateRelay() {
 			return
 		}
 	}
-}
-
-// relayNames returns the URIs of servers, by which the mesh knows them.
-func relayNames(list []RelayServer) (out []string) {
-	for _, r := range list {
-		out = append(out, r.String())
-	}
-	return out
 }

@@ -154,10 +154,10 @@ func wantEverySetting(t *testing.T) config.Wirespan {
 		PeersFile:           "/etc/peers.yaml",
 		StunServers:         []string{"stun.example.org:3478", "[2001:db8::1]:1234"}, AnswerStun: new(bool),
 		Relay: config.RelayOffer, RelayPorts: config.PortRange{First: 50000, Last: 50001}, RelayBandwidth: 20, RelayNetworks: prefixes("10.0.0.0/8"),
-		RelayServers: []config.RelayServer{
-			{Host: "turn.example.org", Port: 3478, Transport: config.RelayUDP},
-			{Host: "192.0.2.1", Port: 99, Transport: config.RelayTCP},
-			{Host: "2001:db8::1", Port: 5349, Transport: config.RelayTLS},
+		RelayServers: []mesh.RelayServer{
+			{Host: "turn.example.org", Port: 3478, Transport: mesh.RelayUDP},
+			{Host: "192.0.2.1", Port: 99, Transport: mesh.RelayTCP},
+			{Host: "2001:db8::1", Port: 5349, Transport: mesh.RelayTLS},
 		},
 		RelayUser: "them", RelayPasswordFile: "/run/secrets/r",
 		Firewall: config.Firewall{Enabled: true, Numbers: firewall.Numbers{

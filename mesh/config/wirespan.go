@@ -65,7 +65,7 @@ type Wirespan struct {
 	RelayPorts          PortRange
 	RelayBandwidth      int            // Mbit/s
 	RelayNetworks       []netip.Prefix // private ones; disjoint
-	RelayServers        []RelayServer
+	RelayServers        []mesh.RelayServer
 	RelayUser           string
 	RelayPasswordFile   string // empty: there is no password
 	NoClockFix          bool
