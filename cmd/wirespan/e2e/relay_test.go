@@ -37,26 +37,7 @@ func scenarioRelay(l *lab) {
 	for _, n := range slices.Concat(sides[0], sides[1]) {
 		n.join(token)
 	}
-	took := map[[2]int]time.Duration{}
-	eventually(l.T, relayTime, func() error {
-		var missing []string
-		for i, a := range sides[0] {
-			for j, b := range sides[1] {
-				if took[[2]int{i, j}] > 0 {
-					continue
-				}
-				if err := errors.Join(a.sees(b.name), b.sees(a.name)); err != nil {
-					missing = append(missing, fmt.Sprintf("%s and %s: %v", kinds[i], kinds[j], err))
-					continue
-				}
-				took[[2]int{i, j}] = time.Since(started)
-			}
-		}
-		if len(missing) > 0 {
-			return errors.New(strings.Join(missing, "; "))
-		}
-		return nil
-	})
+	took := l.pairsUp(sides, kinds, started, func(natKind, natKind) bool { return false })
 	l.logTable(kinds, took)
 	for i, a := range sides[0] {
 		for j, b := range sides[1] {

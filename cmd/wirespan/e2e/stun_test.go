@@ -73,26 +73,7 @@ func scenarioNATTable(l *lab) {
 	for _, n := range nodes {
 		n.join(token)
 	}
-	took := map[[2]int]time.Duration{}
-	eventually(l.T, time.Minute, func() error {
-		var missing []string
-		for i, a := range sides[0] {
-			for j, b := range sides[1] {
-				if took[[2]int{i, j}] > 0 || apart(kinds[i], kinds[j]) {
-					continue
-				}
-				if err := errors.Join(a.sees(b.name), b.sees(a.name)); err != nil {
-					missing = append(missing, fmt.Sprintf("%s and %s: %v", kinds[i], kinds[j], err))
-					continue
-				}
-				took[[2]int{i, j}] = time.Since(started)
-			}
-		}
-		if len(missing) > 0 {
-			return errors.New(strings.Join(missing, "; "))
-		}
-		return nil
-	})
+	took := l.pairsUp(sides, kinds, started, apart)
 	l.logTable(kinds, took)
 	for i, a := range sides[0] {
 		for j, b := range sides[1] {
@@ -125,6 +106,33 @@ func apart(a, b natKind) bool {
 	}
 	strict := func(k natKind) bool { return k == natSymmetric || k == natPortRestricted }
 	return strict(a) && strict(b) && (a == natSymmetric || b == natSymmetric)
+}
+
+// pairsUp waits until the pairs of both sides see each other, but for those that are kept apart,
+// and returns how long each took.
+func (l *lab) pairsUp(sides [2][]*labNode, kinds []natKind, started time.Time, apart func(a, b natKind) bool) map[[2]int]time.Duration {
+	l.Helper()
+	took := map[[2]int]time.Duration{}
+	eventually(l.T, relayTime, func() error {
+		var missing []string
+		for i, a := range sides[0] {
+			for j, b := range sides[1] {
+				if took[[2]int{i, j}] > 0 || apart(kinds[i], kinds[j]) {
+					continue
+				}
+				if err := errors.Join(a.sees(b.name), b.sees(a.name)); err != nil {
+					missing = append(missing, fmt.Sprintf("%s and %s: %v", kinds[i], kinds[j], err))
+					continue
+				}
+				took[[2]int{i, j}] = time.Since(started)
+			}
+		}
+		if len(missing) > 0 {
+			return errors.New(strings.Join(missing, "; "))
+		}
+		return nil
+	})
+	return took
 }
 
 // logTable shows how long the pairs took.
