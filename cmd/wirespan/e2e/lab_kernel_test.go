@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -35,6 +36,9 @@ func (h *labHost) kernel() string {
 			paths, _ := filepath.Glob("/proc/sys/net/" + name) // the pattern is valid
 			for _, path := range paths {
 				value, err := os.ReadFile(path)
+				if errors.Is(err, fs.ErrNotExist) { // its link is renamed at this moment
+					continue
+				}
 				if err != nil {
 					return err
 				}
