@@ -65,7 +65,7 @@ var allowedImports = map[string]string{
 	"device/proxy":         "device/splice",
 	"device/relay":         "mesh mesh/proxied device/burst device/relay/turn",
 	"device/relay/server":  "mesh device/burst device/relay device/relay/turn",
-	"device/relay/turn":    "",
+	"device/relay/turn":    "device/stun",
 	"device/splice":        "",
 	"device/standalone":    "device device/bind device/memory device/tun",
 	"device/stun":          "",

@@ -60,7 +60,7 @@ func appendMapped(b []byte, id *ID, a netip.AddrPort) []byte {
 		value[1] = family4
 	}
 	value = binary.BigEndian.AppendUint16(value, a.Port()^magicCookie>>16)
-	mask := addressMask(id)
+	mask := AddressMask(id)
 	for i, c := range addr.AsSlice() {
 		value = append(value, c^mask[i])
 	}

@@ -126,9 +126,9 @@ func Parse(b []byte) (Message, error) {
 func (m *Message) read(kind uint16, value []byte) (ok bool) {
 	switch kind {
 	case attrXORMappedAddress:
-		return readAddress(&m.Mapped, value, &m.ID)
+		return ReadAddress(&m.Mapped, value, &m.ID)
 	case attrOtherAddress:
-		return readAddress(&m.Other, value, nil)
+		return ReadAddress(&m.Other, value, nil)
 	case attrChangeRequest:
 		if len(value) != 4 {
 			return false
@@ -169,15 +169,16 @@ const (
 	family6 = 2
 )
 
-// readAddress decodes an address, which is masked if there is an id.
-func readAddress(into *netip.AddrPort, value []byte, mask *ID) bool {
+// ReadAddress decodes the value of an attribute with an address, which is masked if there is an
+// id, and reports whether it is well-formed. Of several addresses the first stays.
+func ReadAddress(into *netip.AddrPort, value []byte, mask *ID) bool {
 	if len(value) < 4 {
 		return false
 	}
 	var xor [16]byte
 	port := binary.BigEndian.Uint16(value[2:])
 	if mask != nil {
-		xor = addressMask(mask)
+		xor = AddressMask(mask)
 		port ^= magicCookie >> 16
 	}
 	var addr [16]byte
@@ -199,7 +200,8 @@ func readAddress(into *netip.AddrPort, value []byte, mask *ID) bool {
 	return true
 }
 
-func addressMask(id *ID) (mask [16]byte) {
+// AddressMask returns what masks addresses: the cookie and the transaction's id (RFC 8489 §14.2).
+func AddressMask(id *ID) (mask [16]byte) {
 	binary.BigEndian.PutUint32(mask[:], magicCookie)
 	copy(mask[4:], id[:])
 	return mask

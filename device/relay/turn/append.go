@@ -4,6 +4,8 @@ import (
 	"crypto/md5"
 	"encoding/binary"
 	"net/netip"
+
+	"github.com/wirespan/wirespan/device/stun"
 )
 
 // Auth is what a request is signed with. The zero Auth signs nothing.
@@ -67,7 +69,7 @@ func (m *Builder) Peer(a netip.AddrPort) { m.address(attrPeer, a) }
 
 func (m *Builder) address(kind uint16, a netip.AddrPort) {
 	id := ID(m.Bytes[m.start+8:])
-	mask := addressMask(&id)
+	mask := stun.AddressMask(&id)
 	addr := a.Addr().Unmap()
 	port := a.Port() ^ magicCookie>>16
 	raw := addr.As16()

@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
+
+	"github.com/wirespan/wirespan/device/stun"
 )
 
 // Sizes in bytes.
@@ -75,7 +77,7 @@ const (
 )
 
 // ID identifies a transaction. It is random.
-type ID [12]byte
+type ID = stun.ID
 
 // Message is a message of TURN. Of attributes that come twice, the first counts.
 type Message struct {
@@ -164,11 +166,11 @@ func (m *Message) read(kind uint16, value []byte, at int) (ok bool) {
 		}
 		m.Lifetime = int(min(binary.BigEndian.Uint32(value), 1<<30))
 	case attrPeer:
-		return readAddress(&m.Peer, value, &m.ID)
+		return stun.ReadAddress(&m.Peer, value, &m.ID)
 	case attrRelayed:
-		return readAddress(&m.Relayed, value, &m.ID)
+		return stun.ReadAddress(&m.Relayed, value, &m.ID)
 	case attrMapped:
-		return readAddress(&m.Mapped, value, &m.ID)
+		return stun.ReadAddress(&m.Mapped, value, &m.ID)
 	case attrData:
 		if !m.HasData {
 			m.Data, m.HasData = value, true
@@ -221,38 +223,6 @@ const (
 	Family4 = 1
 	Family6 = 2
 )
-
-// readAddress decodes an address that is masked by the cookie and the transaction.
-func readAddress(into *netip.AddrPort, value []byte, id *ID) bool {
-	if len(value) < 4 {
-		return false
-	}
-	mask := addressMask(id)
-	port := binary.BigEndian.Uint16(value[2:]) ^ magicCookie>>16
-	var addr [16]byte
-	n := copy(addr[:], value[4:])
-	for i := range n {
-		addr[i] ^= mask[i]
-	}
-	if into.IsValid() {
-		return true
-	}
-	switch {
-	case value[1] == Family4 && len(value) == 8:
-		*into = netip.AddrPortFrom(netip.AddrFrom4([4]byte(addr[:4])), port)
-	case value[1] == Family6 && len(value) == 20:
-		*into = netip.AddrPortFrom(netip.AddrFrom16(addr).Unmap(), port)
-	default:
-		return false
-	}
-	return true
-}
-
-func addressMask(id *ID) (mask [16]byte) {
-	binary.BigEndian.PutUint32(mask[:], magicCookie)
-	copy(mask[4:], id[:])
-	return mask
-}
 
 // ForServer reports whether a datagram is channel data, or a message of a TURN client other than
 // a binding request. No message of WireGuard is either.
