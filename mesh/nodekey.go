@@ -1,9 +1,12 @@
 package mesh
 
 import (
+	"crypto/ecdh"
 	"crypto/ed25519"
+	"crypto/sha512"
 	"errors"
 	"fmt"
+	"math/big"
 	"slices"
 )
 
@@ -31,6 +34,49 @@ func (k NodeKey) Sign(message []byte) [SignatureSize]byte {
 }
 
 func (k NodeKey) private() ed25519.PrivateKey { return ed25519.NewKeyFromSeed(k.b[:]) }
+
+// Shared returns what this node and the one with an id can compute, and nobody else: X25519
+// (RFC 7748) of their Ed25519 keys.
+func (k NodeKey) Shared(nodeID string) (Secret, error) {
+	id, err := DecodeNodeID(nodeID)
+	if err != nil {
+		return Secret{}, err
+	}
+	if err := checkPoint(id); err != nil {
+		return Secret{}, fmt.Errorf("node id %q: %w", nodeID, err)
+	}
+	scalar := sha512.Sum512(k.b[:])
+	private, err := ecdh.X25519().NewPrivateKey(scalar[:KeySize])
+	if err != nil { // only for a wrong length
+		return Secret{}, err
+	}
+	u := montgomery(id)
+	public, err := ecdh.X25519().NewPublicKey(u[:])
+	if err != nil { // likewise
+		return Secret{}, err
+	}
+	shared, err := private.ECDH(public)
+	if err != nil {
+		return Secret{}, fmt.Errorf("node id %q: %w", nodeID, err)
+	}
+	return Secret{[KeySize]byte(shared)}, nil
+}
+
+// montgomery returns the u coordinate of a point of Ed25519: (1 + y) / (1 − y) modulo 2²⁵⁵−19
+// (RFC 7748, section 4.1).
+func montgomery(point [KeySize]byte) (u [KeySize]byte) {
+	point[KeySize-1] &= 0x7f // the sign of x
+	slices.Reverse(point[:])
+	one, y := big.NewInt(1), new(big.Int).SetBytes(point[:])
+	p := new(big.Int).Lsh(one, 255)
+	p.Sub(p, big.NewInt(19))
+	below := new(big.Int).Sub(one, y)
+	below.ModInverse(below.Mod(below, p), p) // y is not 1: that point has a small order
+	above := y.Mul(y.Add(y, one), below)
+	above.Mod(above, p).FillBytes(u[:])
+	slices.Reverse(u[:])
+	return u
+}
 
 // VerifyNode returns an error unless the node with this id has signed message. It
 // refuses keys of small order, for which anyone can make signatures, and encodings that

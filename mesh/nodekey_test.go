@@ -3,6 +3,7 @@ package mesh
 import (
 	"bytes"
 	"crypto/ed25519"
+	"crypto/sha512"
 	"strings"
 	"testing"
 )
@@ -73,5 +74,46 @@ func TestVerifyNodeRefusesWeakKeys(t *testing.T) {
 	}
 	if err := checkPoint([32]byte{0xec, 31: 0x7e}); err != nil {
 		t.Error(err)
+	}
+}
+
+// Two nodes compute the same, a third one does not, and keys that would give everybody the same are
+// refused.
+func TestShared(t *testing.T) {
+	a, b, c := NewNodeKey([32]byte{1}), NewNodeKey([32]byte{2}), NewNodeKey([32]byte{3})
+	ab, err := a.Shared(b.NodeID())
+	ba, err2 := b.Shared(a.NodeID())
+	if err != nil || err2 != nil || ab != ba || ab.IsZero() {
+		t.Errorf("two nodes do not share: %v, %v", err, err2)
+	}
+	if cb, err := c.Shared(b.NodeID()); err != nil || cb == ab {
+		t.Errorf("a third node has what two share: %v", err)
+	}
+	for _, y := range smallOrder {
+		if _, err := a.Shared(NodeIDFromBytes(y)); err == nil {
+			t.Errorf("%x: accepted", y)
+		}
+	}
+	if _, err := a.Shared("!"); err == nil {
+		t.Error("no node id is accepted")
+	}
+}
+
+// The base point of Ed25519 is that of X25519, and any key has the public half of its scalar.
+func TestMontgomery(t *testing.T) {
+	base := [32]byte{0x58}
+	for i := 1; i < 32; i++ {
+		base[i] = 0x66
+	}
+	if got := montgomery(base); got != [32]byte{9} {
+		t.Errorf("the base point has u %x", got)
+	}
+	for i := range byte(20) {
+		key := NewNodeKey([32]byte{i})
+		scalar := sha512.Sum512(key.b[:])
+		want := NewPrivateKey([32]byte(scalar[:32])).Public()
+		if got := montgomery([32]byte(key.private().Public().(ed25519.PublicKey))); got != want {
+			t.Errorf("%d: u is %x, want %x", i, got, want)
+		}
 	}
 }

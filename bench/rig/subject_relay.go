@@ -91,7 +91,7 @@ func newRelay(setup relaySetup) (*server.Server, error) {
 	}
 	return server.New(server.Config{
 		Sockets: []server.Socket{socket}, Public4: setup.Address, Listen: listen, FirstPort: relayedPort, LastPort: relayedPort + 1,
-		Keys:          func() []relay.Key { return []relay.Key{relayKey()} },
+		Keys:          func(string) []relay.Key { return []relay.Key{relayKey()} },
 		Authorize:     func(user string) (server.Member, bool) { return server.Member{Name: user}, true },
 		Own:           func(a netip.Addr) bool { return a == setup.Address },
 		WireGuardPort: func() uint16 { return setup.WireGuard },

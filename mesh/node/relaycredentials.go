@@ -1,6 +1,8 @@
 package node
 
 import (
+	"crypto/hkdf"
+	"crypto/sha256"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -44,10 +46,36 @@ func (s *relaySecrets) credentials(r mesh.Relay, server time.Time) relay.Credent
 		return s.foreign()
 	}
 	keys := s.keys()
+	if s.bonded() {
+		shared, err := s.node.keys.NodeKey.Shared(r.NodeID)
+		if err != nil {
+			s.node.log.Warn("no credentials for a relay", "relay", r.Name, "error", err)
+			return relay.Credentials{}
+		}
+		keys = bond(keys, shared)
+	}
 	if len(keys) == 0 {
 		return relay.Credentials{}
 	}
 	return keys[0].Credentials(s.node.keys.NodeID, s.relayTime(server, time.Now()))
+}
+
+// bonded reports whether credentials of a member are made with what it shares with the relay, too:
+// all nodes have a key of their own. Else who knows the secret can make those of any member.
+func (s *relaySecrets) bonded() bool { return s.settings.Load().Standalone() }
+
+// bond returns the keys between two nodes, by what they share.
+func bond(keys []relay.Key, shared mesh.Secret) []relay.Key {
+	salt, list := shared.Reveal(), make([]relay.Key, len(keys))
+	for i, k := range keys {
+		secret := k.Secret.Reveal()
+		key, err := hkdf.Key(sha256.New, secret[:], salt[:], "wirespan relay of two nodes", mesh.KeySize)
+		if err != nil { // only for more bytes than HKDF has
+			panic(err)
+		}
+		list[i] = relay.Key{Secret: mesh.NewSecret([mesh.KeySize]byte(key))}
+	}
+	return list
 }
 
 // relayTime returns by which time credentials are made. A relay's own clock decides, also when

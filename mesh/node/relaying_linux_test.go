@@ -122,7 +122,7 @@ func dialRelay(t *testing.T, n *Node, node, transport string) *relayClient {
 	c.Client = must(relay.New(relay.Config{
 		Dial: dial, Stream: transport != "udp", Keepalive: time.Second,
 		Credentials: func(server time.Time) relay.Credentials {
-			return n.relaySecrets.keys()[0].Credentials(node, server.Add(0))
+			return memberCredentials(t, n, node, server)
 		},
 		Receive: func(b []byte, _ netip.AddrPort) {
 			select {
@@ -188,10 +188,10 @@ func echoPeer(t *testing.T) {
 	t.Cleanup(func() { peer.Close() })
 }
 
-func members(ids ...string) mesh.RelayService {
+func members(names ...string) mesh.RelayService {
 	s := mesh.RelayService{Public: []netip.Addr{netip.MustParseAddr(relayAt)}}
-	for _, id := range ids {
-		s.Members = append(s.Members, mesh.RelayMember{NodeID: id, Name: id})
+	for _, name := range names {
+		s.Members = append(s.Members, mesh.RelayMember{NodeID: memberKey(name).NodeID(), Name: name})
 	}
 	return s
 }
@@ -254,7 +254,7 @@ func testOnePort(t *testing.T, settings string, want uint16) {
 		}
 	}
 	for name, options := range map[string][]string{"UDP": nil, "TCP": {"-t"}, "TLS": {"-t", "-S"}} {
-		have := n.relaySecrets.keys()[0].Credentials("of "+name, time.Now())
+		have := memberCredentials(t, n, "of "+name, time.Now())
 		args := append([]string{
 			"-c", "-e", strings.Split(peerAt, ":")[0], "-r", "3480", "-n", "5", "-l", "1400", "-m", "1", "-p", fmt.Sprint(want),
 			"-u", have.Username, "-w", have.Password.Reveal(), "-L", relayAt,

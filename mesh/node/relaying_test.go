@@ -61,9 +61,7 @@ func TestRelayReachedAt(t *testing.T) {
 
 // During a change of the secret, both are taken, and members use the former one.
 func TestRelayKeys(t *testing.T) {
-	n := &Node{keys: state.Keys{NodeID: "node"}}
-	n.relaySecrets.node = n
-	n.relaySecrets.set(&config.Config{})
+	n := nodeOfMember("node")
 	c := &state.Cluster{ID: "cluster", Secret: mesh.NewSecret([mesh.KeySize]byte{1}), Next: mesh.NewSecret([mesh.KeySize]byte{2}), NextNumber: 2}
 	n.membership.enterCluster(c)
 	keys := n.relaySecrets.keys()
@@ -71,8 +69,10 @@ func TestRelayKeys(t *testing.T) {
 		t.Fatalf("%d keys", len(keys))
 	}
 	now := time.Now()
-	got := n.relaySecrets.credentials(mesh.Relay{NodeID: "other"}, now)
-	if want := keys[0].Credentials("node", now); got != want {
+	relayID := memberKey("relay").NodeID()
+	got := n.relaySecrets.credentials(mesh.Relay{NodeID: relayID}, now)
+	shared := must(n.keys.NodeKey.Shared(relayID))
+	if want := bond(keys, shared)[0].Credentials(n.keys.NodeID, now); got != want {
 		t.Errorf("%v, want %v", got, want)
 	}
 

@@ -107,11 +107,54 @@ func (r *relaying) config(sockets []server.Socket, listeners []net.Listener, sha
 	return server.Config{
 		Sockets: sockets, Listeners: listeners, Public4: shape.public4, Public6: shape.public6,
 		FirstPort: shape.ports.First, LastPort: shape.ports.Last, Listen: r.listenRelayed(shape),
-		Keys:      func() []relay.Key { return r.keyring.take(r.secrets.keys(), time.Now()) },
+		Keys:      (&memberKeys{relaying: r, shared: map[string]mesh.Secret{}}).of,
 		Authorize: r.authorize, Own: r.isOwn, WireGuardPort: shape.device.ListenPort,
 		Private: slices.Clone(r.secrets.settings.Load().RelayNetworks),
 		Limits:  server.Limits{Allocations: len(shape.addresses()) * shape.ports.Len(), Bandwidth: int64(shape.bandwidth) * (1_000_000 / 8)},
 	}
+}
+
+// memberKeys knows by which keys members make credentials.
+type memberKeys struct {
+	relaying *relaying
+
+	mu     sync.Mutex
+	shared map[string]mesh.Secret // with members, by relay.User
+}
+
+// of returns the keys of a user; none if it is no member.
+func (k *memberKeys) of(user string) []relay.Key {
+	r := k.relaying
+	keys := r.keyring.take(r.secrets.keys(), time.Now())
+	if !r.secrets.bonded() {
+		return keys
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	shared, ok := k.shared[user]
+	if !ok {
+		var err error
+		if shared, err = r.secrets.node.keys.NodeKey.Shared(r.nodeOf(user)); err != nil {
+			return nil
+		}
+		if len(k.shared) >= len(*r.members.Load()) { // some are members no more
+			clear(k.shared)
+		}
+		k.shared[user] = shared
+	}
+	return bond(keys, shared)
+}
+
+// nodeOf returns the node id of a user; empty if it is no member.
+func (r *relaying) nodeOf(user string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, m := range r.service.Members {
+		if relay.User(m.NodeID) == user {
+			return m.NodeID
+		}
+	}
+	return ""
 }
 
 // listenRelayed returns what opens relayed ports: at the public address if it is one of this host,

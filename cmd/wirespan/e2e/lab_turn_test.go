@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"crypto/hkdf"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -34,8 +36,9 @@ func (h *labHost) turns(network, server string, have relay.Credentials) *turnCli
 	return &turnClient{labHost: h, conn: conn, have: have}
 }
 
-// relayKey returns the key that relays have of the node's mesh.
-func (n *labNode) relayKey() relay.Key {
+// relayKeys returns the key that all members of the node's mesh know, and the one that the node and a
+// relay of the mesh derive from it.
+func (n *labNode) relayKeys(server *labNode) (all, own relay.Key) {
 	n.Helper()
 	data, err := os.ReadFile(n.path("cluster.yaml"))
 	if err != nil {
@@ -46,7 +49,25 @@ func (n *labNode) relayKey() relay.Key {
 	if id == nil || err != nil || len(secret) != mesh.KeySize {
 		n.Fatalf("cluster.yaml has no cluster: %v", err)
 	}
-	return relay.NewKey(id[1], mesh.NewSecret([mesh.KeySize]byte(secret)))
+	all = relay.NewKey(id[1], mesh.NewSecret([mesh.KeySize]byte(secret)))
+	data, err = os.ReadFile(n.path(mesh.NodeKeyFile))
+	if err != nil {
+		n.Fatal(err)
+	}
+	node, err := mesh.ParseNodeKey(data)
+	if err != nil {
+		n.Fatal(err)
+	}
+	shared, err := node.Shared(server.mustStatus().Node.ID)
+	if err != nil {
+		n.Fatal(err)
+	}
+	of, salt := all.Secret.Reveal(), shared.Reveal()
+	between, err := hkdf.Key(sha256.New, of[:], salt[:], "wirespan relay of two nodes", mesh.KeySize)
+	if err != nil {
+		n.Fatal(err)
+	}
+	return all, relay.Key{Secret: mesh.NewSecret([mesh.KeySize]byte(between))}
 }
 
 // errNoAnswer is that of a request that was sent several times.

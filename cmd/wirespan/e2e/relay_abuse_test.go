@@ -41,15 +41,20 @@ func scenarioRelayAbuse(l *lab) {
 	eventually(l.T, relayTime, func() error { return relayedOnly(r.v, r.b, true) })
 	flow := r.v.keepsPinging(r.b)
 	r.atRelay, r.atZ = r.q.sinks(), r.z.sinks()
-	key, id := r.founder.relayKey(), r.e.mustStatus().Node.ID
+	all, key := r.e.relayKeys(r.q)
+	id, idOfB := r.e.mustStatus().Node.ID, r.b.mustStatus().Node.ID
 	credentials := func() relay.Credentials { return key.Credentials(id, time.Now()) }
 
 	four, six := r.x.turns("udp", r.server, credentials()), r.x.turns("udp", r.server, credentials())
 	r.reachesOthersAlone(four, six)
 	r.floods(credentials)
-	r.unknown(relay.NewKey("another", mesh.NewSecret(random32())).Credentials(id, time.Now()), key.Credentials("nobody", time.Now()))
+	r.unknown(
+		relay.NewKey("another", mesh.NewSecret(random32())).Credentials(id, time.Now()), key.Credentials("nobody", time.Now()),
+		all.Credentials(idOfB, time.Now()), key.Credentials(idOfB, time.Now()), // e in the name of b
+	)
 	r.floodsUnsigned()
-	r.floodsStreams(key.Credentials(r.b.mustStatus().Node.ID, time.Now()))
+	_, other := r.b.relayKeys(r.q)
+	r.floodsStreams(other.Credentials(idOfB, time.Now()))
 	r.expels(four, credentials)
 	flow.stop()
 }

@@ -279,7 +279,7 @@ func startReal(t *testing.T) *Server {
 	inside := inNamespace(t)
 	s, err := New(Config{
 		Sockets: []Socket{realSocket(t, realRelay+":3478")}, Listeners: []net.Listener{plain, certified},
-		Public4: netip.MustParseAddr(realRelay), FirstPort: 40000, LastPort: 40015, Keys: func() []relay.Key { return []relay.Key{key} }, Limits: Limits{AllocationsPerMember: 8},
+		Public4: netip.MustParseAddr(realRelay), FirstPort: 40000, LastPort: 40015, Keys: func(string) []relay.Key { return []relay.Key{key} }, Limits: Limits{AllocationsPerMember: 8},
 		Listen: func(network string, port uint16) (c Socket, err error) {
 			err = inside(func() (err error) {
 				c, err = net.ListenUDP(network, &net.UDPAddr{IP: net.ParseIP(realRelay), Port: int(port)})

@@ -196,7 +196,7 @@ func (r *rig) start(t testing.TB, limits Limits) {
 	}
 }
 
-func (r *rig) currentKeys() []relay.Key {
+func (r *rig) currentKeys(string) []relay.Key {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.keys

@@ -78,7 +78,7 @@ func (w *kernelWorld) serve(b testing.TB) {
 			})
 			return s, err
 		},
-		Keys:      func() []relay.Key { return []relay.Key{key} },
+		Keys:      func(string) []relay.Key { return []relay.Key{key} },
 		Authorize: func(user string) (Member, bool) { return Member{Name: user}, true },
 		Own:       func(netip.Addr) bool { return false }, WireGuardPort: func() uint16 { return 0 },
 		Limits: Limits{Bandwidth: 1 << 40, AllocationBandwidth: 1 << 40, AllocationsPerSource: 100},

@@ -46,9 +46,9 @@ type Config struct {
 	// FirstPort and LastPort are the range of such ports.
 	FirstPort, LastPort uint16
 
-	// Keys returns those with which members make their credentials: two while the mesh changes
-	// its secret.
-	Keys func() []relay.Key
+	// Keys returns those with which a member makes its credentials: two while the mesh changes
+	// its secret. Users are asked for that Authorize knows.
+	Keys func(user string) []relay.Key
 	// Authorize returns the member with a name of relay.User; false if there is none.
 	Authorize func(user string) (Member, bool)
 	// Own reports whether an address is one of this host, and WireGuardPort what may be reached
@@ -164,7 +164,7 @@ func (s *Server) authenticate(ra *pion.RequestAttributes) (user string, key []by
 	if _, ok := s.cfg.Authorize(user); !ok {
 		return "", nil, false
 	}
-	for _, k := range s.cfg.Keys() {
+	for _, k := range s.cfg.Keys(user) {
 		if k.ID() == keyID {
 			return user, turn.Key(ra.Username, ra.Realm, k.Password(ra.Username).Reveal()), true
 		}

@@ -102,7 +102,7 @@ func serveRelay(t *testing.T, h *Host, shared server.Socket) mesh.Relay {
 	}
 	t.Cleanup(func() { _ = shared.Close() })
 	s, err := server.New(server.Config{
-		Sockets: []server.Socket{shared}, Public4: h.Public(), FirstPort: 40000, LastPort: 40009, Keys: func() []relay.Key { return []relay.Key{relayKey} },
+		Sockets: []server.Socket{shared}, Public4: h.Public(), FirstPort: 40000, LastPort: 40009, Keys: func(string) []relay.Key { return []relay.Key{relayKey} },
 		Listen: func(_ string, port uint16) (server.Socket, error) { return h.ListenUDP(port) },
 		Authorize: func(user string) (server.Member, bool) {
 			return server.Member{Name: "node"}, user == relay.User("node")
