@@ -33,6 +33,7 @@ type boundedConn struct {
 	key    netip.Prefix
 	closed chan struct{}
 	close  sync.Once
+	count  sync.Once   // it counts no more
 	given  atomic.Bool // to those that share the port: its deadlines are theirs
 }
 
@@ -120,11 +121,14 @@ func (c *boundedConn) SetDeadline(t time.Time) error {
 	return c.Conn.SetDeadline(t)
 }
 
+// uncount gives back the connection's part of the pool.
+func (c *boundedConn) uncount() { c.count.Do(func() { c.lis.pool.put(c.key, 1) }) }
+
 // Close closes the connection. It may be called more than once.
 func (c *boundedConn) Close() error {
 	c.close.Do(func() {
 		close(c.closed)
-		c.lis.pool.put(c.key, 1)
+		c.uncount()
 		c.lis.mu.Lock()
 		delete(c.lis.conns, c)
 		c.lis.mu.Unlock()

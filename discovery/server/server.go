@@ -32,8 +32,8 @@ type Config struct {
 	// has no such method.
 	Enrol EnrolFunc
 	// Other takes connections of STUN and TURN, in the clear or over TLS, that come to the
-	// server's port, and closes them at some time. It must not block. It needs TLS; nil: they
-	// are refused.
+	// server's port, and closes them at some time. It must not block, and bounds how many it
+	// keeps: they take nothing of the server's. It needs TLS; nil: they are refused.
 	Other func(net.Conn)
 	// Redirect is the host:port to which Hello redirects clients; empty: none.
 	Redirect string

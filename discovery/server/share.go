@@ -123,10 +123,12 @@ type sharedConn struct {
 	given atomic.Pointer[boundedConn]
 }
 
-// give gives the connection away. It still counts among those of its address.
+// give gives the connection away. It counts no more among those of its address, which has thus
+// its whole share for discovery: who has it has bounds of its own.
 func (c *sharedConn) give() {
 	if b, ok := c.Conn.(*boundedConn); ok {
 		b.given.Store(true)
+		b.uncount()
 		_ = b.Conn.SetDeadline(time.Time{}) // who has it sees an error that matters
 		c.given.Store(b)
 	}

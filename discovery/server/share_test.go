@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"testing"
@@ -77,6 +78,44 @@ func TestSharedPort(t *testing.T) {
 		synctest.Wait()
 		if c.srv.pools.connections.used != 0 {
 			t.Errorf("%d connections are counted, and none is open", c.srv.pools.connections.used)
+		}
+	})
+}
+
+// Connections of TURN, from the same address and from all, take nothing of what is for discovery, and
+// give nothing back twice.
+func TestStreamsLeaveDiscovery(t *testing.T) {
+	var kept []net.Conn
+	cfg := Config{TLS: testTLS(t), Other: func(conn net.Conn) { kept = append(kept, conn) }}
+	inCrowd(t, cfg, func(s *Server) { s.pools.connections = newPool(16) }, func(t *testing.T, c *crowd) {
+		t.Helper()
+		for i := range 64 {
+			conn, err := c.open([]string{"192.0.2.1", fmt.Sprintf("198.51.100.%d", i)}[i%2])
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			_, _ = conn.Write(stunRequest)
+			synctest.Wait()
+		}
+		if len(kept) != 64 {
+			t.Errorf("%d connections were given away", len(kept))
+		}
+		conn, err := grpc.NewClient("passthrough:///memory", grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{InsecureSkipVerify: true})),
+			grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) { return c.open("192.0.2.1") }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := pb.NewClusterClient(conn).Hello(t.Context(), &pb.HelloRequest{ClusterId: "c", ClientVersion: "v"}); err != nil {
+			t.Error(err)
+		}
+		conn.Close()
+		for _, conn := range kept {
+			_ = conn.Close()
+		}
+		synctest.Wait()
+		if used := c.srv.pools.connections.used; used != 0 {
+			t.Errorf("%d connections are counted, and none is open", used)
 		}
 	})
 }
