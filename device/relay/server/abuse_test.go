@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"testing"
 	"testing/synctest"
@@ -120,7 +121,28 @@ func TestServicesOfHost(t *testing.T) {
 // raw sends requests that a client of ours would not.
 type raw struct {
 	*memory
-	auth turn.Auth
+	auth   turn.Auth
+	stream net.Conn // instead of the memory's socket
+}
+
+// Write sends a message.
+func (c *raw) Write(b []byte) (int, error) {
+	if c.stream != nil {
+		return c.stream.Write(b)
+	}
+	return c.memory.Write(b)
+}
+
+// readStream takes answers of a stream.
+func (c *raw) readStream() {
+	frames := turn.NewFrameReader(c.stream)
+	for {
+		b, err := frames.Next()
+		if err != nil {
+			return
+		}
+		c.in <- datagram{b: append([]byte(nil), b...)}
+	}
 }
 
 func (r *rig) raw(t *testing.T, from string, node string) *raw {
@@ -135,10 +157,16 @@ func (r *rig) raw(t *testing.T, from string, node string) *raw {
 	}
 	t.Cleanup(func() { m.Close() })
 	c := &raw{memory: m}
+	c.authenticate(t, node)
+	return c
+}
+
+// authenticate takes up the credentials of a node.
+func (c *raw) authenticate(t *testing.T, node string) {
+	t.Helper()
 	answer := c.ask(t, turn.Allocate, func(m *turn.Builder) { m.Padding(60) })
 	have := key.Credentials(node, time.Now())
 	c.auth = turn.Auth{Username: have.Username, Realm: answer.Realm, Nonce: answer.Nonce, Key: turn.Key(have.Username, relay.Realm, have.Password.Reveal())}
-	return c
 }
 
 func (c *raw) ask(t *testing.T, method int, fill func(*turn.Builder)) (answer turn.Message) {

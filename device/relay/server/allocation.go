@@ -36,6 +36,7 @@ type allocation struct {
 	macKey  atomic.Pointer[[blake2s.Size]byte] // of the owner; nil: no stranger is let in
 
 	client atomic.Pointer[netip.AddrPort]
+	ended  bool         // guarded by the front's lock
 	writer writer       // to the client; set before ReadFrom is called
 	last   atomic.Int64 // when the client last asked for something, in Unix nanoseconds
 
@@ -156,8 +157,12 @@ func (a *allocation) Close() (err error) {
 		err = a.close()
 		f := a.front
 		f.mu.Lock()
+		a.ended = true
 		if client := *a.client.Load(); f.clients[client] == a {
 			delete(f.clients, client)
+			if st := f.streams[client]; st != nil {
+				_ = st.SetReadDeadline(time.Now().Add(untilAllocated))
+			}
 		}
 		f.mu.Unlock()
 		f.s.mu.Lock()

@@ -63,6 +63,9 @@ func (a *allocation) open(client netip.AddrPort) {
 	f := a.front
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if a.ended { // its owner was expelled meanwhile
+		return
+	}
 	a.client.Store(&client)
 	a.writer = f.writer
 	if st := f.streams[client]; st != nil {

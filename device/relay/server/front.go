@@ -206,8 +206,11 @@ func (f *front) take(b []byte, from netip.AddrPort, now time.Time, out *outward)
 func (f *front) mayBind(b []byte, from netip.AddrPort) bool {
 	var m turn.Message
 	a := f.client(from)
-	if a == nil || turn.Parse(&m, b) != nil {
+	if a == nil {
 		return true // pion refuses it
+	}
+	if turn.Parse(&m, b) != nil { // pion may see nothing wrong
+		return false
 	}
 	a.mu.RLock()
 	_, known := a.channels[m.Channel]

@@ -158,23 +158,50 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// newStream returns a connection as pion is to see it; nil if there are too many.
+// newStream returns a connection as pion is to see it; nil if there are too many. It is called from
+// one goroutine.
 func (f *front) newStream(conn net.Conn) *stream {
-	st := &stream{Conn: conn, front: f, frames: turn.NewFrameReader(conn), from: addrPortOf(conn.RemoteAddr()), began: time.Now(), out: outward{run: burst.NewRun()}}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	there := 0
-	for _, other := range f.streams {
-		if source(other.from.Addr()) == source(st.from.Addr()) {
-			there++
-		}
-	}
-	if f.closed || !st.from.IsValid() || len(f.streams) >= f.s.limits.Streams || there >= f.s.limits.StreamsPerSource {
+	from := addrPortOf(conn.RemoteAddr())
+	if !from.IsValid() || !f.makeRoom(from) {
 		return nil
 	}
-	f.streams[st.from] = st
+	st := &stream{Conn: conn, front: f, frames: turn.NewFrameReader(conn), from: from, began: time.Now(), out: outward{run: burst.NewRun()}}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil
+	}
+	f.streams[from] = st
 	f.s.group.Add(1)
 	return st
+}
+
+// makeRoom reports whether there may be one more connection. If all are taken, the oldest one that
+// has no allocation ends for it: so strangers with many addresses keep no member out. A client
+// that has connected to another address of this host from the same port is refused.
+func (f *front) makeRoom(from netip.AddrPort) bool {
+	f.mu.RLock()
+	there, total, taken := 0, len(f.streams), f.streams[from] != nil
+	var oldest *stream
+	for at, st := range f.streams {
+		if source(at.Addr()) == source(from.Addr()) {
+			there++
+		}
+		if f.clients[at] == nil && (oldest == nil || st.began.Before(oldest.began)) {
+			oldest = st
+		}
+	}
+	f.mu.RUnlock()
+	switch {
+	case taken || there >= f.s.limits.StreamsPerSource:
+		return false
+	case total < f.s.limits.Streams:
+		return true
+	case oldest == nil:
+		return false
+	}
+	_ = oldest.Close()
+	return true
 }
 
 // Deadlines of a connection.
@@ -214,17 +241,18 @@ func (st *stream) Read(b []byte) (int, error) {
 	}
 }
 
-// wait prepares to wait for a frame, if none is there.
+// wait prepares to wait for a frame, if none is there. A handshake of TLS writes while it reads.
 func (st *stream) wait() error {
 	if st.frames.Ready() {
 		return nil
 	}
 	st.out.flush()
-	deadline := st.began.Add(untilAllocated)
-	if st.front.client(st.from) != nil {
-		deadline = time.Now().Add(untilRefreshed)
+	st.front.mu.RLock()
+	defer st.front.mu.RUnlock()
+	if st.front.clients[st.from] != nil {
+		return st.SetReadDeadline(time.Now().Add(untilRefreshed))
 	}
-	return st.SetReadDeadline(deadline)
+	return st.SetDeadline(st.began.Add(untilAllocated))
 }
 
 // Write sends an answer of pion's.

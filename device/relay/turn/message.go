@@ -154,17 +154,23 @@ func (m *Message) read(kind uint16, value []byte, at int) (ok bool) {
 		if len(value) < 4 {
 			return false
 		}
-		m.Code = int(value[2]&7)*100 + int(value[3])
+		if m.Code == 0 {
+			m.Code = int(value[2]&7)*100 + int(value[3])
+		}
 	case attrChannel:
 		if len(value) != 4 {
 			return false
 		}
-		m.Channel = binary.BigEndian.Uint16(value)
+		if m.Channel == 0 {
+			m.Channel = binary.BigEndian.Uint16(value)
+		}
 	case attrLifetime:
 		if len(value) != 4 {
 			return false
 		}
-		m.Lifetime = int(min(binary.BigEndian.Uint32(value), 1<<30))
+		if m.Lifetime < 0 {
+			m.Lifetime = int(min(binary.BigEndian.Uint32(value), 1<<30))
+		}
 	case attrPeer:
 		return stun.ReadAddress(&m.Peer, value, &m.ID)
 	case attrRelayed:
@@ -180,7 +186,7 @@ func (m *Message) read(kind uint16, value []byte, at int) (ok bool) {
 	case attrNonce:
 		return readText(&m.Nonce, value)
 	case attrTime:
-		if len(value) == 4 { // else it is another one's attribute
+		if len(value) == 4 && m.Time == 0 { // else it is another one's attribute
 			m.Time = int64(binary.BigEndian.Uint32(value))
 		}
 	}
