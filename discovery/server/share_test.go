@@ -37,6 +37,25 @@ func secured(t *testing.T, raw net.Conn, protocols ...string) net.Conn {
 	return conn
 }
 
+// sliced sends its first bytes one by one.
+type sliced struct {
+	net.Conn
+	first int
+}
+
+func (c *sliced) Write(b []byte) (n int, err error) {
+	for n < len(b) && c.first > 0 && err == nil {
+		c.first--
+		_, err = c.Conn.Write(b[n : n+1])
+		n++
+	}
+	if n == len(b) || err != nil {
+		return n, err
+	}
+	rest, err := c.Conn.Write(b[n:])
+	return n + rest, err
+}
+
 // Clients of discovery and of TURN share a port, whether these speak TLS or not, and whether
 // they say so beforehand.
 func TestSharedPort(t *testing.T) {
@@ -46,6 +65,9 @@ func TestSharedPort(t *testing.T) {
 			"in the clear":     func(c net.Conn) net.Conn { return c },
 			"TLS":              func(c net.Conn) net.Conn { return secured(t, c, "stun.turn") },
 			"TLS without ALPN": func(c net.Conn) net.Conn { return secured(t, c) },
+			"in pieces":        func(c net.Conn) net.Conn { return &sliced{c, 64} },
+			"TLS in pieces":    func(c net.Conn) net.Conn { return secured(t, &sliced{c, 4096}) },
+			"pieces in TLS":    func(c net.Conn) net.Conn { return &sliced{secured(t, c), 64} },
 		} {
 			raw, err := c.open("192.0.2.1")
 			if err != nil {
@@ -67,7 +89,10 @@ func TestSharedPort(t *testing.T) {
 			_ = conn.Close()
 		}
 		conn, err := grpc.NewClient("passthrough:///memory", grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{InsecureSkipVerify: true})),
-			grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) { return c.open("192.0.2.1") }))
+			grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) {
+				conn, err := c.open("192.0.2.1")
+				return &sliced{conn, 8192}, err
+			}))
 		if err != nil {
 			t.Fatal(err)
 		}

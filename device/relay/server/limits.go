@@ -15,7 +15,7 @@ type Limits struct {
 	AllocationsPerMember int           // (2)
 	AllocationsPerSource int           // per IPv4 address or IPv6 /64 (16)
 	Peers                int           // permissions of an allocation, and channels (256)
-	Streams              int           // TCP connections in total (4 × Allocations)
+	Streams              int           // TCP connections in total (4 × Allocations); the oldest without an allocation makes room
 	StreamsPerSource     int           // (2 × AllocationsPerSource)
 	Bandwidth            int64         // bytes per second, both directions together (25 MB)
 	AllocationBandwidth  int64         // of one allocation (Bandwidth / 4)

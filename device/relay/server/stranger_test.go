@@ -204,3 +204,109 @@ func TestAmbiguousChannels(t *testing.T) {
 		})
 	}
 }
+
+// attribute appends one that clients of ours do not send.
+func attribute(kind uint16, value ...byte) func(*turn.Builder) {
+	return func(m *turn.Builder) {
+		m.Bytes = append(m.Bytes, byte(kind>>8), byte(kind), 0, byte(len(value)))
+		m.Bytes = append(append(m.Bytes, value...), make([]byte, -len(value)&3)...)
+	}
+}
+
+// Attributes of RFC 8656 and 6062 that clients of ours do not send.
+const (
+	evenPort     = 0x0018
+	transport    = 0x0019
+	dontFragment = 0x001a
+	reservation  = 0x0022
+	connection   = 0x002a
+)
+
+// What is not offered is refused, and takes nothing; no address is given for longer than an hour.
+func TestOddRequests(t *testing.T) {
+	lifetime := func(seconds uint32) func(*turn.Builder) {
+		return func(m *turn.Builder) { m.Lifetime(seconds) }
+	}
+	peer := func(m *turn.Builder) { m.Peer(netip.MustParseAddrPort("192.0.2.9:9")) }
+	for name, tt := range map[string]struct {
+		method int
+		fill   []func(*turn.Builder)
+		code   int // 0: granted
+	}{
+		"no time":              {turn.Allocate, []func(*turn.Builder){allocate, lifetime(0)}, turn.CodeCapacity},
+		"the longest time":     {turn.Allocate, []func(*turn.Builder){allocate, lifetime(1<<32 - 1)}, 0},
+		"a longer time":        {turn.Refresh, []func(*turn.Builder){lifetime(1<<32 - 1)}, 0},
+		"an even port":         {turn.Allocate, []func(*turn.Builder){allocate, attribute(evenPort, 0x80)}, 0},
+		"an unknown token":     {turn.Allocate, []func(*turn.Builder){allocate, attribute(reservation, 1, 2, 3, 4, 5, 6, 7, 8)}, turn.CodeCapacity},
+		"never fragments":      {turn.Allocate, []func(*turn.Builder){allocate, attribute(dontFragment)}, 420},
+		"TCP":                  {turn.Allocate, []func(*turn.Builder){attribute(transport, 6, 0, 0, 0)}, turn.CodeCapacity},
+		"SCTP":                 {turn.Allocate, []func(*turn.Builder){attribute(transport, 132, 0, 0, 0)}, 442},
+		"an unknown family":    {turn.Allocate, []func(*turn.Builder){allocate, func(m *turn.Builder) { m.Family(9) }}, 440},
+		"a connection by TCP":  {0x00a, []func(*turn.Builder){peer}, 447},
+		"another's connection": {0x00b, []func(*turn.Builder){attribute(connection, 0, 0, 0, 1)}, turn.CodeBadRequest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := startRig(t, Limits{})
+				c := r.raw(t, "203.0.113.1:1", nodeID)
+				want := 0
+				if tt.method != turn.Allocate {
+					c.ask(t, turn.Allocate, allocate)
+					want = 1
+				}
+				a := c.ask(t, tt.method, func(m *turn.Builder) {
+					for _, fill := range tt.fill {
+						fill(m)
+					}
+				})
+				if tt.code == 0 {
+					want = 1
+				}
+				if live := r.live(); a.Code != tt.code || (a.Class == turn.Success) != (tt.code == 0) || live != want {
+					t.Errorf("answer %+v, %d allocations, want code %d and %d", a, live, tt.code, want)
+				}
+				if time.Sleep(time.Hour + time.Second); r.live() != 0 {
+					t.Error("an address is there after an hour")
+				}
+			})
+		})
+	}
+}
+
+func (r *rig) live() int {
+	r.s.mu.RLock()
+	defer r.s.mu.RUnlock()
+	return len(r.s.live)
+}
+
+// Who sends what another client has sent has no address of that one, and can't end it.
+func TestOthersFiveTuple(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := startRig(t, Limits{})
+		c, thief := r.raw(t, "203.0.113.1:1", nodeID), r.raw(t, "203.0.114.1:1", "node-b")
+		c.ask(t, turn.Allocate, allocate)
+		m := turn.Begin(nil, turn.Refresh, turn.Request, turn.ID{9})
+		m.Lifetime(0)
+		m.Sign(c.auth)
+		_, _ = thief.Write(m.Finish())
+		c.auth = thief.auth // b is at the address of a, as after a NAT's restart
+		for _, method := range []int{turn.Refresh, turn.CreatePermission, turn.ChannelBind} {
+			a := c.ask(t, method, func(m *turn.Builder) {
+				m.Lifetime(0)
+				m.Channel(turn.MinChannel)
+				m.Peer(netip.MustParseAddrPort("192.0.2.9:9"))
+			})
+			if a.Class == turn.Success {
+				t.Errorf("method %d: answer %+v", method, a)
+			}
+		}
+		again := turn.Begin(nil, turn.Allocate, turn.Request, turn.ID{10})
+		allocate(&again)
+		again.Sign(c.auth)
+		_, _ = c.Write(again.Finish())
+		var a turn.Message
+		if err := turn.Parse(&a, receive(t, c.in).b); err != nil || a.Code != turn.CodeMismatch || r.live() != 1 {
+			t.Errorf("answer %+v, %v, %d allocations", a, err, r.live())
+		}
+	})
+}
