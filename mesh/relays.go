@@ -182,7 +182,9 @@ func relayPeers(relays []Relay, specs []PeerSpec, statuses []PeerStatus) (out []
 	return out
 }
 
-// relayCandidates returns the endpoints of a peer as this node's relays reach them.
+// relayCandidates returns the endpoints of a peer as this node's relays reach them. A path by one
+// relay is like another, whichever side has asked for it: a path that works is not left for one
+// that may lose more. Only a path by two relays is left for one by one.
 func relayCandidates(in *Input, spec *PeerSpec, offers []Relay) (out []Candidate) {
 	for _, r := range in.Host.Relays {
 		var relay Relay // another server reaches public addresses
@@ -192,7 +194,11 @@ func relayCandidates(in *Input, spec *PeerSpec, offers []Relay) (out []Candidate
 		left := maxRelayedEndpoints
 		for _, ep := range spec.Endpoints {
 			if r.Relayed.IsValid() && left > 0 && relay.Reaches(ep.Addr()) && ep.Addr().Is4() == r.Relayed.Addr().Is4() {
-				out = append(out, Candidate{Via(ep, r.Relay), rankOwnRelay})
+				rank := rankRelayed
+				if slices.Contains(spec.relayed, ep) {
+					rank = rankOwnRelay
+				}
+				out = append(out, Candidate{Via(ep, r.Relay), rank})
 				left--
 			}
 		}

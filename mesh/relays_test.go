@@ -149,6 +149,8 @@ func TestRelayedAddressIsAnnounced(t *testing.T) {
 	}
 }
 
+// Of the relayed candidates those by one relay are alike, whoever has asked for it; those by two
+// come last.
 func TestRelayedCandidatesAreLast(t *testing.T) {
 	in := relayInput(time.Minute)
 	p := &in.Affiliates[0]
@@ -166,8 +168,8 @@ func TestRelayedCandidatesAreLast(t *testing.T) {
 		{p.Endpoints[1], rankPrivate},
 		{p.Endpoints[2], rankIPv4},
 		{p.Endpoints[3], rankRelayed},
-		{Via(p.Endpoints[0], "r"), rankOwnRelay},
-		{Via(p.Endpoints[2], "r"), rankOwnRelay},
+		{Via(p.Endpoints[0], "r"), rankRelayed},
+		{Via(p.Endpoints[2], "r"), rankRelayed},
 		{Via(p.Endpoints[3], "r"), rankOwnRelay},
 	}
 	if !slices.Equal(got, want) {
@@ -245,7 +247,7 @@ func TestPrivateRelay(t *testing.T) {
 	if !slices.Contains(plan.Relays.Peers, in.Affiliates[0].Endpoints[1]) {
 		t.Errorf("%v", plan.Relays.Peers)
 	}
-	private := Candidate{Via(in.Affiliates[0].Endpoints[1], "r"), rankOwnRelay}
+	private := Candidate{Via(in.Affiliates[0].Endpoints[1], "r"), rankRelayed}
 	if !slices.ContainsFunc(plan.Peers, func(c PeerConfig) bool { return slices.Contains(c.Candidates, private) }) {
 		t.Errorf("%+v", plan.Peers)
 	}
