@@ -207,10 +207,13 @@ func relayCandidates(in *Input, spec *PeerSpec, offers []Relay) (out []Candidate
 }
 
 // relayedEndpoints returns the addresses at which relays take packets for this node, by their word.
+// Of two on one relay the more wanted one is first.
 func relayedEndpoints(in *Input) (out []netip.AddrPort) {
 	for _, r := range in.Host.Relays {
-		if r.Permitted && reachable(r.Relayed.Addr()) {
-			out = appendNew(out, r.Relayed)
+		for _, at := range []netip.AddrPort{r.Relayed, r.Former} {
+			if r.Permitted && reachable(at.Addr()) {
+				out = appendNew(out, at)
+			}
 		}
 	}
 	return out
