@@ -119,6 +119,7 @@ type RelayStatus struct {
 	Transport string // "udp", "tcp", "tls" or "tls by proxy"; of the last try
 	Server    netip.AddrPort
 	Relayed   netip.AddrPort // the address at which peers reach this node; zero: none
+	Former    netip.AddrPort // one that Relayed replaces, and that peers may still use; zero: none
 	Permitted bool           // the relay lets in all peers that it can, so that Relayed may be announced
 	RTT       time.Duration  // to the relay; 0: not known
 	Refused   []netip.Addr   // peers that the relay does not relay to; sorted

@@ -182,7 +182,9 @@ func relayPeers(relays []Relay, specs []PeerSpec, statuses []PeerStatus) (out []
 	return out
 }
 
-// relayCandidates returns the endpoints of a peer as this node's relays reach them.
+// relayCandidates returns the endpoints of a peer as this node's relays reach them. A path by one
+// relay is like another, whichever side has asked for it: a path that works is not left for one
+// that may lose more. Only a path by two relays is left for one by one.
 func relayCandidates(in *Input, spec *PeerSpec, offers []Relay) (out []Candidate) {
 	for _, r := range in.Host.Relays {
 		var relay Relay // another server reaches public addresses
@@ -192,7 +194,11 @@ func relayCandidates(in *Input, spec *PeerSpec, offers []Relay) (out []Candidate
 		left := maxRelayedEndpoints
 		for _, ep := range spec.Endpoints {
 			if r.Relayed.IsValid() && left > 0 && relay.Reaches(ep.Addr()) && ep.Addr().Is4() == r.Relayed.Addr().Is4() {
-				out = append(out, Candidate{Via(ep, r.Relay), rankOwnRelay})
+				rank := rankRelayed
+				if slices.Contains(spec.relayed, ep) {
+					rank = rankOwnRelay
+				}
+				out = append(out, Candidate{Via(ep, r.Relay), rank})
 				left--
 			}
 		}
@@ -201,10 +207,13 @@ func relayCandidates(in *Input, spec *PeerSpec, offers []Relay) (out []Candidate
 }
 
 // relayedEndpoints returns the addresses at which relays take packets for this node, by their word.
+// Of two on one relay the more wanted one is first.
 func relayedEndpoints(in *Input) (out []netip.AddrPort) {
 	for _, r := range in.Host.Relays {
-		if r.Permitted && reachable(r.Relayed.Addr()) {
-			out = appendNew(out, r.Relayed)
+		for _, at := range []netip.AddrPort{r.Relayed, r.Former} {
+			if r.Permitted && reachable(at.Addr()) {
+				out = appendNew(out, at)
+			}
 		}
 	}
 	return out

@@ -133,15 +133,15 @@ func TestRelayedAddressIsAnnounced(t *testing.T) {
 	for i := range MaxEndpoints {
 		in.Config.ExtraAnnouncedEndpoints = append(in.Config.ExtraAnnouncedEndpoints, netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), uint16(i+1)))
 	}
-	relayed := endpoints("198.51.100.1:49152")
+	relayed := endpoints("198.51.100.1:49153", "198.51.100.1:49152") // the newer one first
 	in.Host.RelayPort = 443
 	in.Host.Relays = []RelayStatus{
-		{Relay: "r", Relayed: relayed[0], Permitted: true},
+		{Relay: "r", Relayed: relayed[0], Former: relayed[1], Permitted: true},
 		{Relay: "x", Relayed: netip.MustParseAddrPort("198.51.100.2:49152")}, // its peers would be refused
 		{Relay: "y", Relayed: netip.MustParseAddrPort("127.0.0.1:49152"), Permitted: true},
 	}
 	local := Decide(in, testNow).Local
-	if n := len(local.Endpoints); n != MaxEndpoints || local.Endpoints[n-1] != relayed[0] {
+	if n := len(local.Endpoints); n != MaxEndpoints || !slices.Equal(local.Endpoints[n-2:], relayed) {
 		t.Errorf("endpoints %v", local.Endpoints)
 	}
 	if local.Record.Relay != 443 || !slices.Equal(local.Record.Relayed, relayed) {
@@ -149,6 +149,8 @@ func TestRelayedAddressIsAnnounced(t *testing.T) {
 	}
 }
 
+// Of the relayed candidates those by one relay are alike, whoever has asked for it; those by two
+// come last.
 func TestRelayedCandidatesAreLast(t *testing.T) {
 	in := relayInput(time.Minute)
 	p := &in.Affiliates[0]
@@ -166,8 +168,8 @@ func TestRelayedCandidatesAreLast(t *testing.T) {
 		{p.Endpoints[1], rankPrivate},
 		{p.Endpoints[2], rankIPv4},
 		{p.Endpoints[3], rankRelayed},
-		{Via(p.Endpoints[0], "r"), rankOwnRelay},
-		{Via(p.Endpoints[2], "r"), rankOwnRelay},
+		{Via(p.Endpoints[0], "r"), rankRelayed},
+		{Via(p.Endpoints[2], "r"), rankRelayed},
 		{Via(p.Endpoints[3], "r"), rankOwnRelay},
 	}
 	if !slices.Equal(got, want) {
@@ -245,7 +247,7 @@ func TestPrivateRelay(t *testing.T) {
 	if !slices.Contains(plan.Relays.Peers, in.Affiliates[0].Endpoints[1]) {
 		t.Errorf("%v", plan.Relays.Peers)
 	}
-	private := Candidate{Via(in.Affiliates[0].Endpoints[1], "r"), rankOwnRelay}
+	private := Candidate{Via(in.Affiliates[0].Endpoints[1], "r"), rankRelayed}
 	if !slices.ContainsFunc(plan.Peers, func(c PeerConfig) bool { return slices.Contains(c.Candidates, private) }) {
 		t.Errorf("%+v", plan.Peers)
 	}

@@ -156,7 +156,7 @@ func (e *Engine) SetPeers(peers []mesh.PeerConfig) {
 func (p *peer) setCandidates(list []mesh.Candidate, now time.Time) {
 	candidates := make([]path.Candidate, len(list))
 	for i, c := range list {
-		candidates[i] = path.Candidate{Addr: c.Endpoint, Rank: c.Rank}
+		candidates[i] = path.Candidate{Addr: c.Endpoint, Rank: c.Rank, Relayed: c.Rank == mesh.RankRelayed && c.Endpoint.Addr().Zone() == ""}
 	}
 	p.path.SetCandidates(now, candidates)
 	p.wake, p.shown = now, nil

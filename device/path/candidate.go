@@ -26,6 +26,8 @@ const (
 type Candidate struct {
 	Addr netip.AddrPort
 	Rank int // class of the path, the best is the lowest; paths of one class are alike
+	// Relayed is whether it is an address of the peer on a relay.
+	Relayed bool
 }
 
 // candidate is a Candidate with its history.

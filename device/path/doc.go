@@ -21,7 +21,8 @@
 // begins with a new initiation, for the far side may have taken the last one. The path that
 // was left goes last in it. A path that loses much is tested for longer. Meanwhile
 // candidates of a better rank are tried one at a time, by an initiation of their own that
-// leaves the session as it is.
+// leaves the session as it is. How much those lose is not known before they are in use: so paths
+// that are alike have one rank. Of the peer's addresses on one relay the first is better.
 //
 // Crossed initiations. When both sides initiate within a round trip, each drops the
 // other's response, and WireGuard waits for 5 s. The side with the smaller public key

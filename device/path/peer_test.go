@@ -27,11 +27,11 @@ func TestOrder(t *testing.T) {
 		want string
 	}{
 		{"as announced", []candidate{{Candidate: Candidate{Addr: a}}, {Candidate: Candidate{Addr: b}}}, "ab"},
-		{"by rank", []candidate{{Candidate: Candidate{a, 2}}, {Candidate: Candidate{b, 1}}, {Candidate: Candidate{c, 3}}}, "bac"},
-		{"proven first", []candidate{{Candidate: Candidate{a, 1}}, {Candidate: Candidate{b, 2}, good: ago(time.Minute)}}, "ba"},
-		{"last good first", []candidate{{Candidate: Candidate{a, 1}, good: ago(time.Minute)}, {Candidate: Candidate{b, 2}, good: ago(time.Second)}}, "ba"},
-		{"failed since", []candidate{{Candidate: Candidate{a, 1}, good: ago(time.Second), tries: 1}, {Candidate: Candidate{b, 2}, good: ago(time.Minute)}}, "ba"},
-		{"long ago is as never", []candidate{{Candidate: Candidate{a, 2}, good: ago(2 * provenTime)}, {Candidate: Candidate{b, 1}}}, "ba"},
+		{"by rank", []candidate{{Candidate: Candidate{Addr: a, Rank: 2}}, {Candidate: Candidate{Addr: b, Rank: 1}}, {Candidate: Candidate{Addr: c, Rank: 3}}}, "bac"},
+		{"proven first", []candidate{{Candidate: Candidate{Addr: a, Rank: 1}}, {Candidate: Candidate{Addr: b, Rank: 2}, good: ago(time.Minute)}}, "ba"},
+		{"last good first", []candidate{{Candidate: Candidate{Addr: a, Rank: 1}, good: ago(time.Minute)}, {Candidate: Candidate{Addr: b, Rank: 2}, good: ago(time.Second)}}, "ba"},
+		{"failed since", []candidate{{Candidate: Candidate{Addr: a, Rank: 1}, good: ago(time.Second), tries: 1}, {Candidate: Candidate{Addr: b, Rank: 2}, good: ago(time.Minute)}}, "ba"},
+		{"long ago is as never", []candidate{{Candidate: Candidate{Addr: a, Rank: 2}, good: ago(2 * provenTime)}, {Candidate: Candidate{Addr: b, Rank: 1}}}, "ba"},
 		{"by time", []candidate{{Candidate: Candidate{Addr: a}, rtt: 9}, {Candidate: Candidate{Addr: b}, rtt: 3}, {Candidate: Candidate{Addr: d}, rtt: 4}}, "bda"},
 	} {
 		p := New(true, &Budget{})
@@ -68,7 +68,7 @@ func TestManyCandidates(t *testing.T) {
 func TestRankOfSeenAddresses(t *testing.T) {
 	host, behindNAT := addr(1, 1), addr(9, 9)
 	p := New(true, &Budget{})
-	p.SetCandidates(epoch, []Candidate{{host, 1}, {addr(1, 2), 3}})
+	p.SetCandidates(epoch, []Candidate{{Addr: host, Rank: 1}, {Addr: addr(1, 2), Rank: 3}})
 	otherPort := netip.AddrPortFrom(host.Addr(), 4000)
 	for seen, want := range map[netip.AddrPort]int{behindNAT: 3, otherPort: 1} {
 		p.Responded(epoch, seen)

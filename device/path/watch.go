@@ -209,7 +209,7 @@ func (p *Peer) giveUp(now time.Time) {
 	p.search(now)
 }
 
-// seekBetter tries a candidate of a better rank than the path in use. The session stays.
+// seekBetter tries a better candidate than the path in use. The session stays.
 func (p *Peer) seekBetter(now time.Time) {
 	a := &p.attempt
 	if a.kind == bettering && a.state != idle {
@@ -262,15 +262,19 @@ func (p *Peer) missed(now time.Time) {
 }
 
 // better returns the candidate to try instead of the path in use; nil with the next time to
-// look for one.
+// look for one. It has a better rank, or is the peer's new address on the relay in use: the peer
+// has a better way to its relay now, and announces the former address behind it.
 func (p *Peer) better(now time.Time) (best *candidate, next time.Time) {
 	current := p.find(p.current)
 	if current == nil {
 		return nil, time.Time{}
 	}
+	behind := false
 	for _, c := range p.all {
+		behind = behind || c == current
+		replaces := !behind && c.Relayed && current.Relayed && c.Addr.Addr() == current.Addr.Addr()
 		switch {
-		case !c.listed || c.Rank >= current.Rank:
+		case !c.listed || c.Rank >= current.Rank && !replaces:
 		case c.hold.After(now):
 			if next.IsZero() || c.hold.Before(next) {
 				next = c.hold

@@ -181,9 +181,15 @@ func (b *Bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 }
 
 // relay sends packets by a relay, and does not wait. What a full connection does not take is
-// lost, as datagrams may be.
+// lost, as datagrams may be. If there are two addresses on the relay, packets leave from that at
+// which the peer last shook hands, since its NAT may let in nothing else, and initiations from
+// both.
 func (b *Bind) relay(bufs [][]byte, e *Endpoint) error {
-	c := (*b.clients.Load())[e.relay]
+	newest := (*b.clients.Load())[e.relay]
+	c := e.by.Load()
+	if c == nil || c.ready.Load() == nil {
+		c = newest
+	}
 	if c == nil {
 		return e.without
 	}
@@ -195,6 +201,9 @@ func (b *Bind) relay(bufs [][]byte, e *Endpoint) error {
 	for _, buf := range bufs {
 		if isHandshake(buf) && buf[0] == 1 {
 			c.initiated(time.Now())
+			if newest != nil && newest != c { // so the peer may leave the former address
+				newest.write([][]byte{buf}, e.peer)
+			}
 		}
 	}
 	return nil
@@ -227,8 +236,9 @@ func (b *Bind) endpoint(at netip.AddrPort) *Endpoint {
 	return e
 }
 
-// deliver returns what takes packets of a relay. They are dropped while too many wait.
-func (b *Bind) deliver(relay string) func(data []byte, from netip.AddrPort) {
+// deliver returns what takes packets of a relay. They are dropped while too many wait. The client
+// by which they come is set when the first one does.
+func (b *Bind) deliver(relay string, by **Client) func(data []byte, from netip.AddrPort) {
 	var last *Endpoint
 	return func(data []byte, from netip.AddrPort) {
 		if last == nil || last.peer != from {
@@ -236,6 +246,10 @@ func (b *Bind) deliver(relay string) func(data []byte, from netip.AddrPort) {
 		}
 		p := b.pool.Get().(*inbound)
 		p.from, p.n = last, copy(p.b[:], data)
+		handshake := isHandshake(data)
+		if handshake {
+			last.by.Store(*by)
+		}
 		select {
 		case b.queue <- p:
 		default:
@@ -243,7 +257,7 @@ func (b *Bind) deliver(relay string) func(data []byte, from netip.AddrPort) {
 			b.dropped.Add(1)
 			return
 		}
-		if isHandshake(data) {
+		if handshake {
 			b.handshakes.Notify()
 		}
 	}

@@ -80,7 +80,7 @@ func TestBindReceives(t *testing.T) {
 	for _, batch := range []int{1, 128} {
 		synctest.Test(t, func(t *testing.T) {
 			b := NewBind(newSockets())
-			in, other := b.deliver("box1"), b.deliver("box2")
+			in, other := b.deliver("box1", new(*Client)), b.deliver("box2", new(*Client))
 			r := open(t, b, batch)
 			moved := netip.AddrPortFrom(peer.Addr(), 7)
 			for i := range byte(100) {
@@ -164,7 +164,7 @@ func TestHandshakesAreSignalled(t *testing.T) {
 				return false
 			}
 		}
-		in := b.deliver("box1")
+		in := b.deliver("box1", new(*Client))
 		for size, kind := range map[int]byte{148: 1, 92: 2, 64: 3} {
 			msg := make([]byte, size)
 			msg[0] = 4
@@ -328,7 +328,7 @@ func FuzzParseEndpoint(f *testing.F) {
 // readyClient returns a client whose packets go to discard.
 func readyClient(b testing.TB, bind *Bind) *Client {
 	b.Helper()
-	c, err := New(Config{Dial: (&script{}).dial, Receive: bind.deliver("box1"), Credentials: func(time.Time) Credentials { return Credentials{} }})
+	c, err := New(Config{Dial: (&script{}).dial, Receive: bind.deliver("box1", new(*Client)), Credentials: func(time.Time) Credentials { return Credentials{} }})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -359,7 +359,7 @@ func BenchmarkSend(b *testing.B) {
 
 func BenchmarkReceive(b *testing.B) {
 	bind := NewBind(newSockets())
-	in := bind.deliver("box1")
+	in := bind.deliver("box1", new(*Client))
 	closed := make(chan struct{})
 	fn := bind.relayed(closed)
 	bufs, sizes, eps := [][]byte{make([]byte, 2048)}, make([]int, 1), make([]conn.Endpoint, 1)
@@ -377,7 +377,7 @@ func BenchmarkReceive(b *testing.B) {
 func TestAllocations(t *testing.T) {
 	bind := NewBind(newSockets())
 	readyClient(t, bind)
-	in, fn := bind.deliver("box1"), bind.relayed(nil)
+	in, fn := bind.deliver("box1", new(*Client)), bind.relayed(nil)
 	bufs, sizes, eps := [][]byte{make([]byte, 2048)}, make([]int, 1), make([]conn.Endpoint, 1)
 	packet := [][]byte{make([]byte, 1452)}
 	ep, _ := bind.ParseEndpoint(mesh.Via(peer, "box1").String())

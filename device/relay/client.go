@@ -72,6 +72,7 @@ type Client struct {
 type counters struct {
 	sent, received, sentBytes, receivedBytes, allocations atomic.Uint64
 	noAddress, noPermission, full, tooLarge               atomic.Uint64
+	asked, answered                                       atomic.Uint64 // requests, each time that they were sent, and answers
 }
 
 // New returns a client. It does nothing until Run.

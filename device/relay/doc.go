@@ -19,7 +19,9 @@
 //
 // A [Set] keeps as many addresses as are wished for, each on another relay: UDP first, TLS where
 // that has no answer, by the proxy of the environment if there is one ([Access]). A relay that
-// fails is replaced at once, and comes after the others for a minute.
+// fails is replaced at once, and comes after the others for a minute. Behind TLS, UDP is tried
+// again, ever more seldom. If it passes, its address takes the place of the other one, which is
+// kept until no peer uses it.
 //
 // A [Bind] stands between a device's engine and its sockets. A peer that is reached by a relay is
 // another [Endpoint] than the same peer directly, so answers return the way packets came. Packets
@@ -32,7 +34,7 @@
 //	                Set ─ Client of each relay
 //
 // Limits: [MaxPeers] peers, [MaxPacket] bytes per packet, bounded queues towards a stream, towards
-// the device and towards a server. A relay that is reached by TLS stays so while it answers.
+// the device and towards a server.
 //
 // Ownership: Client.Run and Set.Run own their goroutines, and a Bind has one while it is open.
 package relay

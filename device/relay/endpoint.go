@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 
 	"golang.zx2c4.com/wireguard/conn"
 
@@ -22,7 +23,8 @@ type Endpoint struct {
 	at      netip.AddrPort // as mesh.Via says
 	text    string
 	bytes   []byte
-	without error // that the relay can't be used
+	without error                  // that the relay can't be used
+	by      atomic.Pointer[Client] // which brought the peer's last handshake message; nil: none has
 }
 
 var _ conn.Endpoint = (*Endpoint)(nil)

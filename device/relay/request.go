@@ -103,6 +103,7 @@ func (s *session) overIPv6() bool {
 // transmit sends a request's bytes. If that fails, it is as if they were lost.
 func (s *session) transmit(r *request) {
 	r.sent++
+	s.c.count.asked.Add(1)
 	if s.queue == nil {
 		_, _ = s.conn.Write(r.raw)
 		return

@@ -277,6 +277,7 @@ func (s *session) incoming(b []byte) {
 		s.hear(m.Peer)
 		s.deliver(m.Data, m.Peer)
 	case class == turn.Success || class == turn.Failure:
+		s.c.count.answered.Add(1)
 		select {
 		case s.answers <- append([]byte(nil), b...):
 		case <-s.done:

@@ -123,7 +123,7 @@ func (e *entry) stop() {
 // settle notes how far a use came. The caller holds mu.
 func (e *entry) settle() {
 	e.last = e.status()
-	e.last.Relayed, e.last.Permitted, e.last.Refused, e.last.RTT = netip.AddrPort{}, false, nil, 0
+	e.last.Relayed, e.last.Former, e.last.Permitted, e.last.Refused, e.last.RTT = netip.AddrPort{}, netip.AddrPort{}, false, nil, 0
 }
 
 // Relays returns what is known of the relays that are used, are tried or have failed, in the order

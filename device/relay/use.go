@@ -14,8 +14,8 @@ import (
 // tryTime is how long a relay is tried.
 const tryTime = 15 * time.Second
 
-// use is the use of one relay: it tries the ways to it, keeps the address that it gets first, and
-// ends when that is lost. Its goroutine is run; clients have goroutines of their own, which it
+// use is the use of one relay: it tries the ways to it, keeps the address that it gets first, or a
+// later one by UDP, and ends when that is lost. Its goroutine is run; clients have goroutines of their own, which it
 // waits for.
 type use struct {
 	set    *Set
@@ -26,8 +26,10 @@ type use struct {
 
 	// Guarded by Set.mu.
 	peers   []netip.AddrPort
-	runners []*runner // those of the tries; the last one began last
-	winner  *runner   // nil: there is no address yet
+	runners []*runner        // those that are not ended; the last one began last
+	winner  *runner          // whose address is announced; nil: there is none yet
+	former  *runner          // that was the winner, and may have peers that use its address; nil: none
+	past    mesh.RelayStatus // counters of runners that are ended
 	ended   bool
 	err     error // why
 }
@@ -44,9 +46,12 @@ type runner struct {
 func (u *use) run(ctx context.Context) {
 	var group sync.WaitGroup
 	defer group.Wait()
-	r, err := u.try(ctx, &group)
+	ways, err := u.set.access.ways(ctx, u.relay)
 	if err == nil {
-		err = u.keep(ctx, r)
+		err = u.try(ctx, &group, ways)
+	}
+	if err == nil {
+		err = u.keep(ctx, &group, ways)
 	}
 	if ctx.Err() != nil {
 		return
@@ -60,12 +65,8 @@ func (u *use) run(ctx context.Context) {
 	u.set.wake.Notify()
 }
 
-// try returns the first client that has an address. It ends the others.
-func (u *use) try(ctx context.Context, group *sync.WaitGroup) (*runner, error) {
-	ways, err := u.set.access.ways(ctx, u.relay)
-	if err != nil {
-		return nil, err
-	}
+// try takes the first client that has an address. It ends the others.
+func (u *use) try(ctx context.Context, group *sync.WaitGroup, ways []way) error {
 	deadline := time.NewTimer(tryTime)
 	defer deadline.Stop()
 	next := time.NewTimer(0)
@@ -76,30 +77,30 @@ func (u *use) try(ctx context.Context, group *sync.WaitGroup) (*runner, error) {
 		switch {
 		case r != nil:
 			u.won(r)
-			return r, nil
+			return nil
 		case refused(err) && live == 0: // as it would be by any other way
-			return nil, err
+			return err
 		case why == nil:
 			why = err
 		}
 		for len(ways) > 0 && (live == 0 || time.Since(u.began) >= ways[0].after) {
-			if err := u.start(ctx, group, ways[0]); err != nil {
-				return nil, err
+			if _, err := u.start(ctx, group, &ways[0]); err != nil {
+				return err
 			}
 			ways = ways[1:]
 			live++
 		}
 		if live == 0 {
-			return nil, why
+			return why
 		}
 		if len(ways) > 0 {
 			next.Reset(ways[0].after - time.Since(u.began))
 		}
 		select {
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return ctx.Err()
 		case <-deadline.C:
-			return nil, errors.New("relay: it gave no address in " + tryTime.String())
+			return errors.New("relay: it gave no address in " + tryTime.String())
 		case <-u.wake:
 		case <-next.C:
 		}
@@ -130,16 +131,17 @@ func (u *use) look() (ready *runner, live int, failure error) {
 }
 
 // start runs a client on one way.
-func (u *use) start(ctx context.Context, group *sync.WaitGroup, w way) error {
+func (u *use) start(ctx context.Context, group *sync.WaitGroup, w *way) (*runner, error) {
+	r := &runner{way: *w}
 	c, err := New(Config{
-		Dial: w.dial, Stream: w.stream, Family6: u.relay.Family6, Receive: u.set.bind.deliver(u.relay.Name),
+		Dial: w.dial, Stream: w.stream, Family6: u.relay.Family6, Receive: u.set.bind.deliver(u.relay.Name, &r.client),
 		Credentials: func(relay time.Time) Credentials { return u.set.access.Credentials(u.relay, relay) },
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	ctx, stop := context.WithCancel(ctx)
-	r := &runner{way: w, client: c, stop: stop}
+	ctx, r.stop = context.WithCancel(ctx)
+	r.client = c
 	u.set.mu.Lock()
 	c.SetPeers(u.peers)
 	u.runners = append(u.runners, r)
@@ -155,44 +157,47 @@ func (u *use) start(ctx context.Context, group *sync.WaitGroup, w way) error {
 			}
 		}
 	})
-	return nil
+	return r, nil
 }
 
-// won has a client send and receive, and ends the others.
+// won takes a client, and ends the others.
 func (u *use) won(r *runner) {
-	u.set.bind.use(u.relay.Name, r.client)
-	u.set.mu.Lock()
-	u.winner = r
-	for _, other := range u.runners {
-		if other != r {
-			other.stop()
+	for i := len(u.runners) - 1; i >= 0; i-- {
+		if other := u.runners[i]; other != r {
+			u.end(other)
 		}
 	}
-	u.runners = []*runner{r}
+	u.take(r)
+	u.set.wake.Notify()
+}
+
+// take has a client send, and its address announced, instead of the winner's.
+func (u *use) take(r *runner) {
+	u.set.bind.use(u.relay.Name, r.client)
+	u.set.mu.Lock()
+	u.former, u.winner = u.winner, r
 	u.set.mu.Unlock()
 	st := r.client.Snapshot()
 	u.set.log.Debug("relay gave an address", "relay", u.relay.Name, "transport", r.transport, "server", r.server, "address", st.Relayed)
-	u.set.wake.Notify()
 	u.set.changed.Notify()
 }
 
-// keep returns why the address is lost.
-func (u *use) keep(ctx context.Context, r *runner) error {
-	defer u.set.bind.drop(u.relay.Name, r.client)
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-u.wake:
+// end ends a client.
+func (u *use) end(r *runner) {
+	u.set.mu.Lock()
+	r.stop()
+	r.count(&u.past)
+	for i, other := range u.runners {
+		if other == r {
+			u.runners = append(u.runners[:i], u.runners[i+1:]...)
+			break
 		}
-		if st := r.client.Snapshot(); st.State != StateReady {
-			if st.Err == nil {
-				return errors.New("relay: the address is lost")
-			}
-			return st.Err
-		}
-		u.set.changed.Notify()
 	}
+	if u.former == r {
+		u.former = nil
+	}
+	u.set.mu.Unlock()
+	u.set.changed.Notify()
 }
 
 // tell hands on what a wish says. The caller holds Set.mu.
@@ -211,16 +216,26 @@ func (u *use) tell(moved bool, peers []netip.AddrPort) {
 
 // show adds what is known to a status. The caller holds Set.mu.
 func (u *use) show(st *mesh.RelayStatus) {
+	st.Sent, st.Received, st.Dropped = st.Sent+u.past.Sent, st.Received+u.past.Received, st.Dropped+u.past.Dropped
 	for _, r := range u.runners {
-		n := r.client.Counters()
-		st.Sent, st.Received = st.Sent+n.SentBytes, st.Received+n.ReceivedBytes
-		st.Dropped += n.DroppedNoAddress + n.DroppedNoPermission + n.DroppedFull + n.DroppedTooLarge
+		r.count(st)
 		st.Transport, st.Server = r.transport, r.server
 	}
 	if u.winner == nil {
 		return
 	}
 	now := u.winner.client.Snapshot()
+	st.Transport, st.Server = u.winner.transport, u.winner.server
 	st.Relayed, st.RTT, st.Refused = now.Relayed, now.RTT, now.Refused
 	st.Permitted = now.Relayed.IsValid() && now.Permitted
+	if u.former != nil {
+		st.Former = u.former.client.Snapshot().Relayed
+	}
+}
+
+// count adds what a client has done to a status.
+func (r *runner) count(st *mesh.RelayStatus) {
+	n := r.client.Counters()
+	st.Sent, st.Received = st.Sent+n.SentBytes, st.Received+n.ReceivedBytes
+	st.Dropped += n.DroppedNoAddress + n.DroppedNoPermission + n.DroppedFull + n.DroppedTooLarge
 }

@@ -36,7 +36,10 @@ type world struct {
 	dials   []string
 	open    map[net.Conn]string // connections that have an allocation, by way
 	next    uint16
-	refuses int // the code of answers to allocations; 0: none
+	refuses int            // the code of answers to allocations; 0: none
+	home    string         // the way by which the peer is, and sends everything back; empty: any
+	reached map[string]int // data of 64 bytes, by way
+	frames  map[string]int // whatever is not data, by way
 }
 
 // state is that of a way.
@@ -45,6 +48,7 @@ type state int
 const (
 	answers state = iota + 1
 	silent        // connects, and then answers nothing
+	lossy         // like answers, but for each fifth request
 )
 
 func newWorld(t *testing.T) *world {
@@ -59,6 +63,7 @@ func newWorld(t *testing.T) *world {
 	}
 	return &world{
 		t: t, ways: map[string]state{}, open: map[net.Conn]string{}, next: 40000,
+		reached: map[string]int{}, frames: map[string]int{},
 		cert: tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key},
 	}
 }
@@ -150,14 +155,46 @@ func (w *world) serve(c net.Conn, way string) {
 		if err != nil {
 			return
 		}
-		if _, data, ok := turn.ParseChannel(frame); ok && w.state(way) == answers { // the peer sends it back
+		if _, data, ok := turn.ParseChannel(frame); ok && w.state(way) == answers && w.reach(way, data) { // the peer sends it back
 			_, _ = c.Write(turn.AppendChannel(nil, turn.MinChannel, data, true))
 		}
 		var m turn.Message
-		if w.state(way) == answers && turn.Is(frame) && turn.Parse(&m, frame) == nil && m.Class == turn.Request {
+		if w.passes(way) && turn.Is(frame) && turn.Parse(&m, frame) == nil && m.Class == turn.Request {
 			_, _ = c.Write(w.answer(&m, c, way))
 		}
 	}
+}
+
+// reach counts data, and reports whether the peer is there.
+func (w *world) reach(way string, data []byte) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(data) == 64 {
+		w.reached[way]++
+	}
+	return w.home == "" || w.home == way
+}
+
+// passes counts a request, and reports whether it is answered.
+func (w *world) passes(way string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.frames[way]++
+	return w.ways[way] == answers || w.ways[way] == lossy && w.frames[way]%5 > 0
+}
+
+// counts returns how many packets of data and how many requests came by a way.
+func (w *world) counts(way string) (data, requests int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.reached[way], w.frames[way]
+}
+
+// moveTo has the peer send by one way alone.
+func (w *world) moveTo(way string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.home = way
 }
 
 func (w *world) answer(m *turn.Message, c net.Conn, way string) []byte {
