@@ -266,7 +266,7 @@ func TestShared(t *testing.T) {
 			if p := <-r.packets; p.size != 0 {
 				t.Errorf("the device got %x", p.b)
 			}
-			n, from, err := shared.ReadFrom(buf)
+			n, from, err := shared.ReadFromUDPAddrPort(buf)
 			if err != nil || !bytes.Equal(buf[:n], m) || from.String() != socketPeer.DstToString() {
 				t.Errorf("%x from %v, %v", buf[:n], from, err)
 			}
@@ -277,7 +277,7 @@ func TestShared(t *testing.T) {
 				t.Errorf("the device got %x, want %x", p.b, m)
 			}
 		}
-		if n, err := shared.WriteTo([]byte("answer"), net.UDPAddrFromAddrPort(socketPeer.at)); n != 6 || err != nil || len(s.sent) != 1 {
+		if n, err := shared.WriteToUDPAddrPort([]byte("answer"), socketPeer.at); n != 6 || err != nil || len(s.sent) != 1 {
 			t.Errorf("%d, %v, %q", n, err, s.sent)
 		}
 		for range maxRequests + 10 {

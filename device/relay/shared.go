@@ -3,10 +3,8 @@ package relay
 import (
 	"net"
 	"net/netip"
-	"os"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.zx2c4.com/wireguard/conn"
 
@@ -22,8 +20,7 @@ const (
 
 // Shared is the part of a device's UDP sockets that speaks TURN: requests of clients and their
 // channel data, for a server on WireGuard's port. STUN's binding requests are not among them. It
-// has the methods of a UDP socket, without deadlines, and drops what its reader leaves lying. Use
-// Bind.Share.
+// drops what its reader leaves lying. Use Bind.Shared.
 type Shared struct {
 	*burst.Queue
 	bind    *Bind
@@ -34,10 +31,7 @@ type Shared struct {
 	back map[netip.AddrPort]conn.Endpoint
 }
 
-var (
-	_ net.PacketConn = (*Shared)(nil)
-	_ burst.Socket   = (*Shared)(nil)
-)
+var _ burst.Socket = (*Shared)(nil)
 
 // Shared returns the TURN part of the sockets. From then on the device does not see what belongs to
 // it, until it is closed. What was shared before is closed.
@@ -133,24 +127,6 @@ func (s *Shared) WriteBurst(b []byte, size int, to netip.AddrPort) error {
 	return s.bind.Sockets.Send(*list, ep)
 }
 
-// ReadFrom is ReadFromUDPAddrPort.
-func (s *Shared) ReadFrom(b []byte) (int, net.Addr, error) {
-	n, from, err := s.ReadFromUDPAddrPort(b)
-	if err != nil {
-		return 0, nil, err
-	}
-	return n, net.UDPAddrFromAddrPort(from), nil
-}
-
-// WriteTo is WriteToUDPAddrPort, for addresses of UDP.
-func (s *Shared) WriteTo(b []byte, to net.Addr) (int, error) {
-	a, ok := to.(*net.UDPAddr)
-	if !ok {
-		return 0, net.InvalidAddrError("not an address of UDP: " + to.String())
-	}
-	return s.WriteToUDPAddrPort(b, a.AddrPort())
-}
-
 // Dropped returns how many datagrams were dropped, since too many waited or they were too large.
 func (s *Shared) Dropped() uint64 { return s.dropped.Load() }
 
@@ -163,12 +139,3 @@ func (s *Shared) Close() error {
 
 // LocalAddr returns no address: the device's sockets have all addresses of the host, and its port.
 func (s *Shared) LocalAddr() net.Addr { return &net.UDPAddr{IP: net.IPv6unspecified} }
-
-// SetDeadline returns an error.
-func (s *Shared) SetDeadline(time.Time) error { return os.ErrNoDeadline }
-
-// SetReadDeadline returns an error.
-func (s *Shared) SetReadDeadline(time.Time) error { return os.ErrNoDeadline }
-
-// SetWriteDeadline returns an error.
-func (s *Shared) SetWriteDeadline(time.Time) error { return os.ErrNoDeadline }

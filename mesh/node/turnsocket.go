@@ -5,10 +5,8 @@ package node
 import (
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/wirespan/wirespan/device/burst"
 	"github.com/wirespan/wirespan/device/relay/turn"
@@ -81,22 +79,6 @@ func (s *turnSocket) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error
 	return len(b), nil
 }
 
-// ReadFrom implements net.PacketConn.
-func (s *turnSocket) ReadFrom(b []byte) (int, net.Addr, error) {
-	n, from, err := s.ReadFromUDPAddrPort(b)
-	return n, net.UDPAddrFromAddrPort(from), err
-}
-
-// WriteTo implements net.PacketConn.
-func (s *turnSocket) WriteTo(b []byte, to net.Addr) (int, error) {
-	a, ok := to.(*net.UDPAddr)
-	if !ok {
-		return 0, net.InvalidAddrError(to.String())
-	}
-	p := a.AddrPort()
-	return s.WriteToUDPAddrPort(b, netip.AddrPortFrom(p.Addr().Unmap(), p.Port()))
-}
-
 // Close gives the port back. It stays open.
 func (s *turnSocket) Close() error {
 	s.l.turn.CompareAndSwap(&s.take, nil)
@@ -104,14 +86,5 @@ func (s *turnSocket) Close() error {
 	return nil
 }
 
-// LocalAddr implements net.PacketConn.
+// LocalAddr implements server.Socket.
 func (s *turnSocket) LocalAddr() net.Addr { return s.l.conn.LocalAddr() }
-
-// SetDeadline implements net.PacketConn. There are no deadlines.
-func (*turnSocket) SetDeadline(time.Time) error { return os.ErrNoDeadline }
-
-// SetReadDeadline is like SetDeadline.
-func (*turnSocket) SetReadDeadline(time.Time) error { return os.ErrNoDeadline }
-
-// SetWriteDeadline is like SetDeadline.
-func (*turnSocket) SetWriteDeadline(time.Time) error { return os.ErrNoDeadline }

@@ -27,6 +27,7 @@ const (
 // allocation is a relayed socket. For pion it is a net.PacketConn, whose ReadFrom returns
 // nothing but the error that ends it: what peers send is relayed in there.
 type allocation struct {
+	noDeadlines
 	front   *front
 	socket  burst.Socket
 	close   func() error // the socket
@@ -175,12 +176,3 @@ func (a *allocation) Close() (err error) {
 
 // LocalAddr returns the relayed address.
 func (a *allocation) LocalAddr() net.Addr { return net.UDPAddrFromAddrPort(a.relayed) }
-
-// SetDeadline is not used.
-func (a *allocation) SetDeadline(time.Time) error { return nil }
-
-// SetReadDeadline is not used.
-func (a *allocation) SetReadDeadline(time.Time) error { return nil }
-
-// SetWriteDeadline is not used.
-func (a *allocation) SetWriteDeadline(time.Time) error { return nil }

@@ -21,9 +21,10 @@ import (
 
 // Socket is a UDP socket, as *net.UDPConn is one. One that is a burst.Socket, too, is used as that.
 type Socket interface {
-	net.PacketConn
 	ReadFromUDPAddrPort([]byte) (int, netip.AddrPort, error)
 	WriteToUDPAddrPort([]byte, netip.AddrPort) (int, error)
+	LocalAddr() net.Addr
+	Close() error
 }
 
 // Member is who may use the relay.

@@ -58,8 +58,21 @@ func bursts(s Socket) burst.Socket {
 	return single{s}
 }
 
+// noDeadlines are those of a net.PacketConn, for which pion has no use.
+type noDeadlines struct{}
+
+// SetDeadline does nothing.
+func (noDeadlines) SetDeadline(time.Time) error { return nil }
+
+// SetReadDeadline does nothing.
+func (noDeadlines) SetReadDeadline(time.Time) error { return nil }
+
+// SetWriteDeadline does nothing.
+func (noDeadlines) SetWriteDeadline(time.Time) error { return nil }
+
 // datagrams is a socket from which pion reads requests alone.
 type datagrams struct {
+	noDeadlines
 	Socket
 	bursts burst.Socket
 	front  *front
