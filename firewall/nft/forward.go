@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"sort"
 	"strings"
 
 	"github.com/wirespan/wirespan/firewall/netlink"
@@ -145,7 +144,6 @@ func (s *sysctls) forwardingNames(want ForwardingSpec) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		sort.Strings(links)
 		for _, name := range append([]string{want.Interface}, links...) {
 			switch {
 			case !v6:
