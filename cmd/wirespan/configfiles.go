@@ -69,7 +69,7 @@ func (c *cli) overrides(keys ...string) ([]config.Override, error) {
 			return nil, usageError{err}
 		}
 	}
-	return slices.Concat(env, flags), nil
+	return append(env, flags...), nil
 }
 
 // loadSettings reads the settings with these keys, or all, from environment and

@@ -185,8 +185,8 @@ func (v *verdicts) byteorder(e hostExpr) {
 	}
 	swapped := slices.Clone(data)
 	if binary.NativeEndian.Uint16([]byte{1, 0}) == 1 {
-		for part := range slices.Chunk(swapped, int(size)) {
-			slices.Reverse(part)
+		for part := swapped; len(part) > 0; part = part[size:] {
+			slices.Reverse(part[:size])
 		}
 	}
 	v.reg.store(d, swapped, 0)

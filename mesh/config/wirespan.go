@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -227,7 +226,7 @@ func (l *loader) validateProxy() {
 	p := &l.cfg.Proxy
 	if err := CheckForwards(l.cfg.LocalForwards); err != nil {
 		l.add(l.settings["localForwards"].at, "%v", err)
-	} else if err := CheckForwards(slices.Concat(l.cfg.LocalForwards, l.cfg.MeshForwards)); err != nil {
+	} else if err := CheckForwards(append(append([]Forward{}, l.cfg.LocalForwards...), l.cfg.MeshForwards...)); err != nil {
 		l.add(l.settings["meshForwards"].at, "%v", err)
 	}
 	for _, at := range p.Listen {
