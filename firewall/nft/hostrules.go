@@ -78,12 +78,7 @@ type hostExpr struct {
 
 // attribute returns the value of an attribute; nil if the expression has none.
 func (e hostExpr) attribute(typ uint16) []byte {
-	for t, v := range netlink.Attributes(e.data) {
-		if t == typ {
-			return v
-		}
-	}
-	return nil
+	return netlink.Attribute(e.data, typ)
 }
 
 // number returns the value of a numeric attribute.
@@ -222,19 +217,14 @@ func parseChain(family byte, attributes []byte) *hostChain {
 
 // parseRule copies what it keeps.
 func parseRule(attributes []byte) hostRule {
-	var r hostRule
-	for typ, v := range netlink.Attributes(attributes) {
-		switch typ {
-		case unix.NFTA_RULE_TABLE:
-			r.table = netlink.Text(v)
-		case unix.NFTA_RULE_CHAIN:
-			r.chain = netlink.Text(v)
-		case unix.NFTA_RULE_EXPRESSIONS:
-			for _, elem := range netlink.Attributes(slices.Clone(v)) {
-				e := hostExpr{data: elem}
-				r.exprs = append(r.exprs, hostExpr{netlink.Text(e.attribute(unix.NFTA_EXPR_NAME)), e.attribute(unix.NFTA_EXPR_DATA)})
-			}
-		}
+	r := hostRule{
+		table: netlink.Text(netlink.Attribute(attributes, unix.NFTA_RULE_TABLE)),
+		chain: netlink.Text(netlink.Attribute(attributes, unix.NFTA_RULE_CHAIN)),
+	}
+	list := slices.Clone(netlink.Attribute(attributes, unix.NFTA_RULE_EXPRESSIONS))
+	for _, elem := range netlink.Attributes(list) {
+		e := hostExpr{data: elem}
+		r.exprs = append(r.exprs, hostExpr{netlink.Text(e.attribute(unix.NFTA_EXPR_NAME)), e.attribute(unix.NFTA_EXPR_DATA)})
 	}
 	return r
 }
