@@ -36,13 +36,13 @@ var relaySettings = []Setting{{
 	Key: "relayNetworks", Kind: KindList, Example: "10.0.0.0/8",
 	Help: "Private networks (CIDR) to which this node relays and in which it is itself reached, besides public addresses.",
 	at: func(w *Wirespan) target {
-		return checkedList(&w.RelayNetworks, parseRelayNetwork, checkRelayNetworks)
+		return list(&w.RelayNetworks, parseRelayNetwork, checkRelayNetworks)
 	},
 }, {
 	Key: "relayServers", Kind: KindList, Example: "turn:turn.example.org,turns:turn.example.org",
 	Help: "Other TURN servers that this node uses: turn:HOST[:PORT][?transport=udp|tcp] or turns:HOST[:PORT].",
 	at: func(w *Wirespan) target {
-		return checkedList(&w.RelayServers, parseRelayServer, checkRelayServers)
+		return list(&w.RelayServers, parseRelayServer, checkRelayServers)
 	},
 }, {
 	Key: "relayUser", Default: "wirespan",

@@ -167,7 +167,7 @@ var networkSettings = []Setting{{
 	Key: "advertisedNetworks", Kind: KindList, Example: "192.168.1.0/24,2001:db8:1::/64",
 	Help: "Networks (CIDR) behind this node that the mesh reaches through it; 0.0.0.0/0 and ::/0 make it an exit node.",
 	at: func(w *Wirespan) target {
-		return checkedList(&w.AdvertisedNetworks, parseLocatedNetwork, checkAdvertisedNetworks)
+		return list(&w.AdvertisedNetworks, parseLocatedNetwork, checkAdvertisedNetworks)
 	},
 }, {
 	Key: "masquerade", Kind: KindBool, Default: "false",
@@ -177,7 +177,7 @@ var networkSettings = []Setting{{
 	Key: "allowedNetworks", Kind: KindList, Example: "node-2=0.0.0.0/0",
 	Help: "Networks (NODENAME=CIDR) that this peer may announce and others may not: default routes, public addresses, this node's gateway, DNS or discovery server.",
 	at: func(w *Wirespan) target {
-		return checkedList(&w.AllowedNetworks, parseAllowance, checkAllowances)
+		return list(&w.AllowedNetworks, parseAllowance, checkAllowances)
 	},
 }, {
 	Key: "holdNetworks", Default: "24h",
@@ -187,7 +187,7 @@ var networkSettings = []Setting{{
 	Key: "siteNetworks", Kind: KindList, Example: "192.168.0.0/16",
 	Help: "Networks (CIDR) in which peers keep their LAN path, not encrypted by the mesh, if this node also has an address there.",
 	at: func(w *Wirespan) target {
-		return checkedList(&w.SiteNetworks, parseSiteNetwork, checkDisjoint)
+		return list(&w.SiteNetworks, parseSiteNetwork, checkDisjoint)
 	},
 }, {
 	Key: "siteOnLink", Kind: KindBool, Default: "false",
@@ -206,13 +206,13 @@ var endpointSettings = []Setting{{
 	Key: "peerEndpoints", Kind: KindList, Example: "node-2=203.0.113.5:51820",
 	Help: "Where a peer is (NODENAME=ADDRESS:PORT), instead of what it announces.",
 	at: func(w *Wirespan) target {
-		return list(&w.PeerEndpoints, parsePinnedEndpoint)
+		return list(&w.PeerEndpoints, parsePinnedEndpoint, nil)
 	},
 }, {
 	Key: "peerEndpointFilters", Kind: KindList, Example: "192.168.0.0/16,!192.168.9.0/24",
 	Help: "Which endpoints of peers to use (CIDR), and in which order; a leading ! excludes.",
 	at: func(w *Wirespan) target {
-		return list(&w.PeerEndpointFilters, mesh.ParseFilter)
+		return list(&w.PeerEndpointFilters, mesh.ParseFilter, nil)
 	},
 }, {
 	Key: "portMapping", Values: []string{"auto", "never"}, Default: "auto",
@@ -223,7 +223,7 @@ var endpointSettings = []Setting{{
 }, {
 	Key: "stunServers", Kind: KindList, Example: "stun.example.org:3478",
 	Help: "Servers (host:port) that tell this node, by STUN, the address and port that a NAT gives it; the mesh's discovery servers are asked, too.",
-	at:   func(w *Wirespan) target { return list(&w.StunServers, ParseSTUNServer) },
+	at:   func(w *Wirespan) target { return list(&w.StunServers, ParseSTUNServer, nil) },
 }, {
 	Key: "answerStun", Kind: KindBool, Example: "true", Restart: true,
 	Help: "Tell others, by STUN, the address and port that a NAT gives them; by default only a node with the embedded discovery server does.",
@@ -243,7 +243,7 @@ var serviceSettings = []Setting{{
 	Key: "addressFilters", Kind: KindList, Example: "docker0,!10.0.0.0/8",
 	Help: "Addresses (CIDR) or links (name or prefix*) to announce beyond the default; a leading ! excludes.",
 	at: func(w *Wirespan) target {
-		return list(&w.AddressFilters, parseAddressFilter)
+		return list(&w.AddressFilters, parseAddressFilter, nil)
 	},
 }, {
 	Key: "peersFile", Example: "/etc/wirespan/peers.yaml",
@@ -256,7 +256,7 @@ var serviceSettings = []Setting{{
 }, {
 	Key: "advertiseDiscovery", Kind: KindList, Example: "mesh.example.org:51820",
 	Help: "Additional addresses of the embedded discovery server for join tokens.",
-	at:   func(w *Wirespan) target { return list(&w.AdvertiseDiscovery, parseAdvertised) },
+	at:   func(w *Wirespan) target { return list(&w.AdvertiseDiscovery, parseAdvertised, nil) },
 }, {
 	Key: "noClockFix", Kind: KindBool, Default: "false", Restart: true,
 	Help: "Never set the system clock, even if it is behind the last run.",

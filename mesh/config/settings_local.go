@@ -21,11 +21,11 @@ var socketSettings = []Setting{{
 var forwardSettings = []Setting{{
 	Key: "localForwards", Short: "L", Kind: KindWords, Example: "8080:node-2:80",
 	Help: "Ports or sockets of this host that lead into the mesh: [BIND:]PORT:NODE:PORT[/udp] or /SOCKET:NODE:PORT.",
-	at:   func(w *Wirespan) target { return list(&w.LocalForwards, parseForward(ForwardLocal)) },
+	at:   func(w *Wirespan) target { return list(&w.LocalForwards, parseForward(ForwardLocal), nil) },
 }, {
 	Key: "meshForwards", Short: "R", Kind: KindWords, Example: "80:127.0.0.1:8080,proxy,allow=node-2",
 	Help: "Ports of this node in the mesh that lead to this host: PORT:HOST:PORT[/udp] or PORT:/SOCKET, then ,proxy (PROXY protocol) and ,allow=PEER.",
-	at:   func(w *Wirespan) target { return list(&w.MeshForwards, parseForward(ForwardMesh)) },
+	at:   func(w *Wirespan) target { return list(&w.MeshForwards, parseForward(ForwardMesh), nil) },
 }}
 
 func parseForward(kind ForwardKind) func(string) (Forward, error) {
@@ -36,7 +36,7 @@ func parseForward(kind ForwardKind) func(string) (Forward, error) {
 var proxySettings = []Setting{{
 	Key: "proxy.listen", Kind: KindList, Example: "1080,/run/wirespan/proxy.sock",
 	Help: "Where programs find a SOCKS5 and HTTP proxy into the mesh: a port of this host only, ADDRESS:PORT, or the path of a unix socket.",
-	at:   func(w *Wirespan) target { return list(&w.Proxy.Listen, ParseListener) },
+	at:   func(w *Wirespan) target { return list(&w.Proxy.Listen, ParseListener, nil) },
 }, {
 	Key: "proxy.egress", Values: []string{EgressMesh, EgressDirect}, Default: EgressMesh,
 	Help: "Destinations outside the mesh: mesh refuses them, direct connects to them from this host.",
@@ -65,7 +65,7 @@ var dnsSettings = []Setting{{
 }, {
 	Key: "dns.listen", Kind: KindList, Example: "127.0.0.1:5300",
 	Help: "Further addresses of the DNS server, for this host; a port alone means this host only.",
-	at:   func(w *Wirespan) target { return list(&w.DNS.Listen, parseTCPListener) },
+	at:   func(w *Wirespan) target { return list(&w.DNS.Listen, parseTCPListener, nil) },
 }, {
 	Key: "dns.domain", Default: "mesh",
 	Help: "Domain of the mesh's names: NODENAME.mesh and NODEID.id.mesh.",
@@ -73,7 +73,7 @@ var dnsSettings = []Setting{{
 }, {
 	Key: "dns.upstreams", Kind: KindList, Example: "192.0.2.53",
 	Help: "DNS servers (ADDRESS or ADDRESS:PORT) that are asked for all other names; without them such queries are refused.",
-	at:   func(w *Wirespan) target { return list(&w.DNS.Upstreams, parseUpstream) },
+	at:   func(w *Wirespan) target { return list(&w.DNS.Upstreams, parseUpstream, nil) },
 }, {
 	Key: "dns.register", Kind: KindBool, Default: "true",
 	Help: "Have systemd-resolved ask this node for names of the mesh (TUN backend).",

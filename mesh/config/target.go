@@ -17,13 +17,9 @@ func scalar[T any](field *T, parse func(string) (T, error)) target {
 	}}
 }
 
-// list is a field of which each item is read by parse. Setting it replaces the whole list.
-func list[T any](field *[]T, parse func(string) (T, error)) target {
-	return checkedList(field, parse, nil)
-}
-
-// checkedList is a list that is checked as a whole, too, unless check is nil.
-func checkedList[T any](field *[]T, parse func(string) (T, error), check func([]T) error) target {
+// list is a field of which each item is read by parse, and that is then checked as a whole,
+// unless check is nil. Setting it replaces the whole list.
+func list[T any](field *[]T, parse func(string) (T, error), check func([]T) error) target {
 	return target{field, func(parts []string) error {
 		items := make([]T, len(parts))
 		for i, part := range parts {
