@@ -41,7 +41,7 @@ func newCLI(std stdio) *cli {
 }
 
 // given returns the flag of a setting if it was given; nil: it was not.
-func (c *cli) given(s config.Setting) *pflag.Flag {
+func (c *cli) given(s *config.Setting) *pflag.Flag {
 	if f := c.flags.Lookup(s.Flag()); f != nil && f.Changed {
 		return f
 	}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -93,7 +92,11 @@ func (t *table) hostRules(own string) (*hostRules, error) {
 	var h *hostRules
 	err := t.transact(func(generation uint32) error {
 		if h = t.host; h != nil && h.own == own && h.generation == generation {
-			maps.DeleteFunc(h.sets, func(k chainKey, _ *hostSet) bool { return !anonymous(k.name) })
+			for k := range h.sets {
+				if !anonymous(k.name) {
+					delete(h.sets, k)
+				}
+			}
 			return nil
 		}
 		h = &hostRules{own: own, generation: generation, sets: map[chainKey]*hostSet{}, owned: map[chainKey]bool{}, drops: map[hostCase]*HostDrop{}}

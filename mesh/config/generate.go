@@ -93,7 +93,7 @@ const ingressTemplate = `
 #           peers: [node-2]
 `
 
-func templateLine(s Setting, key string) string {
+func templateLine(s *Setting, key string) string {
 	comment, value := "", s.Default
 	if value == "" {
 		comment, value = "# ", s.Example

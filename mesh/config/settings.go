@@ -62,13 +62,13 @@ type Setting struct {
 }
 
 // Flag returns the setting's flag without dashes: "listen-port".
-func (s Setting) Flag() string { return strings.ToLower(s.words("-")) }
+func (s *Setting) Flag() string { return strings.ToLower(s.words("-")) }
 
 // Env returns the setting's environment variable: "WIRESPAN_LISTEN_PORT".
-func (s Setting) Env() string { return "WIRESPAN_" + strings.ToUpper(s.words("_")) }
+func (s *Setting) Env() string { return "WIRESPAN_" + strings.ToUpper(s.words("_")) }
 
 // words returns the words of the key with a separator between them.
-func (s Setting) words(separator string) string {
+func (s *Setting) words(separator string) string {
 	var b strings.Builder
 	for _, r := range s.Key {
 		switch {
@@ -84,7 +84,7 @@ func (s Setting) words(separator string) string {
 }
 
 // split returns the section of the key, "" at the top, and the rest.
-func (s Setting) split() (section, key string) {
+func (s *Setting) split() (section, key string) {
 	if section, key, nested := strings.Cut(s.Key, "."); nested {
 		return section, key
 	}
@@ -96,14 +96,14 @@ func (s Setting) split() (section, key string) {
 //
 // The tables are variables, which the linker lays out, so that a command that only needs a
 // few settings takes no memory for the others.
-func Settings() iter.Seq[Setting] {
-	return func(yield func(Setting) bool) {
+func Settings() iter.Seq[*Setting] {
+	return func(yield func(*Setting) bool) {
 		for _, table := range [][]Setting{
 			nodeSettings, networkSettings, endpointSettings, relaySettings, serviceSettings, socketSettings, forwardSettings,
 			loggingSettings, firewallSettings, proxySettings, dnsSettings, limitSettings, kubernetesSettings,
 		} {
-			for _, s := range table {
-				if !yield(s) {
+			for i := range table {
+				if !yield(&table[i]) {
 					return
 				}
 			}

@@ -182,7 +182,7 @@ func (l *loader) readWirespan(o *object) {
 }
 
 // set sets the value of a setting that was given at a position.
-func (l *loader) set(s Setting, parts []string, at pos) error {
+func (l *loader) set(s *Setting, parts []string, at pos) error {
 	l.note(s.Key, s.Kind.Join(parts), at)
 	if len(parts) > maxListItems {
 		return fmt.Errorf("more than %d items", maxListItems)
