@@ -97,7 +97,7 @@ func printNetcheck(w io.Writer, n mesh.Netcheck) error {
 		if len(f.Mapped) > 0 {
 			same = yes(f.SamePort)
 		}
-		families.add(f.Family, string(f.Type), string(f.Mapping), string(f.Filtering), same, hairpin, endpoints(f.Mapped))
+		families.add(f.Family, f.Type, string(f.Mapping), string(f.Filtering), same, hairpin, endpoints(f.Mapped))
 	}
 	if err := families.write(w); err != nil {
 		return err

@@ -1,7 +1,5 @@
 package config
 
-import ()
-
 // socketSettings are for those who read the agent's status.
 var socketSettings = []Setting{{
 	Key: "controlSocketMode", Example: "0660", Restart: true,
