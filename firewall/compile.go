@@ -30,7 +30,8 @@ func Compile(p Policy) Ruleset {
 	if p.Lacks.Has(FeatureNftables) {
 		return rs
 	}
-	rs.Sets = []Set{{RoutedSet(false), false, routed4}, {RoutedSet(true), true, routed6}}
+	rs.addSet(RoutedSet(false), false, routed4)
+	rs.addSet(RoutedSet(true), true, routed6)
 	c.addChains(&rs)
 	if p.Lacks.Has(FeatureCounter) {
 		for i := range rs.Chains {
@@ -47,37 +48,37 @@ func Compile(p Policy) Ruleset {
 func (c compiler) addChains(rs *Ruleset) {
 	p := c.p
 	if p.Subnet.IsValid() {
-		rs.Chains = append(rs.Chains, c.preraw())
+		rs.addChain(c.preraw())
 	}
 	if p.ByMark() {
-		rs.Chains = append(rs.Chains, c.entering(), c.prerouting(), c.outgoing())
+		rs.addChain(c.entering())
+		rs.addChain(c.prerouting())
+		rs.addChain(c.outgoing())
 		if p.ListenPort != 0 {
-			rs.Chains = append(rs.Chains, c.own())
+			rs.addChain(c.own())
 		}
 	} else {
-		rs.Chains = append(rs.Chains, c.unmarked())
+		rs.addChain(c.unmarked())
 	}
 	if p.Ingress.restricts() {
-		sets, rules := ingressRules(&p.Ingress)
-		if p.Enforceable() != nil { // refuse everything rather than too little
-			sets, rules = nil, []Rule{{drop}}
-		}
-		jump := []Rule{{c.fromTunnel(), Jump{"ingress"}}}
-		rs.Sets = append(rs.Sets, sets...)
-		rs.Chains = append(rs.Chains,
-			Chain{Name: "input", Type: TypeFilter, Hook: HookInput, Priority: PriorityFilter, Rules: jump},
-			Chain{Name: "forward", Type: TypeFilter, Hook: HookForward, Priority: PriorityFilter, Rules: jump},
-			Chain{Name: "ingress", Rules: rules})
+		c.addIngress(rs)
 	}
-	rs.Chains = append(rs.Chains, c.guard())
+	rs.addChain(c.guard())
 	if p.masquerades() {
 		masquerade4, masquerade6 := families(p.Masquerade)
-		rs.Sets = append(rs.Sets, Set{"masquerade4", false, masquerade4}, Set{"masquerade6", true, masquerade6})
-		rs.Chains = append(rs.Chains, c.masquerade())
+		rs.addSet("masquerade4", false, masquerade4)
+		rs.addSet("masquerade6", true, masquerade6)
+		rs.addChain(c.masquerade())
 	}
 	if !p.Lacks.Has(FeatureTCPOption) {
-		rs.Chains = append(rs.Chains, c.clamp())
+		rs.addChain(c.clamp())
 	}
+}
+
+func (rs *Ruleset) addChain(c Chain) { rs.Chains = append(rs.Chains, c) }
+
+func (rs *Ruleset) addSet(name string, v6 bool, elements []netip.Prefix) {
+	rs.Sets = append(rs.Sets, Set{name, v6, elements})
 }
 
 // RoutedSet returns the name of the set of routed networks of an IP version.

@@ -14,35 +14,48 @@ const (
 // restricts reports whether in refuses anything.
 func (in *Ingress) restricts() bool { return in.Default == ActionBlock || len(in.Rules) > 0 }
 
-// ingressRules returns the rules of the ingress chain, which decides on packets
-// from the tunnel, and their sets. Replies, and ICMP errors that belong to a
-// connection, are accepted first: a change of the rules does not cut established
-// connections.
-func ingressRules(in *Ingress) ([]Set, []Rule) {
-	var sets []Set
+// addIngress adds the ingress chain, which decides on packets from the tunnel, what
+// leads to it, and its sets.
+func (c compiler) addIngress(rs *Ruleset) {
+	jump := []Rule{{c.fromTunnel(), Jump{"ingress"}}}
+	rules := []Rule{{drop}} // refuse everything rather than too little
+	if c.p.Enforceable() == nil {
+		rules = rs.ingressRules(&c.p.Ingress)
+	}
+	rs.addChain(Chain{Name: "input", Type: TypeFilter, Hook: HookInput, Priority: PriorityFilter, Rules: jump})
+	rs.addChain(Chain{Name: "forward", Type: TypeFilter, Hook: HookForward, Priority: PriorityFilter, Rules: jump})
+	rs.addChain(Chain{Name: "ingress", Rules: rules})
+}
+
+// ingressRules returns the rules of the ingress chain, and adds their sets. Replies,
+// and ICMP errors that belong to a connection, are accepted first: a change of the
+// rules does not cut established connections.
+func (rs *Ruleset) ingressRules(in *Ingress) []Rule {
 	rules := []Rule{{StateIs{}, accept}, {StateIs{Invalid: true}, drop}}
 	if in.DNS.IsValid() {
-		set := Set{"ingressdns", in.DNS.Is6(), []netip.Prefix{netip.PrefixFrom(in.DNS, in.DNS.BitLen())}}
-		sets = append(sets, set)
+		const set = "ingressdns"
+		v6 := in.DNS.Is6()
+		rs.addSet(set, v6, []netip.Prefix{netip.PrefixFrom(in.DNS, in.DNS.BitLen())})
 		for _, p := range []Protocol{ProtocolUDP, ProtocolTCP} {
-			rules = append(rules, Rule{InSet{Set: set.Name, IPv6: set.IPv6}, ProtocolIs{p}, DestinationPort{PortRange{dnsPort, dnsPort}}, accept})
+			rules = append(rules, Rule{InSet{Set: set, IPv6: v6}, ProtocolIs{p}, DestinationPort{PortRange{dnsPort, dnsPort}}, accept})
 		}
 	}
 	for i := range in.Rules {
 		r := &in.Rules[i]
-		v4, v6 := families(r.Sources)
-		for _, f := range []struct {
-			v6      bool
-			sources []netip.Prefix
-		}{{false, v4}, {true, v6}} {
-			if !r.Protocol.of(f.v6) || in.Default == ActionBlock && len(f.sources) == 0 {
+		sources4, sources6 := families(r.Sources)
+		for _, v6 := range []bool{false, true} {
+			sources := sources4
+			if v6 {
+				sources = sources6
+			}
+			if !r.Protocol.of(v6) || in.Default == ActionBlock && len(sources) == 0 {
 				continue
 			}
-			var from Expr = Family{IPv6: f.v6}
-			if len(f.sources) > 0 {
-				name := "ingress" + strconv.Itoa(i) + familyName(f.v6)
-				sets = append(sets, Set{name, f.v6, f.sources})
-				from = InSet{Source: true, Not: in.Default != ActionBlock, Set: name, IPv6: f.v6}
+			var from Expr = Family{IPv6: v6}
+			if len(sources) > 0 {
+				name := "ingress" + strconv.Itoa(i) + familyName(v6)
+				rs.addSet(name, v6, sources)
+				from = InSet{Source: true, Not: in.Default != ActionBlock, Set: name, IPv6: v6}
 			}
 			rules = append(rules, in.portRules(r, from)...)
 		}
@@ -50,7 +63,7 @@ func ingressRules(in *Ingress) ([]Set, []Rule) {
 	if in.Default == ActionBlock {
 		rules = append(rules, Rule{Counter{}, drop})
 	}
-	return sets, rules
+	return rules
 }
 
 // portRules returns the nftables rules of an ingress rule for one family: one per

@@ -73,5 +73,5 @@ func (p *Policy) Enforceable() error {
 		missing = FeatureNftables
 	}
 	return fmt.Errorf("%w: the kernel has no %s: %s, or remove the rules (ingress in WirespanConfig), or use --backend netstack, which filters by itself",
-		ErrUnfiltered, parts[missing], parts[missing].remedy())
+		ErrUnfiltered, partOf(missing), partOf(missing).remedy())
 }

@@ -4,28 +4,39 @@ import "strings"
 
 // part says what a feature is called, and where it comes from.
 type part struct {
+	feature Feature
 	name    string
 	option  string // of the kernel's configuration
 	module  string // empty: it cannot be a module
 	openwrt string // package
 }
 
-var parts = map[Feature]part{
-	FeatureNftables:   {"nftables", "CONFIG_NF_TABLES, CONFIG_NF_TABLES_INET", "nf_tables", "kmod-nft-core"},
-	FeatureReroute:    {"nftables chains of type route", "CONFIG_NF_TABLES_INET of Linux 5.2", "", ""},
-	FeatureCounter:    {"nftables counters", "CONFIG_NFT_COUNTER", "nft_counter", "kmod-nft-core"},
-	FeatureConntrack:  {"connection tracking for nftables", "CONFIG_NFT_CT, CONFIG_NF_CONNTRACK", "nft_ct", "kmod-nft-core"},
-	FeatureConnmark:   {"connection marks", "CONFIG_NF_CONNTRACK_MARK", "", "kmod-nf-conntrack"},
-	FeatureMasquerade: {"masquerade for nftables", "CONFIG_NFT_MASQ, CONFIG_NFT_NAT", "nft_masq", "kmod-nft-nat"},
-	FeatureTCPOption:  {"changes of TCP options by nftables", "CONFIG_NFT_EXTHDR", "nft_exthdr", "kmod-nft-core"},
-	FeatureRules4:     {"IPv4 policy routing", "CONFIG_IP_MULTIPLE_TABLES", "", ""},
-	FeatureRules6:     {"IPv6 policy routing", "CONFIG_IPV6_MULTIPLE_TABLES", "", ""},
+var parts = []part{
+	{FeatureNftables, "nftables", "CONFIG_NF_TABLES, CONFIG_NF_TABLES_INET", "nf_tables", "kmod-nft-core"},
+	{FeatureReroute, "nftables chains of type route", "CONFIG_NF_TABLES_INET of Linux 5.2", "", ""},
+	{FeatureCounter, "nftables counters", "CONFIG_NFT_COUNTER", "nft_counter", "kmod-nft-core"},
+	{FeatureConntrack, "connection tracking for nftables", "CONFIG_NFT_CT, CONFIG_NF_CONNTRACK", "nft_ct", "kmod-nft-core"},
+	{FeatureConnmark, "connection marks", "CONFIG_NF_CONNTRACK_MARK", "", "kmod-nf-conntrack"},
+	{FeatureMasquerade, "masquerade for nftables", "CONFIG_NFT_MASQ, CONFIG_NFT_NAT", "nft_masq", "kmod-nft-nat"},
+	{FeatureTCPOption, "changes of TCP options by nftables", "CONFIG_NFT_EXTHDR", "nft_exthdr", "kmod-nft-core"},
+	{FeatureRules4, "IPv4 policy routing", "CONFIG_IP_MULTIPLE_TABLES", "", ""},
+	{FeatureRules6, "IPv6 policy routing", "CONFIG_IPV6_MULTIPLE_TABLES", "", ""},
 }
 
-func (p part) String() string { return p.name + " (" + p.option + ")" }
+// partOf returns the part of a feature.
+func partOf(f Feature) *part {
+	for i := range parts {
+		if parts[i].feature == f {
+			return &parts[i]
+		}
+	}
+	return nil
+}
+
+func (p *part) String() string { return p.name + " (" + p.option + ")" }
 
 // remedy says how to get the feature.
-func (p part) remedy() string {
+func (p *part) remedy() string {
 	if p.module == "" {
 		return "use a kernel with it"
 	}
@@ -48,7 +59,7 @@ func (p Policy) Losses() []Loss {
 		case f == FeatureConnmark && p.Lacks.Has(FeatureConntrack):
 			continue // its loss is in that of connection tracking
 		}
-		part := parts[f]
+		part := partOf(f)
 		text := "the kernel has no " + part.String() + ": " + strings.Join(p.costs(f), "; ") + "; everything else works"
 		out = append(out, Loss{f, text + ": " + part.remedy()})
 	}

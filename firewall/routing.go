@@ -45,56 +45,70 @@ func (c compiler) routingRules() []RoutingRule {
 // routes returns the routes through the tunnel, and the unreachable ones that
 // outlive it.
 func (c compiler) routes(routed4, routed6 []netip.Prefix) []Route {
-	var out []Route
+	r := routeList{policy: c.p}
+	var defaults []netip.Prefix
 	for _, d := range []netip.Prefix{default4, default6} {
 		if c.hasDefault(d.Addr().Is6()) {
-			out = append(out, c.tunnel(d, c.p.RoutingTable))
+			defaults = append(defaults, d)
 		}
 	}
-	for _, d := range []netip.Prefix{default4, default6} {
-		if c.hasDefault(d.Addr().Is6()) {
-			out = append(out, unreachable(d, c.p.RoutingTable))
-		}
+	for _, d := range defaults {
+		r.tunnel(d, c.p.RoutingTable)
+	}
+	for _, d := range defaults {
+		r.unreachable(d, c.p.RoutingTable)
 	}
 	if c.p.Subnet.IsValid() {
-		out = append(out, unreachable(c.p.Subnet, RouteMain))
+		r.unreachable(c.p.Subnet, RouteMain)
 	}
-	return append(append(out, c.networkRoutes(routed4, false)...), c.networkRoutes(routed6, true)...)
+	c.addNetworks(&r, routed4, false)
+	c.addNetworks(&r, routed6, true)
+	return r.routes
 }
 
 // hasDefault reports whether the tunnel's table has default routes, because only
 // marked packets are looked up there.
 func (c compiler) hasDefault(v6 bool) bool { return c.p.ByMark() && !c.p.Lacks.Has(rulesOf(v6)) }
 
-// networkRoutes returns the routes that packets without a mark find.
-func (c compiler) networkRoutes(routed []netip.Prefix, v6 bool) []Route {
-	var out []Route
+// addNetworks adds the routes that packets without a mark find.
+func (c compiler) addNetworks(r *routeList, routed []netip.Prefix, v6 bool) {
 	switch {
 	case c.p.Lacks.Has(rulesOf(v6)): // the kernel has no table but main
 		for _, n := range routed {
 			if n.Bits() > 0 {
-				out = append(out, c.tunnel(n, RouteMain), unreachable(n, RouteMain))
+				r.both(n, RouteMain)
 			}
 		}
 	case !c.p.ByMark():
 		if v6 && c.p.Subnet.IsValid() {
-			out = append(out, c.tunnel(c.p.Subnet, c.p.RoutingTable), unreachable(c.p.Subnet, c.p.RoutingTable))
+			r.both(c.p.Subnet, c.p.RoutingTable)
 		}
 		for _, n := range routed {
-			out = append(out, c.tunnel(n, c.p.RoutingTable), unreachable(n, c.p.RoutingTable))
+			r.both(n, c.p.RoutingTable)
 		}
 	case v6 && c.p.NoDefault6, !v6 && c.p.NoDefault4:
 		for _, n := range routed {
-			out = append(out, c.tunnel(n, c.p.RoutingTable))
+			r.tunnel(n, c.p.RoutingTable)
 		}
 	}
-	return out
 }
 
-func (c compiler) tunnel(n netip.Prefix, table int) Route {
-	return Route{Destination: n, Table: table, Interface: c.p.Interface, Metric: 1, MTU: c.p.MTU}
+// routeList is a list of routes of a policy.
+type routeList struct {
+	policy *Policy
+	routes []Route
 }
 
-func unreachable(n netip.Prefix, table int) Route {
-	return Route{Destination: n, Table: table, Metric: UnreachableMetric}
+func (l *routeList) tunnel(n netip.Prefix, table int) {
+	l.routes = append(l.routes, Route{Destination: n, Table: table, Interface: l.policy.Interface, Metric: 1, MTU: l.policy.MTU})
+}
+
+func (l *routeList) unreachable(n netip.Prefix, table int) {
+	l.routes = append(l.routes, Route{Destination: n, Table: table, Metric: UnreachableMetric})
+}
+
+// both adds a route through the tunnel, and the unreachable one behind it.
+func (l *routeList) both(n netip.Prefix, table int) {
+	l.tunnel(n, table)
+	l.unreachable(n, table)
 }

@@ -41,7 +41,7 @@ func newCLI(std stdio) *cli {
 }
 
 // given returns the flag of a setting if it was given; nil: it was not.
-func (c *cli) given(s config.Setting) *pflag.Flag {
+func (c *cli) given(s *config.Setting) *pflag.Flag {
 	if f := c.flags.Lookup(s.Flag()); f != nil && f.Changed {
 		return f
 	}
@@ -69,7 +69,7 @@ func (c *cli) overrides(keys ...string) ([]config.Override, error) {
 			return nil, usageError{err}
 		}
 	}
-	return slices.Concat(env, flags), nil
+	return append(env, flags...), nil
 }
 
 // loadSettings reads the settings with these keys, or all, from environment and

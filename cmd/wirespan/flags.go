@@ -45,7 +45,7 @@ func (f *settingFlag) Type() string {
 }
 
 // newSettingFlag makes a flag of a setting.
-func newSettingFlag(s config.Setting) *pflag.Flag {
+func newSettingFlag(s *config.Setting) *pflag.Flag {
 	help := s.Help
 	if len(s.Values) > 0 {
 		help += " One of: " + strings.Join(s.Values, ", ") + "."

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -24,28 +23,43 @@ type column struct {
 	width      int
 }
 
-// columns of each resource type, after ID and VERSION.
-var columns = map[string][]column{
-	"kubespanidentities":   {{"ADDRESS", "address", 43}, {"PUBLICKEY", "publicKey", 44}},
-	"kubespanpeerspecs":    {{"LABEL", "label", 16}, {"ENDPOINTS", "endpoints", 0}},
-	"kubespanpeerstatuses": {{"LABEL", "label", 16}, {"ENDPOINT", "endpoint", 21}, {"STATE", "state", 7}, {"RX", "receiveBytes", 12}, {"TX", "transmitBytes", 12}},
-	"kubespanendpoints":    {{"ENDPOINT", "endpoint", 21}, {"AFFILIATE ID", "affiliateID", 44}},
-	"kubespanconfigs":      {{"ENABLED", "enabled", 7}, {"FORCE ROUTING", "forceRouting", 13}, {"HARVEST", "harvestExtraEndpoints", 7}, {"MTU", "mtu", 5}},
-	"identities":           {{"NODE ID", "nodeId", 44}},
-	"affiliates":           {{"HOSTNAME", "hostname", 16}, {"MACHINE TYPE", "machineType", 12}, {"SOURCES", "sources", 16}, {"ADDRESSES", "addresses", 0}},
-	"members":              {{"HOSTNAME", "hostname", 16}, {"MACHINE TYPE", "machineType", 12}, {"OS", "operatingSystem", 24}, {"ADDRESSES", "addresses", 0}},
-	"routes":               {{"PEER", "peer", 16}, {"STATE", "state", 7}, {"PATH", "path", 8}},
-	"conflicts":            {{"MESSAGE", "message", 0}},
-	"rules":                {{"RULE", "rule", 0}},
+// resourceTable says how resources of a type are shown.
+type resourceTable struct {
+	typ     string // plural
+	idWidth int    // that a watch gives ID
+	columns []column
 }
 
-// idWidths are the widths of ID in a watch, if it is not that of a name.
-var idWidths = map[string]int{
-	"kubespanpeerspecs": 44, "kubespanpeerstatuses": 44, "kubespanendpoints": 44, "affiliates": 44,
-	"routes": 24, "conflicts": 32, "rules": 24,
+// resourceTables are for all types. The columns follow ID and VERSION.
+var resourceTables = []resourceTable{
+	{"kubespanidentities", nameWidth, []column{{"ADDRESS", "address", 43}, {"PUBLICKEY", "publicKey", 44}}},
+	{"kubespanpeerspecs", keyWidth, []column{{"LABEL", "label", 16}, {"ENDPOINTS", "endpoints", 0}}},
+	{"kubespanpeerstatuses", keyWidth, []column{{"LABEL", "label", 16}, {"ENDPOINT", "endpoint", 21}, {"STATE", "state", 7}, {"RX", "receiveBytes", 12}, {"TX", "transmitBytes", 12}}},
+	{"kubespanendpoints", keyWidth, []column{{"ENDPOINT", "endpoint", 21}, {"AFFILIATE ID", "affiliateID", 44}}},
+	{"kubespanconfigs", nameWidth, []column{{"ENABLED", "enabled", 7}, {"FORCE ROUTING", "forceRouting", 13}, {"HARVEST", "harvestExtraEndpoints", 7}, {"MTU", "mtu", 5}}},
+	{"identities", nameWidth, []column{{"NODE ID", "nodeId", 44}}},
+	{"affiliates", keyWidth, []column{{"HOSTNAME", "hostname", 16}, {"MACHINE TYPE", "machineType", 12}, {"SOURCES", "sources", 16}, {"ADDRESSES", "addresses", 0}}},
+	{"members", nameWidth, []column{{"HOSTNAME", "hostname", 16}, {"MACHINE TYPE", "machineType", 12}, {"OS", "operatingSystem", 24}, {"ADDRESSES", "addresses", 0}}},
+	{"routes", 24, []column{{"PEER", "peer", 16}, {"STATE", "state", 7}, {"PATH", "path", 8}}},
+	{"conflicts", 32, []column{{"MESSAGE", "message", 0}}},
+	{"rules", 24, []column{{"RULE", "rule", 0}}},
 }
 
-const nameWidth = 16
+// Widths of ID.
+const (
+	nameWidth = 16
+	keyWidth  = 44
+)
+
+// tableOf returns how resources of a type are shown; nil: the type is not known.
+func tableOf(typ agent.ResourceType) *resourceTable {
+	for i := range resourceTables {
+		if t := &resourceTables[i]; t.typ == typ.Plural {
+			return t
+		}
+	}
+	return nil
+}
 
 func (c *cli) get() *cobra.Command {
 	var output string
@@ -138,8 +152,8 @@ func (g getter) documents(list []agent.Resource) error {
 // as what there is at first, and as usual values are: they do not move later.
 func (g getter) watch(ctx context.Context, cl *control.Client, query control.ResourceQuery) error {
 	header := append([]string{"EVENT"}, g.header()...)
-	least := []int{len(agent.EventCreated), cmp.Or(idWidths[g.typ.Plural], nameWidth), len("VERSION")}
-	for _, col := range columns[g.typ.Plural] {
+	least := []int{len(agent.EventCreated), tableOf(g.typ).idWidth, len("VERSION")}
+	for _, col := range tableOf(g.typ).columns {
 		least = append(least, col.width)
 	}
 	if g.output == outputTable {
@@ -169,7 +183,7 @@ func (g getter) watch(ctx context.Context, cl *control.Client, query control.Res
 
 func (g getter) header() []string {
 	out := []string{"ID", "VERSION"}
-	for _, col := range columns[g.typ.Plural] {
+	for _, col := range tableOf(g.typ).columns {
 		out = append(out, col.title)
 	}
 	return out
@@ -179,7 +193,7 @@ func (g getter) row(r agent.Resource) []string {
 	var spec map[string]json.RawMessage
 	_ = json.Unmarshal(r.Spec, &spec) // an unreadable one has empty cells
 	out := []string{mesh.QuoteName(r.Metadata.ID), strconv.Itoa(r.Metadata.Version)}
-	for _, col := range columns[g.typ.Plural] {
+	for _, col := range tableOf(g.typ).columns {
 		out = append(out, cell(col.key, spec[col.key]))
 	}
 	return out

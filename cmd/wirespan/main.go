@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"slices"
 	"syscall"
 
 	"github.com/hashicorp/go-hclog"
@@ -107,9 +106,11 @@ func (c *cli) root(args []string) *cobra.Command {
 	root.SetHelpCommand(help(root))
 	c.versionFlag(root)
 	commands := append(c.commands(), c.fullCommands()...)
-	if i := slices.IndexFunc(commands, func(m command) bool { return len(args) > 0 && m.name == args[0] }); i >= 0 {
-		root.AddCommand(commands[i].make())
-		return root
+	for _, m := range commands {
+		if len(args) > 0 && m.name == args[0] {
+			root.AddCommand(m.make())
+			return root
+		}
 	}
 	for _, m := range commands {
 		root.AddCommand(m.make())

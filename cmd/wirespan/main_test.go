@@ -318,7 +318,7 @@ func TestBytesText(t *testing.T) {
 // Every resource type has its table.
 func TestColumns(t *testing.T) {
 	for _, typ := range agent.ResourceTypes {
-		if columns[typ.Plural] == nil {
+		if tableOf(typ) == nil {
 			t.Errorf("%s has no columns", typ.Plural)
 		}
 		for _, name := range append([]string{typ.Name, strings.ToUpper(typ.Plural)}, typ.Aliases...) {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/netip"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -82,12 +81,12 @@ func (c *cli) checkNetwork(cmd *cobra.Command, servers []string) (mesh.Netcheck,
 	return node.Netcheck(cmd.Context(), cfg, nil)
 }
 
-func printNetcheck(out io.Writer, n mesh.Netcheck) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "FAMILY\tNAT\tMAPPING\tFILTERING\tSAME PORT\tHAIRPIN\tSEEN AT")
+func printNetcheck(w io.Writer, n mesh.Netcheck) error {
+	families := table{gap: 2}
+	families.add("FAMILY", "NAT", "MAPPING", "FILTERING", "SAME PORT", "HAIRPIN", "SEEN AT")
 	for _, f := range n.Families {
 		if !f.Available {
-			fmt.Fprintf(w, "%s\tno route\n", f.Family)
+			families.add(f.Family, "no route")
 			continue
 		}
 		hairpin := "unknown"
@@ -98,15 +97,35 @@ func printNetcheck(out io.Writer, n mesh.Netcheck) error {
 		if len(f.Mapped) > 0 {
 			same = yes(f.SamePort)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", f.Family, f.Type, f.Mapping, f.Filtering, same, hairpin, endpoints(f.Mapped))
+		families.add(f.Family, f.Type, string(f.Mapping), string(f.Filtering), same, hairpin, endpoints(f.Mapped))
 	}
-	printPortMapping(w, n.PortMapping)
-	printServers(w, "STUN", n.STUN)
-	printServers(w, "DISCOVERY", n.Discovery)
-	if len(n.Peers) > 0 {
-		fmt.Fprintln(w, "\nPEER\tSTATE\tENDPOINT\tMTU\tRTT")
+	if err := families.write(w); err != nil {
+		return err
 	}
-	for _, p := range n.Peers {
+	if err := printPortMapping(w, n.PortMapping); err != nil {
+		return err
+	}
+	if err := printServers(w, "STUN", n.STUN); err != nil {
+		return err
+	}
+	if err := printServers(w, "DISCOVERY", n.Discovery); err != nil {
+		return err
+	}
+	if err := printPeers(w, n.Peers); err != nil {
+		return err
+	}
+	printRelays(w, n)
+	return nil
+}
+
+func printPeers(w io.Writer, peers []mesh.PeerCheck) error {
+	if len(peers) == 0 {
+		return nil
+	}
+	fmt.Fprintln(w)
+	t := table{gap: 2}
+	t.add("PEER", "STATE", "ENDPOINT", "MTU", "RTT")
+	for _, p := range peers {
 		mtu := "unknown"
 		if p.MTU > 0 {
 			mtu = fmt.Sprint(p.MTU)
@@ -118,32 +137,27 @@ func printNetcheck(out io.Writer, n mesh.Netcheck) error {
 		if p.Relay != "" {
 			place += " via " + mesh.QuoteName(p.Relay)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", mesh.QuoteName(p.Name), p.State, place, mtu, rtt)
+		t.add(mesh.QuoteName(p.Name), p.State.String(), place, mtu, rtt)
 	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	printRelays(out, n)
-	return nil
+	return t.write(w)
 }
 
 // printPortMapping shows what the gateway maps, or why it maps nothing.
-func printPortMapping(w io.Writer, m mesh.PortMapping) {
-	fmt.Fprintln(w, "\nPORT MAPPING\tGATEWAY\tEXTERNAL ADDRESS")
-	external := "-"
-	if m.External.IsValid() {
-		external = m.External.String()
+func printPortMapping(w io.Writer, m mesh.PortMapping) error {
+	fmt.Fprintln(w)
+	gateway := table{gap: 2}
+	gateway.add("PORT MAPPING", "GATEWAY", "EXTERNAL ADDRESS")
+	gateway.add(cmp.Or(m.Protocol, "none"), addressText(m.Gateway), addressText(m.External))
+	if err := gateway.write(w); err != nil {
+		return err
 	}
-	gateway := "-"
-	if m.Gateway.IsValid() {
-		gateway = m.Gateway.String()
-	}
-	fmt.Fprintf(w, "%s\t%s\t%s\n", cmp.Or(m.Protocol, "none"), gateway, external)
 	if m.Reason != "" {
-		fmt.Fprintf(w, "because %s\n", m.Reason)
-		return
+		_, err := fmt.Fprintf(w, "because %s\n", m.Reason)
+		return err
 	}
-	fmt.Fprintln(w, "\nPORT\tMAPPED AT\tUNTIL\tUSE")
+	fmt.Fprintln(w)
+	ports := table{gap: 2}
+	ports.add("PORT", "MAPPED AT", "UNTIL", "USE")
 	for _, p := range m.Ports {
 		until := "-"
 		switch {
@@ -156,15 +170,18 @@ func printPortMapping(w io.Writer, m mesh.PortMapping) {
 		if p.Reason != "" {
 			use += ": " + p.Reason
 		}
-		fmt.Fprintf(w, "%s/%d\t%s\t%s\t%s\n", p.Network, p.Port, endpoint(p.External), until, use)
+		ports.add(fmt.Sprintf("%s/%d", p.Network, p.Port), endpoint(p.External), until, use)
 	}
+	return ports.write(w)
 }
 
-func printServers(w io.Writer, kind string, servers []mesh.ServerCheck) {
+func printServers(w io.Writer, kind string, servers []mesh.ServerCheck) error {
 	if len(servers) == 0 {
-		return
+		return nil
 	}
-	fmt.Fprintf(w, "\n%s SERVER\tADDRESS\tTIME\tRESULT\n", kind)
+	fmt.Fprintln(w)
+	t := table{gap: 2}
+	t.add(kind+" SERVER", "ADDRESS", "TIME", "RESULT")
 	for _, s := range servers {
 		took, result := "-", s.Error
 		if s.Error == "" {
@@ -173,8 +190,9 @@ func printServers(w io.Writer, kind string, servers []mesh.ServerCheck) {
 				result = "sees " + s.Mapped.String()
 			}
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", s.Server, endpoint(s.Address), took, result)
+		t.add(s.Server, endpoint(s.Address), took, result)
 	}
+	return t.write(w)
 }
 
 func yes(b bool) string {

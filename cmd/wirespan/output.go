@@ -1,13 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
-	"go.yaml.in/yaml/v3"
+
+	"github.com/wirespan/wirespan/mesh/config"
 )
 
 // outputs are the values of -o.
@@ -38,33 +38,16 @@ func (c *cli) outputFlag(cmd *cobra.Command, into *string) {
 // writeData writes v as JSON or YAML; both have the keys and order of the JSON
 // encoding.
 func writeData(w io.Writer, format string, v any) error {
+	if format == outputYAML {
+		data, err := config.YAML(v)
+		if err == nil {
+			_, err = w.Write(data)
+		}
+		return err
+	}
 	data, err := json.MarshalIndent(v, "", "    ")
-	if err != nil {
-		return err
-	}
-	if format == outputJSON {
+	if err == nil {
 		_, err = fmt.Fprintf(w, "%s\n", data)
-		return err
 	}
-	var node yaml.Node // JSON is YAML; a node keeps the order of keys
-	if err := yaml.Unmarshal(data, &node); err != nil {
-		return err
-	}
-	blockStyle(&node)
-	var buf bytes.Buffer
-	enc := yaml.NewEncoder(&buf)
-	if err := enc.Encode(&node); err != nil {
-		return err
-	}
-	_, err = w.Write(buf.Bytes())
 	return err
-}
-
-func blockStyle(n *yaml.Node) {
-	if len(n.Content) > 0 || n.Kind == yaml.ScalarNode {
-		n.Style = 0
-	}
-	for _, child := range n.Content {
-		blockStyle(child)
-	}
 }

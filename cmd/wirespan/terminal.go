@@ -92,6 +92,8 @@ type table struct {
 	gap   int // spaces between columns
 }
 
+func (t *table) add(row ...string) { t.rows = append(t.rows, row) }
+
 // widths returns the width of each column, at least as given.
 func widths(rows [][]string, least ...int) []int {
 	for _, row := range rows {

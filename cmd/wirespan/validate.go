@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -53,11 +52,11 @@ func (c *cli) validate() *cobra.Command {
 
 // printGiven shows the settings that are not defaults.
 func (c *cli) printGiven(given []config.Given) error {
-	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+	t := table{gap: 2}
 	for _, g := range given {
-		fmt.Fprintf(w, "%s\t%s\t%s\n", g.Key, cmp.Or(g.Value, "[]"), g.Source)
+		t.add(g.Key, cmp.Or(g.Value, "[]"), g.Source)
 	}
-	return w.Flush()
+	return t.write(c.out)
 }
 
 // summary says what the configuration makes of this node, and what tells it of others.

@@ -46,15 +46,18 @@ func (o observation) contradicts(p observation) bool {
 
 // mapping returns how the NAT maps ports, as far as servers at different addresses tell.
 func mapping(list []observation, s socket) mesh.Behaviour {
-	list = slices.DeleteFunc(slices.Clone(list), func(o observation) bool {
-		return !s.behindNAT(o.mapped) && slices.ContainsFunc(list, func(p observation) bool { return s.behindNAT(p.mapped) })
-	})
-	result := mesh.BehaviourUnknown
-	for i, o := range list {
-		if !s.behindNAT(o.mapped) {
-			return mesh.BehaviourNone
+	var translated []observation
+	for _, o := range list {
+		if s.behindNAT(o.mapped) {
+			translated = append(translated, o)
 		}
-		for _, p := range list[:i] {
+	}
+	if len(translated) == 0 && len(list) > 0 {
+		return mesh.BehaviourNone
+	}
+	result := mesh.BehaviourUnknown
+	for i, o := range translated {
+		for _, p := range translated[:i] {
 			switch {
 			case o.contradicts(p):
 				return mesh.BehaviourEndpointDependent

@@ -141,16 +141,15 @@ func (p *Prober) Mapping() mesh.Behaviour {
 func (p *Prober) Doubt() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.doubt(p.targets)
+	for _, t := range p.targets {
+		t.doubt()
+	}
 }
 
-// doubt asks servers again whose last answer is not new. The caller holds mu.
-func (p *Prober) doubt(list []*target) {
-	now := time.Now()
-	for _, t := range list {
-		if now.Sub(t.asked) > settled {
-			t.again.Notify()
-		}
+// doubt asks a server again whose last answer is not new. The caller holds Prober.mu.
+func (t *target) doubt() {
+	if time.Since(t.asked) > settled {
+		t.again.Notify()
 	}
 }
 
@@ -242,12 +241,22 @@ func (p *Prober) adopt(found []*target) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, t := range found {
-		if i := slices.IndexFunc(p.targets, func(o *target) bool { return o.addr == t.addr }); i >= 0 {
-			t.mapped, t.asked, t.stale = p.targets[i].mapped, p.targets[i].asked, p.targets[i].stale
+		if o := targetAt(p.targets, t.addr); o != nil {
+			t.mapped, t.asked, t.stale = o.mapped, o.asked, o.stale
 		}
 	}
 	p.targets = found
 	p.note()
+}
+
+// targetAt returns the target with an address; nil: there is none.
+func targetAt(list []*target, addr netip.AddrPort) *target {
+	for _, t := range list {
+		if t.addr == addr {
+			return t
+		}
+	}
+	return nil
 }
 
 // resolve returns the addresses of the servers, and the servers for which there are none.
@@ -265,7 +274,7 @@ func (p *Prober) resolve(ctx context.Context, servers []string) (found []*target
 			without = append(without, mesh.ServerCheck{Server: s, Error: errs[i].Error()})
 		}
 		for _, a := range lists[i] {
-			if len(found) < maxTargets && !slices.ContainsFunc(found, func(t *target) bool { return t.addr == a }) {
+			if len(found) < maxTargets && targetAt(found, a) == nil {
 				found = append(found, &target{name: s, addr: a, again: mesh.NewSignal()})
 			}
 		}
@@ -339,9 +348,11 @@ func (p *Prober) heard(t *target, mapped netip.AddrPort) time.Duration {
 		keeper = keeper && (!o.mapped.IsValid() || o.addr.Addr().Is6() != t.addr.Addr().Is6())
 	}
 	if t.mapped.IsValid() && t.mapped != mapped { // the NAT has forgotten the mapping
-		p.doubt(slices.DeleteFunc(slices.Clone(p.targets), func(o *target) bool {
-			return o == t || o.addr.Addr().Is6() != t.addr.Addr().Is6()
-		}))
+		for _, o := range p.targets {
+			if o != t && o.addr.Addr().Is6() == t.addr.Addr().Is6() {
+				o.doubt()
+			}
+		}
 	}
 	t.mapped, t.asked, t.stale = mapped, now, false
 	p.note()

@@ -3,7 +3,6 @@ package portmap
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/wirespan/wirespan/mesh"
@@ -74,7 +73,7 @@ func refuse(w *mesh.PortWish, g mesh.Gateway, gatewayErr error, waited time.Dura
 		return w.Refused, 0
 	case len(w.Ports) == 0:
 		return "there is no port to map", 0
-	case !slices.ContainsFunc(w.Ports, func(p mesh.Port) bool { return p.Refused == "" }):
+	case len(wanted(w)) == 0:
 		return w.Ports[0].Refused, 0
 	case w.Translation == mesh.TranslationNone:
 		return "there is no NAT: STUN servers see this host at its own address", 0

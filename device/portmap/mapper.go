@@ -180,18 +180,28 @@ func (m *Mapper) show(r mesh.PortMapping) {
 	if same && old.Reason == r.Reason && old.Protocol == r.Protocol && old.External == r.External && old.Gateway == r.Gateway {
 		return
 	}
-	for _, p := range r.Ports {
-		if p.External.IsValid() && !slices.ContainsFunc(old.Ports, func(o mesh.MappedPort) bool { return o.External == p.External && o.Use == p.Use }) {
+	for i := range r.Ports {
+		if p := &r.Ports[i]; p.External.IsValid() && !hasMapping(&old, p) {
 			m.cfg.Log.Info("port mapped by the gateway", "use", p.Use, "port", p.Port, "network", p.Network, "external", p.External,
 				"protocol", r.Protocol, "gateway", r.Gateway)
 		}
 	}
-	for _, o := range old.Ports {
-		if o.External.IsValid() && !slices.ContainsFunc(r.Ports, func(p mesh.MappedPort) bool { return o.External == p.External && o.Use == p.Use }) {
+	for i := range old.Ports {
+		if o := &old.Ports[i]; o.External.IsValid() && !hasMapping(&r, o) {
 			m.cfg.Log.Info("port not mapped any more", "use", o.Use, "port", o.Port, "network", o.Network, "external", o.External, "reason", r.Reason)
 		}
 	}
 	m.changed.Notify()
+}
+
+// hasMapping reports whether a port has the same external address in a report.
+func hasMapping(r *mesh.PortMapping, p *mesh.MappedPort) bool {
+	for i := range r.Ports {
+		if o := &r.Ports[i]; o.External == p.External && o.Use == p.Use {
+			return true
+		}
+	}
+	return false
 }
 
 // Probe finds out which protocol the gateway speaks. It maps nothing.

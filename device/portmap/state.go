@@ -171,13 +171,23 @@ func wanted(w *mesh.PortWish) (out []mesh.Port) {
 	return out
 }
 
+// leaseOf returns the mapping of a port; nil: there is none.
+func leaseOf(leases []lease, p mesh.Port) *lease {
+	for i := range leases {
+		if leases[i].port == p {
+			return &leases[i]
+		}
+	}
+	return nil
+}
+
 // due returns the ports whose mappings are to be made or renewed. One that was refused is
 // not asked for again until everything is.
 func (s *state) due(w *mesh.PortWish, now time.Time) (out []mesh.Port) {
 	for _, p := range wanted(w) {
-		i := slices.IndexFunc(s.leases, func(l lease) bool { return l.port == p })
+		l := leaseOf(s.leases, p)
 		_, refused := s.refused[p]
-		if i < 0 && !refused || i >= 0 && !now.Before(s.leases[i].renewAt()) {
+		if l == nil && !refused || l != nil && !now.Before(l.renewAt()) {
 			out = append(out, p)
 		}
 	}
@@ -189,8 +199,8 @@ func (s *state) due(w *mesh.PortWish, now time.Time) (out []mesh.Port) {
 func (s *state) grant(ctx context.Context, p protocol, ports []mesh.Port, old []lease) (first error) {
 	for _, want := range ports {
 		suggested := want.Number
-		if i := slices.IndexFunc(old, func(l lease) bool { return l.port == want }); i >= 0 {
-			suggested = old[i].external.Port()
+		if l := leaseOf(old, want); l != nil {
+			suggested = l.external.Port()
 		}
 		g, err := p.grant(ctx, want, suggested)
 		if err == nil {
@@ -272,8 +282,8 @@ func (s *state) report(w *mesh.PortWish, reason string) mesh.PortMapping {
 	}
 	for _, p := range w.Ports {
 		m := mesh.MappedPort{Use: p.Use, Network: p.Network(), Port: p.Number, Reason: p.Refused}
-		if i := slices.IndexFunc(s.leases, func(l lease) bool { return l.port == p }); i >= 0 {
-			m.External, m.Expires = s.leases[i].external, s.leases[i].expires()
+		if l := leaseOf(s.leases, p); l != nil {
+			m.External, m.Expires = l.external, l.expires()
 		} else if m.Reason == "" {
 			m.Reason = s.refused[p]
 		}

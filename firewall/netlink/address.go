@@ -37,17 +37,12 @@ func ParseAddress(m Message) (a Address, ok bool) {
 		return Address{}, false
 	}
 	a = Address{Link: hostUint32(m.Body[4:]), Scope: m.Body[3], Flags: uint32(m.Body[2])}
-	var address, local netip.Addr
-	for typ, v := range Attributes(m.Body[unix.SizeofIfAddrmsg:]) {
-		switch typ {
-		case unix.IFA_ADDRESS: // the other end, if it is not the only address
-			address, _ = netip.AddrFromSlice(v)
-		case unix.IFA_LOCAL:
-			local, _ = netip.AddrFromSlice(v)
-		case unix.IFA_FLAGS: // those of the header have 8 bits
-			a.Flags = hostUint32(v)
-		}
+	attributes := m.Body[unix.SizeofIfAddrmsg:]
+	if flags := Attribute(attributes, unix.IFA_FLAGS); flags != nil { // those of the header have 8 bits
+		a.Flags = hostUint32(flags)
 	}
+	address, _ := netip.AddrFromSlice(Attribute(attributes, unix.IFA_ADDRESS)) // the other end, if it is not the only one
+	local, _ := netip.AddrFromSlice(Attribute(attributes, unix.IFA_LOCAL))
 	a.Prefix = netip.PrefixFrom(address, int(m.Body[1]))
 	if local.IsValid() && local != address {
 		a.Peer, a.Prefix = a.Prefix, netip.PrefixFrom(local, local.BitLen())

@@ -53,6 +53,17 @@ func Attributes(b []byte) iter.Seq2[uint16, []byte] {
 	}
 }
 
+// Attribute returns the value of the first attribute of a type in a list; nil if there is
+// none.
+func Attribute(list []byte, typ uint16) []byte {
+	for t, value, rest := cutAttribute(list); value != nil; t, value, rest = cutAttribute(rest) {
+		if t == typ {
+			return value
+		}
+	}
+	return nil
+}
+
 // attributeType covers the bits of an attribute's type that are no flags.
 const attributeType = 0x3fff
 

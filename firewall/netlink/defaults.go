@@ -144,7 +144,7 @@ func (r *RTNetlink) peekDefaults(family byte, table int, out *DefaultRoutes) (co
 			return true
 		}
 		if one.Destination.Bits() == 0 && one.Type == unix.RTN_UNICAST {
-			out.add(NextHops(m))
+			out.add(NextHops(m)...)
 		}
 		if seen++; seen >= maxPeeked {
 			complete = false
@@ -175,7 +175,11 @@ func (r *RTNetlink) probe(family byte, ignore int, q RouteQuery, out *DefaultRou
 		all = all && got.Destination.Bits() < broadBits
 		if got.Destination.Bits() <= longest {
 			// IPv6 may answer with another interface than the one that was asked for.
-			out.add(slices.DeleteFunc(got.Hops, func(h NextHop) bool { return q.Out != 0 && h.Interface != q.Out }))
+			for _, h := range got.Hops {
+				if q.Out == 0 || h.Interface == q.Out {
+					out.add(h)
+				}
+			}
 		}
 	}
 	if q.Mark == 0 && q.Out == 0 && !q.Source.IsValid() {
@@ -183,7 +187,7 @@ func (r *RTNetlink) probe(family byte, ignore int, q RouteQuery, out *DefaultRou
 	}
 }
 
-func (d *DefaultRoutes) add(hops []NextHop) {
+func (d *DefaultRoutes) add(hops ...NextHop) {
 	for _, h := range hops {
 		if !slices.Contains(d.Hops, h) {
 			d.Hops = append(d.Hops, h)

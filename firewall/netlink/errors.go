@@ -39,10 +39,8 @@ func errorOf(m Message) error {
 		rest = rest[min(unix.SizeofNlMsghdr, len(rest)):]
 	}
 	if m.Flags&unix.NLM_F_ACK_TLVS != 0 {
-		for typ, v := range Attributes(rest) {
-			if typ == unix.NLMSGERR_ATTR_MSG {
-				return kernelError{unix.Errno(errno), Text(v)}
-			}
+		if text := Attribute(rest, unix.NLMSGERR_ATTR_MSG); text != nil {
+			return kernelError{unix.Errno(errno), Text(text)}
 		}
 	}
 	return unix.Errno(errno)

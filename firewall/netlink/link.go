@@ -94,40 +94,16 @@ func ParseLink(m Message) (l Link) {
 	}
 	l.Type, l.Index, l.Flags = hostUint16(m.Body[2:]), hostUint32(m.Body[4:]), hostUint32(m.Body[8:])
 	l.Up = l.Flags&unix.IFF_UP != 0
-	for typ, v := range Attributes(m.Body[unix.SizeofIfInfomsg:]) {
-		switch typ {
-		case unix.IFLA_IFNAME:
-			l.Name = Text(v)
-		case unix.IFLA_MTU:
-			l.MTU = int(hostUint32(v))
-		case unix.IFLA_MASTER:
-			l.Master = hostUint32(v)
-		case unix.IFLA_OPERSTATE:
-			l.OperState = firstByte(v)
-		case unix.IFLA_LINKINFO:
-			l.parseInfo(v)
-		}
+	attributes := m.Body[unix.SizeofIfInfomsg:]
+	l.Name = Text(Attribute(attributes, unix.IFLA_IFNAME))
+	l.MTU = int(hostUint32(Attribute(attributes, unix.IFLA_MTU)))
+	l.Master = hostUint32(Attribute(attributes, unix.IFLA_MASTER))
+	l.OperState = firstByte(Attribute(attributes, unix.IFLA_OPERSTATE))
+	info := Attribute(attributes, unix.IFLA_LINKINFO)
+	l.Kind = Text(Attribute(info, unix.IFLA_INFO_KIND))
+	if l.Kind == KindVRF {
+		data := Attribute(info, unix.IFLA_INFO_DATA)
+		l.Table = int(hostUint32(Attribute(data, unix.IFLA_VRF_TABLE)))
 	}
 	return l
-}
-
-// parseInfo decodes what is special to the kind of the interface.
-func (l *Link) parseInfo(info []byte) {
-	var data []byte
-	for typ, v := range Attributes(info) {
-		switch typ {
-		case unix.IFLA_INFO_KIND:
-			l.Kind = Text(v)
-		case unix.IFLA_INFO_DATA:
-			data = v
-		}
-	}
-	if l.Kind != KindVRF {
-		return
-	}
-	for typ, v := range Attributes(data) {
-		if typ == unix.IFLA_VRF_TABLE {
-			l.Table = int(hostUint32(v))
-		}
-	}
 }

@@ -38,14 +38,11 @@ func NextHops(m Message) []NextHop {
 
 // gatewayOf returns the gateway in a list of attributes, which may be of the other
 // family.
-func gatewayOf(attributes []byte) (gateway netip.Addr) {
-	for typ, v := range Attributes(attributes) {
-		switch {
-		case typ == unix.RTA_GATEWAY:
-			gateway, _ = netip.AddrFromSlice(v)
-		case typ == unix.RTA_VIA && len(v) > 2: // struct rtvia
-			gateway, _ = netip.AddrFromSlice(v[2:])
-		}
+func gatewayOf(attributes []byte) netip.Addr {
+	v := Attribute(attributes, unix.RTA_GATEWAY)
+	if via := Attribute(attributes, unix.RTA_VIA); len(via) > 2 { // struct rtvia
+		v = via[2:]
 	}
+	gateway, _ := netip.AddrFromSlice(v)
 	return gateway
 }

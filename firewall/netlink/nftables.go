@@ -36,11 +36,7 @@ func OpenNftables() (*Nftables, error) {
 func (n *Nftables) Generation() (uint32, error) {
 	var id uint32
 	err := n.Request(unix.NFT_MSG_GETGEN, func(*Encoder) {}, func(attributes []byte) {
-		for typ, v := range Attributes(attributes) {
-			if typ == unix.NFTA_GEN_ID {
-				id = Uint32BE(v)
-			}
-		}
+		id = Uint32BE(Attribute(attributes, unix.NFTA_GEN_ID))
 	})
 	if err != nil {
 		return 0, fmt.Errorf("ask for the nftables generation: %w", err)
@@ -99,11 +95,7 @@ func EventTable(m Message) (name string, ok bool) {
 	if len(m.Body) < len(nftHeader) || m.Body[0] != unix.NFPROTO_INET || m.Type == nftType(unix.NFT_MSG_NEWGEN) {
 		return "", false
 	}
-	for typ, v := range Attributes(nftAttributes(m)) {
-		// The name is the first attribute of a table and of every object in one.
-		if typ == unix.NFTA_TABLE_NAME {
-			return Text(v), true
-		}
-	}
-	return "", false
+	// The name is the first attribute of a table and of every object in one.
+	table := Attribute(nftAttributes(m), unix.NFTA_TABLE_NAME)
+	return Text(table), table != nil
 }

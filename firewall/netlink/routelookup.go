@@ -70,13 +70,8 @@ func parseRouteResult(m Message) (r RouteResult) {
 	}
 	r.Route, _ = parseRoute(m.Body)
 	r.Hops = NextHops(m)
-	for typ, b := range Attributes(m.Body[unix.SizeofRtMsg:]) {
-		switch typ {
-		case unix.RTA_GATEWAY:
-			r.Gateway, _ = netip.AddrFromSlice(b)
-		case unix.RTA_PREFSRC:
-			r.Source, _ = netip.AddrFromSlice(b)
-		}
-	}
+	attributes := m.Body[unix.SizeofRtMsg:]
+	r.Gateway, _ = netip.AddrFromSlice(Attribute(attributes, unix.RTA_GATEWAY))
+	r.Source, _ = netip.AddrFromSlice(Attribute(attributes, unix.RTA_PREFSRC))
 	return r
 }

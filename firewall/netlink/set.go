@@ -102,13 +102,9 @@ func (n *Nftables) setElement(table, set string, a netip.Addr, end bool) (netip.
 }
 
 func appendElements(out []element, attributes []byte) []element {
-	for typ, list := range Attributes(attributes) {
-		if typ != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
-			continue
-		}
-		for _, one, rest := cutAttribute(list); one != nil; _, one, rest = cutAttribute(rest) {
-			out = append(out, parseElement(one))
-		}
+	list := Attribute(attributes, unix.NFTA_SET_ELEM_LIST_ELEMENTS)
+	for _, one, rest := cutAttribute(list); one != nil; _, one, rest = cutAttribute(rest) {
+		out = append(out, parseElement(one))
 	}
 	return out
 }

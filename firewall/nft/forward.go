@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"sort"
 	"strings"
 
 	"github.com/wirespan/wirespan/firewall/netlink"
@@ -145,7 +144,6 @@ func (s *sysctls) forwardingNames(want ForwardingSpec) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		sort.Strings(links)
 		for _, name := range append([]string{want.Interface}, links...) {
 			switch {
 			case !v6:
@@ -185,8 +183,13 @@ func isForwarding6(name string) bool {
 // merge adds changed settings to old ones. Of two entries for one setting, the
 // older keeps its previous value.
 func merge(old, changed []Sysctl) []Sysctl {
+	names := map[string]bool{}
+	for _, o := range old {
+		names[o.Name] = true
+	}
 	for _, c := range changed {
-		if !slices.ContainsFunc(old, func(o Sysctl) bool { return o.Name == c.Name }) {
+		if !names[c.Name] {
+			names[c.Name] = true
 			old = append(old, c)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -78,12 +77,7 @@ type hostExpr struct {
 
 // attribute returns the value of an attribute; nil if the expression has none.
 func (e hostExpr) attribute(typ uint16) []byte {
-	for t, v := range netlink.Attributes(e.data) {
-		if t == typ {
-			return v
-		}
-	}
-	return nil
+	return netlink.Attribute(e.data, typ)
 }
 
 // number returns the value of a numeric attribute.
@@ -98,7 +92,11 @@ func (t *table) hostRules(own string) (*hostRules, error) {
 	var h *hostRules
 	err := t.transact(func(generation uint32) error {
 		if h = t.host; h != nil && h.own == own && h.generation == generation {
-			maps.DeleteFunc(h.sets, func(k chainKey, _ *hostSet) bool { return !anonymous(k.name) })
+			for k := range h.sets {
+				if !anonymous(k.name) {
+					delete(h.sets, k)
+				}
+			}
 			return nil
 		}
 		h = &hostRules{own: own, generation: generation, sets: map[chainKey]*hostSet{}, owned: map[chainKey]bool{}, drops: map[hostCase]*HostDrop{}}
@@ -222,19 +220,14 @@ func parseChain(family byte, attributes []byte) *hostChain {
 
 // parseRule copies what it keeps.
 func parseRule(attributes []byte) hostRule {
-	var r hostRule
-	for typ, v := range netlink.Attributes(attributes) {
-		switch typ {
-		case unix.NFTA_RULE_TABLE:
-			r.table = netlink.Text(v)
-		case unix.NFTA_RULE_CHAIN:
-			r.chain = netlink.Text(v)
-		case unix.NFTA_RULE_EXPRESSIONS:
-			for _, elem := range netlink.Attributes(slices.Clone(v)) {
-				e := hostExpr{data: elem}
-				r.exprs = append(r.exprs, hostExpr{netlink.Text(e.attribute(unix.NFTA_EXPR_NAME)), e.attribute(unix.NFTA_EXPR_DATA)})
-			}
-		}
+	r := hostRule{
+		table: netlink.Text(netlink.Attribute(attributes, unix.NFTA_RULE_TABLE)),
+		chain: netlink.Text(netlink.Attribute(attributes, unix.NFTA_RULE_CHAIN)),
+	}
+	list := slices.Clone(netlink.Attribute(attributes, unix.NFTA_RULE_EXPRESSIONS))
+	for _, elem := range netlink.Attributes(list) {
+		e := hostExpr{data: elem}
+		r.exprs = append(r.exprs, hostExpr{netlink.Text(e.attribute(unix.NFTA_EXPR_NAME)), e.attribute(unix.NFTA_EXPR_DATA)})
 	}
 	return r
 }

@@ -70,7 +70,8 @@ func (h *hostRules) set(t *table, key chainKey) *hostSet {
 
 // find returns what a key maps to.
 func (s *hostSet) find(key []byte) (data []byte, found truth) {
-	for _, e := range slices.Backward(s.elements) {
+	for i := len(s.elements) - 1; i >= 0; i-- {
+		e := &s.elements[i]
 		switch order := bytes.Compare(e.key, key); {
 		case order == 0 && !e.end:
 			return e.data, yes

@@ -185,8 +185,8 @@ func (v *verdicts) byteorder(e hostExpr) {
 	}
 	swapped := slices.Clone(data)
 	if binary.NativeEndian.Uint16([]byte{1, 0}) == 1 {
-		for part := range slices.Chunk(swapped, int(size)) {
-			slices.Reverse(part)
+		for part := swapped; len(part) > 0; part = part[size:] {
+			slices.Reverse(part[:size])
 		}
 	}
 	v.reg.store(d, swapped, 0)
@@ -211,10 +211,21 @@ func (v *verdicts) compare(e hostExpr) truth {
 		return maybe
 	}
 	order := bytes.Compare(got, want)
-	return truthOf(map[uint32]bool{
-		unix.NFT_CMP_EQ: order == 0, unix.NFT_CMP_NEQ: order != 0, unix.NFT_CMP_LT: order < 0,
-		unix.NFT_CMP_LTE: order <= 0, unix.NFT_CMP_GT: order > 0, unix.NFT_CMP_GTE: order >= 0,
-	}[op])
+	switch op {
+	case unix.NFT_CMP_EQ:
+		return truthOf(order == 0)
+	case unix.NFT_CMP_NEQ:
+		return truthOf(order != 0)
+	case unix.NFT_CMP_LT:
+		return truthOf(order < 0)
+	case unix.NFT_CMP_LTE:
+		return truthOf(order <= 0)
+	case unix.NFT_CMP_GT:
+		return truthOf(order > 0)
+	case unix.NFT_CMP_GTE:
+		return truthOf(order >= 0)
+	}
+	return no
 }
 
 func (v *verdicts) between(e hostExpr) truth {

@@ -21,9 +21,12 @@ func (in *installed) add(rs *firewall.Ruleset) {
 		return
 	}
 	f := footprint(rs)
-	if !slices.ContainsFunc(*in, f.SameShape) {
-		*in = append(*in, f)
+	for i := range *in {
+		if f.SameShape((*in)[i]) {
+			return
+		}
 	}
+	*in = append(*in, f)
 }
 
 // reset notes that nothing but rs is in the kernel.
@@ -56,7 +59,12 @@ func footprint(rs *firewall.Ruleset) firewall.Ruleset {
 
 // hasTunnel reports whether one of the rulesets is for this interface.
 func (in installed) hasTunnel(name string) bool {
-	return slices.ContainsFunc(in, func(rs firewall.Ruleset) bool { return tunnelOf(&rs) == name })
+	for i := range in {
+		if tunnelOf(&in[i]) == name {
+			return true
+		}
+	}
+	return false
 }
 
 // hasRule reports whether a rule belongs to this agent: it equals one of a

@@ -102,9 +102,12 @@ func (r *routing) lookupRule(q Query) (bool, error) {
 	if err != nil && !netlink.NoRules(err) {
 		return false, err
 	}
-	return slices.ContainsFunc(rules, func(r netlink.Rule) bool {
-		return !r.Extra && !r.SuppressDefault && r.Priority == q.RulePriority && r.Mark == q.TunnelMark && r.Mask == q.Mask && r.Table == q.RoutingTable
-	}), nil
+	for _, r := range rules {
+		if !r.Extra && !r.SuppressDefault && r.Priority == q.RulePriority && r.Mark == q.TunnelMark && r.Mask == q.Mask && r.Table == q.RoutingTable {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // lookupRoute returns the route that the kernel takes for a packet with a mark.

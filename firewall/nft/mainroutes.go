@@ -2,7 +2,6 @@ package nft
 
 import (
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 
@@ -29,12 +28,10 @@ func (f *Firewall) LinksTo(network netip.Prefix) ([]string, error) {
 	if !f.routing.supports(network.Addr().Is6()) {
 		return nil, nil
 	}
-	links, err := f.routing.interfacesTo(network)
-	slices.Sort(links)
-	return links, err
+	return f.routing.interfacesTo(network)
 }
 
-// interfacesTo returns the names of the interfaces of main's routes to a network:
+// interfacesTo returns the names of the interfaces of main's routes to a network, sorted:
 // of all routes to parts of it, and of the longest prefix that contains all of it.
 // A default route counts only if there is no other.
 func (r *routing) interfacesTo(network netip.Prefix) ([]string, error) {
@@ -52,23 +49,29 @@ func (r *routing) interfacesTo(network netip.Prefix) ([]string, error) {
 			names = append(names, name)
 		}
 	}
+	slices.Sort(names)
 	return names, nil
 }
 
 // linksTo returns the indexes of the interfaces that interfacesTo names.
 func (r *routing) linksTo(network netip.Prefix) ([]uint32, error) {
-	parts := map[uint32]bool{}
+	var links []uint32
+	add := func(hops []netlink.NextHop) {
+		for _, hop := range hops {
+			if !slices.Contains(links, hop.Interface) {
+				links = append(links, hop.Interface)
+			}
+		}
+	}
 	var whole []netlink.NextHop
 	best := -1 // prefix length of whole
 	err := r.rt.DumpRoutes(netlink.RouteFields{Family: family(network.Addr().Is6()), Table: firewall.RouteMain, Type: unix.RTN_UNICAST},
-		func() { clear(parts); whole, best = nil, -1 },
+		func() { links, whole, best = nil, nil, -1 },
 		func(route netlink.Route, m netlink.Message) {
 			switch bits := route.Destination.Bits(); {
 			case !route.Destination.Overlaps(network):
 			case bits > network.Bits():
-				for _, hop := range netlink.NextHops(m) {
-					parts[hop.Interface] = true
-				}
+				add(netlink.NextHops(m))
 			case bits > best:
 				whole, best = netlink.NextHops(m), bits
 			}
@@ -76,12 +79,10 @@ func (r *routing) linksTo(network netip.Prefix) ([]uint32, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list the routes to %s: %w", network, err)
 	}
-	if best > 0 || len(parts) == 0 {
-		for _, hop := range whole {
-			parts[hop.Interface] = true
-		}
+	if best > 0 || len(links) == 0 {
+		add(whole)
 	}
-	return slices.Sorted(maps.Keys(parts)), nil
+	return links, nil
 }
 
 // checkAdvertisedDefault returns an error if this node has its IPv6 default route

@@ -2,7 +2,6 @@ package nft
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/wirespan/wirespan/firewall"
@@ -24,9 +23,15 @@ func (s *snapshot) madeByUs(rs *firewall.Ruleset) bool {
 	if s.hasOwner || s.marked || !s.noUserdata {
 		return s.marked && !s.hasOwner
 	}
+	ours := map[string]bool{}
+	for i := range rs.Chains {
+		ours[rs.Chains[i].Name] = true
+	}
+	for i := range rs.Sets {
+		ours[rs.Sets[i].Name] = true
+	}
 	for _, name := range s.names {
-		if !slices.ContainsFunc(rs.Chains, func(c firewall.Chain) bool { return c.Name == name }) &&
-			!slices.ContainsFunc(rs.Sets, func(s firewall.Set) bool { return s.Name == name }) {
+		if !ours[name] {
 			return false
 		}
 	}

@@ -2,7 +2,6 @@ package nft
 
 import (
 	"fmt"
-	"slices"
 	"sort"
 
 	"golang.org/x/sys/unix"
@@ -62,12 +61,18 @@ func (r *routing) planRoutes(p *routingPlan, rs *firewall.Ruleset, state *routin
 // ourRoutes returns the routes of ours by their keys, and removes duplicates. It
 // returns an error if a route of others is in a table of rs other than main.
 func (p *routingPlan) ourRoutes(rs *firewall.Ruleset, state *routingState) (map[netlink.RouteKey]netlink.Route, error) {
+	own := map[int]bool{} // tables that are for the routes of rs alone
+	for i := range rs.Routes {
+		if table := rs.Routes[i].Table; table != firewall.RouteMain {
+			own[table] = true
+		}
+	}
 	existing := make(map[netlink.RouteKey]netlink.Route, len(state.routes))
 	for _, have := range state.routes {
 		_, duplicate := existing[have.RouteKey]
 		switch {
 		case !state.isOurs(have):
-			if have.Table != firewall.RouteMain && slices.ContainsFunc(rs.Routes, func(r firewall.Route) bool { return r.Table == have.Table }) {
+			if own[have.Table] {
 				return nil, fmt.Errorf("the %s was not added by wirespan: remove it, or choose another table as firewall.routingTable", have)
 			}
 		case duplicate && have.Table != firewall.RouteMain:

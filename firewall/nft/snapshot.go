@@ -83,10 +83,8 @@ func (t *table) readObjects(name string, s *snapshot, typ uint16, add func(attri
 	}, func() {
 		s.fingerprint, s.names = s.fingerprint[:fingerprint], s.names[:names]
 	}, func(attributes []byte) {
-		for typ, v := range netlink.Attributes(attributes) {
-			if typ == unix.NFTA_CHAIN_TABLE && netlink.Text(v) == name {
-				add(attributes)
-			}
+		if netlink.Text(netlink.Attribute(attributes, unix.NFTA_CHAIN_TABLE)) == name {
+			add(attributes)
 		}
 	})
 }
@@ -100,82 +98,41 @@ func orInterrupted(err error) error {
 }
 
 func (s *snapshot) addTable(attributes []byte) {
-	s.exists, s.noUserdata = true, true
-	var handle uint64
-	var flags, use uint32
-	for typ, v := range netlink.Attributes(attributes) {
-		switch typ {
-		case unix.NFTA_TABLE_FLAGS:
-			flags = netlink.Uint32BE(v)
-		case unix.NFTA_TABLE_USE:
-			use = netlink.Uint32BE(v)
-		case netlink.AttrTableHandle:
-			handle = netlink.Uint64BE(v)
-		case netlink.AttrTableUserdata:
-			s.noUserdata = false
-			if len(v) > 2 && v[0] == netlink.UserdataTableComment {
-				var program string
-				program, s.tunnel, _ = strings.Cut(netlink.Text(v[2:]), " ")
-				s.marked = program == commentPrefix
-			}
-		}
+	userdata := netlink.Attribute(attributes, netlink.AttrTableUserdata)
+	s.exists, s.noUserdata = true, userdata == nil
+	if len(userdata) > 2 && userdata[0] == netlink.UserdataTableComment {
+		var program string
+		program, s.tunnel, _ = strings.Cut(netlink.Text(userdata[2:]), " ")
+		s.marked = program == commentPrefix
 	}
+	flags := netlink.Uint32BE(netlink.Attribute(attributes, unix.NFTA_TABLE_FLAGS))
+	use := netlink.Uint32BE(netlink.Attribute(attributes, unix.NFTA_TABLE_USE))
+	handle := netlink.Uint64BE(netlink.Attribute(attributes, netlink.AttrTableHandle))
 	s.hasOwner = flags&netlink.FlagTableOwner != 0
 	s.fingerprint = append(s.fingerprint, fmt.Sprintf("table %d flags %d use %d", handle, flags, use))
 }
 
 func (s *snapshot) addChain(attributes []byte) {
-	var name, kind string
-	var hook []byte
-	var handle uint64
-	var policy, flags uint32
-	for typ, v := range netlink.Attributes(attributes) {
-		switch typ {
-		case unix.NFTA_CHAIN_NAME:
-			name = netlink.Text(v)
-		case unix.NFTA_CHAIN_HANDLE:
-			handle = netlink.Uint64BE(v)
-		case unix.NFTA_CHAIN_HOOK:
-			hook = v
-		case unix.NFTA_CHAIN_TYPE:
-			kind = netlink.Text(v)
-		case unix.NFTA_CHAIN_POLICY:
-			policy = netlink.Uint32BE(v)
-		case netlink.AttrChainFlags:
-			flags = netlink.Uint32BE(v)
-		}
-	}
+	name := netlink.Text(netlink.Attribute(attributes, unix.NFTA_CHAIN_NAME))
+	handle := netlink.Uint64BE(netlink.Attribute(attributes, unix.NFTA_CHAIN_HANDLE))
+	kind := netlink.Text(netlink.Attribute(attributes, unix.NFTA_CHAIN_TYPE))
+	hook := netlink.Attribute(attributes, unix.NFTA_CHAIN_HOOK)
+	policy := netlink.Uint32BE(netlink.Attribute(attributes, unix.NFTA_CHAIN_POLICY))
+	flags := netlink.Uint32BE(netlink.Attribute(attributes, netlink.AttrChainFlags))
 	s.names = append(s.names, name)
 	s.fingerprint = append(s.fingerprint, fmt.Sprintf("chain %s %d %s %x %d %d", name, handle, kind, hook, policy, flags))
 }
 
 func (s *snapshot) addRule(attributes []byte) {
-	var chain string
-	var handle uint64
-	for typ, v := range netlink.Attributes(attributes) {
-		switch typ {
-		case unix.NFTA_RULE_CHAIN:
-			chain = netlink.Text(v)
-		case unix.NFTA_RULE_HANDLE:
-			handle = netlink.Uint64BE(v)
-		}
-	}
+	chain := netlink.Text(netlink.Attribute(attributes, unix.NFTA_RULE_CHAIN))
+	handle := netlink.Uint64BE(netlink.Attribute(attributes, unix.NFTA_RULE_HANDLE))
 	s.fingerprint = append(s.fingerprint, fmt.Sprintf("rule %s %d", chain, handle))
 }
 
 func (s *snapshot) addSet(attributes []byte) {
-	var name string
-	var handle, timeout uint64
-	for typ, v := range netlink.Attributes(attributes) {
-		switch typ {
-		case unix.NFTA_SET_NAME:
-			name = netlink.Text(v)
-		case netlink.AttrSetHandle:
-			handle = netlink.Uint64BE(v)
-		case unix.NFTA_SET_TIMEOUT:
-			timeout = netlink.Uint64BE(v)
-		}
-	}
+	name := netlink.Text(netlink.Attribute(attributes, unix.NFTA_SET_NAME))
+	handle := netlink.Uint64BE(netlink.Attribute(attributes, netlink.AttrSetHandle))
+	timeout := netlink.Uint64BE(netlink.Attribute(attributes, unix.NFTA_SET_TIMEOUT))
 	s.names = append(s.names, name)
 	s.fingerprint = append(s.fingerprint, fmt.Sprintf("set %s %d %d", name, handle, timeout))
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -26,7 +25,7 @@ type Sysctl struct {
 // it knows the interfaces.
 func (s *sysctls) followed(settings []Sysctl) ([]Sysctl, error) {
 	var errs []error
-	out := slices.Clone(settings)
+	out := append([]Sysctl(nil), settings...)
 	for i := range out {
 		parts := strings.Split(out[i].Name, "/") // ipv4/conf/eth0/forwarding
 		if len(parts) != 4 || parts[2] == "all" || parts[2] == "default" {

@@ -1,12 +1,6 @@
 package nft
 
-import (
-	"slices"
-
-	"golang.org/x/sys/unix"
-
-	"github.com/wirespan/wirespan/firewall/netlink"
-)
+import "golang.org/x/sys/unix"
 
 // VRFProblem says why encrypted packets do not pass a VRF that has the default route.
 type VRFProblem struct {
@@ -28,8 +22,11 @@ func (f *Firewall) VRFProblems(mark uint32) ([]VRFProblem, error) {
 	if err != nil || len(vrfs) == 0 {
 		return nil, err
 	}
-	if inside := boundDevice(); slices.ContainsFunc(vrfs, func(v netlink.Link) bool { return v.Name == inside }) {
-		return nil, nil
+	inside := boundDevice()
+	for i := range vrfs {
+		if vrfs[i].Name == inside {
+			return nil, nil
+		}
 	}
 	deaf := readSysctl("ipv4/udp_l3mdev_accept") == "0" // for both families
 	var out []VRFProblem

@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"net/netip"
+	"reflect"
 
 	"github.com/wirespan/wirespan/mesh"
 )
@@ -114,7 +115,7 @@ func (c *Config) Mesh() mesh.Config {
 // order of [Settings]. Every other change can be applied live.
 func Diff(old, new *Config) (restart []string) {
 	for s := range Settings() {
-		if s.Restart && s.at(&old.Wirespan).text() != s.at(&new.Wirespan).text() {
+		if s.Restart && !reflect.DeepEqual(s.at(&old.Wirespan).field, s.at(&new.Wirespan).field) {
 			restart = append(restart, s.Key)
 		}
 	}

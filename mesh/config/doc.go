@@ -11,7 +11,8 @@
 // are skipped and listed in [Config.Ignored].
 //
 // The package also encodes what a new cluster needs: documents for another host
-// ([EncodeCluster]), a commented [Template], and the join token ([Token]).
+// ([EncodeCluster]), a commented [Template], and the join token ([Token]). [YAML] encodes
+// what the commands show.
 //
 // # Setting, Override, Config
 //

@@ -1,39 +1,14 @@
 package config
 
 import (
-	"bytes"
 	"encoding/base64"
 	"fmt"
 	"net/url"
 	"slices"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
-
 	"github.com/wirespan/wirespan/mesh"
 )
-
-type meta struct {
-	APIVersion string `yaml:"apiVersion"`
-	Kind       string `yaml:"kind"`
-}
-
-type identityDocument struct {
-	meta          `yaml:",inline"`
-	ClusterID     string `yaml:"clusterID"`
-	ClusterSecret string `yaml:"clusterSecret"`
-}
-
-type serviceDocument struct {
-	meta     `yaml:",inline"`
-	Name     string `yaml:"name"`
-	Endpoint string `yaml:"endpoint"`
-}
-
-type kubeSpanDocument struct {
-	meta    `yaml:",inline"`
-	Enabled bool `yaml:"enabled"`
-}
 
 // NewCluster returns the documents of a new cluster that meets at a discovery
 // service. ID and secret must be random.
@@ -52,30 +27,27 @@ func NewCluster(endpoint string, id [32]byte, secret mesh.Secret) ([]byte, error
 // cluster: its identity, its discovery services, and KubeSpan enabled. The result
 // holds the secret in clear.
 func EncodeCluster(clusterID string, secret mesh.Secret, services []Service) []byte {
-	documents := []any{identityDocument{
-		meta: meta{apiVersion, kindDiscoveryIdentity}, ClusterID: clusterID, ClusterSecret: secret.RevealBase64(),
-	}}
+	var b strings.Builder
+	add := func(kind string, pairs ...string) {
+		if b.Len() > 0 {
+			b.WriteString("---\n")
+		}
+		b.WriteString("apiVersion: " + apiVersion + "\nkind: " + kind + "\n")
+		for i := 0; i < len(pairs); i += 2 {
+			b.WriteString(pairs[i] + ": " + quoteYAML(pairs[i+1]) + "\n")
+		}
+	}
+	add(kindDiscoveryIdentity, "clusterID", clusterID, "clusterSecret", secret.RevealBase64())
 	for _, s := range services {
 		scheme := "https"
 		if s.Insecure {
 			scheme = "http"
 		}
-		documents = append(documents, serviceDocument{
-			meta: meta{apiVersion, kindDiscoveryService}, Name: s.Name, Endpoint: scheme + "://" + s.Endpoint + "/",
-		})
+		add(kindDiscoveryService, "name", s.Name, "endpoint", scheme+"://"+s.Endpoint+"/")
 	}
-	documents = append(documents, kubeSpanDocument{meta: meta{apiVersion, kindKubeSpan}, Enabled: true})
-
-	var b bytes.Buffer
-	encoder := yaml.NewEncoder(&b)
-	encoder.SetIndent(4)
-	for _, d := range documents {
-		if err := encoder.Encode(d); err != nil { // only for an unsupported type
-			panic(err)
-		}
-	}
-	_ = encoder.Close() // can't fail: b is in memory
-	return b.Bytes()
+	add(kindKubeSpan)
+	b.WriteString("enabled: true\n")
+	return []byte(b.String())
 }
 
 // Template returns a WirespanConfig with every setting, its help and its default.
@@ -121,7 +93,7 @@ const ingressTemplate = `
 #           peers: [node-2]
 `
 
-func templateLine(s Setting, key string) string {
+func templateLine(s *Setting, key string) string {
 	comment, value := "", s.Default
 	if value == "" {
 		comment, value = "# ", s.Example

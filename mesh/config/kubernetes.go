@@ -11,15 +11,15 @@ type Kubernetes struct {
 var kubernetesSettings = []Setting{{
 	Key: "kubernetes.enabled", Kind: KindBool, Example: "true",
 	Help: "Find other nodes by the annotations of Kubernetes' Nodes, and be found so; by default with a kubeconfig, and in a pod if Talos' machine configuration has this registry on.",
-	at:   func(w *Wirespan) target { return optionalBool{&w.Kubernetes.Enabled} },
+	at:   func(w *Wirespan) target { return scalar(&w.Kubernetes.Enabled, parseOptionalBool) },
 }, {
 	Key: "kubernetes.kubeconfig", Example: "/etc/wirespan/kubeconfig",
 	Help: "File that says where Kubernetes' API is and who this node is there; without one the service account of the pod is used.",
-	at:   func(w *Wirespan) target { return scalar[string]{&w.Kubernetes.Kubeconfig, parsePath} },
+	at:   func(w *Wirespan) target { return scalar(&w.Kubernetes.Kubeconfig, parsePath) },
 }, {
 	Key: "kubernetes.nodename", Example: "node-1",
 	Help: "Name of this machine's Node in Kubernetes; by default the variable NODE_NAME, the setting nodename, or the hostname.",
-	at:   func(w *Wirespan) target { return scalar[string]{&w.Kubernetes.Nodename, parseNodename} },
+	at:   func(w *Wirespan) target { return scalar(&w.Kubernetes.Nodename, parseNodename) },
 }}
 
 // UsesKubernetes reports whether the Nodes of Kubernetes are a source. Talos' machine

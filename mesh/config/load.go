@@ -73,7 +73,7 @@ func Load(files []File, options Options) (*Config, error) {
 
 // override applies the overrides in order.
 func (l *loader) override(overrides []Override) {
-	table := map[string]Setting{}
+	table := map[string]*Setting{}
 	for s := range Settings() {
 		table[s.Key] = s
 	}

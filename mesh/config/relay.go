@@ -23,35 +23,35 @@ const (
 var relaySettings = []Setting{{
 	Key: "relay", Values: []string{RelayOffer, RelayAuto, RelayNever}, Default: RelayAuto,
 	Help: "Relays (TURN) for peers that no direct path leads to: auto uses those of members, offer also relays for them, never does neither.",
-	at:   func(w *Wirespan) target { return scalar[string]{&w.Relay, oneOf(RelayOffer, RelayAuto, RelayNever)} },
+	at:   func(w *Wirespan) target { return scalar(&w.Relay, oneOf(RelayOffer, RelayAuto, RelayNever)) },
 }, {
 	Key: "relayPorts", Default: "49152-49407",
 	Help: "UDP ports (FIRST-LAST, 1 to 1024 of them) at which this node relays, one for each member that is relayed.",
-	at:   func(w *Wirespan) target { return scalar[PortRange]{&w.RelayPorts, parsePortRange} },
+	at:   func(w *Wirespan) target { return scalar(&w.RelayPorts, parsePortRange) },
 }, {
 	Key: "relayBandwidth", Kind: KindInt, Default: "200",
 	Help: "What this node relays at most, in Mbit/s, both directions together.",
-	at:   func(w *Wirespan) target { return scalar[int]{&w.RelayBandwidth, parseBandwidth} },
+	at:   func(w *Wirespan) target { return scalar(&w.RelayBandwidth, parseBandwidth) },
 }, {
 	Key: "relayNetworks", Kind: KindList, Example: "10.0.0.0/8",
 	Help: "Private networks (CIDR) to which this node relays and in which it is itself reached, besides public addresses.",
 	at: func(w *Wirespan) target {
-		return checkedList[netip.Prefix]{list[netip.Prefix]{&w.RelayNetworks, parseRelayNetwork}, checkRelayNetworks}
+		return list(&w.RelayNetworks, parseRelayNetwork, checkRelayNetworks)
 	},
 }, {
 	Key: "relayServers", Kind: KindList, Example: "turn:turn.example.org,turns:turn.example.org",
 	Help: "Other TURN servers that this node uses: turn:HOST[:PORT][?transport=udp|tcp] or turns:HOST[:PORT].",
 	at: func(w *Wirespan) target {
-		return checkedList[mesh.RelayServer]{list[mesh.RelayServer]{&w.RelayServers, parseRelayServer}, checkRelayServers}
+		return list(&w.RelayServers, parseRelayServer, checkRelayServers)
 	},
 }, {
 	Key: "relayUser", Default: "wirespan",
 	Help: "User name for relayServers.",
-	at:   func(w *Wirespan) target { return scalar[string]{&w.RelayUser, parseUser} },
+	at:   func(w *Wirespan) target { return scalar(&w.RelayUser, parseUser) },
 }, {
 	Key: "relayPasswordFile", Example: "/run/secrets/relay-password",
 	Help: "File with the password for relayServers, in its first line.",
-	at:   func(w *Wirespan) target { return scalar[string]{&w.RelayPasswordFile, parsePath} },
+	at:   func(w *Wirespan) target { return scalar(&w.RelayPasswordFile, parsePath) },
 }}
 
 // PortRange is a range of ports.

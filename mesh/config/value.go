@@ -26,6 +26,12 @@ func parseBool(s string) (bool, error) {
 	return v, nil
 }
 
+// parseOptionalBool reads the value of a boolean that may be unset.
+func parseOptionalBool(s string) (*bool, error) {
+	v, err := parseBool(s)
+	return &v, err
+}
+
 // parseSize reads a positive number of bytes, with or without a unit.
 func parseSize(s string) (int64, error) {
 	digits, shift := s, 0

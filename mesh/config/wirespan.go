@@ -1,8 +1,8 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -182,8 +182,11 @@ func (l *loader) readWirespan(o *object) {
 }
 
 // set sets the value of a setting that was given at a position.
-func (l *loader) set(s Setting, parts []string, at pos) error {
+func (l *loader) set(s *Setting, parts []string, at pos) error {
 	l.note(s.Key, s.Kind.Join(parts), at)
+	if len(parts) > maxListItems {
+		return fmt.Errorf("more than %d items", maxListItems)
+	}
 	return s.at(&l.cfg.Wirespan).set(parts)
 }
 
@@ -223,7 +226,7 @@ func (l *loader) validateProxy() {
 	p := &l.cfg.Proxy
 	if err := CheckForwards(l.cfg.LocalForwards); err != nil {
 		l.add(l.settings["localForwards"].at, "%v", err)
-	} else if err := CheckForwards(slices.Concat(l.cfg.LocalForwards, l.cfg.MeshForwards)); err != nil {
+	} else if err := CheckForwards(append(append([]Forward{}, l.cfg.LocalForwards...), l.cfg.MeshForwards...)); err != nil {
 		l.add(l.settings["meshForwards"].at, "%v", err)
 	}
 	for _, at := range p.Listen {

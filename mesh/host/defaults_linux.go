@@ -2,7 +2,6 @@ package host
 
 import (
 	"fmt"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -12,10 +11,19 @@ import (
 // defaults are the default routes that packets of this host can take.
 type defaults struct{ v4, v6 netlink.DefaultRoutes }
 
+// hops returns the next hops of both families.
+func (d *defaults) hops() []netlink.NextHop {
+	return append(append([]netlink.NextHop{}, d.v4.Hops...), d.v6.Hops...)
+}
+
 // leaveBy reports whether a default route leaves by the link with that index.
 func (d *defaults) leaveBy(index uint32) bool {
-	leaves := func(h netlink.NextHop) bool { return h.Interface == index }
-	return slices.ContainsFunc(d.v4.Hops, leaves) || slices.ContainsFunc(d.v6.Hops, leaves)
+	for _, h := range d.hops() {
+		if h.Interface == index {
+			return true
+		}
+	}
+	return false
 }
 
 // defaultRoutes asks the kernel for default routes; see [netlink.RTNetlink.DefaultRoutes].

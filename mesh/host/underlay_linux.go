@@ -32,7 +32,7 @@ func (h *Host) Underlay() (u mesh.Underlay, err error) {
 		return u, err
 	}
 	u.Default4, u.Default6 = routes.v4.All, routes.v6.All
-	for _, hop := range slices.Concat(routes.v4.Hops, routes.v6.Hops) {
+	for _, hop := range routes.hops() {
 		if hop.Gateway.IsValid() && !slices.Contains(u.Gateways, hop.Gateway) {
 			u.Gateways = append(u.Gateways, hop.Gateway)
 		}

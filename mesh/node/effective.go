@@ -66,8 +66,9 @@ func checkNames(sources []agent.Source) error {
 // a founder.
 func effective(c *config.Config, cluster *state.Cluster, own service) (*agent.Effective, error) {
 	e := &agent.Effective{Config: c}
+	add := func(s agent.Source) { e.Sources = append(e.Sources, s) }
 	if c.PeersFile != "" {
-		e.Sources = append(e.Sources, agent.Source{Kind: discovery.KindStatic, Name: string(discovery.KindStatic), Spec: peersFile(c.PeersFile)})
+		add(agent.Source{Kind: discovery.KindStatic, Name: string(discovery.KindStatic), Spec: peersFile(c.PeersFile)})
 	}
 	var services []named
 	for _, s := range c.Services {
@@ -75,7 +76,7 @@ func effective(c *config.Config, cluster *state.Cluster, own service) (*agent.Ef
 	}
 	if !c.Standalone() {
 		for _, s := range services {
-			e.Sources = append(e.Sources, agent.Source{Kind: discovery.KindService, Name: s.name, Spec: s.service, Secret: c.ClusterSecret})
+			add(agent.Source{Kind: discovery.KindService, Name: s.name, Spec: s.service, Secret: c.ClusterSecret})
 		}
 		return e, nil
 	}
@@ -85,17 +86,17 @@ func effective(c *config.Config, cluster *state.Cluster, own service) (*agent.Ef
 	joined := *c // the caller's stays as it was loaded
 	joined.ClusterID, joined.ClusterSecret = cluster.ID, cluster.Secret
 	e.Config, e.Own = &joined, true
+	server := named{"joined", service{Endpoints: cluster.Servers, Pin: cluster.Pin}}
 	if cluster.Founder {
-		services = append(services, named{"embedded", own})
-	} else {
-		services = append(services, named{"joined", service{Endpoints: cluster.Servers, Pin: cluster.Pin}})
+		server = named{"embedded", own}
 	}
-	for _, s := range services {
+	for _, s := range append(services, server) {
+		former := ""
 		if !cluster.Next.IsZero() {
-			e.Sources = append(e.Sources, s.with(cluster.ID, cluster.Next, ""), s.with(cluster.ID, cluster.Secret, formerSecret))
-		} else {
-			e.Sources = append(e.Sources, s.with(cluster.ID, cluster.Secret, ""))
+			add(s.with(cluster.ID, cluster.Next, ""))
+			former = formerSecret
 		}
+		add(s.with(cluster.ID, cluster.Secret, former))
 	}
 	return e, nil
 }

@@ -82,7 +82,7 @@ func (k *kernel) Apply(p firewall.Policy) ([]mesh.Condition, error) {
 			warnings = append(warnings, err.Error())
 		}
 	}
-	return slices.Concat(conditions(warnings), losses(p), found), nil
+	return append(append(conditions(warnings), losses(p)...), found...), nil
 }
 
 // Lacks returns what the kernel lacks of what the last policy needed.

@@ -112,12 +112,14 @@ func (k *kernel) hostChecks(p firewall.Policy) ([]hostCheck, error) {
 		}
 	}
 	var out []hostCheck
+	add := func(packet nft.HostPacket, what string) {
+		packet.Protocol = firewall.ProtocolTCP
+		out = append(out, hostCheck{packet, what})
+	}
 	for _, v6 := range []bool{false, true} {
 		if peers[v6].IsValid() {
-			out = append(out, hostCheck{
-				nft.HostPacket{Hook: firewall.HookPrerouting, In: p.Interface, Source: peers[v6], Protocol: firewall.ProtocolTCP, Mark: p.TunnelMark},
-				fmt.Sprintf("what comes from the mesh (as from %s)", peers[v6]),
-			})
+			add(nft.HostPacket{Hook: firewall.HookPrerouting, In: p.Interface, Source: peers[v6], Mark: p.TunnelMark},
+				fmt.Sprintf("what comes from the mesh (as from %s)", peers[v6]))
 		}
 	}
 	for _, n := range p.Forwarded[:min(len(p.Forwarded), maxForwardChecks)] {
@@ -127,15 +129,10 @@ func (k *kernel) hostChecks(p firewall.Policy) ([]hostCheck, error) {
 		}
 		for _, link := range links {
 			peer, inside := peers[n.Addr().Is6()], n.Addr()
-			out = append(out,
-				hostCheck{
-					nft.HostPacket{Hook: firewall.HookForward, In: p.Interface, Out: link, Source: peer, Destination: inside, Protocol: firewall.ProtocolTCP},
-					fmt.Sprintf("what the mesh sends to %s by %s", n, link),
-				},
-				hostCheck{
-					nft.HostPacket{Hook: firewall.HookForward, In: link, Out: p.Interface, Source: inside, Destination: peer, Protocol: firewall.ProtocolTCP},
-					fmt.Sprintf("what %s sends into the mesh by %s", n, link),
-				})
+			add(nft.HostPacket{Hook: firewall.HookForward, In: p.Interface, Out: link, Source: peer, Destination: inside},
+				fmt.Sprintf("what the mesh sends to %s by %s", n, link))
+			add(nft.HostPacket{Hook: firewall.HookForward, In: link, Out: p.Interface, Source: inside, Destination: peer},
+				fmt.Sprintf("what %s sends into the mesh by %s", n, link))
 		}
 	}
 	return out, nil

@@ -57,22 +57,22 @@ func (c *Cluster) Close() {
 }
 
 type clusterDocument struct {
-	ClusterID     string   `yaml:"clusterID"`
-	ClusterSecret string   `yaml:"clusterSecret"`
-	Authority     string   `yaml:"authority"`
-	Servers       []string `yaml:"servers,omitempty"`
-	Pin           string   `yaml:"pin,omitempty"`
-	Founder       bool     `yaml:"founder,omitempty"`
-	Token         string   `yaml:"token,omitempty"`
-	FounderID     string   `yaml:"founderID,omitempty"`
+	ClusterID     string   `json:"clusterID" yaml:"clusterID"`
+	ClusterSecret string   `json:"clusterSecret" yaml:"clusterSecret"`
+	Authority     string   `json:"authority" yaml:"authority"`
+	Servers       []string `json:"servers,omitempty" yaml:"servers,omitempty"`
+	Pin           string   `json:"pin,omitempty" yaml:"pin,omitempty"`
+	Founder       bool     `json:"founder,omitempty" yaml:"founder,omitempty"`
+	Token         string   `json:"token,omitempty" yaml:"token,omitempty"`
+	FounderID     string   `json:"founderID,omitempty" yaml:"founderID,omitempty"`
 
-	SecretNumber uint64   `yaml:"secretNumber,omitempty"`
-	NextSecret   string   `yaml:"nextSecret,omitempty"`
-	NextNumber   uint64   `yaml:"nextNumber,omitempty"`
-	Statement    string   `yaml:"statement,omitempty"`
-	First        string   `yaml:"firstAuthority,omitempty"`
-	Successions  []string `yaml:"successions,omitempty"`
-	Again        bool     `yaml:"again,omitempty"`
+	SecretNumber uint64   `json:"secretNumber,omitempty" yaml:"secretNumber,omitempty"`
+	NextSecret   string   `json:"nextSecret,omitempty" yaml:"nextSecret,omitempty"`
+	NextNumber   uint64   `json:"nextNumber,omitempty" yaml:"nextNumber,omitempty"`
+	Statement    string   `json:"statement,omitempty" yaml:"statement,omitempty"`
+	First        string   `json:"firstAuthority,omitempty" yaml:"firstAuthority,omitempty"`
+	Successions  []string `json:"successions,omitempty" yaml:"successions,omitempty"`
+	Again        bool     `json:"again,omitempty" yaml:"again,omitempty"`
 }
 
 // LoadCluster returns the stored cluster, or nil if the state directory holds none.
@@ -202,7 +202,7 @@ func SaveCluster(st *Dir, c *Cluster) error {
 		doc.Token = base64.StdEncoding.EncodeToString(c.Token[:])
 	}
 	doc.encodeChange(c)
-	data, err := yaml.Marshal(doc)
+	data, err := config.YAML(doc)
 	if err != nil {
 		return fmt.Errorf("encoding %s: %w", ClusterFile, err)
 	}

@@ -201,7 +201,7 @@ func checkSettings(t *testing.T, values map[string]string) {
 	settings := slices.Collect(config.Settings())
 	byKey := map[string]string{}
 	for name, value := range values {
-		i := slices.IndexFunc(settings, func(s config.Setting) bool { return s.Env() == name })
+		i := slices.IndexFunc(settings, func(s *config.Setting) bool { return s.Env() == name })
 		if i >= 0 {
 			byKey[settings[i].Key] = value
 		} else if name != "WIRESPAN_JOIN" && name != "WIRESPAN_CONFIG" {
