@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"time"
 
 	"github.com/wirespan/wirespan/firewall"
@@ -46,7 +45,7 @@ type routing struct {
 
 // apply makes firewall and device fit the plan. During the change everything is
 // routed that is routed before or after it, so that no packet leaves in the clear.
-func (a *Agent) apply(plan mesh.Plan) error {
+func (a *Agent) apply(plan *mesh.Plan) error {
 	if a.plane.device == nil {
 		return nil
 	}
@@ -113,12 +112,12 @@ func (a *Agent) configure() error {
 }
 
 // applyPeers applies the peers, unless they are in place.
-func (a *Agent) applyPeers(plan mesh.Plan) error {
+func (a *Agent) applyPeers(plan *mesh.Plan) error {
 	if a.host.moved {
 		a.host.moved = false
 		defer a.plane.device.HostChanged()
 	}
-	if a.plane.peers != nil && slices.EqualFunc(a.plane.peers, plan.Peers, sameConfig) {
+	if a.plane.peers != nil && equal(a.plane.peers, plan.Peers, sameConfig) {
 		return nil
 	}
 	a.plane.peers = nil
@@ -151,7 +150,7 @@ func (a *Agent) prepare() error {
 		a.closeDevice() // what is routed stays routed, so that nothing leaves in the clear
 		return nil
 	}
-	if !a.config.Mesh().Enabled {
+	if !a.config.KubeSpan.Enabled {
 		a.closeDevice()
 		return a.unroute()
 	}
@@ -202,15 +201,6 @@ func (a *Agent) attempts() []mesh.Attempt {
 		return nil
 	}
 	return a.plane.device.Attempts()
-}
-
-// rules returns the ruleset in place: for a netstack, its ingress chain.
-func (a *Agent) rules() firewall.Ruleset {
-	rs := a.routing.compiled
-	if a.cfg.Backend.Netstack {
-		return firewall.Ruleset{Chains: slices.DeleteFunc(slices.Clone(rs.Chains), func(c firewall.Chain) bool { return c.Name != "ingress" })}
-	}
-	return rs
 }
 
 // routingConditions returns what the firewall warns of.

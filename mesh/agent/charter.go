@@ -26,14 +26,14 @@ type MeshView struct {
 }
 
 // reportMesh tells the node what concerns the members of its mesh.
-func (a *Agent) reportMesh(plan mesh.Plan, affiliates []mesh.Affiliate) {
+func (a *Agent) reportMesh(plan *mesh.Plan, affiliates []mesh.Affiliate) {
 	if !a.config.Own {
 		return
 	}
 	v := MeshView{SecretNumber: a.config.Charter.SecretNumber, Waiting: plan.Waiting}
 	v.Statement, v.Unknown = a.config.Charter.NewestStatement(a.config.ClusterID, affiliates, a.refused)
 	for _, r := range a.sources.running {
-		if !r.former && errors.Is(r.Snapshot().LastError, discovery.ErrRefused) {
+		if !r.former && errors.Is(r.shown().LastError, discovery.ErrRefused) {
 			v.Refused = true
 		}
 	}
@@ -70,8 +70,7 @@ func (a *Agent) pinned(s discovery.Source) discovery.Source {
 }
 
 // charterConditions says what happens to the membership.
-func (a *Agent) charterConditions(plan mesh.Plan) []mesh.Condition {
-	c := a.config.Charter
+func (a *Agent) charterConditions(plan *mesh.Plan) []mesh.Condition {
 	out := slices.Clone(a.config.Notes)
 	if a.expelled() {
 		out = append(out, mesh.Condition{
@@ -79,7 +78,7 @@ func (a *Agent) charterConditions(plan mesh.Plan) []mesh.Condition {
 			Message: fmt.Sprintf("this node was expelled from the mesh and has stopped its tunnel; to join a mesh as a new node, run wirespan down, remove %s and %s, and use a new join token", mesh.NodeKeyFile, mesh.NodeIdentityFile),
 		})
 	}
-	if c.Next.IsZero() {
+	if a.config.Charter.Next.IsZero() {
 		return out
 	}
 	const named = 5

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -41,10 +42,9 @@ func (a *Agent) discovered(now time.Time) (affiliates []mesh.Affiliate, public [
 	found := make([]discovery.Source, 0, len(a.sources.running)+1)
 	a.sources.unreadable, a.sources.unknown = false, false
 	remote := false
-	for _, name := range a.registryNames() {
-		r := a.sources.running[name]
-		snap := r.Snapshot()
-		source := r.source(name, &snap)
+	for _, r := range a.registries() {
+		snap := r.shown()
+		source := r.source(snap)
 		if r.former {
 			source = a.pinned(source)
 		}
@@ -61,7 +61,7 @@ func (a *Agent) discovered(now time.Time) (affiliates []mesh.Affiliate, public [
 		}
 		for _, p := range snap.Problems {
 			a.sources.unreadable = a.sources.unreadable || p.Reason == discovery.ReasonWrongSecret
-			problems = append(problems, a.describe(r, name, p))
+			problems = append(problems, a.describe(r, p))
 		}
 	}
 	a.sources.answered = a.sources.answered || !remote
@@ -83,8 +83,8 @@ func contradicted(found []discovery.Source, affiliates []mesh.Affiliate) (out []
 		}
 		for k := range found[i].Affiliates {
 			said := &found[i].Affiliates[k]
-			at, there := slices.BinarySearchFunc(affiliates, said.NodeID, func(a mesh.Affiliate, id string) int { return strings.Compare(a.NodeID, id) })
-			if !there {
+			at := sort.Search(len(affiliates), func(i int) bool { return affiliates[i].NodeID >= said.NodeID })
+			if at == len(affiliates) || affiliates[at].NodeID != said.NodeID {
 				continue
 			}
 			if used := &affiliates[at]; used.Record.Signed() && !used.PublicKey.IsZero() && used.PublicKey != said.PublicKey && used.Record.NextKey != said.PublicKey {
@@ -96,8 +96,8 @@ func contradicted(found []discovery.Source, affiliates []mesh.Affiliate) (out []
 }
 
 // source returns what a registry has found.
-func (r *runningRegistry) source(name string, snap *discovery.Snapshot) discovery.Source {
-	s := discovery.Source{Kind: r.kind, Name: name, Affiliates: snap.Affiliates, Heard: snap.Heard}
+func (r *runningRegistry) source(snap *discovery.Snapshot) discovery.Source {
+	s := discovery.Source{Kind: r.kind, Name: r.name, Affiliates: snap.Affiliates, Heard: snap.Heard}
 	if !snap.Connected {
 		s.Lost = snap.Since
 	}
@@ -105,12 +105,12 @@ func (r *runningRegistry) source(name string, snap *discovery.Snapshot) discover
 }
 
 // describe returns the condition for a problem of a registry.
-func (a *Agent) describe(r *runningRegistry, name string, p discovery.Problem) mesh.Condition {
+func (a *Agent) describe(r *runningRegistry, p discovery.Problem) mesh.Condition {
 	message := a.whose(p.AffiliateID) + p.Reason
 	if published(r.kind) {
-		message = titleOf(r.kind, name) + ": " + message
+		message = titleOf(r.kind, r.name) + ": " + message
 	}
-	return mesh.Condition{Type: conditionData, Subject: cmp.Or(p.AffiliateID, name), Message: message}
+	return mesh.Condition{Type: conditionData, Subject: cmp.Or(p.AffiliateID, r.name), Message: message}
 }
 
 // withIDs returns the affiliates that have a node id.
@@ -141,14 +141,20 @@ func (a *Agent) whose(affiliate string) string {
 	if affiliate == "" {
 		return ""
 	}
+	text := ""
 	pins := a.cfg.Memory.Pins(a.self.Subnet)
-	i := slices.IndexFunc(pins, func(p mesh.Pin) bool { return p.NodeID == affiliate })
-	if i < 0 || pins[i].Nodename == "" {
+	for i := range pins {
+		if p := &pins[i]; p.NodeID == affiliate && p.Nodename != "" {
+			text = mesh.QuoteName(p.Nodename)
+		}
+	}
+	if text == "" {
 		return ""
 	}
-	text := mesh.QuoteName(pins[i].Nodename)
-	if k := slices.IndexFunc(a.previous.Known, func(k mesh.Affiliate) bool { return k.NodeID == affiliate && len(k.Endpoints) > 0 }); k >= 0 {
-		text += " at " + a.previous.Known[k].Endpoints[0].String()
+	for i := range a.previous.Known {
+		if k := &a.previous.Known[i]; k.NodeID == affiliate && len(k.Endpoints) > 0 {
+			text += " at " + k.Endpoints[0].String()
+		}
 	}
 	return text + ": "
 }
@@ -170,8 +176,8 @@ func bounded(problems []mesh.Condition) []mesh.Condition {
 // discoveryServers returns the addresses of discovery services: no peer may draw
 // them into the tunnel.
 func (a *Agent) discoveryServers() (list []netip.Addr) {
-	for _, name := range a.registryNames() {
-		if at := a.sources.running[name].Snapshot().ServerAddr; at.IsValid() {
+	for _, r := range a.registries() {
+		if at := r.shown().ServerAddr; at.IsValid() {
 			list = append(list, at)
 		}
 	}
@@ -197,8 +203,8 @@ func sameSources(a, b []discovery.Source) bool {
 
 // podNetworks returns the networks that Kubernetes has given to this node's pods.
 func (a *Agent) podNetworks() (list []netip.Prefix) {
-	for _, name := range a.registryNames() {
-		for _, p := range a.sources.running[name].Snapshot().Networks {
+	for _, r := range a.registries() {
+		for _, p := range r.shown().Networks {
 			if !slices.Contains(list, p) {
 				list = append(list, p)
 			}

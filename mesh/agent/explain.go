@@ -1,10 +1,10 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 
 	"github.com/wirespan/wirespan/firewall"
 	"github.com/wirespan/wirespan/mesh"
@@ -12,7 +12,7 @@ import (
 
 // outlook is what [Agent.Explain] and [Agent.Reach] need of the last pass.
 type outlook struct {
-	plan   mesh.Plan
+	plan   *mesh.Plan
 	policy firewall.Policy
 	proven bool // node ids are those of the nodes' keys
 	own    []netip.Addr
@@ -65,9 +65,11 @@ func (a *Agent) Explain(q ExplainQuery) (Explanation, error) {
 		return e, fmt.Errorf("no packet goes from %s to %s: one is IPv4 and the other IPv6 (name another address of the sender)", fq.Source, e.To)
 	}
 	e.Plan = o.policy.Explain(fq)
-	if i := slices.IndexFunc(o.plan.Routes, func(r mesh.Route) bool { return r.Prefix.Contains(e.To) }); i >= 0 {
-		r := o.plan.Routes[i]
-		e.Route, e.State = r.Path, &o.plan.Statuses[r.Peer].State
+	for _, r := range o.plan.Routes {
+		if r.Prefix.Contains(e.To) {
+			e.Route, e.State = r.Path, &o.plan.Statuses[r.Peer].State
+			break
+		}
 	}
 	e.Conditions = o.concerning(e.Plan)
 	if a.cfg.Firewall == nil || a.cfg.Backend.Netstack {
@@ -133,15 +135,10 @@ func (o *outlook) source(names *mesh.Names, from string, to netip.Addr) (netip.A
 	return netip.Addr{}, fmt.Errorf("%q is neither an address nor a peer of this node", from)
 }
 
-func peerName(s *mesh.PeerSpec) string {
-	if s.Label != "" {
-		return s.Label
-	}
-	return s.PublicKey.String()
-}
+func peerName(s *mesh.PeerSpec) string { return cmp.Or(s.Label, s.PublicKey.String()) }
 
 // foresee keeps what Explain and Reach need.
-func (a *Agent) foresee(plan mesh.Plan) {
+func (a *Agent) foresee(plan *mesh.Plan) {
 	if a.plane.device == nil {
 		a.shown.Store(nil)
 		return

@@ -51,7 +51,7 @@ func (a *Agent) observe() error {
 	}
 	a.host.links, a.host.lastLinks, a.host.underlay = links, links, underlay
 	a.host.notes = a.cfg.Observed(links)
-	if mtu := a.config.mesh(links).MTU; mtu != a.host.mtu {
+	if mtu := a.config.mtu(links); mtu != a.host.mtu {
 		a.log.Info("tunnel MTU", "mtu", mtu, "configured", a.config.KubeSpan.MTU != 0)
 		a.host.mtu = mtu
 	}

@@ -15,7 +15,7 @@ import (
 
 // policy returns what the plan asks of routing and firewall, with what is
 // retained from before the agent started: a restart must not open a gap.
-func (a *Agent) policy(plan mesh.Plan) firewall.Policy {
+func (a *Agent) policy(plan *mesh.Plan) firewall.Policy {
 	p := firewall.Policy{
 		Numbers: a.first.Firewall.Numbers, Interface: a.first.InterfaceName, MTU: a.host.mtu, Subnet: a.self.Subnet, ListenPort: a.plane.device.ListenPort(),
 		Routed: plan.Routed, ReturnByTunnel: plan.ReturnByTunnel, Forwarded: union(nil, plan.Local.AdditionalAddresses),
@@ -96,14 +96,14 @@ type retained struct {
 // would have held those of nodes that are gone.
 func (a *Agent) retainTime() time.Duration {
 	if a.cfg.Memory.IsDamaged(state.PinsFile) {
-		return max(retainTime, a.config.Mesh().HoldNetworks)
+		return max(retainTime, a.config.HoldNetworks)
 	}
 	return retainTime
 }
 
 // releaseRetained drops from what is retained the networks that a peer has now,
 // for which the plan decides, and in time the rest.
-func (a *Agent) releaseRetained(plan mesh.Plan, now time.Time) {
+func (a *Agent) releaseRetained(plan *mesh.Plan, now time.Time) {
 	if len(a.retained.policy.Routed) == 0 {
 		return
 	}

@@ -272,10 +272,10 @@ func (a *Agent) cacheConditions(plan *mesh.Plan, now time.Time) (out []mesh.Cond
 		return out
 	}
 	var silent []string
-	for _, name := range a.registryNames() {
-		if reg := a.sources.running[name]; published(reg.kind) && !reg.answered {
-			text := name
-			if err := reg.Snapshot().LastError; err != nil {
+	for _, reg := range a.registries() {
+		if published(reg.kind) && !reg.answered {
+			text := reg.name
+			if err := reg.shown().LastError; err != nil {
 				text += " (" + err.Error() + ")"
 			}
 			silent = append(silent, text)

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/wirespan/wirespan/firewall"
 	"github.com/wirespan/wirespan/mesh"
 )
 
@@ -41,11 +40,12 @@ var ResourceTypes = []ResourceType{
 func FindResourceType(name string) (ResourceType, error) {
 	want, group, _ := strings.Cut(strings.ToLower(name), ".")
 	var plurals []string
-	for _, t := range ResourceTypes {
+	for i := range ResourceTypes {
+		t := &ResourceTypes[i]
 		_, full, _ := strings.Cut(t.Name, ".")
 		inGroup := group == "" || strings.HasPrefix(full+".", group+".")
 		if inGroup && (want == t.Plural || slices.Contains(t.Aliases, want)) {
-			return t, nil
+			return *t, nil
 		}
 		plurals = append(plurals, t.Plural)
 	}
@@ -155,18 +155,18 @@ type memberSpec struct {
 
 // present writes the whole plan into the resource store. It passes over long lists
 // that are as they were in the last pass.
-func (a *Agent) present(p mesh.Plan, affiliates []mesh.Affiliate, now time.Time) {
+func (a *Agent) present(p *mesh.Plan, affiliates []mesh.Affiliate, now time.Time) {
 	put := func(typ int, entries []entry) { a.resources.update(ResourceTypes[typ], entries, now) }
 	put(typeNodeIdentities, []entry{{id: "local", spec: nodeIdentitySpec{a.self.NodeID}}})
 	put(typeIdentities, a.identityEntries())
 	put(typeConfigs, []entry{a.configEntry()})
-	specs := slices.EqualFunc(p.Specs, a.previous.Specs, sameSpec)
+	specs := equal(p.Specs, a.previous.Specs, sameSpec)
 	if !specs {
-		put(typePeerSpecs, entries(p.Specs, func(s mesh.PeerSpec) entry {
+		put(typePeerSpecs, entries(p.Specs, func(s *mesh.PeerSpec) entry {
 			return entry{id: s.PublicKey.String(), spec: peerSpecSpec{s.Address, list(s.AllowedIPs), list(s.Endpoints), s.Label}}
 		}))
 	}
-	put(typePeerStatuses, entries(p.Statuses, func(s mesh.PeerStatus) entry {
+	put(typePeerStatuses, entries(p.Statuses, func(s *mesh.PeerStatus) entry {
 		at, _ := mesh.Direct(s.Endpoint)
 		last, _ := mesh.Direct(s.LastUsedEndpoint)
 		return entry{id: s.PublicKey.String(), spec: PeerStatusSpec{
@@ -174,14 +174,14 @@ func (a *Agent) present(p mesh.Plan, affiliates []mesh.Affiliate, now time.Time)
 			a.steps.show(s.LastHandshakeTime), last, a.steps.show(s.LastEndpointChange), a.paths[s.Path],
 		}}
 	}))
-	put(typeEndpoints, entries(p.Endpoints, func(e mesh.Endpoint) entry {
+	put(typeEndpoints, entries(p.Endpoints, func(e *mesh.Endpoint) entry {
 		return entry{id: e.PublicKey.String(), spec: endpointSpec{e.AffiliateID, e.Endpoint}}
 	}))
-	if a.presented.follow(a, p.Local, affiliates) {
+	if a.presented.follow(a, &p.Local, affiliates) {
 		all := append([]mesh.Affiliate{p.Local}, affiliates...)
-		put(typeAffiliates, entries(all, func(x mesh.Affiliate) entry { return affiliateEntry(x, a.presented.origins[x.NodeID]) }))
+		put(typeAffiliates, entries(all, func(x *mesh.Affiliate) entry { return affiliateEntry(x, a.presented.origins[x.NodeID]) }))
 	}
-	put(typeMembers, entries(p.Members, func(m mesh.Member) entry {
+	put(typeMembers, entries(p.Members, func(m *mesh.Member) entry {
 		return entry{id: m.Nodename, spec: memberSpec{
 			m.NodeID, list(m.Addresses), m.Hostname, m.MachineType, m.OperatingSystem, controlPlane(m.ControlPlanePort),
 		}}
@@ -190,11 +190,11 @@ func (a *Agent) present(p mesh.Plan, affiliates []mesh.Affiliate, now time.Time)
 		put(typeRoutes, routeEntries(p))
 	}
 	put(typeConflicts, conflictEntries(p.Conditions))
-	put(typeRules, ruleEntries(a.rules()))
+	put(typeRules, a.ruleEntries())
 }
 
 func (a *Agent) identityEntries() []entry {
-	if !a.config.Mesh().Enabled {
+	if !a.config.KubeSpan.Enabled {
 		return nil
 	}
 	spec := identitySpec{netip.PrefixFrom(a.self.Address, a.self.Address.BitLen()), a.self.Subnet, "", a.self.PublicKey}
@@ -220,7 +220,7 @@ func (a *Agent) configEntry() entry {
 	return entry{id: "kubespan", spec: spec, revealed: revealed}
 }
 
-func affiliateEntry(a mesh.Affiliate, from originView) entry {
+func affiliateEntry(a *mesh.Affiliate, from originView) entry {
 	spec := affiliateSpec{
 		NodeID: a.NodeID, Addresses: list(a.Addresses), Hostname: a.Hostname, Nodename: a.Nodename,
 		OperatingSystem: a.OperatingSystem, MachineType: a.MachineType, ControlPlane: controlPlane(a.ControlPlanePort),
@@ -247,10 +247,10 @@ func list[T any](items []T) []T {
 	return items
 }
 
-func entries[T any](items []T, f func(T) entry) []entry {
+func entries[T any](items []T, f func(*T) entry) []entry {
 	out := make([]entry, len(items))
-	for i, item := range items {
-		out[i] = f(item)
+	for i := range items {
+		out[i] = f(&items[i])
 	}
 	return out
 }
@@ -275,7 +275,7 @@ type ruleSpec struct {
 }
 
 // routeEntries are the networks of peers; their mesh addresses are in the specs.
-func routeEntries(p mesh.Plan) []entry {
+func routeEntries(p *mesh.Plan) []entry {
 	out := make([]entry, 0, len(p.Routes))
 	for _, r := range p.Routes {
 		if r.Path != mesh.PathMesh {
@@ -303,10 +303,15 @@ func conflictEntries(conditions []mesh.Condition) []entry {
 }
 
 // ruleEntries are the rules that are in place, in the order in which packets
-// meet them.
-func ruleEntries(rs firewall.Ruleset) []entry {
+// meet them: for a netstack, its ingress chain.
+func (a *Agent) ruleEntries() []entry {
 	var out []entry
-	for _, c := range rs.Chains {
+	chains := a.routing.compiled.Chains
+	for k := range chains {
+		c := &chains[k]
+		if a.cfg.Backend.Netstack && c.Name != "ingress" {
+			continue
+		}
 		for i, r := range c.Rules {
 			out = append(out, entry{id: fmt.Sprintf("%s/%02d", c.Name, i+1), spec: ruleSpec{c.Name, r.String()}})
 		}

@@ -115,16 +115,15 @@ func (s *Status) Reaches(addr netip.Addr) error {
 }
 
 // storeStatus makes the status that others see.
-func (a *Agent) storeStatus(p mesh.Plan, now time.Time) {
-	m := a.config.mesh(a.host.links)
+func (a *Agent) storeStatus(p *mesh.Plan, now time.Time) {
 	names := a.Names()
 	s := &Status{
 		Version: a.cfg.Version, Started: a.steps.show(a.started), Updated: now,
-		Cluster: mesh.ShortClusterID(a.config.ClusterID), Enabled: m.Enabled,
+		Cluster: mesh.ShortClusterID(a.config.ClusterID), Enabled: a.config.KubeSpan.Enabled,
 		Backend: a.cfg.Backend.String(), BackendReason: a.cfg.Backend.Reason,
 		Node: NodeStatus{
 			ID: a.self.NodeID, Nodename: p.Local.Nodename, Hostname: p.Local.Hostname,
-			Address: a.self.Address, PublicKey: a.self.PublicKey, MTU: m.MTU, Ephemeral: a.cfg.Keys.Ephemeral,
+			Address: a.self.Address, PublicKey: a.self.PublicKey, MTU: a.config.mtu(a.host.links), Ephemeral: a.cfg.Keys.Ephemeral,
 		},
 		PortMapping: a.portMapping(), Relays: a.relayViews(), Relaying: a.relayingView(),
 		Names: list(names.Of(a.self.Address)), Discovery: a.discoveryStatus(), Peers: a.peerViews(p, names), Conditions: []ConditionView{},
@@ -150,10 +149,10 @@ func (a *Agent) storeStatus(p mesh.Plan, now time.Time) {
 
 func (a *Agent) discoveryStatus() []DiscoveryStatus {
 	out := []DiscoveryStatus{}
-	for _, name := range a.registryNames() {
-		snap := a.sources.running[name].Snapshot()
+	for _, r := range a.registries() {
+		snap := r.shown()
 		d := DiscoveryStatus{
-			Kind: string(a.sources.running[name].kind), Name: name, Server: snap.Server, Connected: snap.Connected, Published: snap.Published,
+			Kind: string(r.kind), Name: r.name, Server: snap.Server, Connected: snap.Connected, Published: snap.Published,
 			Since: a.steps.show(snap.Since), Affiliates: len(snap.Affiliates),
 		}
 		if snap.LastError != nil {
@@ -170,14 +169,10 @@ func (a *Agent) discoveryStatus() []DiscoveryStatus {
 	return out
 }
 
-func (a *Agent) peerViews(p mesh.Plan, names *mesh.Names) []PeerView {
-	specs := make(map[mesh.Key]mesh.PeerSpec, len(p.Specs))
-	for _, s := range p.Specs {
-		specs[s.PublicKey] = s
-	}
+func (a *Agent) peerViews(p *mesh.Plan, names *mesh.Names) []PeerView {
 	out := make([]PeerView, 0, len(p.Statuses))
-	for _, s := range p.Statuses {
-		spec := specs[s.PublicKey]
+	for i := range p.Statuses { // of each of Specs
+		s, spec := &p.Statuses[i], &p.Specs[i]
 		at, _ := mesh.Direct(s.Endpoint)
 		out = append(out, PeerView{
 			s.PublicKey, s.Label, spec.Address, list(spec.AllowedIPs), s.State, notUp(s, len(spec.Endpoints)), at, s.Relay,
@@ -190,7 +185,7 @@ func (a *Agent) peerViews(p mesh.Plan, names *mesh.Names) []PeerView {
 }
 
 // notUp says why a peer is not up; empty if it is.
-func notUp(s mesh.PeerStatus, endpoints int) string {
+func notUp(s *mesh.PeerStatus, endpoints int) string {
 	from := "its endpoint"
 	if endpoints > 1 {
 		from = fmt.Sprintf("any of its %d endpoints", endpoints)
