@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"strings"
 )
 
 // Types of conditions.
@@ -81,6 +82,15 @@ type conditions []Condition
 
 func (c *conditions) add(t ConditionType, subject, format string, args ...any) {
 	*c = append(*c, Condition{Type: t, Subject: subject, Message: fmt.Sprintf(format, args...)})
+}
+
+// FirstFew names the first of a list, and says how many more there are.
+func FirstFew(list []string, most int) string {
+	text := strings.Join(bounded(list, most), ", ")
+	if more := len(list) - most; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }
 
 // sorted returns the conditions in their final order, without duplicates.

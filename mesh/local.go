@@ -1,10 +1,8 @@
 package mesh
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 )
 
 // maxNamedEndpoints bounds the endpoints that a condition names.
@@ -129,12 +127,8 @@ func localEndpoints(in *Input, addrs []hostAddress, most int, cs *conditions) []
 		return out
 	}
 	kept, cut := cutEndpoints(out, addrs, most)
-	text := strings.Join(cut[:min(len(cut), maxNamedEndpoints)], ", ")
-	if more := len(cut) - maxNamedEndpoints; more > 0 {
-		text += fmt.Sprintf(" and %d more", more)
-	}
 	cs.add(ConditionEndpointsTruncated, in.localName(),
-		"this node has %d endpoints and announces %d; left out: %s; choose with filters.endpoints", len(out), most, text)
+		"this node has %d endpoints and announces %d; left out: %s; choose with filters.endpoints", len(out), most, FirstFew(cut, maxNamedEndpoints))
 	return kept
 }
 

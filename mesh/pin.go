@@ -124,12 +124,7 @@ func (r *roster) admit(in *Input, affiliates []*Affiliate, now time.Time, cs *co
 	}
 	sort.Slice(r.others, func(i, j int) bool { return r.others[i].NodeID < r.others[j].NodeID })
 	if len(unsigned) > 0 {
-		const named = 3
-		text := strings.Join(bounded(unsigned, named), ", ")
-		if more := len(unsigned) - named; more > 0 {
-			text += fmt.Sprintf(" and %d more", more)
-		}
-		cs.add(ConditionUnsigned, "discovery", "discovery has unsigned records, which this mesh does not use: %s", text)
+		cs.add(ConditionUnsigned, "discovery", "discovery has unsigned records, which this mesh does not use: %s", FirstFew(unsigned, 3))
 	}
 }
 

@@ -124,7 +124,7 @@ func announceKeys(plan *Plan, in *Input, known *roster, now time.Time) {
 	r, local := &in.Rotation, &plan.Local
 	if end := r.Switched.Add(answerWindow); !r.Former.IsZero() && now.Before(end) && !answered(plan, in, known) {
 		local.PublicKey, local.Record.NextKey = r.Former, in.Self.PublicKey
-		plan.Wake = sooner(plan.Wake, end)
+		plan.WakeAt(end)
 		return
 	}
 	local.Record.NextKey = r.Next

@@ -100,6 +100,9 @@ func (s *PeerStatus) wake(now time.Time) time.Time {
 	return first
 }
 
+// WakeAt has the loop decide again at a time, if that is before the plan's Wake; zero: never.
+func (p *Plan) WakeAt(t time.Time) { p.Wake = sooner(p.Wake, t) }
+
 // sooner returns the earlier of two times; a zero time means never.
 func sooner(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {

@@ -17,7 +17,7 @@ const (
 	conditionHandshakes mesh.ConditionType = "HandshakesLimited"
 )
 
-// droppedTime is how long a condition tells of initiations that were dropped.
+// droppedTime is how long a condition tells of what the device drops.
 const droppedTime = 2 * time.Minute
 
 // plane is the data plane: the device, and what is known to be in it.
@@ -26,10 +26,22 @@ type plane struct {
 	stats      []mesh.PeerStats
 	peers      []mesh.PeerConfig // as last applied; nil: apply them all again
 	configured bool              // the link's settings were applied in this full pass
-	dropped    uint64            // initiations, as last counted
-	droppedAt  time.Time         // when there were last more of them
-	returned   uint64            // encrypted packets, as last counted
-	returnedAt time.Time         // when there were last more of them
+	dropped    counter           // of initiations
+	returned   counter           // of encrypted packets
+}
+
+// counter is what the device has counted, and when it last was more.
+type counter struct {
+	n  uint64
+	at time.Time
+}
+
+// grew takes over a count, and reports whether it grew in the last droppedTime.
+func (c *counter) grew(n uint64, now time.Time) bool {
+	if n != c.n {
+		c.n, c.at = n, now
+	}
+	return !c.at.IsZero() && now.Sub(c.at) < droppedTime
 }
 
 // routing is what the loop knows of the firewall.
@@ -61,7 +73,7 @@ func (a *Agent) apply(plan *mesh.Plan) error {
 	policy := a.policy(plan)
 	during := policy
 	during.Routed = union(policy.Routed, a.routing.applied.Routed)
-	a.keepMore(during)
+	a.keepMore(&during)
 	if err := a.route(during); err != nil {
 		return errors.Join(configured, err)
 	}
@@ -80,7 +92,7 @@ func (a *Agent) route(p firewall.Policy) error {
 	if a.cfg.Firewall != nil {
 		p.Lacks = a.cfg.Firewall.Lacks() // an Apply since the policy was made may have found out
 	}
-	same := samePolicy(r.applied, p)
+	same := samePolicy(&r.applied, &p)
 	if a.cfg.Firewall == nil || r.current && same {
 		return nil
 	}
@@ -161,7 +173,7 @@ func (a *Agent) prepare() error {
 	if err != nil {
 		return fmt.Errorf("opening the device: %w", err)
 	}
-	a.plane.device, a.plane.peers, a.plane.configured, a.plane.dropped, a.plane.returned = dev, nil, false, 0, 0
+	a.plane.device, a.plane.peers, a.plane.configured, a.plane.dropped.n, a.plane.returned.n = dev, nil, false, 0, 0
 	a.live.Store(&dev)
 	return nil
 }
@@ -230,37 +242,25 @@ func (a *Agent) fragmented() []mesh.Condition {
 
 // dropped returns a condition if initiations were dropped lately.
 func (a *Agent) dropped(now time.Time) []mesh.Condition {
-	if a.plane.device == nil {
-		return nil
-	}
 	p := &a.plane
-	if n := p.device.DroppedInitiations(); n != p.dropped {
-		p.dropped, p.droppedAt = n, now
-	}
-	if p.droppedAt.IsZero() || now.Sub(p.droppedAt) >= droppedTime {
+	if p.device == nil || !p.dropped.grew(p.device.DroppedInitiations(), now) {
 		return nil
 	}
 	return []mesh.Condition{{
 		Type: conditionHandshakes, Subject: "handshakes",
-		Message: fmt.Sprintf("%d handshakes were not started: too many nodes do not answer; they are tried more slowly; if you do not know these nodes, a member makes them up", p.dropped),
+		Message: fmt.Sprintf("%d handshakes were not started: too many nodes do not answer; they are tried more slowly; if you do not know these nodes, a member makes them up", p.dropped.n),
 	}}
 }
 
 // returned returns a condition if the host lately routed the device's own packets back
 // into it.
 func (a *Agent) returned(now time.Time) []mesh.Condition {
-	if a.plane.device == nil {
-		return nil
-	}
 	p := &a.plane
-	if n := p.device.Returned(); n != p.returned {
-		p.returned, p.returnedAt = n, now
-	}
-	if p.returnedAt.IsZero() || now.Sub(p.returnedAt) >= droppedTime {
+	if p.device == nil || !p.returned.grew(p.device.Returned(), now) {
 		return nil
 	}
 	return []mesh.Condition{{
 		Type: mesh.ConditionMarkRewritten, Subject: "tunnel",
-		Message: fmt.Sprintf("this host routed %d encrypted packets back into the tunnel, which dropped them: another program changes their mark, or a route or rule leads to peers' endpoints by %s; see ip rule, ip route show table all and nft list ruleset", p.returned, a.first.InterfaceName),
+		Message: fmt.Sprintf("this host routed %d encrypted packets back into the tunnel, which dropped them: another program changes their mark, or a route or rule leads to peers' endpoints by %s; see ip rule, ip route show table all and nft list ruleset", p.returned.n, a.first.InterfaceName),
 	}}
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/mesh"
@@ -49,24 +48,24 @@ func (a *Agent) expelled() bool {
 // routed, so that nothing leaves in the clear.
 func (a *Agent) withdrawn() bool { return a.record.withdrawn || a.expelled() }
 
-// pinned returns of a source what it says of nodes that were seen before.
-func (a *Agent) pinned(s discovery.Source) discovery.Source {
+// onlyPinned leaves of a source what it says of nodes that were seen before.
+func (a *Agent) onlyPinned(s *discovery.Source) {
 	known := map[string]bool{}
-	for _, p := range a.cfg.Memory.Pins(a.self.Subnet) {
-		known[p.NodeID] = true
+	pins := a.cfg.Memory.Pins(a.self.Subnet)
+	for i := range pins {
+		known[pins[i].NodeID] = true
 	}
-	all := s
+	affiliates, heard := s.Affiliates, s.Heard
 	s.Affiliates, s.Heard = nil, nil
-	for i := range all.Affiliates {
-		if !known[all.Affiliates[i].NodeID] {
+	for i := range affiliates {
+		if !known[affiliates[i].NodeID] {
 			continue
 		}
-		s.Affiliates = append(s.Affiliates, all.Affiliates[i])
-		if all.Heard != nil {
-			s.Heard = append(s.Heard, all.Heard[i])
+		s.Affiliates = append(s.Affiliates, affiliates[i])
+		if heard != nil {
+			s.Heard = append(s.Heard, heard[i])
 		}
 	}
-	return s
 }
 
 // charterConditions says what happens to the membership.
@@ -81,15 +80,9 @@ func (a *Agent) charterConditions(plan *mesh.Plan) []mesh.Condition {
 	if a.config.Charter.Next.IsZero() {
 		return out
 	}
-	const named = 5
-	left := strings.Join(plan.Waiting[:min(len(plan.Waiting), named)], ", ")
-	switch n := len(plan.Waiting); {
-	case n == 0:
-		left = "all peers that are up have it"
-	case n > named:
-		left = fmt.Sprintf("not yet on %s and %d more", left, n-named)
-	default:
-		left = "not yet on " + left
+	left := "all peers that are up have it"
+	if len(plan.Waiting) > 0 {
+		left = "not yet on " + mesh.FirstFew(plan.Waiting, 5)
 	}
 	return append(out, mesh.Condition{Type: conditionChanging, Subject: "secret", Message: "the mesh changes to a new secret; " + left})
 }

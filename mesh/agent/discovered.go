@@ -44,11 +44,10 @@ func (a *Agent) discovered(now time.Time) (affiliates []mesh.Affiliate, public [
 	remote := false
 	for _, r := range a.registries() {
 		snap := r.shown()
-		source := r.source(snap)
+		found = append(found, r.source(snap))
 		if r.former {
-			source = a.pinned(source)
+			a.onlyPinned(&found[len(found)-1])
 		}
-		found = append(found, source)
 		r.answered = r.answered || snap.Connected
 		if published(r.kind) {
 			remote = true
@@ -65,8 +64,8 @@ func (a *Agent) discovered(now time.Time) (affiliates []mesh.Affiliate, public [
 		}
 	}
 	a.sources.answered = a.sources.answered || !remote
-	if remembered, ok := a.recall(now); ok {
-		found = append(found, remembered)
+	if remembered := a.recall(now); remembered != nil {
+		found = append(found, *remembered)
 	}
 	a.sources.found = found
 	affiliates, refused := withIDs(discovery.Merge(found...))
@@ -96,8 +95,8 @@ func contradicted(found []discovery.Source, affiliates []mesh.Affiliate) (out []
 }
 
 // source returns what a registry has found.
-func (r *runningRegistry) source(snap *discovery.Snapshot) discovery.Source {
-	s := discovery.Source{Kind: r.kind, Name: r.name, Affiliates: snap.Affiliates, Heard: snap.Heard}
+func (r *runningRegistry) source(snap *discovery.Snapshot) (s discovery.Source) {
+	s = discovery.Source{Kind: r.kind, Name: r.name, Affiliates: snap.Affiliates, Heard: snap.Heard}
 	if !snap.Connected {
 		s.Lost = snap.Since
 	}
@@ -116,21 +115,18 @@ func (a *Agent) describe(r *runningRegistry, p discovery.Problem) mesh.Condition
 // withIDs returns the affiliates that have a node id.
 func withIDs(affiliates []mesh.Affiliate) ([]mesh.Affiliate, []mesh.Condition) {
 	var refused []mesh.Condition
-	var good []mesh.Affiliate // made once one is refused
+	good := affiliates // copied once one is refused
 	for i := range affiliates {
 		_, err := mesh.DecodeNodeID(affiliates[i].NodeID)
 		switch {
 		case err != nil:
 			if refused == nil {
-				good = append(good, affiliates[:i]...)
+				good = slices.Clip(affiliates[:i])
 			}
 			refused = append(refused, mesh.Condition{Type: conditionData, Subject: "node ids", Message: "ignored an affiliate: " + err.Error()})
 		case refused != nil:
 			good = append(good, affiliates[i])
 		}
-	}
-	if refused == nil {
-		return affiliates, nil
 	}
 	return good, refused
 }

@@ -41,12 +41,12 @@ type Explanation struct {
 }
 
 // Explain answers from the last pass. It may be called by anyone.
-func (a *Agent) Explain(q ExplainQuery) (Explanation, error) {
+func (a *Agent) Explain(q ExplainQuery) (e Explanation, err error) {
 	o := a.shown.Load()
 	if o == nil {
-		return Explanation{}, errors.New("the mesh is not running on this node")
+		return e, errors.New("the mesh is not running on this node")
 	}
-	e := Explanation{To: q.To.Unmap().WithZone("")}
+	e.To = q.To.Unmap().WithZone("")
 	fq := firewall.Query{Destination: e.To, Port: q.Port, Protocol: q.Protocol, Own: o.own, Gone: o.gone, Inside: a.cfg.Backend.Netstack}
 	if e.To.IsLoopback() {
 		fq.Own = []netip.Addr{e.To}
@@ -57,7 +57,6 @@ func (a *Agent) Explain(q ExplainQuery) (Explanation, error) {
 			fq.Peers = append(fq.Peers, firewall.Owner{Prefix: p, Peer: peerName(spec)})
 		}
 	}
-	var err error
 	if fq.Source, err = o.source(a.Names(), q.From, e.To); err != nil {
 		return e, err
 	}

@@ -35,12 +35,11 @@ func (a *Agent) observe() error {
 	if a.host.links != nil {
 		return nil
 	}
+	var underlay mesh.Underlay
 	links, err := a.cfg.Host.Links()
-	if err != nil {
-		a.host.links = a.host.lastLinks
-		return fmt.Errorf("looking at this host: %w", err)
+	if err == nil {
+		underlay, err = a.cfg.Host.Underlay()
 	}
-	underlay, err := a.cfg.Host.Underlay()
 	if err != nil {
 		a.host.links = a.host.lastLinks
 		return fmt.Errorf("looking at this host: %w", err)
@@ -60,8 +59,8 @@ func (a *Agent) observe() error {
 
 // describeHost returns what a decision needs of this host. public are its
 // addresses as discovery services see them.
-func (a *Agent) describeHost(public []netip.Addr) mesh.Host {
-	h := mesh.Host{
+func (a *Agent) describeHost(public []netip.Addr) (h mesh.Host) {
+	h = mesh.Host{
 		Hostname: a.cfg.Host.Hostname(), OperatingSystem: a.cfg.OS,
 		Links: a.host.links, PublicAddresses: public, Netstack: a.cfg.Backend.Netstack,
 		Gateways: a.host.underlay.Gateways, DNSServers: a.host.underlay.DNSServers, DiscoveryServers: a.discoveryServers(), PeerDiscovery: a.config.Standalone(),

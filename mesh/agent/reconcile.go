@@ -3,7 +3,6 @@ package agent
 import (
 	"cmp"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/wirespan/wirespan/mesh"
@@ -133,7 +132,6 @@ func (a *Agent) unproven(pins []mesh.Pin) []mesh.Condition {
 	if !a.cfg.Memory.IsDamaged(state.PinsFile) {
 		return nil
 	}
-	const named = 8
 	var nodes []string
 	for i := range pins {
 		if p := &pins[i]; p.NodeID != a.self.NodeID && p.Sequence == 0 && !p.PublicKey.IsZero() {
@@ -143,12 +141,8 @@ func (a *Agent) unproven(pins []mesh.Pin) []mesh.Condition {
 	if len(nodes) == 0 {
 		return nil
 	}
-	text := strings.Join(nodes[:min(len(nodes), named)], ", ")
-	if more := len(nodes) - named; more > 0 {
-		text += fmt.Sprintf(" and %d more", more)
-	}
 	return []mesh.Condition{{
 		Type: conditionUnproven, Subject: state.PinsFile,
-		Message: "these nodes sign nothing, and which keys they had is lost: compare the keys that they have now with those on the nodes: " + text,
+		Message: "these nodes sign nothing, and which keys they had is lost: compare the keys that they have now with those on the nodes: " + mesh.FirstFew(nodes, 8),
 	}}
 }

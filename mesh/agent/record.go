@@ -180,9 +180,7 @@ func (a *Agent) lastRecord() mesh.Affiliate {
 		return mesh.Affiliate{}
 	}
 	sequence := a.cfg.Sequence.Next(time.Now(), a.record.other.Record.Sequence)
-	if err := a.cfg.Sequence.Keep(); err != nil {
-		a.log.Warn("writing state", "file", state.SequenceFile, "error", err)
-	}
+	a.warnUnwritten(state.SequenceFile, a.cfg.Sequence.Keep())
 	start := a.record.start
 	if start == 0 {
 		start = sequence

@@ -208,9 +208,7 @@ func (a *Agent) publish(plan *mesh.Plan, now time.Time) error {
 			return nil
 		}
 		if at := a.record.answerAt; now.Before(at) {
-			if plan.Wake.IsZero() || at.Before(plan.Wake) {
-				plan.Wake = at
-			}
+			plan.WakeAt(at)
 			return nil
 		}
 		unwritten = a.sign(&plan.Local, now)

@@ -162,11 +162,13 @@ func (a *Agent) present(p *mesh.Plan, affiliates []mesh.Affiliate, now time.Time
 	put(typeConfigs, []entry{a.configEntry()})
 	specs := equal(p.Specs, a.previous.Specs, sameSpec)
 	if !specs {
-		put(typePeerSpecs, entries(p.Specs, func(s *mesh.PeerSpec) entry {
+		put(typePeerSpecs, entries(len(p.Specs), func(i int) entry {
+			s := &p.Specs[i]
 			return entry{id: s.PublicKey.String(), spec: peerSpecSpec{s.Address, list(s.AllowedIPs), list(s.Endpoints), s.Label}}
 		}))
 	}
-	put(typePeerStatuses, entries(p.Statuses, func(s *mesh.PeerStatus) entry {
+	put(typePeerStatuses, entries(len(p.Statuses), func(i int) entry {
+		s := &p.Statuses[i]
 		at, _ := mesh.Direct(s.Endpoint)
 		last, _ := mesh.Direct(s.LastUsedEndpoint)
 		return entry{id: s.PublicKey.String(), spec: PeerStatusSpec{
@@ -174,14 +176,16 @@ func (a *Agent) present(p *mesh.Plan, affiliates []mesh.Affiliate, now time.Time
 			a.steps.show(s.LastHandshakeTime), last, a.steps.show(s.LastEndpointChange), a.paths[s.Path],
 		}}
 	}))
-	put(typeEndpoints, entries(p.Endpoints, func(e *mesh.Endpoint) entry {
+	put(typeEndpoints, entries(len(p.Endpoints), func(i int) entry {
+		e := &p.Endpoints[i]
 		return entry{id: e.PublicKey.String(), spec: endpointSpec{e.AffiliateID, e.Endpoint}}
 	}))
 	if a.presented.follow(a, &p.Local, affiliates) {
-		all := append([]mesh.Affiliate{p.Local}, affiliates...)
-		put(typeAffiliates, entries(all, func(x *mesh.Affiliate) entry { return affiliateEntry(x, a.presented.origins[x.NodeID]) }))
+		others := entries(len(affiliates), func(i int) entry { return a.affiliateEntry(&affiliates[i]) })
+		put(typeAffiliates, append([]entry{a.affiliateEntry(&p.Local)}, others...))
 	}
-	put(typeMembers, entries(p.Members, func(m *mesh.Member) entry {
+	put(typeMembers, entries(len(p.Members), func(i int) entry {
+		m := &p.Members[i]
 		return entry{id: m.Nodename, spec: memberSpec{
 			m.NodeID, list(m.Addresses), m.Hostname, m.MachineType, m.OperatingSystem, controlPlane(m.ControlPlanePort),
 		}}
@@ -220,16 +224,17 @@ func (a *Agent) configEntry() entry {
 	return entry{id: "kubespan", spec: spec, revealed: revealed}
 }
 
-func affiliateEntry(a *mesh.Affiliate, from originView) entry {
+func (a *Agent) affiliateEntry(x *mesh.Affiliate) entry {
+	from := a.presented.origins[x.NodeID]
 	spec := affiliateSpec{
-		NodeID: a.NodeID, Addresses: list(a.Addresses), Hostname: a.Hostname, Nodename: a.Nodename,
-		OperatingSystem: a.OperatingSystem, MachineType: a.MachineType, ControlPlane: controlPlane(a.ControlPlanePort),
+		NodeID: x.NodeID, Addresses: list(x.Addresses), Hostname: x.Hostname, Nodename: x.Nodename,
+		OperatingSystem: x.OperatingSystem, MachineType: x.MachineType, ControlPlane: controlPlane(x.ControlPlanePort),
 		Sources: from.sources, Contested: from.fields,
 	}
-	if !a.PublicKey.IsZero() {
-		spec.KubeSpan = &kubeSpanSpec{a.PublicKey, a.Address, list(a.AdditionalAddresses), list(a.Endpoints), a.ExcludeAdvertisedNetworks}
+	if !x.PublicKey.IsZero() {
+		spec.KubeSpan = &kubeSpanSpec{x.PublicKey, x.Address, list(x.AdditionalAddresses), list(x.Endpoints), x.ExcludeAdvertisedNetworks}
 	}
-	return entry{id: a.NodeID, spec: spec}
+	return entry{id: x.NodeID, spec: spec}
 }
 
 func controlPlane(port uint16) *controlPlaneSpec {
@@ -247,10 +252,11 @@ func list[T any](items []T) []T {
 	return items
 }
 
-func entries[T any](items []T, f func(*T) entry) []entry {
-	out := make([]entry, len(items))
-	for i := range items {
-		out[i] = f(&items[i])
+// entries returns as many entries, each of which f makes.
+func entries(n int, f func(i int) entry) []entry {
+	out := make([]entry, n)
+	for i := range out {
+		out[i] = f(i)
 	}
 	return out
 }
@@ -312,8 +318,8 @@ func (a *Agent) ruleEntries() []entry {
 		if a.cfg.Backend.Netstack && c.Name != "ingress" {
 			continue
 		}
-		for i, r := range c.Rules {
-			out = append(out, entry{id: fmt.Sprintf("%s/%02d", c.Name, i+1), spec: ruleSpec{c.Name, r.String()}})
+		for i := range c.Rules {
+			out = append(out, entry{id: fmt.Sprintf("%s/%02d", c.Name, i+1), spec: ruleSpec{c.Name, c.Rules[i].String()}})
 		}
 	}
 	return out

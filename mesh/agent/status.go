@@ -130,7 +130,7 @@ func (a *Agent) storeStatus(p *mesh.Plan, now time.Time) {
 		changed: make(chan struct{}),
 	}
 	if a.plane.device != nil {
-		s.InitiationsDropped = a.plane.dropped
+		s.InitiationsDropped = a.plane.dropped.n
 		s.Node.ListenPort = a.plane.device.ListenPort()
 	}
 	if !a.cfg.Backend.Netstack {
