@@ -55,7 +55,7 @@ func (c *candidate) appendHeld(claims []span, index int, not []netip.Prefix) []s
 		case IsBroad(n):
 			rank = rankBroadIncumbent
 		}
-		claims = append(claims, spanOf(n, owner{rank, int32(index)}))
+		claims = appendSpan(claims, n, owner{rank, int32(index)})
 	}
 	return cut(claims, first, not)
 }
@@ -67,7 +67,8 @@ func clearPrefixes(in *Input) []netip.Prefix {
 	for _, b := range bypasses(in) {
 		out = append(out, b.prefix)
 	}
-	for _, l := range in.Host.Links {
+	for i := range in.Host.Links {
+		l := &in.Host.Links[i]
 		for _, p := range l.Addresses {
 			if p = unmapPrefix(p); l.Up && p.IsValid() {
 				out = append(out, p.Masked())

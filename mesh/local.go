@@ -65,7 +65,7 @@ func localAddresses(in *Input, addrs []hostAddress, endpoints []netip.AddrPort, 
 	}
 	if in.meshing() {
 		own := hostAddress{prefix: netip.PrefixFrom(in.Self.Address, in.Self.Subnet.Bits())}
-		list = sortHostAddresses(append(slices.Clone(list), own))
+		list = sortHostAddresses(append(slices.Clip(list), own))
 	}
 	var out []netip.Addr
 	for _, h := range list {
@@ -128,7 +128,7 @@ func localEndpoints(in *Input, addrs []hostAddress, most int, cs *conditions) []
 	}
 	kept, cut := cutEndpoints(out, addrs, most)
 	cs.add(ConditionEndpointsTruncated, in.localName(),
-		"this node has %d endpoints and announces %d; left out: %s; choose with filters.endpoints", len(out), most, FirstFew(cut, maxNamedEndpoints))
+		"this node has %d endpoints and announces %d; left out: %s; choose with filters.endpoints", len(out), most, Listed(cut, maxNamedEndpoints))
 	return kept
 }
 
@@ -136,16 +136,21 @@ func localEndpoints(in *Input, addrs []hostAddress, most int, cs *conditions) []
 // that are left out. The last are left out first, but of each link and family one
 // stays as long as there are others with company.
 func cutEndpoints(all []netip.AddrPort, addrs []hostAddress, most int) (kept []netip.AddrPort, cut []string) {
-	var firsts []hostAddress
+	var firsts []*hostAddress
 	var seconds []netip.AddrPort
 	for _, ep := range all {
-		i := slices.IndexFunc(addrs, func(h hostAddress) bool { return h.prefix.Addr() == ep.Addr() })
+		var at *hostAddress
+		for i := range addrs {
+			if at == nil && addrs[i].prefix.Addr() == ep.Addr() {
+				at = &addrs[i]
+			}
+		}
 		switch {
-		case i < 0: // configured, or as a discovery service sees it
-		case slices.ContainsFunc(firsts, addrs[i].sameKind):
+		case at == nil: // configured, or as a discovery service sees it
+		case slices.ContainsFunc(firsts, at.sameKind):
 			seconds = append(seconds, ep)
 		default:
-			firsts = append(firsts, addrs[i])
+			firsts = append(firsts, at)
 		}
 	}
 	drop := map[netip.AddrPort]bool{}
@@ -219,8 +224,19 @@ func seenOutside(in *Input, a netip.Addr) bool {
 	return reachable(a) && !in.Self.Subnet.Contains(a) && !hasAddress(in.Host.Links, a)
 }
 
+// hasAddress reports whether this host has an address.
 func hasAddress(links []Link, a netip.Addr) bool {
-	return slices.ContainsFunc(links, func(l Link) bool {
-		return slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return p.Addr().Unmap() == a })
-	})
+	return anyAddress(links, func(_ *Link, p netip.Prefix) bool { return p.Addr().Unmap() == a })
+}
+
+// anyAddress reports whether links have an address for which f holds.
+func anyAddress(links []Link, f func(l *Link, p netip.Prefix) bool) bool {
+	for i := range links {
+		for _, p := range links[i].Addresses {
+			if f(&links[i], p) {
+				return true
+			}
+		}
+	}
+	return false
 }

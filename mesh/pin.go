@@ -104,14 +104,13 @@ func (r *roster) admit(in *Input, affiliates []*Affiliate, now time.Time, cs *co
 		case !a.Static && !a.Record.Signed() && (in.Config.RequireSigned || p != nil && p.Sequence != 0):
 			unsigned = append(unsigned, QuoteName(a.displayName()))
 		case p != nil && a.Record.Signed() && a.Record.Sequence < p.Sequence:
-			cs.add(ConditionRecordOld, a.displayName(),
-				"%q (node %s) announces a record that is older than one seen before: not used; a node that was restored from a backup announces a new one within a minute",
-				a.displayName(), a.NodeID)
+			cs.about(a, ConditionRecordOld,
+				"announces a record that is older than one seen before: not used; a node that was restored from a backup announces a new one within a minute")
 		case p != nil && !a.Static && !a.Record.Signed() && p.changedKey(a):
 			r.barred[a.NodeID] = true
-			cs.add(ConditionIdentityChanged, a.displayName(),
-				"%q (node %s) has the public key %s instead of %s, with which it was first seen; it is quarantined; if this change is expected, run: wirespan accept %s",
-				a.displayName(), a.NodeID, a.PublicKey, p.PublicKey, shellWord(a.NodeID))
+			cs.about(a, ConditionIdentityChanged,
+				"has the public key %s instead of %s, with which it was first seen; it is quarantined; if this change is expected, run: wirespan accept %s",
+				a.PublicKey, p.PublicKey, shellWord(a.NodeID))
 		default:
 			r.take(in, a, now, cs)
 		}
@@ -124,7 +123,7 @@ func (r *roster) admit(in *Input, affiliates []*Affiliate, now time.Time, cs *co
 	}
 	sort.Slice(r.others, func(i, j int) bool { return r.others[i].NodeID < r.others[j].NodeID })
 	if len(unsigned) > 0 {
-		cs.add(ConditionUnsigned, "discovery", "discovery has unsigned records, which this mesh does not use: %s", FirstFew(unsigned, 3))
+		cs.add(ConditionUnsigned, "discovery", "discovery has unsigned records, which this mesh does not use: %s", Listed(unsigned, 3))
 	}
 }
 
@@ -199,8 +198,10 @@ func (r *roster) take(in *Input, a *Affiliate, now time.Time, cs *conditions) {
 	if a.Record.Signed() {
 		if a.Record.Start < p.Start && a.Record.Sequence > p.Sequence {
 			p.Cloned = now.UTC().Truncate(time.Second)
-			if i := slices.IndexFunc(in.Known, func(k Affiliate) bool { return k.NodeID == a.NodeID }); i >= 0 {
-				p.CloneAt = firstEndpoint(&in.Known[i])
+			for i := range in.Known {
+				if in.Known[i].NodeID == a.NodeID {
+					p.CloneAt = firstEndpoint(&in.Known[i])
+				}
 			}
 		}
 		p.Sequence, p.Instance, p.Start = a.Record.Sequence, a.Record.Instance, max(p.Start, a.Record.Start)
@@ -212,9 +213,9 @@ func (r *roster) take(in *Input, a *Affiliate, now time.Time, cs *conditions) {
 			p.NextKey = r.unclaimed(in, a)
 		}
 		if !p.Cloned.IsZero() && now.Sub(p.Cloned) < PassOnTime {
-			cs.add(ConditionCloned, a.displayName(),
-				"%q (node %s) runs on two hosts, one at %s and one that started later, at %s; give the latter an identity of its own: stop it, and remove %s and %s there",
-				a.displayName(), a.NodeID, firstEndpoint(a), cmp.Or(p.CloneAt, "an unknown address"), NodeKeyFile, NodeIdentityFile)
+			cs.about(a, ConditionCloned,
+				"runs on two hosts, one at %s and one that started later, at %s; give the latter an identity of its own: stop it, and remove %s and %s there",
+				firstEndpoint(a), cmp.Or(p.CloneAt, "an unknown address"), NodeKeyFile, NodeIdentityFile)
 		}
 	}
 	if !a.Record.Signed() {
@@ -283,7 +284,7 @@ func (r *roster) dismiss(in *Input) {
 func (r *roster) keepSessions(in *Input, now time.Time) {
 	alive := make(map[Key]bool, len(in.Stats))
 	for i := range in.Stats {
-		if s := &in.Stats[i]; !s.LastHandshakeTime.IsZero() && now.Sub(s.LastHandshakeTime) < PeerDownInterval {
+		if s := &in.Stats[i]; s.alive(now) {
 			alive[s.PublicKey] = true
 		}
 	}

@@ -161,6 +161,5 @@ func (p *candidate) reportRefused(broad []netip.Prefix, protected []protectedAdd
 	if p.name == "" {
 		remedy = "allowedNetworks can't allow it, since the node has no nodename of its own"
 	}
-	cs.add(ConditionRouteRefused, p.displayName(),
-		"%q (node %s) announces %s: not routed to it; %s", p.displayName(), p.NodeID, strings.Join(parts, ", "), remedy)
+	cs.about(p.Affiliate, ConditionRouteRefused, "announces %s: not routed to it; %s", strings.Join(parts, ", "), remedy)
 }

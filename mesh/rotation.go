@@ -100,8 +100,10 @@ func rotate(in *Input, known *roster, specs []PeerSpec, statuses []PeerStatus, n
 			wait = wait || record.Signed()
 		}
 		if next := specs[i].NextKey; !next.IsZero() {
-			wait = wait || specs[i].NodeID < in.Self.NodeID ||
-				slices.ContainsFunc(in.Stats, func(s PeerStats) bool { return s.PublicKey == next && switched(&s) })
+			wait = wait || specs[i].NodeID < in.Self.NodeID
+			for k := range in.Stats {
+				wait = wait || in.Stats[k].PublicKey == next && switched(&in.Stats[k])
+			}
 		}
 	}
 	if wait && now.Before(end) {

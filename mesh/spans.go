@@ -3,7 +3,6 @@ package mesh
 import (
 	"container/heap"
 	"net/netip"
-	"slices"
 	"sort"
 
 	"go4.org/netipx"
@@ -52,9 +51,10 @@ func (o owner) before(p owner) bool {
 // prefixes returns the shortest list of prefixes that covers s.
 func (s span) prefixes() []netip.Prefix { return netipx.IPRangeFrom(s.from, s.to).Prefixes() }
 
-func spanOf(p netip.Prefix, o owner) span {
+// appendSpan appends what an owner claims.
+func appendSpan(claims []span, p netip.Prefix, o owner) []span {
 	r := netipx.RangeOfPrefix(p)
-	return span{r.From(), r.To(), o}
+	return append(claims, span{r.From(), r.To(), o})
 }
 
 // divide gives every address to the owner with the strongest claim. Shares are
@@ -154,7 +154,7 @@ func losses(claims, shares []span) []loss {
 	loser := claims[0].owner
 	seen := map[int32]bool{loser.index: true}
 	for _, c := range claims {
-		i, _ := slices.BinarySearchFunc(shares, c.from, func(s span, a netip.Addr) int { return s.to.Compare(a) })
+		i := sort.Search(len(shares), func(i int) bool { return c.from.Compare(shares[i].to) <= 0 })
 		for ; i < len(shares) && shares[i].from.Compare(c.to) <= 0; i++ {
 			if s := shares[i]; s.owner != noOwner && s.owner.rank.broad() == loser.rank.broad() && !seen[s.owner.index] {
 				seen[s.owner.index] = true

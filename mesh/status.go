@@ -147,9 +147,10 @@ func observe(in *Input, known *roster, specs []PeerSpec, now time.Time) ([]PeerS
 		status.update(stats[key], now)
 		status.Relay = relayOf(spec, status.Endpoint, offers)
 		status.State = status.connectionState(now)
+		secret := in.presharedKey(spec, status, now)
 		peers[i] = PeerConfig{
 			PublicKey:           key,
-			PresharedKey:        in.presharedKey(spec, status, now),
+			PresharedKey:        secret,
 			AllowedIPs:          slices.Clone(spec.AllowedIPs),
 			PersistentKeepalive: PersistentKeepalive,
 		}
@@ -159,16 +160,21 @@ func observe(in *Input, known *roster, specs []PeerSpec, now time.Time) ([]PeerS
 			peers[i].Race, peers[i].Address, peers[i].Sequence = true, spec.Address, spec.sequence
 			peers[i].Candidates = candidates(in, spec, offers)
 		}
-		switch next := spec.NextKey; {
-		case next.IsZero():
-		case key == next: // packets may still be on their way through the old peer
-			peers = append(peers, PeerConfig{PublicKey: spec.PublicKey, PresharedKey: in.presharedKey(spec, status, now)})
-		default:
-			peers = append(peers, PeerConfig{PublicKey: next, PresharedKey: in.presharedKey(spec, status, now), Standby: true})
+		if next := spec.NextKey; !next.IsZero() {
+			other := PeerConfig{PublicKey: next, PresharedKey: secret, Standby: true}
+			if key == next { // packets may still be on their way through the old peer
+				other.PublicKey, other.Standby = spec.PublicKey, false
+			}
+			peers = append(peers, other)
 		}
 	}
 	sort.Slice(peers, func(i, j int) bool { return peers[i].PublicKey.Compare(peers[j].PublicKey) < 0 })
 	return statuses, peers
+}
+
+// alive reports whether the device has a session with the peer.
+func (s *PeerStats) alive(now time.Time) bool {
+	return !s.LastHandshakeTime.IsZero() && now.Sub(s.LastHandshakeTime) < PeerDownInterval
 }
 
 // formerKeys returns the keys of nodes in the last decision that had announced others.

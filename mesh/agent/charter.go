@@ -82,7 +82,7 @@ func (a *Agent) charterConditions(plan *mesh.Plan) []mesh.Condition {
 	}
 	left := "all peers that are up have it"
 	if len(plan.Waiting) > 0 {
-		left = "not yet on " + mesh.FirstFew(plan.Waiting, 5)
+		left = "not yet on " + mesh.Listed(plan.Waiting, 5)
 	}
 	return append(out, mesh.Condition{Type: conditionChanging, Subject: "secret", Message: "the mesh changes to a new secret; " + left})
 }

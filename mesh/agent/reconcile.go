@@ -143,6 +143,6 @@ func (a *Agent) unproven(pins []mesh.Pin) []mesh.Condition {
 	}
 	return []mesh.Condition{{
 		Type: conditionUnproven, Subject: state.PinsFile,
-		Message: "these nodes sign nothing, and which keys they had is lost: compare the keys that they have now with those on the nodes: " + mesh.FirstFew(nodes, 8),
+		Message: "these nodes sign nothing, and which keys they had is lost: compare the keys that they have now with those on the nodes: " + mesh.Listed(nodes, 8),
 	}}
 }
