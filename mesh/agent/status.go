@@ -83,11 +83,11 @@ type PeerView struct {
 }
 
 // Name returns the label or, where there is none, the public key.
-func (p PeerView) Name() string { return cmp.Or(p.Label, p.PublicKey.String()) }
+func (p *PeerView) Name() string { return cmp.Or(p.Label, p.PublicKey.String()) }
 
 // Owns reports whether the peer has addr: as its mesh address, or in a network
 // behind it.
-func (p PeerView) Owns(addr netip.Addr) bool {
+func (p *PeerView) Owns(addr netip.Addr) bool {
 	return p.Address == addr || slices.ContainsFunc(p.AllowedIPs, func(a netip.Prefix) bool { return a.Contains(addr) })
 }
 
@@ -108,8 +108,10 @@ func (s *Status) Reaches(addr netip.Addr) error {
 	if addr == s.Node.Address {
 		return nil
 	}
-	if slices.ContainsFunc(s.Peers, func(p PeerView) bool { return p.Owns(addr) }) {
-		return nil
+	for i := range s.Peers {
+		if s.Peers[i].Owns(addr) {
+			return nil
+		}
 	}
 	return fmt.Errorf("%s belongs to no peer of this node", addr)
 }

@@ -126,27 +126,32 @@ func (c *Client) Leave(ctx context.Context) error {
 
 // Accept accepts the changed key or address of a node, by node id or nodename.
 func (c *Client) Accept(ctx context.Context, node string) error {
-	return c.call(ctx, request{method: http1.MethodPost, path: "/v1/accept", query: url.Values{"node": {node}}}, nil)
+	return c.post(ctx, "/v1/accept", node)
 }
 
 // Expel ends the membership of nodes, by node id or nodename. Only a founder can do that.
 func (c *Client) Expel(ctx context.Context, nodes []string) error {
-	return c.call(ctx, request{method: http1.MethodPost, path: "/v1/expel", query: url.Values{"node": nodes}}, nil)
+	return c.post(ctx, "/v1/expel", nodes...)
 }
 
 // RotateSecret changes the secret of the mesh. Only a founder can do that.
 func (c *Client) RotateSecret(ctx context.Context) error {
-	return c.call(ctx, request{method: http1.MethodPost, path: "/v1/secret/rotate"}, nil)
+	return c.post(ctx, "/v1/secret/rotate")
 }
 
 // ReplaceAuthority makes another key the mesh's authority. Only a founder can do that.
 func (c *Client) ReplaceAuthority(ctx context.Context) error {
-	return c.call(ctx, request{method: http1.MethodPost, path: "/v1/authority/replace"}, nil)
+	return c.post(ctx, "/v1/authority/replace")
 }
 
 // Forget forgets what is remembered of a node, by node id or nodename.
 func (c *Client) Forget(ctx context.Context, node string) error {
-	return c.call(ctx, request{method: http1.MethodPost, path: "/v1/forget", query: url.Values{"node": {node}}}, nil)
+	return c.post(ctx, "/v1/forget", node)
+}
+
+// post asks for a change that is about nodes, or about none.
+func (c *Client) post(ctx context.Context, path string, nodes ...string) error {
+	return c.call(ctx, request{method: http1.MethodPost, path: path, query: url.Values{"node": nodes}}, nil)
 }
 
 // Token makes a join token that so many nodes may use.

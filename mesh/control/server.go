@@ -199,9 +199,6 @@ func (c *Server) resources(ctx context.Context, w *http1.Response, r *http1.Requ
 	show := selection{found.Name, q.Get("id"), secrets}
 	list, changed := show.of(c.cfg.Agent)
 	if q.Get("watch") == "" {
-		if list == nil {
-			list = []agent.Resource{}
-		}
 		writeJSON(w, list)
 		return
 	}

@@ -95,21 +95,19 @@ func (k Keys) Identity(clusterID string, mac []byte) (mesh.Identity, error) {
 	}, nil
 }
 
-func loadOrCreate[T any](st *Dir, name string, parse func([]byte) (T, error), fresh func() []byte) (T, error) {
+func loadOrCreate[T any](st *Dir, name string, parse func([]byte) (T, error), fresh func() []byte) (value T, err error) {
 	data, err := st.Read(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		data = fresh()
 		err = st.Create(name, data)
 	}
 	if err != nil {
-		var none T
-		return none, err
+		return value, err
 	}
-	value, err := parse(data)
-	if err != nil {
-		return value, fmt.Errorf("%q: %w (restore it from a backup, or remove it to become a new node)", st.Path(name), err)
+	if value, err = parse(data); err != nil {
+		err = fmt.Errorf("%q: %w (restore it from a backup, or remove it to become a new node)", st.Path(name), err)
 	}
-	return value, nil
+	return value, err
 }
 
 // random32 returns random bytes. It does not fail: crypto/rand ends the process instead.
