@@ -54,7 +54,7 @@ func routes(in *Input, specs []PeerSpec, statuses []PeerStatus) []Route {
 				r.Path = PathUnrouted
 			case down:
 				r.Path = PathDown
-			case slices.ContainsFunc(around, func(b bypass) bool { return b.prefix.Overlaps(p) }):
+			case overlapped(p, around):
 				out = appendParts(out, r, around)
 				continue
 			}
@@ -63,6 +63,16 @@ func routes(in *Input, specs []PeerSpec, statuses []PeerStatus) []Route {
 	}
 	sort.Slice(out, func(i, j int) bool { return compareDisjoint(out[i].Prefix, out[j].Prefix) < 0 })
 	return out
+}
+
+// overlapped reports whether a bypass overlaps a network.
+func overlapped(p netip.Prefix, around []bypass) bool {
+	for i := range around {
+		if around[i].prefix.Overlaps(p) {
+			return true
+		}
+	}
+	return false
 }
 
 // appendParts divides a route along the bypasses that overlap it. Where several

@@ -99,7 +99,7 @@ func (o *outlook) concerning(v firewall.Explanation) (list []ConditionView) {
 			concerns = v.Path == firewall.PathLocal
 		}
 		if concerns {
-			list = append(list, ConditionView(c))
+			list = append(list, c)
 		}
 	}
 	return list

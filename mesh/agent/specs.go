@@ -269,12 +269,6 @@ type routeSpec struct {
 	Path      mesh.Path      `json:"path"`
 }
 
-type conflictSpec struct {
-	Type    mesh.ConditionType `json:"type"`
-	Subject string             `json:"subject"`
-	Message string             `json:"message"`
-}
-
 type ruleSpec struct {
 	Chain string `json:"chain"`
 	Rule  string `json:"rule"`
@@ -295,7 +289,8 @@ func routeEntries(p *mesh.Plan) []entry {
 func conflictEntries(conditions []mesh.Condition) []entry {
 	var out []entry
 	times := map[string]int{}
-	for _, c := range conditions {
+	for i := range conditions {
+		c := &conditions[i]
 		if !c.Type.Conflict() {
 			continue
 		}
@@ -303,7 +298,7 @@ func conflictEntries(conditions []mesh.Condition) []entry {
 		if times[id]++; times[id] > 1 {
 			id = fmt.Sprintf("%s#%d", id, times[id])
 		}
-		out = append(out, entry{id: id, spec: conflictSpec(c)})
+		out = append(out, entry{id: id, spec: c})
 	}
 	return out
 }

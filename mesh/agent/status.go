@@ -92,11 +92,7 @@ func (p *PeerView) Owns(addr netip.Addr) bool {
 }
 
 // ConditionView is a condition as people see it.
-type ConditionView struct {
-	Type    mesh.ConditionType `json:"type"`
-	Subject string             `json:"subject"`
-	Message string             `json:"message"`
-}
+type ConditionView = mesh.Condition
 
 // Changed is closed when there is a newer status.
 func (s *Status) Changed() <-chan struct{} { return s.changed }
@@ -128,7 +124,7 @@ func (a *Agent) storeStatus(p *mesh.Plan, now time.Time) {
 			Address: a.self.Address, PublicKey: a.self.PublicKey, MTU: a.config.mtu(a.host.links), Ephemeral: a.cfg.Keys.Ephemeral,
 		},
 		PortMapping: a.portMapping(), Relays: a.relayViews(), Relaying: a.relayingView(),
-		Names: list(names.Of(a.self.Address)), Discovery: a.discoveryStatus(), Peers: a.peerViews(p, names), Conditions: []ConditionView{},
+		Names: list(names.Of(a.self.Address)), Discovery: a.discoveryStatus(), Peers: a.peerViews(p, names), Conditions: list(p.Conditions),
 		changed: make(chan struct{}),
 	}
 	if a.plane.device != nil {
@@ -137,9 +133,6 @@ func (a *Agent) storeStatus(p *mesh.Plan, now time.Time) {
 	}
 	if !a.cfg.Backend.Netstack {
 		s.Node.Interface = a.first.InterfaceName
-	}
-	for _, c := range p.Conditions {
-		s.Conditions = append(s.Conditions, ConditionView(c))
 	}
 	s.NotReady = notReady(s, a.plane.device != nil, a.schedule.failures)
 	if s.NotReady == "" && len(s.Peers) == 0 && a.sources.unreadable {
