@@ -12,8 +12,8 @@ const maxNamedEndpoints = 8
 // addresses are addrs. It never has a control plane part, and its machine type is
 // worker or unknown whatever the configuration says: Talos uses both to balance
 // the load on the control plane.
-func localAffiliate(in *Input, addrs []hostAddress, cs *conditions) Affiliate {
-	a := Affiliate{
+func localAffiliate(in *Input, addrs []hostAddress, cs *conditions) (a Affiliate) {
+	a = Affiliate{
 		NodeID:          in.Self.NodeID,
 		Hostname:        in.Host.Hostname,
 		OperatingSystem: in.Host.OperatingSystem,

@@ -200,7 +200,7 @@ func (r *roster) take(in *Input, a *Affiliate, now time.Time, cs *conditions) {
 			p.Cloned = now.UTC().Truncate(time.Second)
 			for i := range in.Known {
 				if in.Known[i].NodeID == a.NodeID {
-					p.CloneAt = firstEndpoint(&in.Known[i])
+					p.CloneAt = in.Known[i].FirstEndpoint()
 				}
 			}
 		}
@@ -215,7 +215,7 @@ func (r *roster) take(in *Input, a *Affiliate, now time.Time, cs *conditions) {
 		if !p.Cloned.IsZero() && now.Sub(p.Cloned) < PassOnTime {
 			cs.about(a, ConditionCloned,
 				"runs on two hosts, one at %s and one that started later, at %s; give the latter an identity of its own: stop it, and remove %s and %s there",
-				firstEndpoint(a), cmp.Or(p.CloneAt, "an unknown address"), NodeKeyFile, NodeIdentityFile)
+				a.FirstEndpoint(), cmp.Or(p.CloneAt, "an unknown address"), NodeKeyFile, NodeIdentityFile)
 		}
 	}
 	if !a.Record.Signed() {
@@ -262,7 +262,8 @@ func (r *roster) touch(nodeID string, now time.Time) *Pin {
 	return p
 }
 
-func firstEndpoint(a *Affiliate) string {
+// FirstEndpoint returns, for messages, where a node most likely is.
+func (a *Affiliate) FirstEndpoint() string {
 	if len(a.Endpoints) == 0 {
 		return "an unknown address"
 	}

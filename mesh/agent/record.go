@@ -76,7 +76,7 @@ const answerTime = time.Second
 // meetClone notes that another process publishes with this identity.
 func (a *Agent) meetClone(self *mesh.Affiliate, now time.Time) {
 	r := &a.record
-	r.rival, r.rivalSeen = endpointOf(self), now
+	r.rival, r.rivalSeen = self.FirstEndpoint(), now
 	if self.Record.Sequence != r.met {
 		r.met, r.answerAt = self.Record.Sequence, now.Add(answerTime)
 	}
@@ -117,13 +117,6 @@ func placeOf(a *mesh.Affiliate) netip.Addr {
 	return a.Endpoints[0].Addr()
 }
 
-func endpointOf(a *mesh.Affiliate) string {
-	if len(a.Endpoints) == 0 {
-		return "an unknown address"
-	}
-	return a.Endpoints[0].String()
-}
-
 // cloneConditions names both hosts for as long as the other one was seen lately.
 func (a *Agent) cloneConditions(now time.Time) []mesh.Condition {
 	r := &a.record
@@ -136,7 +129,7 @@ func (a *Agent) cloneConditions(now time.Time) []mesh.Condition {
 	}
 	return []mesh.Condition{{Type: conditionCloned, Subject: a.self.NodeID, Message: fmt.Sprintf(
 		"two hosts run with this node's identity, this one (%s) and one at %s; %s; give one of them an identity of its own: stop it, and remove %s and %s there",
-		endpointOf(&r.published), r.rival, what, mesh.NodeKeyFile, mesh.NodeIdentityFile)}}
+		r.published.FirstEndpoint(), r.rival, what, mesh.NodeKeyFile, mesh.NodeIdentityFile)}}
 }
 
 // clockStep is by how much the clock must have been set forward for a new record.

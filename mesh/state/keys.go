@@ -22,7 +22,7 @@ type Keys struct {
 }
 
 // Own returns a key that only this node has, and keeps.
-func (k Keys) Own() mesh.Secret {
+func (k *Keys) Own() mesh.Secret {
 	if k.NodeKey.IsZero() {
 		return mesh.NewSecret(k.PrivateKey.Reveal())
 	}
@@ -80,13 +80,12 @@ func loadNode(st *Dir) (nodeID string, key mesh.NodeKey, err error) {
 // Identity returns this node's identity in a cluster. mac is the hardware address that
 // the last bits of the ULA are made of, as in Talos; if it is empty, they are derived
 // from the node id.
-func (k Keys) Identity(clusterID string, mac []byte) (mesh.Identity, error) {
+func (k *Keys) Identity(clusterID string, mac []byte) (id mesh.Identity, err error) {
 	subnet := mesh.ULA(clusterID)
 	addr := mesh.DerivedAddress(subnet, k.NodeID)
 	if len(mac) > 0 {
-		var err error
 		if addr, err = mesh.NodeAddress(subnet, mac); err != nil {
-			return mesh.Identity{}, fmt.Errorf("error updating KubeSpan address: %w", err)
+			return id, fmt.Errorf("error updating KubeSpan address: %w", err)
 		}
 	}
 	return mesh.Identity{
