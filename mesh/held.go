@@ -24,13 +24,9 @@ func (in *Input) holding() bool {
 // that are kept out of the clear. It drops the networks of those that were gone for too
 // long.
 func (r *roster) heldNodes(in *Input, now time.Time) []candidate {
-	present := make(map[string]bool, len(r.others))
-	for _, a := range r.others {
-		present[a.NodeID] = true
-	}
 	var out []candidate
 	for _, p := range r.order {
-		if present[p.NodeID] || len(p.Networks) == 0 {
+		if r.byID[p.NodeID] != nil || len(p.Networks) == 0 {
 			continue
 		}
 		if !p.Gone.IsZero() && now.Sub(p.Gone) >= in.Config.HoldNetworks {

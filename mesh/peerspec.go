@@ -271,15 +271,11 @@ func claimAddresses(in *Input, known *roster, peers []candidate, now time.Time, 
 // because the address is derived from the node id.
 func addressOwners(in *Input, known *roster, now time.Time) map[netip.Addr]string {
 	owner := make(map[netip.Addr]string, 2*len(known.pins))
-	announced := make(map[string]netip.Addr, len(known.others))
-	for _, a := range known.others {
-		announced[a.NodeID] = a.Address
-	}
 	for _, p := range known.order {
 		if _, taken := owner[p.Address]; taken || !p.Address.IsValid() {
 			continue
 		}
-		if a, there := announced[p.NodeID]; there && a == p.Address || !there && !p.gone(now) {
+		if a := known.byID[p.NodeID]; a != nil && a.Address == p.Address || a == nil && !p.gone(now) {
 			owner[p.Address] = p.NodeID
 		}
 	}

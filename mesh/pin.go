@@ -60,10 +60,11 @@ func (p *Pin) gone(now time.Time) bool {
 // roster is who is who: affiliates compared with pins.
 type roster struct {
 	local  *Affiliate
-	others []*Affiliate    // that can be used, sorted by node id
-	listed map[string]bool // node ids whose record is used, or says that they have left
-	barred map[string]bool // node ids that are quarantined
-	silent map[string]bool // of others: discovery has nothing usable of them, but they have a session
+	others []*Affiliate          // that can be used, sorted by node id
+	byID   map[string]*Affiliate // the others
+	listed map[string]bool       // node ids whose record is used, or says that they have left
+	barred map[string]bool       // node ids that are quarantined
+	silent map[string]bool       // of others: discovery has nothing usable of them, but they have a session
 	pins   map[string]*Pin
 	order  []*Pin                // the pins, first seen first: of two with the same thing, the first has it
 	names  map[string]*Affiliate // the owner of each nodename, if it is there
@@ -122,6 +123,10 @@ func (r *roster) admit(in *Input, affiliates []*Affiliate, now time.Time, cs *co
 		r.markGone(now)
 	}
 	sort.Slice(r.others, func(i, j int) bool { return r.others[i].NodeID < r.others[j].NodeID })
+	r.byID = make(map[string]*Affiliate, len(r.others))
+	for _, a := range r.others {
+		r.byID[a.NodeID] = a
+	}
 	if len(unsigned) > 0 {
 		cs.add(ConditionUnsigned, "discovery", "discovery has unsigned records, which this mesh does not use: %s", Listed(unsigned, 3))
 	}
@@ -325,16 +330,12 @@ func (r *roster) markGone(now time.Time) {
 
 // remember returns the pins for the next decision, sorted by node id.
 func (r *roster) remember() []Pin {
-	present := make(map[string]bool, len(r.others))
-	for _, a := range r.others {
-		present[a.NodeID] = true
-	}
 	// Beyond maxPins the newest are left out: made-up nodes must not displace the pins of
 	// real ones. Likewise the networks of nodes that are gone are bounded.
 	out := make([]Pin, 0, min(len(r.order), maxPins))
 	room := maxGoneNetwork
 	for _, p := range r.order[:min(len(r.order), maxPins)] {
-		if !present[p.NodeID] {
+		if r.byID[p.NodeID] == nil {
 			if room -= len(p.Networks); room < 0 {
 				p.Networks, room = nil, 0
 			}
