@@ -155,14 +155,6 @@ func allowedIPs(peers []candidate, shares []span) [][]netip.Prefix {
 func admit(in *Input, known *roster, now time.Time, cs *conditions) []candidate {
 	peers := make([]candidate, 0, len(known.others))
 	owner := keyOwners(known)
-	live := make(map[Key]netip.Addr, len(in.Stats))
-	for i := range in.Stats {
-		if s := &in.Stats[i]; s.alive(now) {
-			if _, relay := Direct(s.Endpoint); relay == "" { // else the relay says where it is
-				live[s.PublicKey] = s.Endpoint.Addr().Unmap()
-			}
-		}
-	}
 	for _, a := range known.others {
 		switch first, taken := owner[a.PublicKey]; {
 		case a.PublicKey.IsZero():
@@ -178,7 +170,7 @@ func admit(in *Input, known *roster, now time.Time, cs *conditions) []candidate 
 			p := known.pins[a.NodeID]
 			c := candidate{
 				Affiliate: a, name: a.name(known.names), label: a.label(known.names),
-				live: live[a.PublicKey], reached: p.Reached,
+				live: known.live(a.PublicKey, now), reached: p.Reached,
 			}
 			c.has, c.hasBroad = splitBroad(p.Networks)
 			c.noteReached()
@@ -187,6 +179,18 @@ func admit(in *Input, known *roster, now time.Time, cs *conditions) []candidate 
 	}
 	takeNextKeys(in, peers, owner)
 	return peers
+}
+
+// live returns where the session of a key is; zero without one.
+func (r *roster) live(k Key, now time.Time) netip.Addr {
+	s := r.stats[k]
+	if !s.alive(now) {
+		return netip.Addr{}
+	}
+	if _, relay := Direct(s.Endpoint); relay != "" { // which says where it is
+		return netip.Addr{}
+	}
+	return s.Endpoint.Addr().Unmap()
 }
 
 // splitBroad divides sorted networks. Without a broad one, it copies nothing.

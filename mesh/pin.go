@@ -65,6 +65,7 @@ type roster struct {
 	listed map[string]bool       // node ids whose record is used, or says that they have left
 	barred map[string]bool       // node ids that are quarantined
 	silent map[string]bool       // of others: discovery has nothing usable of them, but they have a session
+	stats  map[Key]*PeerStats    // what the device reports
 	pins   map[string]*Pin
 	order  []*Pin                // the pins, first seen first: of two with the same thing, the first has it
 	names  map[string]*Affiliate // the owner of each nodename, if it is there
@@ -75,6 +76,10 @@ type roster struct {
 // newRoster reads the pins, and removes those whose time has come.
 func newRoster(in *Input, local *Affiliate, now time.Time) *roster {
 	r := &roster{local: local, pins: make(map[string]*Pin, len(in.Pins)), listed: map[string]bool{}, barred: map[string]bool{}, silent: map[string]bool{}}
+	r.stats = make(map[Key]*PeerStats, len(in.Stats))
+	for i := range in.Stats {
+		r.stats[in.Stats[i].PublicKey] = &in.Stats[i]
+	}
 	for i := range in.Pins {
 		p := in.Pins[i]
 		if now.Sub(p.LastSeen) < pinLifetime && !(p.Ephemeral && p.gone(now)) {
@@ -288,18 +293,12 @@ func (r *roster) dismiss(in *Input) {
 // keepSessions adds nodes of which discovery has nothing usable any more, but which
 // have a session: what discovery says, or stops saying, drops no live peer.
 func (r *roster) keepSessions(in *Input, now time.Time) {
-	alive := make(map[Key]bool, len(in.Stats))
-	for i := range in.Stats {
-		if s := &in.Stats[i]; s.alive(now) {
-			alive[s.PublicKey] = true
-		}
-	}
 	for i := range in.Known {
 		a := &in.Known[i]
 		if p := r.pins[a.NodeID]; r.listed[a.NodeID] || p == nil || p.Left {
 			continue
 		}
-		if alive[a.PublicKey] {
+		if r.stats[a.PublicKey].alive(now) {
 			r.pins[a.NodeID].Gone = time.Time{}
 			r.silent[a.NodeID] = true
 			r.others = append(r.others, a)

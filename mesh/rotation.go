@@ -100,10 +100,7 @@ func rotate(in *Input, known *roster, specs []PeerSpec, statuses []PeerStatus, n
 			wait = wait || record.Signed()
 		}
 		if next := specs[i].NextKey; !next.IsZero() {
-			wait = wait || specs[i].NodeID < in.Self.NodeID
-			for k := range in.Stats {
-				wait = wait || in.Stats[k].PublicKey == next && switched(&in.Stats[k])
-			}
+			wait = wait || specs[i].NodeID < in.Self.NodeID || switched(known.stats[next])
 		}
 	}
 	if wait && now.Before(end) {

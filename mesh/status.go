@@ -119,10 +119,6 @@ func observe(in *Input, known *roster, specs []PeerSpec, now time.Time) ([]PeerS
 	for i := range in.Previous {
 		previous[in.Previous[i].PublicKey] = &in.Previous[i]
 	}
-	stats := make(map[Key]*PeerStats, len(in.Stats))
-	for i := range in.Stats {
-		stats[in.Stats[i].PublicKey] = &in.Stats[i]
-	}
 	former := formerKeys(in)
 	offers := offeredRelays(append(slices.Clip(known.others), known.local), known.names)
 	statuses := make([]PeerStatus, len(specs))
@@ -133,18 +129,18 @@ func observe(in *Input, known *roster, specs []PeerSpec, now time.Time) ([]PeerS
 		key := spec.PublicKey // of the device's peer
 		if old := previous[key]; old != nil {
 			*status = *old
-		} else if old := previous[former[spec.NodeID]]; old != nil && stats[key] != nil {
+		} else if old := previous[former[spec.NodeID]]; old != nil && known.stats[key] != nil {
 			*status = *old // the device had the key before it was the node's
 			status.NewKey = true
 		}
-		if next := spec.NextKey; switched(stats[next]) {
+		if next := spec.NextKey; switched(known.stats[next]) {
 			key, status.NewKey = next, true
 		}
 		status.PublicKey, status.Label = spec.PublicKey, spec.Label
 		if status.sequence != spec.sequence || status.news.IsZero() {
 			status.sequence, status.news = spec.sequence, now
 		}
-		status.update(stats[key], now)
+		status.update(known.stats[key], now)
 		status.Relay = relayOf(spec, status.Endpoint, offers)
 		status.State = status.connectionState(now)
 		secret := in.presharedKey(spec, status, now)
@@ -172,9 +168,9 @@ func observe(in *Input, known *roster, specs []PeerSpec, now time.Time) ([]PeerS
 	return statuses, peers
 }
 
-// alive reports whether the device has a session with the peer.
+// alive reports whether the device has a session with the peer; s is nil if it has no such one.
 func (s *PeerStats) alive(now time.Time) bool {
-	return !s.LastHandshakeTime.IsZero() && now.Sub(s.LastHandshakeTime) < PeerDownInterval
+	return s != nil && !s.LastHandshakeTime.IsZero() && now.Sub(s.LastHandshakeTime) < PeerDownInterval
 }
 
 // formerKeys returns the keys of nodes in the last decision that had announced others.
