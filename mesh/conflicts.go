@@ -15,12 +15,13 @@ func reportOverlaps(peers []candidate, shares, contested []span, cs *conditions)
 	const named = 3
 	hasShare := make([]bool, len(peers))
 	var broad []span
-	for _, s := range shares {
+	for i := range shares {
+		s := &shares[i]
 		if s.owner != noOwner {
 			hasShare[s.owner.index] = true
 		}
 		if s.owner.rank.broad() {
-			broad = append(broad, s)
+			broad = append(broad, *s)
 		}
 	}
 	sort.SliceStable(contested, func(i, j int) bool { return contested[i].owner.before(contested[j].owner) })

@@ -77,7 +77,8 @@ func clearPrefixes(in *Input) []netip.Prefix {
 // heldShares returns the shares of nodes that are no peers, in the order of all.
 func heldShares(all []candidate, shares []span) []Held {
 	byOwner := map[int32][]netip.Prefix{}
-	for _, s := range shares {
+	for i := range shares {
+		s := &shares[i]
 		if s.owner != noOwner && all[s.owner.index].pin != nil {
 			byOwner[s.owner.index] = append(byOwner[s.owner.index], s.prefixes()...)
 		}

@@ -139,13 +139,7 @@ func cutEndpoints(all []netip.AddrPort, addrs []hostAddress, most int) (kept []n
 	var firsts []*hostAddress
 	var seconds []netip.AddrPort
 	for _, ep := range all {
-		var at *hostAddress
-		for i := range addrs {
-			if at == nil && addrs[i].prefix.Addr() == ep.Addr() {
-				at = &addrs[i]
-			}
-		}
-		switch {
+		switch at := hostAddressOf(addrs, ep.Addr()); {
 		case at == nil: // configured, or as a discovery service sees it
 		case slices.ContainsFunc(firsts, at.sameKind):
 			seconds = append(seconds, ep)
@@ -169,6 +163,16 @@ func cutEndpoints(all []netip.AddrPort, addrs []hostAddress, most int) (kept []n
 		}
 	}
 	return kept, cut
+}
+
+// hostAddressOf returns the first of addrs that is a; nil if none is.
+func hostAddressOf(addrs []hostAddress, a netip.Addr) *hostAddress {
+	for i := range addrs {
+		if addrs[i].prefix.Addr() == a {
+			return &addrs[i]
+		}
+	}
+	return nil
 }
 
 // endpointAddresses returns addresses for endpoints, the best first.

@@ -124,7 +124,8 @@ func (pin *Pin) grant(p *candidate, allowed []netip.Prefix) {
 // allowedIPs lists per peer, sorted, its KubeSpan address and its shares.
 func allowedIPs(peers []candidate, shares []span) [][]netip.Prefix {
 	size := make([]int, len(peers))
-	for _, s := range shares {
+	for k := range shares {
+		s := &shares[k]
 		if i := int(s.owner.index); s.owner != noOwner && i < len(peers) {
 			size[i]++
 		}
@@ -137,7 +138,8 @@ func allowedIPs(peers []candidate, shares []span) [][]netip.Prefix {
 			allowed[i] = append(allowed[i], hostPrefix(p.address))
 		}
 	}
-	for _, s := range shares {
+	for k := range shares {
+		s := &shares[k]
 		if i := int(s.owner.index); s.owner != noOwner && i < len(peers) {
 			allowed[i] = netipx.IPRangeFrom(s.from, s.to).AppendPrefixes(allowed[i])
 		}

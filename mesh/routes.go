@@ -80,7 +80,8 @@ func overlapped(p netip.Prefix, around []bypass) bool {
 func appendParts(out []Route, whole Route, around []bypass) []Route {
 	rest := ownerOf(len(around))
 	claims := appendSpan(nil, whole.Prefix, rest)
-	for i, b := range around {
+	for i := range around {
+		b := &around[i]
 		if b.prefix.Overlaps(whole.Prefix) {
 			part := b.prefix
 			if part.Bits() < whole.Prefix.Bits() {
@@ -90,7 +91,8 @@ func appendParts(out []Route, whole Route, around []bypass) []Route {
 		}
 	}
 	parts, _ := divide(claims)
-	for _, s := range parts {
+	for i := range parts {
+		s := &parts[i]
 		r := whole
 		if s.owner != rest {
 			r.Path = around[s.owner.index].path

@@ -36,41 +36,50 @@ func remains(k discovery.Kind) string {
 	return fmt.Sprintf("it expires by itself within %s", discovery.MaxTTL)
 }
 
-// discovered returns the merged affiliates of all registries and the cache, this host's
-// addresses as registries see it, and their problems.
-func (a *Agent) discovered(now time.Time) (affiliates []mesh.Affiliate, public []netip.Addr, problems []mesh.Condition) {
-	found := make([]discovery.Source, 0, len(a.sources.running)+1)
-	a.sources.unreadable, a.sources.unknown = false, false
+// discovered returns the merged affiliates of all registries and the cache, and notes what
+// else these have to say.
+func (a *Agent) discovered(now time.Time) []mesh.Affiliate {
+	s := &a.sources
+	s.found = make([]discovery.Source, 0, len(s.running)+1)
+	s.public, s.problems, s.unreadable, s.unknown = nil, nil, false, false
 	remote := false
 	for _, r := range a.registries() {
-		snap := r.shown()
-		found = append(found, r.source(snap))
-		if r.former {
-			a.onlyPinned(&found[len(found)-1])
-		}
-		r.answered = r.answered || snap.Connected
-		if published(r.kind) {
-			remote = true
-			a.sources.answered = a.sources.answered || snap.Connected
-		} else if !snap.Connected {
-			a.sources.unknown = true
-		}
-		if snap.PublicAddr.IsValid() {
-			public = append(public, snap.PublicAddr)
-		}
-		for _, p := range snap.Problems {
-			a.sources.unreadable = a.sources.unreadable || p.Reason == discovery.ReasonWrongSecret
-			problems = append(problems, a.describe(r, p))
-		}
+		remote = remote || published(r.kind)
+		a.hear(r, r.shown())
 	}
-	a.sources.answered = a.sources.answered || !remote
+	s.answered = s.answered || !remote
 	if remembered := a.recall(now); remembered != nil {
-		found = append(found, *remembered)
+		s.found = append(s.found, *remembered)
 	}
-	a.sources.found = found
-	affiliates, refused := withIDs(discovery.Merge(found...))
-	problems = append(append(problems, refused...), contradicted(found, affiliates)...)
-	return affiliates, public, bounded(problems)
+	affiliates, refused := withIDs(discovery.Merge(s.found...))
+	s.problems = bounded(slices.Concat(s.problems, refused, contradicted(s.found, affiliates)))
+	return affiliates
+}
+
+// hear notes what a registry shows.
+func (a *Agent) hear(r *runningRegistry, snap *discovery.Snapshot) {
+	s := &a.sources
+	from := discovery.Source{Kind: r.kind, Name: r.name, Affiliates: snap.Affiliates, Heard: snap.Heard}
+	r.answered = r.answered || snap.Connected
+	if !snap.Connected {
+		from.Lost = snap.Since
+	}
+	if published(r.kind) {
+		s.answered = s.answered || snap.Connected
+	} else {
+		s.unknown = s.unknown || !snap.Connected
+	}
+	if r.former {
+		a.onlyPinned(&from)
+	}
+	s.found = append(s.found, from)
+	if snap.PublicAddr.IsValid() {
+		s.public = append(s.public, snap.PublicAddr)
+	}
+	for _, p := range snap.Problems {
+		s.unreadable = s.unreadable || p.Reason == discovery.ReasonWrongSecret
+		s.problems = append(s.problems, a.describe(r, p))
+	}
 }
 
 // contradicted returns the conditions for static peers that have another key than the signed
@@ -92,15 +101,6 @@ func contradicted(found []discovery.Source, affiliates []mesh.Affiliate) (out []
 		}
 	}
 	return out
-}
-
-// source returns what a registry has found.
-func (r *runningRegistry) source(snap *discovery.Snapshot) (s discovery.Source) {
-	s = discovery.Source{Kind: r.kind, Name: r.name, Affiliates: snap.Affiliates, Heard: snap.Heard}
-	if !snap.Connected {
-		s.Lost = snap.Since
-	}
-	return s
 }
 
 // describe returns the condition for a problem of a registry.

@@ -146,11 +146,7 @@ func (a *Agent) foresee(plan *mesh.Plan) {
 	if !a.routing.current { // not in place yet, or not kept
 		o.policy = a.policy(plan)
 	}
-	for _, l := range a.host.links {
-		for _, p := range l.Addresses {
-			o.host = append(o.host, p.Addr().Unmap())
-		}
-	}
+	o.host = addressesOf(a.host.links)
 	if !a.cfg.Backend.Netstack {
 		o.own = append(o.own, o.host...)
 	}

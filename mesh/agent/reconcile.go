@@ -47,8 +47,8 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 	a.wishPorts()
 	cs.add(a.syncRegistries())
 
-	affiliates, public, problems := a.discovered(now)
-	cs.add(problems)
+	affiliates := a.discovered(now)
+	cs.add(a.sources.problems)
 	stats, statsErr := a.readStats()
 	cs.report(conditionApply, "device", statsErr)
 
@@ -56,7 +56,7 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 	cs.report(conditionMemory, state.RotationFile, err)
 	plan := new(mesh.Plan)
 	*plan = mesh.Decide(mesh.Input{
-		Config: a.meshConfig(), Self: a.self, Host: a.describeHost(public),
+		Config: a.meshConfig(), Self: a.self, Host: a.describeHost(),
 		Affiliates: affiliates, Removed: a.removed(), Stats: stats, Attempts: a.attempts(), Previous: a.previous.Statuses,
 		Known: a.previous.Known, Pins: a.cfg.Memory.Pins(a.self.Subnet), Harvested: a.previous.Endpoints, Rotation: rotation, RelayNeed: a.previous.RelayNeed,
 		StaticUnknown: a.sources.unknown,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"reflect"
 	"slices"
 	"sort"
@@ -28,6 +29,8 @@ type sources struct {
 	unreadable bool                        // a source has nothing that the secret opens, but others' data
 	unknown    bool                        // one with static peers has no good file
 	found      []discovery.Source          // what they had in the last pass, the cache included
+	public     []netip.Addr                // this host's addresses as they see it
+	problems   []mesh.Condition            // with what they have
 	forgetting sync.WaitGroup              // deletions under way at sources that are no longer used
 }
 

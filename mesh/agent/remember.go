@@ -304,7 +304,7 @@ func (a *Agent) flushCache(now time.Time) {
 	if a.cfg.Cache == nil || !a.sources.answered || a.left {
 		return
 	}
-	affiliates, _, _ := a.discovered(now)
+	affiliates := a.discovered(now)
 	a.keep(affiliates, a.previous.Statuses, now)
 	a.warnUnwritten(state.CacheFile, a.remembering.changes.err)
 }

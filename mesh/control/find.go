@@ -14,14 +14,13 @@ import (
 // FindPeer returns the peer with a nodename, a name in DNS, a node id, a public key or any
 // address of the mesh.
 func FindPeer(s *agent.Status, want string) (peer agent.PeerView, err error) {
-	addr, parsed := netip.ParseAddr(want)
+	addr, _ := netip.ParseAddr(want) // invalid: it is a name
 	addr = addr.Unmap()
-	isAddr := parsed == nil
 	var found, folded []*agent.PeerView
 	for i := range s.Peers {
 		p := &s.Peers[i]
 		switch {
-		case p.Label == want || p.NodeID == want || named(p.Names, want) || p.PublicKey.String() == want || isAddr && p.Owns(addr):
+		case isPeer(p, want) || addr.IsValid() && p.Owns(addr):
 			found = append(found, p)
 		case strings.EqualFold(p.Label, want):
 			folded = append(folded, p)
@@ -35,10 +34,15 @@ func FindPeer(s *agent.Status, want string) (peer agent.PeerView, err error) {
 		return *found[0], nil
 	case len(found) > 1:
 		return peer, fmt.Errorf("peer %q: %d peers have this name, give an address", want, len(found))
-	case isAddr && addr == s.Node.Address || isSelf(s, want) || want == s.Node.PublicKey.String():
+	case addr.IsValid() && addr == s.Node.Address || isSelf(s, want) || want == s.Node.PublicKey.String():
 		return peer, fmt.Errorf("%q is this node itself, not a peer", want)
 	}
 	return peer, fmt.Errorf("peer %q: not in the mesh; known are: %s", want, someNames(s.Peers))
+}
+
+// isPeer reports whether a nodename, a name in DNS, a node id or a public key is that of a peer.
+func isPeer(p *agent.PeerView, want string) bool {
+	return p.Label == want || p.NodeID == want || named(p.Names, want) || p.PublicKey.String() == want
 }
 
 // isSelf reports whether a nodename, a name in DNS or a node id is that of this node.
