@@ -88,7 +88,7 @@ func eachNode(sources []Source, f func([]statement)) {
 func join(a *mesh.Affiliate, all []statement) {
 	newest := all[0].affiliate()
 	for _, s := range all[1:] {
-		if s.affiliate().Record.Newer(newest.Record) {
+		if s.affiliate().Record.Newer(&newest.Record) {
 			newest = s.affiliate()
 		}
 	}
@@ -97,7 +97,7 @@ func join(a *mesh.Affiliate, all []statement) {
 	case a.Record.Signed():
 		a.Endpoints = nil
 		for _, s := range all {
-			if from := s.affiliate(); from.Static || !newest.Record.Newer(from.Record) {
+			if from := s.affiliate(); from.Static || !newest.Record.Newer(&from.Record) {
 				a.Endpoints = union(a.Endpoints, from.Endpoints)
 			}
 		}

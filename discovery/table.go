@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/wirespan/wirespan/mesh"
@@ -119,10 +118,11 @@ func (t *Table) update(raw RawAffiliate, now time.Time) {
 // a member with garbage, and with a replay undo what it announced last.
 func (t *Table) replace(e *entry, raw RawAffiliate) {
 	data := sha256.Sum256(raw.Data)
-	good := e.opened.Affiliate
+	good := &e.opened.Affiliate
 	opened := t.open(raw, Known{good.Record.Sequence, good.Record.Signed() && e.data == data})
 	if opened.Affiliate.NodeID == "" && good.NodeID != "" {
-		opened, data = Opened{Affiliate: good, Problems: opened.Problems}, e.data
+		e.opened.Problems = opened.Problems
+		return
 	}
 	e.data, e.opened = data, opened
 }
@@ -141,11 +141,11 @@ func (t *Table) updateOwn(raw RawAffiliate, now time.Time) {
 
 // Own returns this node's entry, and what is in it. The entry has no ID if the source
 // has none, and the affiliate no NodeID if the node has not signed it.
-func (t *Table) Own() (RawAffiliate, mesh.Affiliate) {
-	if t.ownRaw.ID == "" || !t.own.opened.Affiliate.Record.Signed() {
-		return t.ownRaw, mesh.Affiliate{}
+func (t *Table) Own() (raw RawAffiliate, a mesh.Affiliate) {
+	if t.ownRaw.ID != "" && t.own.opened.Affiliate.Record.Signed() {
+		a = t.own.opened.Affiliate
 	}
-	return t.ownRaw, t.own.opened.Affiliate
+	return t.ownRaw, a
 }
 
 // Remove removes an entry at once, because the source reports its deletion.
@@ -218,7 +218,7 @@ func (t *Table) Result() ([]mesh.Affiliate, []Problem) {
 		opened = append(opened, &e.opened)
 	}
 	affiliates, problems := Collect(opened)
-	problems = slices.Concat(problems, t.invalid)
+	problems = append(problems, t.invalid...)
 	if t.full {
 		problems = append(problems, Problem{Reason: fmt.Sprintf("affiliates beyond the limit of %d ignored", MaxAffiliates)})
 	}

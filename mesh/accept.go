@@ -11,17 +11,17 @@ import (
 // node id or nodename: a node that is quarantined, or that has the name, the key or the
 // address of another one, which loses it although it may still announce it. It also
 // returns what the node announces.
-func Accept(pins []Pin, affiliates []Affiliate, node string) ([]Pin, Affiliate, error) {
+func Accept(pins []Pin, affiliates []Affiliate, node string) (out []Pin, accepted Affiliate, err error) {
 	var candidates []*Affiliate
 	for i := range affiliates {
 		a := &affiliates[i]
-		if (a.NodeID == node || a.Nodename == node) && slices.ContainsFunc(pins, func(p Pin) bool { return p.stands(a) }) {
+		if (a.NodeID == node || a.Nodename == node) && waits(pins, a) {
 			candidates = append(candidates, a)
 		}
 	}
 	switch len(candidates) {
 	case 0:
-		return nil, Affiliate{}, fmt.Errorf("no node %q waits to be accepted", node)
+		return nil, accepted, fmt.Errorf("no node %q waits to be accepted", node)
 	case 1:
 	default:
 		var ids []string
@@ -29,10 +29,10 @@ func Accept(pins []Pin, affiliates []Affiliate, node string) ([]Pin, Affiliate, 
 			ids = append(ids, a.NodeID)
 		}
 		slices.Sort(ids)
-		return nil, Affiliate{}, fmt.Errorf("several nodes named %q wait to be accepted; give one by its node id: %s", node, strings.Join(ids, ", "))
+		return nil, accepted, fmt.Errorf("several nodes named %q wait to be accepted; give one by its node id: %s", node, strings.Join(ids, ", "))
 	}
 	a := candidates[0]
-	out := slices.Clone(pins)
+	out = slices.Clone(pins)
 	for i := range out {
 		if out[i].NodeID == a.NodeID {
 			out[i].PublicKey, out[i].Address, out[i].Nodename = a.PublicKey, a.Address, a.Nodename
@@ -41,6 +41,16 @@ func Accept(pins []Pin, affiliates []Affiliate, node string) ([]Pin, Affiliate, 
 		}
 	}
 	return out, *a, nil
+}
+
+// waits reports whether a pin keeps a from something.
+func waits(pins []Pin, a *Affiliate) bool {
+	for i := range pins {
+		if pins[i].stands(a) {
+			return true
+		}
+	}
+	return false
 }
 
 // stands reports whether p keeps a from something that a announces.
@@ -98,7 +108,12 @@ func FindNode(pins []Pin, affiliates []Affiliate, node string) (string, error) {
 
 // Forget returns pins without those of a node, which is given by node id or nodename.
 func Forget(pins []Pin, node string) ([]Pin, error) {
-	out := slices.DeleteFunc(slices.Clone(pins), func(p Pin) bool { return p.NodeID == node || node != "" && p.Nodename == node })
+	out := make([]Pin, 0, len(pins))
+	for i := range pins {
+		if p := &pins[i]; p.NodeID != node && (node == "" || p.Nodename != node) {
+			out = append(out, *p)
+		}
+	}
 	if len(out) == len(pins) {
 		return nil, fmt.Errorf("no node %q is remembered", node)
 	}

@@ -57,15 +57,8 @@ const RankRelayed = rankRelayed
 
 // onAnyLink reports whether an address is in the subnet of a link that is up.
 func onAnyLink(links []Link, a netip.Addr) bool {
-	for i := range links {
-		if !links[i].Up {
-			continue
-		}
-		for _, p := range links[i].Addresses {
-			if p = unmapPrefix(p); !p.IsSingleIP() && p.Contains(a) {
-				return true
-			}
-		}
-	}
-	return false
+	return anyAddress(links, func(l *Link, p netip.Prefix) bool {
+		p = unmapPrefix(p)
+		return l.Up && !p.IsSingleIP() && p.Contains(a)
+	})
 }

@@ -3,6 +3,7 @@ package mesh
 import (
 	"net/netip"
 	"slices"
+	"sort"
 
 	"go4.org/netipx"
 )
@@ -11,19 +12,19 @@ import (
 // cluster's /64, every address of this host, and special prefixes.
 func reserved(in *Input) []span {
 	var out []span
-	for _, s := range specialPrefixes {
-		out = append(out, spanOf(s.Prefix, noOwner))
+	for i := range specialPrefixes {
+		out = appendSpan(out, specialPrefixes[i].Prefix, noOwner)
 	}
 	if in.Self.Subnet.IsValid() {
-		out = append(out, spanOf(in.Self.Subnet, noOwner))
+		out = appendSpan(out, in.Self.Subnet, noOwner)
 	}
 	if in.Self.Address.IsValid() {
-		out = append(out, spanOf(hostPrefix(in.Self.Address), noOwner))
+		out = appendSpan(out, hostPrefix(in.Self.Address), noOwner)
 	}
-	for _, l := range in.Host.Links {
-		for _, p := range l.Addresses {
+	for i := range in.Host.Links {
+		for _, p := range in.Host.Links[i].Addresses {
 			if a := p.Addr().Unmap(); a.IsValid() {
-				out = append(out, spanOf(hostPrefix(a), noOwner))
+				out = appendSpan(out, hostPrefix(a), noOwner)
 			}
 		}
 	}
@@ -35,9 +36,9 @@ func reserved(in *Input) []span {
 // it has, and the others are held.
 func (p *candidate) appendClaims(claims []span, index int, rules *claimRules, cs *conditions) (_ []span, beyond []netip.Prefix) {
 	if len(p.Addresses) > maxPeerAddresses || len(p.AdditionalAddresses) > maxPeerAddresses || len(p.ExcludeAdvertisedNetworks) > maxPeerAddresses {
-		cs.add(ConditionAffiliateTruncated, p.displayName(),
-			"%q (node %s) announces %d addresses, %d additional and %d excluded networks; only the first %d of each are used",
-			p.displayName(), p.NodeID, len(p.Addresses), len(p.AdditionalAddresses), len(p.ExcludeAdvertisedNetworks), maxPeerAddresses)
+		cs.about(p.Affiliate, ConditionAffiliateTruncated,
+			"announces %d addresses, %d additional and %d excluded networks; only the first %d of each are used",
+			len(p.Addresses), len(p.AdditionalAddresses), len(p.ExcludeAdvertisedNetworks), maxPeerAddresses)
 	}
 	first := len(claims)
 	claims, refused := p.appendNetworks(claims, index, rules)
@@ -45,7 +46,7 @@ func (p *candidate) appendClaims(claims []span, index int, rules *claimRules, cs
 	own := len(claims)
 	claims = p.appendAddresses(claims, index, rules)
 	inAddresses := rules.protectedIn(claims[own:], p.name, true)
-	p.reportRefused(refused, slices.Concat(inNetworks, inAddresses), cs)
+	p.reportRefused(refused, append(slices.Clip(inNetworks), inAddresses...), cs)
 	excluded := p.excluded()
 	addresses := cut(claims, own, append(slices.Clip(excluded), addressesOf(inAddresses)...))[own:]
 	addresses = slices.Clone(addresses)
@@ -78,7 +79,7 @@ func (p *candidate) appendAddresses(claims []span, index int, rules *claimRules)
 		// The KubeSpan address is claimed already, or must not be routed.
 		a = a.Unmap()
 		if a.IsValid() && a != p.Address && (isPrivate(a) || slices.Contains(p.reached, a) || rules.allowed(p.name, hostPrefix(a))) {
-			claims = append(claims, spanOf(hostPrefix(a), ownerOf(index)))
+			claims = appendSpan(claims, hostPrefix(a), ownerOf(index))
 		}
 	}
 	return claims
@@ -92,7 +93,7 @@ func (p *candidate) strengthen(claims []span, first int) []span {
 		if s.owner.rank.broad() {
 			has = p.hasBroad
 		}
-		at, _ := slices.BinarySearchFunc(has, s.from, func(h netip.Prefix, a netip.Addr) int { return h.Addr().Compare(a) })
+		at := sort.Search(len(has), func(i int) bool { return s.from.Compare(has[i].Addr()) <= 0 })
 		for at = max(at-1, 0); at < len(has) && has[at].Addr().Compare(s.to) <= 0; at++ {
 			r := netipx.RangeOfPrefix(has[at])
 			switch {
@@ -116,8 +117,12 @@ func incumbency(r rank) rank {
 
 // incumbent returns the parts of claims that the peer has already.
 func (p *candidate) incumbent(claims []span) (out []span) {
-	all := p.strengthen(slices.Clip(claims), 0)
-	return slices.DeleteFunc(all, func(s span) bool { return s.owner.rank != rankIncumbent && s.owner.rank != rankBroadIncumbent })
+	for _, s := range p.strengthen(slices.Clip(claims), 0) {
+		if s.owner.rank == rankIncumbent || s.owner.rank == rankBroadIncumbent {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // appendNetworks appends the networks behind p, and lists those that need an allowance
@@ -130,9 +135,9 @@ func (p *candidate) appendNetworks(claims []span, index int, rules *claimRules) 
 		case needsAllowance(n) && !rules.allowed(p.name, n.Masked()):
 			refused = append(refused, n)
 		case IsBroad(n):
-			claims = append(claims, spanOf(n, owner{rankBroad, int32(index)}))
+			claims = appendSpan(claims, n, owner{rankBroad, int32(index)})
 		default:
-			claims = append(claims, spanOf(n, ownerOf(index)))
+			claims = appendSpan(claims, n, ownerOf(index))
 		}
 	}
 	return cut(claims, first, rules.own), refused
@@ -154,9 +159,14 @@ func cut(claims []span, first int, not []netip.Prefix) []span {
 	}
 	all := slices.Clone(claims[first:])
 	for _, n := range not {
-		all = append(all, spanOf(n, noOwner))
+		all = appendSpan(all, n, noOwner)
 	}
 	rest, _ := divide(all)
-	rest = slices.DeleteFunc(rest, func(s span) bool { return s.owner == noOwner })
-	return append(claims[:first], rest...)
+	claims = claims[:first]
+	for i := range rest {
+		if rest[i].owner != noOwner {
+			claims = append(claims, rest[i])
+		}
+	}
+	return claims
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"strings"
 )
 
 // Types of conditions.
@@ -65,22 +66,37 @@ const (
 	ConditionMarkRewritten ConditionType = "MarkRewritten"
 )
 
+// conflicts are the types of conditions about something that several nodes claim, or that a
+// node may not claim.
+var conflicts = []ConditionType{
+	ConditionDuplicatePublicKey, ConditionDuplicateAddress, ConditionDuplicateNodename, ConditionNodenameWithheld, ConditionAddressUnusable,
+	ConditionNetworkOverlap, ConditionRouteRefused, ConditionIdentityChanged, ConditionStaticRefused, ConditionCloned, ConditionEndpointInMesh, ConditionAsymmetricExclusion,
+}
+
 // Conflict reports whether a condition is about something that several nodes
 // claim, or that a node may not claim.
-func (t ConditionType) Conflict() bool {
-	switch t {
-	case ConditionDuplicatePublicKey, ConditionDuplicateAddress, ConditionDuplicateNodename, ConditionNodenameWithheld, ConditionAddressUnusable,
-		ConditionNetworkOverlap, ConditionRouteRefused, ConditionIdentityChanged, ConditionStaticRefused, ConditionCloned, ConditionEndpointInMesh, ConditionAsymmetricExclusion:
-		return true
-	}
-	return false
-}
+func (t ConditionType) Conflict() bool { return slices.Contains(conflicts, t) }
 
 // conditions collects the problems found while a plan is made.
 type conditions []Condition
 
 func (c *conditions) add(t ConditionType, subject, format string, args ...any) {
 	*c = append(*c, Condition{Type: t, Subject: subject, Message: fmt.Sprintf(format, args...)})
+}
+
+// about adds a condition about a node: its message begins with the node's names.
+func (c *conditions) about(a *Affiliate, t ConditionType, format string, args ...any) {
+	name := a.displayName()
+	c.add(t, name, "%q (node %s) %s", name, a.NodeID, fmt.Sprintf(format, args...))
+}
+
+// Listed names the first of a list, and says how many more there are.
+func Listed(list []string, most int) string {
+	text := strings.Join(bounded(list, most), ", ")
+	if more := len(list) - most; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }
 
 // sorted returns the conditions in their final order, without duplicates.

@@ -15,12 +15,13 @@ func reportOverlaps(peers []candidate, shares, contested []span, cs *conditions)
 	const named = 3
 	hasShare := make([]bool, len(peers))
 	var broad []span
-	for _, s := range shares {
+	for i := range shares {
+		s := &shares[i]
 		if s.owner != noOwner {
 			hasShare[s.owner.index] = true
 		}
 		if s.owner.rank.broad() {
-			broad = append(broad, s)
+			broad = append(broad, *s)
 		}
 	}
 	sort.SliceStable(contested, func(i, j int) bool { return contested[i].owner.before(contested[j].owner) })
@@ -51,9 +52,8 @@ func reportOverlaps(peers []candidate, shares, contested []span, cs *conditions)
 			parts = append(parts, "nothing else is routed to it")
 		}
 		p := &peers[loser.index]
-		cs.add(ConditionNetworkOverlap, p.displayName(),
-			"%q (node %s) announces %s; the first one seen keeps it; exclude it on one side with filters.excludeAdvertisedNetworks",
-			p.displayName(), p.NodeID, strings.Join(parts, "; "))
+		cs.about(p.Affiliate, ConditionNetworkOverlap,
+			"announces %s; the first one seen keeps it; exclude it on one side with filters.excludeAdvertisedNetworks", strings.Join(parts, "; "))
 	}
 }
 
@@ -67,9 +67,9 @@ func reportOwnNetworks(in *Input, peers []candidate, cs *conditions) {
 			n = unmapPrefix(n)
 			own := slices.IndexFunc(owned, func(o netip.Prefix) bool { return n.IsValid() && o.Overlaps(n) })
 			if own >= 0 && !IsBroad(n) {
-				cs.add(ConditionNetworkOverlap, p.displayName(),
-					"%q (node %s) announces %v, which overlaps %v of this node (%s); here it is not routed to the peer; advertise it on one node only",
-					p.displayName(), p.NodeID, n.Masked(), owned[own], in.Self.NodeID)
+				cs.about(p.Affiliate, ConditionNetworkOverlap,
+					"announces %v, which overlaps %v of this node (%s); here it is not routed to the peer; advertise it on one node only",
+					n.Masked(), owned[own], in.Self.NodeID)
 			}
 		}
 	}
@@ -87,8 +87,8 @@ func reportAsymmetry(in *Input, peers []candidate, local *Affiliate, cs *conditi
 				"this node excludes %v, but %q (node %s), which has addresses there, does not; set the same filters.excludeAdvertisedNetworks on both", x, p.displayName(), p.NodeID)
 		}
 		if x, ok := lopsided(theirs, ours, local); ok {
-			cs.add(ConditionAsymmetricExclusion, p.displayName(),
-				"%q (node %s) excludes %v, but this node, which has addresses there, does not; set the same filters.excludeAdvertisedNetworks on both", p.displayName(), p.NodeID, x)
+			cs.about(p.Affiliate, ConditionAsymmetricExclusion,
+				"excludes %v, but this node, which has addresses there, does not; set the same filters.excludeAdvertisedNetworks on both", x)
 		}
 	}
 }

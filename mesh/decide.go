@@ -12,9 +12,8 @@ import (
 // Decide maps what is known at the time now to what should be true. It is the
 // whole policy of the mesh. Equal inputs give equal plans; the order of
 // in.Affiliates doesn't matter, but their node ids must differ.
-func Decide(in Input, now time.Time) Plan {
+func Decide(in Input, now time.Time) (plan Plan) {
 	var (
-		plan  Plan
 		cs    conditions
 		addrs = hostAddresses(&in)
 	)
@@ -35,16 +34,16 @@ func Decide(in Input, now time.Time) Plan {
 		plan.Waiting = waiting(&in.Config, plan.Specs, plan.Statuses)
 		var wake time.Time
 		plan.Endpoints, wake = harvest(&in, known, plan.Specs, plan.Statuses, now)
-		plan.Wake = sooner(plan.Wake, wake)
+		plan.WakeAt(wake)
 		for _, a := range known.others {
 			plan.Known = append(plan.Known, *a)
 		}
-		plan.Wake = sooner(plan.Wake, plan.relaying(&in, known, now))
+		plan.WakeAt(plan.relaying(&in, known, now))
 		reportRelays(&in, &plan, now, &cs)
 		reportNoEndpoint(&plan.Local, plan.Specs, plan.Statuses, &cs)
-		plan.Wake = sooner(plan.Wake, reportUnanswered(&in, known, plan.Specs, plan.Statuses, now, &cs))
+		plan.WakeAt(reportUnanswered(&in, known, plan.Specs, plan.Statuses, now, &cs))
 		for i := range plan.Statuses {
-			plan.Wake = sooner(plan.Wake, plan.Statuses[i].wake(now))
+			plan.WakeAt(plan.Statuses[i].wake(now))
 		}
 	}
 	plan.Pins = known.remember()

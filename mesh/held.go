@@ -24,13 +24,9 @@ func (in *Input) holding() bool {
 // that are kept out of the clear. It drops the networks of those that were gone for too
 // long.
 func (r *roster) heldNodes(in *Input, now time.Time) []candidate {
-	present := make(map[string]bool, len(r.others))
-	for _, a := range r.others {
-		present[a.NodeID] = true
-	}
 	var out []candidate
 	for _, p := range r.order {
-		if present[p.NodeID] || len(p.Networks) == 0 {
+		if r.byID[p.NodeID] != nil || len(p.Networks) == 0 {
 			continue
 		}
 		if !p.Gone.IsZero() && now.Sub(p.Gone) >= in.Config.HoldNetworks {
@@ -55,7 +51,7 @@ func (c *candidate) appendHeld(claims []span, index int, not []netip.Prefix) []s
 		case IsBroad(n):
 			rank = rankBroadIncumbent
 		}
-		claims = append(claims, spanOf(n, owner{rank, int32(index)}))
+		claims = appendSpan(claims, n, owner{rank, int32(index)})
 	}
 	return cut(claims, first, not)
 }
@@ -67,7 +63,8 @@ func clearPrefixes(in *Input) []netip.Prefix {
 	for _, b := range bypasses(in) {
 		out = append(out, b.prefix)
 	}
-	for _, l := range in.Host.Links {
+	for i := range in.Host.Links {
+		l := &in.Host.Links[i]
 		for _, p := range l.Addresses {
 			if p = unmapPrefix(p); l.Up && p.IsValid() {
 				out = append(out, p.Masked())
@@ -80,7 +77,8 @@ func clearPrefixes(in *Input) []netip.Prefix {
 // heldShares returns the shares of nodes that are no peers, in the order of all.
 func heldShares(all []candidate, shares []span) []Held {
 	byOwner := map[int32][]netip.Prefix{}
-	for _, s := range shares {
+	for i := range shares {
+		s := &shares[i]
 		if s.owner != noOwner && all[s.owner.index].pin != nil {
 			byOwner[s.owner.index] = append(byOwner[s.owner.index], s.prefixes()...)
 		}

@@ -57,8 +57,9 @@ func hostAddresses(in *Input) []hostAddress {
 		}
 		for _, p := range l.Addresses {
 			p = unmapPrefix(p)
-			if reachable(p.Addr()) && !in.Self.Subnet.Contains(p.Addr()) && !in.ofPods(l, p.Addr()) && announced(l, p.Addr(), in.Config.AddressFilters) {
-				out = append(out, hostAddress{p, l.Name, l.DefaultRoute, l.isDeprecated(p.Addr())})
+			a := p.Addr()
+			if reachable(a) && !in.Self.Subnet.Contains(a) && !in.ofPods(l, a) && announced(l, a, in.Config.AddressFilters) {
+				out = append(out, hostAddress{p, l.Name, l.DefaultRoute, l.isDeprecated(a)})
 			}
 		}
 	}
@@ -78,14 +79,21 @@ func (l *Link) isDeprecated(a netip.Addr) bool {
 
 // connectable returns the addresses to which others may open connections. Of those
 // that are deprecated it has only those of a link without another one of the family.
-func connectable(list []hostAddress) []hostAddress {
-	return slices.DeleteFunc(slices.Clone(list), func(a hostAddress) bool {
-		return a.deprecated && slices.ContainsFunc(list, func(b hostAddress) bool { return !b.deprecated && a.sameKind(b) })
-	})
+func connectable(list []hostAddress) (out []hostAddress) {
+	for i := range list {
+		a, better := &list[i], false
+		for k := range list {
+			better = better || a.deprecated && !list[k].deprecated && a.sameKind(&list[k])
+		}
+		if !better {
+			out = append(out, *a)
+		}
+	}
+	return out
 }
 
 // sameKind reports whether two addresses are of one link and family.
-func (a hostAddress) sameKind(b hostAddress) bool {
+func (a *hostAddress) sameKind(b *hostAddress) bool {
 	return a.link == b.link && a.prefix.Addr().BitLen() == b.prefix.Addr().BitLen()
 }
 
@@ -96,18 +104,18 @@ func (a hostAddress) sameKind(b hostAddress) bool {
 func HostAddresses(links []Link, filters []AddressFilter) []netip.Addr {
 	all := connectable(hostAddresses(&Input{Host: Host{Links: links}, Config: Config{AddressFilters: filters}}))
 	var routed, others, deprecated []netip.Addr
-	for _, a := range all {
-		switch {
-		case IsKubeSpanULA(a.prefix.Addr()):
-		case a.deprecated:
-			deprecated = append(deprecated, a.prefix.Addr())
-		case a.defaultRoute:
-			routed = append(routed, a.prefix.Addr())
+	for i := range all {
+		switch a := all[i].prefix.Addr(); {
+		case IsKubeSpanULA(a):
+		case all[i].deprecated:
+			deprecated = append(deprecated, a)
+		case all[i].defaultRoute:
+			routed = append(routed, a)
 		default:
-			others = append(others, a.prefix.Addr())
+			others = append(others, a)
 		}
 	}
-	return slices.Concat(routed, others, deprecated)
+	return append(append(routed, others...), deprecated...)
 }
 
 // reachable reports whether another host could reach a.
@@ -124,7 +132,13 @@ func sortHostAddresses(list []hostAddress) []hostAddress {
 		return cmp.Or(a.prefix.Addr().Compare(b.prefix.Addr()), b.prefix.Bits()-a.prefix.Bits(),
 			falseLast(a.defaultRoute, b.defaultRoute), falseLast(b.deprecated, a.deprecated), cmp.Compare(a.link, b.link)) < 0
 	})
-	list = slices.CompactFunc(list, func(a, b hostAddress) bool { return a.prefix == b.prefix })
+	all := list
+	list = all[:0]
+	for i := range all {
+		if n := len(list); n == 0 || list[n-1].prefix != all[i].prefix {
+			list = append(list, all[i])
+		}
+	}
 	sort.SliceStable(list, func(i, j int) bool { return compareNodeAddresses(list[i].prefix, list[j].prefix) < 0 })
 	return list
 }

@@ -1,10 +1,8 @@
 package mesh
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 )
 
 // maxNamedEndpoints bounds the endpoints that a condition names.
@@ -14,8 +12,8 @@ const maxNamedEndpoints = 8
 // addresses are addrs. It never has a control plane part, and its machine type is
 // worker or unknown whatever the configuration says: Talos uses both to balance
 // the load on the control plane.
-func localAffiliate(in *Input, addrs []hostAddress, cs *conditions) Affiliate {
-	a := Affiliate{
+func localAffiliate(in *Input, addrs []hostAddress, cs *conditions) (a Affiliate) {
+	a = Affiliate{
 		NodeID:          in.Self.NodeID,
 		Hostname:        in.Host.Hostname,
 		OperatingSystem: in.Host.OperatingSystem,
@@ -67,7 +65,7 @@ func localAddresses(in *Input, addrs []hostAddress, endpoints []netip.AddrPort, 
 	}
 	if in.meshing() {
 		own := hostAddress{prefix: netip.PrefixFrom(in.Self.Address, in.Self.Subnet.Bits())}
-		list = sortHostAddresses(append(slices.Clone(list), own))
+		list = sortHostAddresses(append(slices.Clip(list), own))
 	}
 	var out []netip.Addr
 	for _, h := range list {
@@ -129,12 +127,8 @@ func localEndpoints(in *Input, addrs []hostAddress, most int, cs *conditions) []
 		return out
 	}
 	kept, cut := cutEndpoints(out, addrs, most)
-	text := strings.Join(cut[:min(len(cut), maxNamedEndpoints)], ", ")
-	if more := len(cut) - maxNamedEndpoints; more > 0 {
-		text += fmt.Sprintf(" and %d more", more)
-	}
 	cs.add(ConditionEndpointsTruncated, in.localName(),
-		"this node has %d endpoints and announces %d; left out: %s; choose with filters.endpoints", len(out), most, text)
+		"this node has %d endpoints and announces %d; left out: %s; choose with filters.endpoints", len(out), most, Listed(cut, maxNamedEndpoints))
 	return kept
 }
 
@@ -142,16 +136,15 @@ func localEndpoints(in *Input, addrs []hostAddress, most int, cs *conditions) []
 // that are left out. The last are left out first, but of each link and family one
 // stays as long as there are others with company.
 func cutEndpoints(all []netip.AddrPort, addrs []hostAddress, most int) (kept []netip.AddrPort, cut []string) {
-	var firsts []hostAddress
+	var firsts []*hostAddress
 	var seconds []netip.AddrPort
 	for _, ep := range all {
-		i := slices.IndexFunc(addrs, func(h hostAddress) bool { return h.prefix.Addr() == ep.Addr() })
-		switch {
-		case i < 0: // configured, or as a discovery service sees it
-		case slices.ContainsFunc(firsts, addrs[i].sameKind):
+		switch at := hostAddressOf(addrs, ep.Addr()); {
+		case at == nil: // configured, or as a discovery service sees it
+		case slices.ContainsFunc(firsts, at.sameKind):
 			seconds = append(seconds, ep)
 		default:
-			firsts = append(firsts, addrs[i])
+			firsts = append(firsts, at)
 		}
 	}
 	drop := map[netip.AddrPort]bool{}
@@ -170,6 +163,16 @@ func cutEndpoints(all []netip.AddrPort, addrs []hostAddress, most int) (kept []n
 		}
 	}
 	return kept, cut
+}
+
+// hostAddressOf returns the first of addrs that is a; nil if none is.
+func hostAddressOf(addrs []hostAddress, a netip.Addr) *hostAddress {
+	for i := range addrs {
+		if addrs[i].prefix.Addr() == a {
+			return &addrs[i]
+		}
+	}
+	return nil
 }
 
 // endpointAddresses returns addresses for endpoints, the best first.
@@ -225,8 +228,19 @@ func seenOutside(in *Input, a netip.Addr) bool {
 	return reachable(a) && !in.Self.Subnet.Contains(a) && !hasAddress(in.Host.Links, a)
 }
 
+// hasAddress reports whether this host has an address.
 func hasAddress(links []Link, a netip.Addr) bool {
-	return slices.ContainsFunc(links, func(l Link) bool {
-		return slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return p.Addr().Unmap() == a })
-	})
+	return anyAddress(links, func(_ *Link, p netip.Prefix) bool { return p.Addr().Unmap() == a })
+}
+
+// anyAddress reports whether links have an address for which f holds.
+func anyAddress(links []Link, f func(l *Link, p netip.Prefix) bool) bool {
+	for i := range links {
+		for _, p := range links[i].Addresses {
+			if f(&links[i], p) {
+				return true
+			}
+		}
+	}
+	return false
 }

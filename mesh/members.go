@@ -12,13 +12,9 @@ import (
 // because rules may depend on it.
 func (r *roster) nameOwners(cs *conditions) {
 	r.names = make(map[string]*Affiliate, len(r.others)+1)
-	byID := make(map[string]*Affiliate, len(r.others))
-	for _, a := range r.others {
-		byID[a.NodeID] = a
-	}
 	absent := map[string]*Pin{} // owners that are not there
 	for _, p := range r.order {
-		switch a := byID[p.NodeID]; {
+		switch a := r.byID[p.NodeID]; {
 		case p.Nodename == "" || p.NodeID == r.local.NodeID:
 		case a != nil && a.Nodename != p.Nodename:
 			p.Nodename = "" // it has another one now

@@ -68,8 +68,10 @@ func NewNames(domain string, self Identity, p *Plan) *Names {
 	owned := map[string]string{} // by node id
 	if self.Address.IsValid() {
 		n.add(self.NodeID, self.Address, p.Local.Addresses, func(a netip.Addr) bool { return a.Is4() })
-		if slices.ContainsFunc(p.Members, func(m Member) bool { return m.NodeID == self.NodeID }) {
-			owned[self.NodeID] = p.Local.Nodename
+		for i := range p.Members {
+			if p.Members[i].NodeID == self.NodeID {
+				owned[self.NodeID] = p.Local.Nodename
+			}
 		}
 	}
 	for i := range p.Specs {

@@ -57,7 +57,7 @@ func peerSpecs(in *Input, known *roster, addrs []hostAddress, now time.Time, cs 
 	all := peers // and nodes that are no peers, behind them
 	if in.holding() {
 		not := clearPrefixes(in)
-		all = slices.Concat(peers, unfit, known.heldNodes(in, now))
+		all = append(append(slices.Clip(peers), unfit...), known.heldNodes(in, now)...)
 		for i := len(peers); i < len(all); i++ {
 			claims = all[i].appendHeld(claims, i, not)
 		}
@@ -124,19 +124,22 @@ func (pin *Pin) grant(p *candidate, allowed []netip.Prefix) {
 // allowedIPs lists per peer, sorted, its KubeSpan address and its shares.
 func allowedIPs(peers []candidate, shares []span) [][]netip.Prefix {
 	size := make([]int, len(peers))
-	for _, s := range shares {
+	for k := range shares {
+		s := &shares[k]
 		if i := int(s.owner.index); s.owner != noOwner && i < len(peers) {
 			size[i]++
 		}
 	}
 	allowed := make([][]netip.Prefix, len(peers))
-	for i, p := range peers {
+	for i := range peers {
+		p := &peers[i]
 		allowed[i] = make([]netip.Prefix, 0, size[i]+1)
 		if p.address.IsValid() {
 			allowed[i] = append(allowed[i], hostPrefix(p.address))
 		}
 	}
-	for _, s := range shares {
+	for k := range shares {
+		s := &shares[k]
 		if i := int(s.owner.index); s.owner != noOwner && i < len(peers) {
 			allowed[i] = netipx.IPRangeFrom(s.from, s.to).AppendPrefixes(allowed[i])
 		}
@@ -154,31 +157,22 @@ func allowedIPs(peers []candidate, shares []span) [][]netip.Prefix {
 func admit(in *Input, known *roster, now time.Time, cs *conditions) []candidate {
 	peers := make([]candidate, 0, len(known.others))
 	owner := keyOwners(known)
-	live := make(map[Key]netip.Addr, len(in.Stats))
-	for i := range in.Stats {
-		if s := &in.Stats[i]; !s.LastHandshakeTime.IsZero() && now.Sub(s.LastHandshakeTime) < PeerDownInterval {
-			if _, relay := Direct(s.Endpoint); relay == "" { // else the relay says where it is
-				live[s.PublicKey] = s.Endpoint.Addr().Unmap()
-			}
-		}
-	}
 	for _, a := range known.others {
 		switch first, taken := owner[a.PublicKey]; {
 		case a.PublicKey.IsZero():
 		case a.PublicKey == in.Self.PublicKey:
-			cs.add(ConditionDuplicatePublicKey, a.displayName(),
-				"%q (node %s) announces this node's public key and can't be a peer; if one host is a copy of the other, delete %s on the copy",
-				a.displayName(), a.NodeID, KubeSpanIdentityFile)
+			cs.about(a, ConditionDuplicatePublicKey,
+				"announces this node's public key and can't be a peer; if one host is a copy of the other, delete %s on the copy", KubeSpanIdentityFile)
 		case taken && first != a.NodeID:
-			cs.add(ConditionDuplicatePublicKey, a.displayName(),
-				"%q (node %s) announces the public key of %s, which keeps it; if one host is a copy of the other, delete %s on the copy; if it is the same box, installed anew, run: wirespan accept %s",
-				a.displayName(), a.NodeID, known.title(first), KubeSpanIdentityFile, shellWord(a.NodeID))
+			cs.about(a, ConditionDuplicatePublicKey,
+				"announces the public key of %s, which keeps it; if one host is a copy of the other, delete %s on the copy; if it is the same box, installed anew, run: wirespan accept %s",
+				known.title(first), KubeSpanIdentityFile, shellWord(a.NodeID))
 		default:
 			owner[a.PublicKey] = a.NodeID
 			p := known.pins[a.NodeID]
 			c := candidate{
 				Affiliate: a, name: a.name(known.names), label: a.label(known.names),
-				live: live[a.PublicKey], reached: p.Reached,
+				live: known.live(a.PublicKey, now), reached: p.Reached,
 			}
 			c.has, c.hasBroad = splitBroad(p.Networks)
 			c.noteReached()
@@ -187,6 +181,18 @@ func admit(in *Input, known *roster, now time.Time, cs *conditions) []candidate 
 	}
 	takeNextKeys(in, peers, owner)
 	return peers
+}
+
+// live returns where the session of a key is; zero without one.
+func (r *roster) live(k Key, now time.Time) netip.Addr {
+	s := r.stats[k]
+	if !s.alive(now) {
+		return netip.Addr{}
+	}
+	if _, relay := Direct(s.Endpoint); relay != "" { // which says where it is
+		return netip.Addr{}
+	}
+	return s.Endpoint.Addr().Unmap()
 }
 
 // splitBroad divides sorted networks. Without a broad one, it copies nothing.
@@ -249,20 +255,17 @@ func claimAddresses(in *Input, known *roster, peers []candidate, now time.Time, 
 		switch first, taken := owner[p.Address]; {
 		case !p.Address.IsValid() && p.Static:
 		case !p.Address.IsValid():
-			cs.add(ConditionAddressUnusable, p.displayName(),
-				"%q (node %s) announces no KubeSpan address", p.displayName(), p.NodeID)
+			cs.about(p.Affiliate, ConditionAddressUnusable, "announces no KubeSpan address")
 		case !in.Self.Subnet.Contains(p.Address):
-			cs.add(ConditionAddressUnusable, p.displayName(),
-				"%q (node %s) has the KubeSpan address %v, which is not in this cluster's %v; it is not routed",
-				p.displayName(), p.NodeID, p.Address, in.Self.Subnet)
+			cs.about(p.Affiliate, ConditionAddressUnusable,
+				"has the KubeSpan address %v, which is not in this cluster's %v; it is not routed", p.Address, in.Self.Subnet)
 		case p.Address == in.Self.Address:
-			cs.add(ConditionDuplicateAddress, p.displayName(),
-				"%q (node %s) has this node's KubeSpan address %v: it is not routed; if both set mac, set another one on one of them",
-				p.displayName(), p.NodeID, p.Address)
+			cs.about(p.Affiliate, ConditionDuplicateAddress,
+				"has this node's KubeSpan address %v: it is not routed; if both set mac, set another one on one of them", p.Address)
 		case taken && first != p.NodeID:
-			cs.add(ConditionDuplicateAddress, p.displayName(),
-				"%q (node %s) has the KubeSpan address %v of %s, which keeps it: nothing is routed to it; if both set mac, set another one on one of them; if it is the same box, installed anew, run: wirespan accept %s",
-				p.displayName(), p.NodeID, p.Address, known.title(first), shellWord(p.NodeID))
+			cs.about(p.Affiliate, ConditionDuplicateAddress,
+				"has the KubeSpan address %v of %s, which keeps it: nothing is routed to it; if both set mac, set another one on one of them; if it is the same box, installed anew, run: wirespan accept %s",
+				p.Address, known.title(first), shellWord(p.NodeID))
 		default:
 			owner[p.Address] = p.NodeID
 			p.address = p.Address
@@ -274,15 +277,11 @@ func claimAddresses(in *Input, known *roster, peers []candidate, now time.Time, 
 // because the address is derived from the node id.
 func addressOwners(in *Input, known *roster, now time.Time) map[netip.Addr]string {
 	owner := make(map[netip.Addr]string, 2*len(known.pins))
-	announced := make(map[string]netip.Addr, len(known.others))
-	for _, a := range known.others {
-		announced[a.NodeID] = a.Address
-	}
 	for _, p := range known.order {
 		if _, taken := owner[p.Address]; taken || !p.Address.IsValid() {
 			continue
 		}
-		if a, there := announced[p.NodeID]; there && a == p.Address || !there && !p.gone(now) {
+		if a := known.byID[p.NodeID]; a != nil && a.Address == p.Address || a == nil && !p.gone(now) {
 			owner[p.Address] = p.NodeID
 		}
 	}
@@ -300,12 +299,12 @@ func reportOwnAddresses(peers []candidate, addrs []hostAddress, cs *conditions) 
 	for _, h := range addrs {
 		own[h.prefix.Addr()] = true
 	}
-	for _, p := range peers {
+	for i := range peers {
+		p := peers[i].Affiliate
 		for _, a := range bounded(p.Addresses, maxPeerAddresses) {
 			if a = a.Unmap(); own[a] {
-				cs.add(ConditionDuplicateAddress, p.displayName(),
-					"%q (node %s) announces %v, an address of this host; it is not routed (an earlier identity of this host expires within 30 minutes)",
-					p.displayName(), p.NodeID, a)
+				cs.about(p, ConditionDuplicateAddress,
+					"announces %v, an address of this host; it is not routed (an earlier identity of this host expires within 30 minutes)", a)
 			}
 		}
 	}
@@ -323,8 +322,7 @@ func peerEndpoints(in *Input, a *Affiliate, name string, cs *conditions) []netip
 		return pinned
 	}
 	if len(a.Endpoints) > maxPeerEndpoints {
-		cs.add(ConditionAffiliateTruncated, a.displayName(),
-			"%q (node %s) announces %d endpoints; only the first %d are used", a.displayName(), a.NodeID, len(a.Endpoints), maxPeerEndpoints)
+		cs.about(a, ConditionAffiliateTruncated, "announces %d endpoints; only the first %d are used", len(a.Endpoints), maxPeerEndpoints)
 	}
 	loopback := announcesLoopback(&in.Config)
 	var out []netip.AddrPort
@@ -335,11 +333,10 @@ func peerEndpoints(in *Input, a *Affiliate, name string, cs *conditions) []netip
 			continue
 		}
 		if in.Self.Subnet.Contains(ip) || IsKubeSpanULA(ip) {
-			cs.add(ConditionEndpointInMesh, a.displayName(),
-				"%q (node %s) announces the endpoint %v inside a mesh, which would send encrypted packets into a tunnel; it is not tried", a.displayName(), a.NodeID, ep)
+			cs.about(a, ConditionEndpointInMesh, "announces the endpoint %v inside a mesh, which would send encrypted packets into a tunnel; it is not tried", ep)
 			continue
 		}
-		if ip.IsLoopback() && !loopback || ep.Port() == in.Host.ListenPort && ownAddress(in.Host.Links, ip) {
+		if ip.IsLoopback() && !loopback || ep.Port() == in.Host.ListenPort && hasAddress(in.Host.Links, ip) {
 			continue
 		}
 		out = appendNew(out, ep)
@@ -380,13 +377,6 @@ func filterEndpoints(list []netip.AddrPort, filters []Filter) []netip.AddrPort {
 		}
 	}
 	return out
-}
-
-// ownAddress reports whether this host has an address.
-func ownAddress(links []Link, a netip.Addr) bool {
-	return slices.ContainsFunc(links, func(l Link) bool {
-		return slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return p.Addr().Unmap() == a })
-	})
 }
 
 // announcesLoopback reports whether this node itself is to be reached by a loopback

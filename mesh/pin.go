@@ -60,10 +60,12 @@ func (p *Pin) gone(now time.Time) bool {
 // roster is who is who: affiliates compared with pins.
 type roster struct {
 	local  *Affiliate
-	others []*Affiliate    // that can be used, sorted by node id
-	listed map[string]bool // node ids whose record is used, or says that they have left
-	barred map[string]bool // node ids that are quarantined
-	silent map[string]bool // of others: discovery has nothing usable of them, but they have a session
+	others []*Affiliate          // that can be used, sorted by node id
+	byID   map[string]*Affiliate // the others
+	listed map[string]bool       // node ids whose record is used, or says that they have left
+	barred map[string]bool       // node ids that are quarantined
+	silent map[string]bool       // of others: discovery has nothing usable of them, but they have a session
+	stats  map[Key]*PeerStats    // what the device reports
 	pins   map[string]*Pin
 	order  []*Pin                // the pins, first seen first: of two with the same thing, the first has it
 	names  map[string]*Affiliate // the owner of each nodename, if it is there
@@ -74,6 +76,10 @@ type roster struct {
 // newRoster reads the pins, and removes those whose time has come.
 func newRoster(in *Input, local *Affiliate, now time.Time) *roster {
 	r := &roster{local: local, pins: make(map[string]*Pin, len(in.Pins)), listed: map[string]bool{}, barred: map[string]bool{}, silent: map[string]bool{}}
+	r.stats = make(map[Key]*PeerStats, len(in.Stats))
+	for i := range in.Stats {
+		r.stats[in.Stats[i].PublicKey] = &in.Stats[i]
+	}
 	for i := range in.Pins {
 		p := in.Pins[i]
 		if now.Sub(p.LastSeen) < pinLifetime && !(p.Ephemeral && p.gone(now)) {
@@ -104,14 +110,13 @@ func (r *roster) admit(in *Input, affiliates []*Affiliate, now time.Time, cs *co
 		case !a.Static && !a.Record.Signed() && (in.Config.RequireSigned || p != nil && p.Sequence != 0):
 			unsigned = append(unsigned, QuoteName(a.displayName()))
 		case p != nil && a.Record.Signed() && a.Record.Sequence < p.Sequence:
-			cs.add(ConditionRecordOld, a.displayName(),
-				"%q (node %s) announces a record that is older than one seen before: not used; a node that was restored from a backup announces a new one within a minute",
-				a.displayName(), a.NodeID)
+			cs.about(a, ConditionRecordOld,
+				"announces a record that is older than one seen before: not used; a node that was restored from a backup announces a new one within a minute")
 		case p != nil && !a.Static && !a.Record.Signed() && p.changedKey(a):
 			r.barred[a.NodeID] = true
-			cs.add(ConditionIdentityChanged, a.displayName(),
-				"%q (node %s) has the public key %s instead of %s, with which it was first seen; it is quarantined; if this change is expected, run: wirespan accept %s",
-				a.displayName(), a.NodeID, a.PublicKey, p.PublicKey, shellWord(a.NodeID))
+			cs.about(a, ConditionIdentityChanged,
+				"has the public key %s instead of %s, with which it was first seen; it is quarantined; if this change is expected, run: wirespan accept %s",
+				a.PublicKey, p.PublicKey, shellWord(a.NodeID))
 		default:
 			r.take(in, a, now, cs)
 		}
@@ -123,13 +128,12 @@ func (r *roster) admit(in *Input, affiliates []*Affiliate, now time.Time, cs *co
 		r.markGone(now)
 	}
 	sort.Slice(r.others, func(i, j int) bool { return r.others[i].NodeID < r.others[j].NodeID })
+	r.byID = make(map[string]*Affiliate, len(r.others))
+	for _, a := range r.others {
+		r.byID[a.NodeID] = a
+	}
 	if len(unsigned) > 0 {
-		const named = 3
-		text := strings.Join(bounded(unsigned, named), ", ")
-		if more := len(unsigned) - named; more > 0 {
-			text += fmt.Sprintf(" and %d more", more)
-		}
-		cs.add(ConditionUnsigned, "discovery", "discovery has unsigned records, which this mesh does not use: %s", text)
+		cs.add(ConditionUnsigned, "discovery", "discovery has unsigned records, which this mesh does not use: %s", Listed(unsigned, 3))
 	}
 }
 
@@ -204,8 +208,10 @@ func (r *roster) take(in *Input, a *Affiliate, now time.Time, cs *conditions) {
 	if a.Record.Signed() {
 		if a.Record.Start < p.Start && a.Record.Sequence > p.Sequence {
 			p.Cloned = now.UTC().Truncate(time.Second)
-			if i := slices.IndexFunc(in.Known, func(k Affiliate) bool { return k.NodeID == a.NodeID }); i >= 0 {
-				p.CloneAt = firstEndpoint(&in.Known[i])
+			for i := range in.Known {
+				if in.Known[i].NodeID == a.NodeID {
+					p.CloneAt = in.Known[i].FirstEndpoint()
+				}
 			}
 		}
 		p.Sequence, p.Instance, p.Start = a.Record.Sequence, a.Record.Instance, max(p.Start, a.Record.Start)
@@ -217,9 +223,9 @@ func (r *roster) take(in *Input, a *Affiliate, now time.Time, cs *conditions) {
 			p.NextKey = r.unclaimed(in, a)
 		}
 		if !p.Cloned.IsZero() && now.Sub(p.Cloned) < PassOnTime {
-			cs.add(ConditionCloned, a.displayName(),
-				"%q (node %s) runs on two hosts, one at %s and one that started later, at %s; give the latter an identity of its own: stop it, and remove %s and %s there",
-				a.displayName(), a.NodeID, firstEndpoint(a), cmp.Or(p.CloneAt, "an unknown address"), NodeKeyFile, NodeIdentityFile)
+			cs.about(a, ConditionCloned,
+				"runs on two hosts, one at %s and one that started later, at %s; give the latter an identity of its own: stop it, and remove %s and %s there",
+				a.FirstEndpoint(), cmp.Or(p.CloneAt, "an unknown address"), NodeKeyFile, NodeIdentityFile)
 		}
 	}
 	if !a.Record.Signed() {
@@ -266,7 +272,8 @@ func (r *roster) touch(nodeID string, now time.Time) *Pin {
 	return p
 }
 
-func firstEndpoint(a *Affiliate) string {
+// FirstEndpoint returns, for messages, where a node most likely is.
+func (a *Affiliate) FirstEndpoint() string {
 	if len(a.Endpoints) == 0 {
 		return "an unknown address"
 	}
@@ -286,18 +293,12 @@ func (r *roster) dismiss(in *Input) {
 // keepSessions adds nodes of which discovery has nothing usable any more, but which
 // have a session: what discovery says, or stops saying, drops no live peer.
 func (r *roster) keepSessions(in *Input, now time.Time) {
-	alive := make(map[Key]bool, len(in.Stats))
-	for i := range in.Stats {
-		if s := &in.Stats[i]; !s.LastHandshakeTime.IsZero() && now.Sub(s.LastHandshakeTime) < PeerDownInterval {
-			alive[s.PublicKey] = true
-		}
-	}
 	for i := range in.Known {
 		a := &in.Known[i]
 		if p := r.pins[a.NodeID]; r.listed[a.NodeID] || p == nil || p.Left {
 			continue
 		}
-		if alive[a.PublicKey] {
+		if r.stats[a.PublicKey].alive(now) {
 			r.pins[a.NodeID].Gone = time.Time{}
 			r.silent[a.NodeID] = true
 			r.others = append(r.others, a)
@@ -328,16 +329,12 @@ func (r *roster) markGone(now time.Time) {
 
 // remember returns the pins for the next decision, sorted by node id.
 func (r *roster) remember() []Pin {
-	present := make(map[string]bool, len(r.others))
-	for _, a := range r.others {
-		present[a.NodeID] = true
-	}
 	// Beyond maxPins the newest are left out: made-up nodes must not displace the pins of
 	// real ones. Likewise the networks of nodes that are gone are bounded.
 	out := make([]Pin, 0, min(len(r.order), maxPins))
 	room := maxGoneNetwork
 	for _, p := range r.order[:min(len(r.order), maxPins)] {
-		if !present[p.NodeID] {
+		if r.byID[p.NodeID] == nil {
 			if room -= len(p.Networks); room < 0 {
 				p.Networks, room = nil, 0
 			}

@@ -76,8 +76,8 @@ type MappedPort struct {
 
 // Mapped returns the external addresses of a use, of a network.
 func (m PortMapping) Mapped(use, network string) (out []netip.AddrPort) {
-	for _, p := range m.Ports {
-		if p.Use == use && p.Network == network && p.External.IsValid() {
+	for i := range m.Ports {
+		if p := &m.Ports[i]; p.Use == use && p.Network == network && p.External.IsValid() {
 			out = append(out, p.External)
 		}
 	}

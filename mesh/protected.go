@@ -3,7 +3,6 @@ package mesh
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -25,10 +24,12 @@ type protectedAddress struct {
 
 func protectedAddresses(h *Host) []protectedAddress {
 	var out []protectedAddress
+	there := map[netip.Addr]bool{}
 	add := func(role string, list []netip.Addr, mayBePeer bool) {
 		for _, a := range list {
 			a = a.Unmap().WithZone("")
-			if a.IsValid() && !slices.ContainsFunc(out, func(p protectedAddress) bool { return p.address == a }) {
+			if a.IsValid() && !there[a] {
+				there[a] = true
 				out = append(out, protectedAddress{a, role, mayBePeer})
 			}
 		}
@@ -72,7 +73,12 @@ func newClaimRules(in *Input, peers int) claimRules {
 // needsAllowance reports whether no node may have n unless the configuration says so: it
 // is as broad as a default route, or holds public addresses.
 func needsAllowance(n netip.Prefix) bool {
-	return IsBroad(n) || !slices.ContainsFunc(privatePrefixes, func(p netip.Prefix) bool { return p.Bits() <= n.Bits() && p.Contains(n.Addr()) })
+	for _, p := range privatePrefixes {
+		if p.Bits() <= n.Bits() && p.Contains(n.Addr()) {
+			return IsBroad(n)
+		}
+	}
+	return true
 }
 
 // isPrivate reports whether a is no public address.
@@ -102,9 +108,13 @@ func (r *claimRules) fits(networks []span) bool {
 // allowed reports whether the configuration lets the node of that name have n,
 // which is refused otherwise.
 func (r *claimRules) allowed(name string, n netip.Prefix) bool {
-	return name != "" && slices.ContainsFunc(r.allowances, func(a Allowance) bool {
-		return a.Nodename == name && a.Prefix.Bits() <= n.Bits() && a.Prefix.Contains(n.Addr())
-	})
+	for i := range r.allowances {
+		a := &r.allowances[i]
+		if name != "" && a.Nodename == name && a.Prefix.Bits() <= n.Bits() && a.Prefix.Contains(n.Addr()) {
+			return true
+		}
+	}
+	return false
 }
 
 // protectedIn lists the protected addresses in claims that the node of that name
@@ -115,8 +125,12 @@ func (r *claimRules) protectedIn(claims []span, name string, own bool) []protect
 		if own && p.mayBePeer {
 			continue
 		}
-		covers := func(s span) bool { return s.from.Compare(p.address) <= 0 && p.address.Compare(s.to) <= 0 }
-		if slices.ContainsFunc(claims, covers) && !r.allowed(name, hostPrefix(p.address)) {
+		covered := false
+		for i := range claims {
+			s := &claims[i]
+			covered = covered || s.from.Compare(p.address) <= 0 && p.address.Compare(s.to) <= 0
+		}
+		if covered && !r.allowed(name, hostPrefix(p.address)) {
 			out = append(out, p)
 		}
 	}
@@ -161,6 +175,5 @@ func (p *candidate) reportRefused(broad []netip.Prefix, protected []protectedAdd
 	if p.name == "" {
 		remedy = "allowedNetworks can't allow it, since the node has no nodename of its own"
 	}
-	cs.add(ConditionRouteRefused, p.displayName(),
-		"%q (node %s) announces %s: not routed to it; %s", p.displayName(), p.NodeID, strings.Join(parts, ", "), remedy)
+	cs.about(p.Affiliate, ConditionRouteRefused, "announces %s: not routed to it; %s", strings.Join(parts, ", "), remedy)
 }

@@ -29,10 +29,10 @@ type Record struct {
 }
 
 // Signed reports whether there is a record.
-func (r Record) Signed() bool { return r.Sequence != 0 }
+func (r *Record) Signed() bool { return r.Sequence != 0 }
 
 // Newer reports whether r is of a later state of the node than o. A signed record is
 // newer than an unsigned one.
-func (r Record) Newer(o Record) bool {
+func (r *Record) Newer(o *Record) bool {
 	return r.Sequence > o.Sequence || r.Sequence == o.Sequence && r.Instance > o.Instance
 }

@@ -89,19 +89,18 @@ func rotate(in *Input, known *roster, specs []PeerSpec, statuses []PeerStatus, n
 		}
 		return RotationBegin, nil, time.Time{}
 	}
-	records, wait := known.records(), false
+	wait := false
 	for i := range specs {
 		if statuses[i].State != PeerStateUp {
 			continue
 		}
-		record := records[specs[i].NodeID]
+		record := &known.byID[specs[i].NodeID].Record
 		if !slices.Contains(record.Prepared, r.Next.Tag()) {
 			unprepared = append(unprepared, cmp.Or(specs[i].Label, specs[i].NodeID))
 			wait = wait || record.Signed()
 		}
 		if next := specs[i].NextKey; !next.IsZero() {
-			wait = wait || specs[i].NodeID < in.Self.NodeID ||
-				slices.ContainsFunc(in.Stats, func(s PeerStats) bool { return s.PublicKey == next && switched(&s) })
+			wait = wait || specs[i].NodeID < in.Self.NodeID || switched(known.stats[next])
 		}
 	}
 	if wait && now.Before(end) {
@@ -124,7 +123,7 @@ func announceKeys(plan *Plan, in *Input, known *roster, now time.Time) {
 	r, local := &in.Rotation, &plan.Local
 	if end := r.Switched.Add(answerWindow); !r.Former.IsZero() && now.Before(end) && !answered(plan, in, known) {
 		local.PublicKey, local.Record.NextKey = r.Former, in.Self.PublicKey
-		plan.Wake = sooner(plan.Wake, end)
+		plan.WakeAt(end)
 		return
 	}
 	local.Record.NextKey = r.Next
@@ -137,24 +136,14 @@ func announceKeys(plan *Plan, in *Input, known *roster, now time.Time) {
 
 // answered reports whether all peers that were prepared have sessions with the new key.
 func answered(plan *Plan, in *Input, known *roster) bool {
-	records := known.records()
 	for i := range plan.Specs {
 		s := &plan.Statuses[i]
 		if s.State == PeerStateUp && !s.LastHandshakeTime.After(in.Rotation.Switched) &&
-			slices.Contains(records[plan.Specs[i].NodeID].Prepared, in.Self.PublicKey.Tag()) {
+			slices.Contains(known.byID[plan.Specs[i].NodeID].Record.Prepared, in.Self.PublicKey.Tag()) {
 			return false
 		}
 	}
 	return true
-}
-
-// records returns the records of the nodes that are there, by node id.
-func (r *roster) records() map[string]*Record {
-	records := make(map[string]*Record, len(r.others))
-	for _, a := range r.others {
-		records[a.NodeID] = &a.Record
-	}
-	return records
 }
 
 // takeNextKeys notes the keys that peers announce as their next ones. A key that another

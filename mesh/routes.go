@@ -54,7 +54,7 @@ func routes(in *Input, specs []PeerSpec, statuses []PeerStatus) []Route {
 				r.Path = PathUnrouted
 			case down:
 				r.Path = PathDown
-			case slices.ContainsFunc(around, func(b bypass) bool { return b.prefix.Overlaps(p) }):
+			case overlapped(p, around):
 				out = appendParts(out, r, around)
 				continue
 			}
@@ -65,22 +65,34 @@ func routes(in *Input, specs []PeerSpec, statuses []PeerStatus) []Route {
 	return out
 }
 
+// overlapped reports whether a bypass overlaps a network.
+func overlapped(p netip.Prefix, around []bypass) bool {
+	for i := range around {
+		if around[i].prefix.Overlaps(p) {
+			return true
+		}
+	}
+	return false
+}
+
 // appendParts divides a route along the bypasses that overlap it. Where several
 // do, the first wins.
 func appendParts(out []Route, whole Route, around []bypass) []Route {
 	rest := ownerOf(len(around))
-	claims := []span{spanOf(whole.Prefix, rest)}
-	for i, b := range around {
+	claims := appendSpan(nil, whole.Prefix, rest)
+	for i := range around {
+		b := &around[i]
 		if b.prefix.Overlaps(whole.Prefix) {
 			part := b.prefix
 			if part.Bits() < whole.Prefix.Bits() {
 				part = whole.Prefix
 			}
-			claims = append(claims, spanOf(part, ownerOf(i)))
+			claims = appendSpan(claims, part, ownerOf(i))
 		}
 	}
 	parts, _ := divide(claims)
-	for _, s := range parts {
+	for i := range parts {
+		s := &parts[i]
 		r := whole
 		if s.owner != rest {
 			r.Path = around[s.owner.index].path
@@ -103,9 +115,7 @@ func bypasses(in *Input) []bypass {
 		}
 	}
 	for _, n := range in.Config.SiteNetworks {
-		if slices.ContainsFunc(in.Host.Links, func(l Link) bool {
-			return l.Up && slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return n.Contains(p.Addr().Unmap()) })
-		}) {
+		if anyAddress(in.Host.Links, func(l *Link, p netip.Prefix) bool { return l.Up && n.Contains(p.Addr().Unmap()) }) {
 			out = append(out, bypass{n, PathSite})
 		}
 	}
@@ -125,8 +135,8 @@ func appendNeighbour(around []bypass, in *Input, s *PeerStatus) []bypass {
 
 // onLink reports whether a is in the subnet of a link that is announced by default.
 func onLink(links []Link, a netip.Addr) bool {
-	return slices.ContainsFunc(links, func(l Link) bool {
-		return l.Up && l.AnnouncedByDefault() && slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return unmapPrefix(p).Contains(a) })
+	return anyAddress(links, func(l *Link, p netip.Prefix) bool {
+		return l.Up && l.AnnouncedByDefault() && unmapPrefix(p).Contains(a)
 	})
 }
 
@@ -148,5 +158,13 @@ func routed(routes []Route, held []Held) []netip.Prefix {
 // returnByTunnel reports whether packets from a peer may have a source address
 // that is not routed into the tunnel.
 func returnByTunnel(cfg *Config, routes []Route) bool {
-	return !cfg.ForceRouting || slices.ContainsFunc(routes, func(r Route) bool { return r.Path == PathExcluded || r.Path == PathSite })
+	if !cfg.ForceRouting {
+		return true
+	}
+	for i := range routes {
+		if p := routes[i].Path; p == PathExcluded || p == PathSite {
+			return true
+		}
+	}
+	return false
 }

@@ -3,7 +3,6 @@ package mesh
 import (
 	"container/heap"
 	"net/netip"
-	"slices"
 	"sort"
 
 	"go4.org/netipx"
@@ -50,11 +49,12 @@ func (o owner) before(p owner) bool {
 }
 
 // prefixes returns the shortest list of prefixes that covers s.
-func (s span) prefixes() []netip.Prefix { return netipx.IPRangeFrom(s.from, s.to).Prefixes() }
+func (s *span) prefixes() []netip.Prefix { return netipx.IPRangeFrom(s.from, s.to).Prefixes() }
 
-func spanOf(p netip.Prefix, o owner) span {
+// appendSpan appends what an owner claims.
+func appendSpan(claims []span, p netip.Prefix, o owner) []span {
 	r := netipx.RangeOfPrefix(p)
-	return span{r.From(), r.To(), o}
+	return append(claims, span{r.From(), r.To(), o})
 }
 
 // divide gives every address to the owner with the strongest claim. Shares are
@@ -109,7 +109,7 @@ func (out *spans) sweep(cluster []span) {
 	next := 0
 	for pos := cluster[0].from; pos.IsValid(); {
 		for ; next < len(cluster) && cluster[next].from == pos; next++ {
-			heap.Push(&active, cluster[next])
+			heap.Push(&active, &cluster[next])
 		}
 		for len(active) > 0 && active[0].to.Less(pos) {
 			heap.Pop(&active)
@@ -117,7 +117,7 @@ func (out *spans) sweep(cluster []span) {
 		if len(active) == 0 {
 			return
 		}
-		winner := active[0]
+		winner := *active[0]
 		winner.from = pos
 		if next < len(cluster) && cluster[next].from.Compare(winner.to) <= 0 {
 			winner.to = cluster[next].from.Prev()
@@ -128,12 +128,12 @@ func (out *spans) sweep(cluster []span) {
 }
 
 // byOwner is a heap of claims, the strongest on top.
-type byOwner []span
+type byOwner []*span
 
 func (h byOwner) Len() int           { return len(h) }
 func (h byOwner) Less(i, j int) bool { return h[i].owner.before(h[j].owner) }
 func (h byOwner) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *byOwner) Push(x any)        { *h = append(*h, x.(span)) }
+func (h *byOwner) Push(x any)        { *h = append(*h, x.(*span)) }
 func (h *byOwner) Pop() any {
 	last := len(*h) - 1
 	s := (*h)[last]
@@ -154,9 +154,9 @@ func losses(claims, shares []span) []loss {
 	loser := claims[0].owner
 	seen := map[int32]bool{loser.index: true}
 	for _, c := range claims {
-		i, _ := slices.BinarySearchFunc(shares, c.from, func(s span, a netip.Addr) int { return s.to.Compare(a) })
+		i := sort.Search(len(shares), func(i int) bool { return c.from.Compare(shares[i].to) <= 0 })
 		for ; i < len(shares) && shares[i].from.Compare(c.to) <= 0; i++ {
-			if s := shares[i]; s.owner != noOwner && s.owner.rank.broad() == loser.rank.broad() && !seen[s.owner.index] {
+			if s := &shares[i]; s.owner != noOwner && s.owner.rank.broad() == loser.rank.broad() && !seen[s.owner.index] {
 				seen[s.owner.index] = true
 				part := netipx.IPRangeFrom(later(s.from, c.from), earlier(s.to, c.to))
 				out = append(out, loss{part.Prefixes()[0], int(s.owner.index)})

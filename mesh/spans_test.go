@@ -21,7 +21,7 @@ func TestDivide(t *testing.T) {
 			for range rng.IntN(6) {
 				p := randomPrefix(rng)
 				b.AddPrefix(p)
-				want = append(want, spanOf(p, ownerOf(o)))
+				want = appendSpan(want, p, ownerOf(o))
 			}
 			set, err := b.IPSet()
 			if err != nil {

@@ -100,6 +100,9 @@ func (s *PeerStatus) wake(now time.Time) time.Time {
 	return first
 }
 
+// WakeAt has the loop decide again at a time, if that is before the plan's Wake; zero: never.
+func (p *Plan) WakeAt(t time.Time) { p.Wake = sooner(p.Wake, t) }
+
 // sooner returns the earlier of two times; a zero time means never.
 func sooner(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
@@ -116,10 +119,6 @@ func observe(in *Input, known *roster, specs []PeerSpec, now time.Time) ([]PeerS
 	for i := range in.Previous {
 		previous[in.Previous[i].PublicKey] = &in.Previous[i]
 	}
-	stats := make(map[Key]*PeerStats, len(in.Stats))
-	for i := range in.Stats {
-		stats[in.Stats[i].PublicKey] = &in.Stats[i]
-	}
 	former := formerKeys(in)
 	offers := offeredRelays(append(slices.Clip(known.others), known.local), known.names)
 	statuses := make([]PeerStatus, len(specs))
@@ -130,23 +129,24 @@ func observe(in *Input, known *roster, specs []PeerSpec, now time.Time) ([]PeerS
 		key := spec.PublicKey // of the device's peer
 		if old := previous[key]; old != nil {
 			*status = *old
-		} else if old := previous[former[spec.NodeID]]; old != nil && stats[key] != nil {
+		} else if old := previous[former[spec.NodeID]]; old != nil && known.stats[key] != nil {
 			*status = *old // the device had the key before it was the node's
 			status.NewKey = true
 		}
-		if next := spec.NextKey; switched(stats[next]) {
+		if next := spec.NextKey; switched(known.stats[next]) {
 			key, status.NewKey = next, true
 		}
 		status.PublicKey, status.Label = spec.PublicKey, spec.Label
 		if status.sequence != spec.sequence || status.news.IsZero() {
 			status.sequence, status.news = spec.sequence, now
 		}
-		status.update(stats[key], now)
+		status.update(known.stats[key], now)
 		status.Relay = relayOf(spec, status.Endpoint, offers)
 		status.State = status.connectionState(now)
+		secret := in.presharedKey(spec, status, now)
 		peers[i] = PeerConfig{
 			PublicKey:           key,
-			PresharedKey:        in.presharedKey(spec, status, now),
+			PresharedKey:        secret,
 			AllowedIPs:          slices.Clone(spec.AllowedIPs),
 			PersistentKeepalive: PersistentKeepalive,
 		}
@@ -156,16 +156,21 @@ func observe(in *Input, known *roster, specs []PeerSpec, now time.Time) ([]PeerS
 			peers[i].Race, peers[i].Address, peers[i].Sequence = true, spec.Address, spec.sequence
 			peers[i].Candidates = candidates(in, spec, offers)
 		}
-		switch next := spec.NextKey; {
-		case next.IsZero():
-		case key == next: // packets may still be on their way through the old peer
-			peers = append(peers, PeerConfig{PublicKey: spec.PublicKey, PresharedKey: in.presharedKey(spec, status, now)})
-		default:
-			peers = append(peers, PeerConfig{PublicKey: next, PresharedKey: in.presharedKey(spec, status, now), Standby: true})
+		if next := spec.NextKey; !next.IsZero() {
+			other := PeerConfig{PublicKey: next, PresharedKey: secret, Standby: true}
+			if key == next { // packets may still be on their way through the old peer
+				other.PublicKey, other.Standby = spec.PublicKey, false
+			}
+			peers = append(peers, other)
 		}
 	}
 	sort.Slice(peers, func(i, j int) bool { return peers[i].PublicKey.Compare(peers[j].PublicKey) < 0 })
 	return statuses, peers
+}
+
+// alive reports whether the device has a session with the peer; s is nil if it has no such one.
+func (s *PeerStats) alive(now time.Time) bool {
+	return s != nil && !s.LastHandshakeTime.IsZero() && now.Sub(s.LastHandshakeTime) < PeerDownInterval
 }
 
 // formerKeys returns the keys of nodes in the last decision that had announced others.

@@ -350,9 +350,9 @@ type Plan struct {
 // Condition is a problem that a person should know about. It is a result, not a
 // log line: the loop logs new ones.
 type Condition struct {
-	Type    ConditionType
-	Subject string // what it is about: a nodename, node id, prefix or key
-	Message string // one sentence, with the remedy if the user has one
+	Type    ConditionType `json:"type"`
+	Subject string        `json:"subject"` // what it is about: a nodename, node id, prefix or key
+	Message string        // one sentence, with the remedy if the user has one
 }
 
 // ConditionType names a kind of condition; stable, for scripts.

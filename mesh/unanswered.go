@@ -3,7 +3,6 @@ package mesh
 import (
 	"cmp"
 	"fmt"
-	"iter"
 	"net/netip"
 	"slices"
 	"sort"
@@ -102,7 +101,7 @@ func newPlaces(attempts []Attempt, own []netip.AddrPort, specs []PeerSpec, statu
 		}
 	}
 	for i := range specs {
-		for ep := range endpointsOf(&specs[i], &statuses[i]) {
+		for _, ep := range endpointsOf(&specs[i], &statuses[i]) {
 			if p := places[ep]; p != nil {
 				p.users++
 				p.up = p.up || statuses[i].State == PeerStateUp && statuses[i].Endpoint == ep
@@ -113,21 +112,14 @@ func newPlaces(attempts []Attempt, own []netip.AddrPort, specs []PeerSpec, statu
 }
 
 // endpointsOf returns where a peer is, or may be.
-func endpointsOf(spec *PeerSpec, status *PeerStatus) iter.Seq[netip.AddrPort] {
-	return func(yield func(netip.AddrPort) bool) {
-		for _, ep := range spec.Endpoints {
-			if !yield(ep) {
-				return
-			}
-		}
-		now, last := status.Endpoint, status.LastUsedEndpoint
-		if now.IsValid() && !slices.Contains(spec.Endpoints, now) && !yield(now) {
-			return
-		}
-		if last.IsValid() && last != now && !slices.Contains(spec.Endpoints, last) {
-			yield(last)
+func endpointsOf(spec *PeerSpec, status *PeerStatus) []netip.AddrPort {
+	list := slices.Clip(spec.Endpoints)
+	for _, ep := range []netip.AddrPort{status.Endpoint, status.LastUsedEndpoint} {
+		if ep.IsValid() {
+			list = appendNew(list, ep)
 		}
 	}
+	return list
 }
 
 // newTried returns what was sent to a peer since its last handshake. Peers may have one
@@ -135,7 +127,7 @@ func endpointsOf(spec *PeerSpec, status *PeerStatus) iter.Seq[netip.AddrPort] {
 func newTried(spec *PeerSpec, status *PeerStatus, places map[netip.AddrPort]*place) tried {
 	t := tried{spec: spec, status: status, stuck: true, name: shortName(cmp.Or(spec.Label, spec.NodeID, spec.PublicKey.String()))}
 	noRoute := false // to some of them
-	for ep := range endpointsOf(spec, status) {
+	for _, ep := range endpointsOf(spec, status) {
 		p := places[ep]
 		if p == nil || p.Refusal == NotRefused {
 			t.stuck = false
@@ -161,7 +153,7 @@ func newTried(spec *PeerSpec, status *PeerStatus, places map[netip.AddrPort]*pla
 // endpoints returns the addresses of the peer that were tried since its last handshake, or
 // that the host refuses: the latest first.
 func (t *tried) endpoints(places map[netip.AddrPort]*place) (list []*Attempt) {
-	for ep := range endpointsOf(t.spec, t.status) {
+	for _, ep := range endpointsOf(t.spec, t.status) {
 		if p := places[ep]; p != nil && (p.Refusal != NotRefused || p.Handshakes[AttemptsKept-1].After(t.status.LastHandshakeTime)) {
 			list = append(list, p.Attempt)
 		}

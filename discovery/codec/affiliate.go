@@ -49,32 +49,32 @@ func SealAffiliate(c Cluster, key mesh.NodeKey, a mesh.Affiliate, nonce [NonceSi
 		if size <= discovery.MaxAffiliateDataSize {
 			return aead.Seal(nonce[:], nonce[:], plain, nil), cut, nil
 		}
-		if a, cut = shorten(a, cut); cut == "" {
+		if cut = shorten(&a, cut); cut == "" {
 			return nil, "", fmt.Errorf("seal affiliate: %d bytes, the limit is %d: announce fewer addresses or networks; what was announced before stays announced", size, discovery.MaxAffiliateDataSize)
 		}
 	}
 }
 
 // shorten leaves out what others can do without. It returns "" if nothing is left.
-func shorten(a mesh.Affiliate, cut string) (mesh.Affiliate, string) {
+func shorten(a *mesh.Affiliate, cut string) string {
 	switch {
 	case a.Record.Signed() && len(a.Endpoints) > 1:
 		a.Endpoints = a.Endpoints[:len(a.Endpoints)-1]
-		return a, "signed endpoints"
+		return "signed endpoints"
 	case a.OperatingSystem != "":
 		a.OperatingSystem = ""
-		return a, join(cut, "operating system")
+		return join(cut, "operating system")
 	case a.Hostname != "":
 		a.Hostname = ""
-		return a, join(cut, "hostname")
+		return join(cut, "hostname")
 	case len(a.Record.Prepared) > 0: // the others wait for a while, and then change their keys
 		a.Record.Prepared = nil
-		return a, join(cut, "keys that others change to")
+		return join(cut, "keys that others change to")
 	case a.Record.Statement != "":
 		a.Record.Statement = ""
-		return a, join(cut, "the authority's statement")
+		return join(cut, "the authority's statement")
 	}
-	return a, ""
+	return ""
 }
 
 func join(list, item string) string {
@@ -119,18 +119,18 @@ var ErrOlder = errors.New("an older record than one seen before, or an unsigned 
 // A result with a record is what the node with its id has signed for this cluster.
 func OpenAffiliate(c Cluster, blob []byte, known discovery.Known) (a mesh.Affiliate, dropped []string, err error) {
 	if len(blob) > discovery.MaxAffiliateDataSize {
-		return mesh.Affiliate{}, nil, fmt.Errorf("data has %d bytes, the limit is %d", len(blob), discovery.MaxAffiliateDataSize)
+		return a, nil, fmt.Errorf("data has %d bytes, the limit is %d", len(blob), discovery.MaxAffiliateDataSize)
 	}
 	if len(blob) < NonceSize {
-		return mesh.Affiliate{}, nil, fmt.Errorf("data has %d bytes, shorter than its nonce", len(blob))
+		return a, nil, fmt.Errorf("data has %d bytes, shorter than its nonce", len(blob))
 	}
 	plain, err := newGCM(c.Secret).Open(nil, blob[:NonceSize], blob[NonceSize:], nil)
 	if err != nil {
-		return mesh.Affiliate{}, nil, ErrUnreadable
+		return a, nil, ErrUnreadable
 	}
 	var m message
 	if err := m.decode(plain); err != nil {
-		return mesh.Affiliate{}, nil, fmt.Errorf("decrypted data isn't an affiliate: %w", err)
+		return a, nil, fmt.Errorf("decrypted data isn't an affiliate: %w", err)
 	}
 	var clean cleaner
 	a = decodeAffiliate(&clean, &m)
@@ -173,8 +173,8 @@ func openExtension(clean *cleaner, c Cluster, a *mesh.Affiliate, plain []byte, k
 
 // decodeAffiliate does not fail: it leaves out invalid fields and counts them in c.
 // Without a valid public key it leaves out the whole KubeSpan part.
-func decodeAffiliate(c *cleaner, m *message) mesh.Affiliate {
-	a := mesh.Affiliate{
+func decodeAffiliate(c *cleaner, m *message) (a mesh.Affiliate) {
+	a = mesh.Affiliate{
 		NodeID:          string(m.nodeID), // the caller compares it with the id that it is stored under
 		Addresses:       c.addrs(m.addresses),
 		Hostname:        c.text("hostname", m.hostname),

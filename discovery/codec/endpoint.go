@@ -31,9 +31,9 @@ func SealEndpoint(key mesh.Secret, ap netip.AddrPort) ([]byte, error) {
 
 // OpenEndpoint reverses [SealEndpoint] on untrusted data. Data that was sealed with
 // another secret almost always fails to parse, but nothing detects it reliably.
-func OpenEndpoint(key mesh.Secret, blob []byte) (netip.AddrPort, error) {
+func OpenEndpoint(key mesh.Secret, blob []byte) (ap netip.AddrPort, err error) {
 	if len(blob) == 0 || len(blob) > discovery.MaxEndpointSize || len(blob)%aes.BlockSize != 0 {
-		return netip.AddrPort{}, fmt.Errorf("sealed endpoint has %d bytes, not 16 or 32", len(blob))
+		return ap, fmt.Errorf("sealed endpoint has %d bytes, not 16 or 32", len(blob))
 	}
 	plain := make([]byte, len(blob))
 	b := newBlock(key)
@@ -42,20 +42,20 @@ func OpenEndpoint(key mesh.Secret, blob []byte) (netip.AddrPort, error) {
 	}
 	n := int(plain[0])
 	if n > len(plain)-1 {
-		return netip.AddrPort{}, fmt.Errorf("endpoint claims %d bytes of %d", n, len(plain)-1)
+		return ap, fmt.Errorf("endpoint claims %d bytes of %d", n, len(plain)-1)
 	}
 	address, port, err := decodePair(plain[1:1+n], portField)
 	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("decrypted data isn't an endpoint: %w", err)
+		return ap, fmt.Errorf("decrypted data isn't an endpoint: %w", err)
 	}
 	if port > 65535 {
-		return netip.AddrPort{}, fmt.Errorf("endpoint port %d is out of range", port)
+		return ap, fmt.Errorf("endpoint port %d is out of range", port)
 	}
 	ip, err := ParseAddr(address)
 	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("endpoint: %w", err)
+		return ap, fmt.Errorf("endpoint: %w", err)
 	}
-	ap := netip.AddrPortFrom(ip, uint16(port))
+	ap = netip.AddrPortFrom(ip, uint16(port))
 	return ap, checkEndpoint(ap)
 }
 

@@ -13,14 +13,14 @@ import (
 // OpenRaw decrypts one affiliate and its endpoints. Endpoints are read only if the
 // affiliate has a KubeSpan part; those that it has signed come before those beside it. An
 // entry without data gives neither an affiliate nor a problem.
-func OpenRaw(c Cluster, raw discovery.RawAffiliate, known discovery.Known) discovery.Opened {
+func OpenRaw(c Cluster, raw discovery.RawAffiliate, known discovery.Known) (o discovery.Opened) {
 	if err := discovery.CheckID(raw.ID); err != nil {
-		return discovery.Opened{Problems: []discovery.Problem{{Reason: "ignored an affiliate: " + err.Error()}}}
+		o.Problems = []discovery.Problem{{Reason: "ignored an affiliate: " + err.Error()}}
+		return o
 	}
 	if len(raw.Data) == 0 {
-		return discovery.Opened{}
+		return o
 	}
-	var o discovery.Opened
 	problem := func(reason string) {
 		o.Problems = append(o.Problems, discovery.Problem{AffiliateID: raw.ID, Reason: reason})
 	}

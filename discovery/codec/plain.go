@@ -17,21 +17,21 @@ func EncodePlain(a mesh.Affiliate) []byte {
 }
 
 // DecodePlain reverses [EncodePlain]. It leaves out malformed fields.
-func DecodePlain(plain []byte) (mesh.Affiliate, error) {
+func DecodePlain(plain []byte) (a mesh.Affiliate, err error) {
 	var m message
 	if err := m.decode(plain); err != nil {
-		return mesh.Affiliate{}, fmt.Errorf("not an affiliate: %w", err)
+		return a, fmt.Errorf("not an affiliate: %w", err)
 	}
 	body, found, err := splitExtension(plain)
 	if err != nil || !found {
-		return mesh.Affiliate{}, errExtension
+		return a, errExtension
 	}
 	var clean cleaner
 	var x extension
 	if err := x.decodeFields(&clean, body); err != nil {
-		return mesh.Affiliate{}, err
+		return a, err
 	}
-	a := decodeAffiliate(&clean, &m)
+	a = decodeAffiliate(&clean, &m)
 	a.Record, a.Endpoints = x.record, x.endpoints
 	return a, nil
 }

@@ -73,11 +73,8 @@ func checkStart(h *header) error {
 	case h.hasStatus:
 		return h.grpc()
 	case h.httpStatus != "200":
-		known := httpStatuses[h.httpStatus]
-		if known.code == OK {
-			known.code = Unknown
-		}
-		return &Error{Code: known.code, Message: strings.TrimSpace("the server answers with the HTTP status " + h.httpStatus + " " + known.text)}
+		code, text := httpStatus(h.httpStatus)
+		return &Error{Code: code, Message: strings.TrimSpace("the server answers with the HTTP status " + h.httpStatus + " " + text)}
 	case !isGRPC(h.contentType):
 		return &Error{Code: Unknown, Message: fmt.Sprintf("the answer is %.100q, not gRPC: is this a discovery service?", h.contentType)}
 	}
@@ -93,27 +90,42 @@ func isGRPC(kind string) bool {
 	return len(kind) == len(want) || kind[len(want)] == '+' || kind[len(want)] == ';'
 }
 
-// httpStatuses has the codes for HTTP statuses, as gRPC's specification maps them, and
-// what else proxies often say. All others are Unknown.
-var httpStatuses = map[string]struct {
-	code Code
-	text string
-}{
-	"301": {Unknown, "Moved Permanently"},
-	"302": {Unknown, "Found"},
-	"307": {Unknown, "Temporary Redirect"},
-	"308": {Unknown, "Permanent Redirect"},
-	"400": {Internal, "Bad Request"},
-	"401": {code: Unauthenticated},
-	"403": {PermissionDenied, "Forbidden"},
-	"404": {Unimplemented, "Not Found"},
-	"405": {Unknown, "Method Not Allowed"},
-	"415": {Unknown, "Unsupported Media Type"},
-	"429": {Unavailable, "Too Many Requests"},
-	"500": {Unknown, "Internal Server Error"},
-	"502": {Unavailable, "Bad Gateway"},
-	"503": {Unavailable, "Service Unavailable"},
-	"504": {Unavailable, "Gateway Timeout"},
+// httpStatus returns the code for an HTTP status, as gRPC's specification maps them, and what
+// proxies often say besides.
+func httpStatus(status string) (code Code, text string) {
+	switch status {
+	case "301":
+		return Unknown, "Moved Permanently"
+	case "302":
+		return Unknown, "Found"
+	case "307":
+		return Unknown, "Temporary Redirect"
+	case "308":
+		return Unknown, "Permanent Redirect"
+	case "400":
+		return Internal, "Bad Request"
+	case "401":
+		return Unauthenticated, ""
+	case "403":
+		return PermissionDenied, "Forbidden"
+	case "404":
+		return Unimplemented, "Not Found"
+	case "405":
+		return Unknown, "Method Not Allowed"
+	case "415":
+		return Unknown, "Unsupported Media Type"
+	case "429":
+		return Unavailable, "Too Many Requests"
+	case "500":
+		return Unknown, "Internal Server Error"
+	case "502":
+		return Unavailable, "Bad Gateway"
+	case "503":
+		return Unavailable, "Service Unavailable"
+	case "504":
+		return Unavailable, "Gateway Timeout"
+	}
+	return Unknown, ""
 }
 
 // grpc returns the status in a header or trailer, nil for OK.

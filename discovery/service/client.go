@@ -110,7 +110,7 @@ func New(c Config) (*Client, error) {
 // modified afterwards.
 func (c *Client) Publish(l discovery.Local) {
 	c.mu.Lock()
-	same := c.local != nil && reflect.DeepEqual(*c.local, l)
+	same := c.local != nil && reflect.DeepEqual(c.local, &l)
 	if !same {
 		c.local, c.snap.Published = &l, false
 	}
@@ -125,11 +125,11 @@ func (c *Client) Publish(l discovery.Local) {
 func (c *Client) Changed() <-chan struct{} { return c.changed }
 
 // Snapshot returns the current state.
-func (c *Client) Snapshot() discovery.Snapshot {
+func (c *Client) Snapshot() (s discovery.Snapshot) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := c.snap
-	s.Problems = slices.Concat(c.found, c.refused)
+	s = c.snap
+	s.Problems = append(slices.Clip(c.found), c.refused...)
 	return s
 }
 

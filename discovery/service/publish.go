@@ -101,7 +101,7 @@ func (p *publisher) publish(ctx context.Context) (retry bool, err error) {
 	if local == nil || local.Affiliate.NodeID == "" {
 		return false, nil
 	}
-	accepted, err := p.publishOwn(ctx, local.Affiliate)
+	accepted, err := p.publishOwn(ctx, &local.Affiliate)
 	if err != nil {
 		return false, err
 	}
@@ -121,10 +121,10 @@ func (p *publisher) publish(ctx context.Context) (retry bool, err error) {
 
 // publishOwn sends this node's data, or as much of it as is new. Data that is too large
 // is not sent: the last one that was not stays published, with its networks.
-func (p *publisher) publishOwn(ctx context.Context, a mesh.Affiliate) (accepted bool, err error) {
+func (p *publisher) publishOwn(ctx context.Context, a *mesh.Affiliate) (accepted bool, err error) {
 	id := p.c.cfg.AffiliateID
 	endpoints := a.Endpoints[:min(len(a.Endpoints), discovery.MaxEndpoints)]
-	unsealed := p.sealOwn(a)
+	unsealed := p.sealOwn(*a)
 	if p.blob == nil || p.sentBlob && len(missing(endpoints, p.sentOwn)) == 0 {
 		if unsealed != nil {
 			p.problems[id] = []discovery.Problem{{AffiliateID: id, Reason: unsealed.Error()}}
@@ -154,7 +154,7 @@ func (p *publisher) sealOwn(a mesh.Affiliate) error {
 	if !a.Record.Signed() {
 		a.Endpoints = nil
 	}
-	if p.blob != nil && reflect.DeepEqual(a, p.sealed) {
+	if p.blob != nil && reflect.DeepEqual(&a, &p.sealed) {
 		return nil
 	}
 	blob, cut, err := p.c.seal(a)

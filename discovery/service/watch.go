@@ -145,8 +145,11 @@ func (w *watch) receive(ctx context.Context) error {
 func (w *watch) publish() {
 	affiliates, problems := w.t.Result()
 	heard := w.t.Heard(affiliates)
-	own, self := w.t.Own()
-	w.c.update(func(s *discovery.Snapshot) { s.Affiliates, s.Heard, s.Self = affiliates, heard, self })
+	var own discovery.RawAffiliate
+	w.c.update(func(s *discovery.Snapshot) {
+		s.Affiliates, s.Heard = affiliates, heard
+		own, s.Self = w.t.Own()
+	})
 	w.c.observeOwn(own)
 	w.c.report(&w.c.found, problems)
 }

@@ -168,9 +168,9 @@ type Agent struct {
 	config   *Effective
 	first    *Effective // what the process started with
 	self     mesh.Identity
-	selfMAC  []byte    // configured when self was made
-	previous mesh.Plan // of the last pass
-	left     bool      // the node has left the mesh
+	selfMAC  []byte     // configured when self was made
+	previous *mesh.Plan // of the last pass; others read it, too
+	left     bool       // the node has left the mesh
 	named    namedFor
 	paths    pathViews
 	notified string // the status that the service manager has
@@ -228,9 +228,10 @@ func New(c Config) (*Agent, error) {
 	a := &Agent{
 		cfg: c, log: c.Log, config: c.Effective, first: c.Effective, started: time.Now(),
 		resources: NewResources(), requests: make(chan request), done: make(chan struct{}),
-		host:     hostView{mtu: c.Effective.mesh(nil).MTU},
+		host:     hostView{mtu: c.Effective.mtu(nil)},
 		sources:  sources{running: map[string]*runningRegistry{}, changed: mesh.NewSignal()},
 		retained: retained{policy: c.Memory.Policy()},
+		previous: &mesh.Plan{},
 		record:   newRecord(),
 		refused:  map[string]bool{},
 	}
@@ -321,8 +322,8 @@ func (a *Agent) stop(ctx context.Context, err error) error {
 func (a *Agent) shutdown() {
 	a.cfg.Notify("STOPPING=1")
 	a.flush()
-	for name := range a.sources.running {
-		a.stopRegistry(name)
+	for _, r := range a.sources.running {
+		a.stopRegistry(r)
 	}
 	a.closeDevice()
 	a.sources.forgetting.Wait()

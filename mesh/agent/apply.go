@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"time"
 
 	"github.com/wirespan/wirespan/firewall"
@@ -18,7 +17,7 @@ const (
 	conditionHandshakes mesh.ConditionType = "HandshakesLimited"
 )
 
-// droppedTime is how long a condition tells of initiations that were dropped.
+// droppedTime is how long a condition tells of what the device drops.
 const droppedTime = 2 * time.Minute
 
 // plane is the data plane: the device, and what is known to be in it.
@@ -27,10 +26,22 @@ type plane struct {
 	stats      []mesh.PeerStats
 	peers      []mesh.PeerConfig // as last applied; nil: apply them all again
 	configured bool              // the link's settings were applied in this full pass
-	dropped    uint64            // initiations, as last counted
-	droppedAt  time.Time         // when there were last more of them
-	returned   uint64            // encrypted packets, as last counted
-	returnedAt time.Time         // when there were last more of them
+	dropped    counter           // of initiations
+	returned   counter           // of encrypted packets
+}
+
+// counter is what the device has counted, and when it last was more.
+type counter struct {
+	n  uint64
+	at time.Time
+}
+
+// grew takes over a count, and reports whether it grew in the last droppedTime.
+func (c *counter) grew(n uint64, now time.Time) bool {
+	if n != c.n {
+		c.n, c.at = n, now
+	}
+	return !c.at.IsZero() && now.Sub(c.at) < droppedTime
 }
 
 // routing is what the loop knows of the firewall.
@@ -46,7 +57,7 @@ type routing struct {
 
 // apply makes firewall and device fit the plan. During the change everything is
 // routed that is routed before or after it, so that no packet leaves in the clear.
-func (a *Agent) apply(plan mesh.Plan) error {
+func (a *Agent) apply(plan *mesh.Plan) error {
 	if a.plane.device == nil {
 		return nil
 	}
@@ -62,7 +73,7 @@ func (a *Agent) apply(plan mesh.Plan) error {
 	policy := a.policy(plan)
 	during := policy
 	during.Routed = union(policy.Routed, a.routing.applied.Routed)
-	a.keepMore(during)
+	a.keepMore(&during)
 	if err := a.route(during); err != nil {
 		return errors.Join(configured, err)
 	}
@@ -81,7 +92,7 @@ func (a *Agent) route(p firewall.Policy) error {
 	if a.cfg.Firewall != nil {
 		p.Lacks = a.cfg.Firewall.Lacks() // an Apply since the policy was made may have found out
 	}
-	same := samePolicy(r.applied, p)
+	same := samePolicy(&r.applied, &p)
 	if a.cfg.Firewall == nil || r.current && same {
 		return nil
 	}
@@ -113,12 +124,12 @@ func (a *Agent) configure() error {
 }
 
 // applyPeers applies the peers, unless they are in place.
-func (a *Agent) applyPeers(plan mesh.Plan) error {
+func (a *Agent) applyPeers(plan *mesh.Plan) error {
 	if a.host.moved {
 		a.host.moved = false
 		defer a.plane.device.HostChanged()
 	}
-	if a.plane.peers != nil && slices.EqualFunc(a.plane.peers, plan.Peers, sameConfig) {
+	if a.plane.peers != nil && equal(a.plane.peers, plan.Peers, sameConfig) {
 		return nil
 	}
 	a.plane.peers = nil
@@ -151,7 +162,7 @@ func (a *Agent) prepare() error {
 		a.closeDevice() // what is routed stays routed, so that nothing leaves in the clear
 		return nil
 	}
-	if !a.config.Mesh().Enabled {
+	if !a.config.KubeSpan.Enabled {
 		a.closeDevice()
 		return a.unroute()
 	}
@@ -162,7 +173,7 @@ func (a *Agent) prepare() error {
 	if err != nil {
 		return fmt.Errorf("opening the device: %w", err)
 	}
-	a.plane.device, a.plane.peers, a.plane.configured, a.plane.dropped, a.plane.returned = dev, nil, false, 0, 0
+	a.plane.device, a.plane.peers, a.plane.configured, a.plane.dropped.n, a.plane.returned.n = dev, nil, false, 0, 0
 	a.live.Store(&dev)
 	return nil
 }
@@ -204,15 +215,6 @@ func (a *Agent) attempts() []mesh.Attempt {
 	return a.plane.device.Attempts()
 }
 
-// rules returns the ruleset in place: for a netstack, its ingress chain.
-func (a *Agent) rules() firewall.Ruleset {
-	rs := a.routing.compiled
-	if a.cfg.Backend.Netstack {
-		return firewall.Ruleset{Chains: slices.DeleteFunc(slices.Clone(rs.Chains), func(c firewall.Chain) bool { return c.Name != "ingress" })}
-	}
-	return rs
-}
-
 // routingConditions returns what the firewall warns of.
 func (a *Agent) routingConditions() []mesh.Condition {
 	var out []mesh.Condition
@@ -240,37 +242,25 @@ func (a *Agent) fragmented() []mesh.Condition {
 
 // dropped returns a condition if initiations were dropped lately.
 func (a *Agent) dropped(now time.Time) []mesh.Condition {
-	if a.plane.device == nil {
-		return nil
-	}
 	p := &a.plane
-	if n := p.device.DroppedInitiations(); n != p.dropped {
-		p.dropped, p.droppedAt = n, now
-	}
-	if p.droppedAt.IsZero() || now.Sub(p.droppedAt) >= droppedTime {
+	if p.device == nil || !p.dropped.grew(p.device.DroppedInitiations(), now) {
 		return nil
 	}
 	return []mesh.Condition{{
 		Type: conditionHandshakes, Subject: "handshakes",
-		Message: fmt.Sprintf("%d handshakes were not started: too many nodes do not answer; they are tried more slowly; if you do not know these nodes, a member makes them up", p.dropped),
+		Message: fmt.Sprintf("%d handshakes were not started: too many nodes do not answer; they are tried more slowly; if you do not know these nodes, a member makes them up", p.dropped.n),
 	}}
 }
 
 // returned returns a condition if the host lately routed the device's own packets back
 // into it.
 func (a *Agent) returned(now time.Time) []mesh.Condition {
-	if a.plane.device == nil {
-		return nil
-	}
 	p := &a.plane
-	if n := p.device.Returned(); n != p.returned {
-		p.returned, p.returnedAt = n, now
-	}
-	if p.returnedAt.IsZero() || now.Sub(p.returnedAt) >= droppedTime {
+	if p.device == nil || !p.returned.grew(p.device.Returned(), now) {
 		return nil
 	}
 	return []mesh.Condition{{
 		Type: mesh.ConditionMarkRewritten, Subject: "tunnel",
-		Message: fmt.Sprintf("this host routed %d encrypted packets back into the tunnel, which dropped them: another program changes their mark, or a route or rule leads to peers' endpoints by %s; see ip rule, ip route show table all and nft list ruleset", p.returned, a.first.InterfaceName),
+		Message: fmt.Sprintf("this host routed %d encrypted packets back into the tunnel, which dropped them: another program changes their mark, or a route or rule leads to peers' endpoints by %s; see ip rule, ip route show table all and nft list ruleset", p.returned.n, a.first.InterfaceName),
 	}}
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/wirespan/wirespan/discovery"
 	"github.com/wirespan/wirespan/mesh"
@@ -26,14 +25,14 @@ type MeshView struct {
 }
 
 // reportMesh tells the node what concerns the members of its mesh.
-func (a *Agent) reportMesh(plan mesh.Plan, affiliates []mesh.Affiliate) {
+func (a *Agent) reportMesh(plan *mesh.Plan, affiliates []mesh.Affiliate) {
 	if !a.config.Own {
 		return
 	}
 	v := MeshView{SecretNumber: a.config.Charter.SecretNumber, Waiting: plan.Waiting}
 	v.Statement, v.Unknown = a.config.Charter.NewestStatement(a.config.ClusterID, affiliates, a.refused)
 	for _, r := range a.sources.running {
-		if !r.former && errors.Is(r.Snapshot().LastError, discovery.ErrRefused) {
+		if !r.former && errors.Is(r.shown().LastError, discovery.ErrRefused) {
 			v.Refused = true
 		}
 	}
@@ -49,29 +48,28 @@ func (a *Agent) expelled() bool {
 // routed, so that nothing leaves in the clear.
 func (a *Agent) withdrawn() bool { return a.record.withdrawn || a.expelled() }
 
-// pinned returns of a source what it says of nodes that were seen before.
-func (a *Agent) pinned(s discovery.Source) discovery.Source {
+// onlyPinned leaves of a source what it says of nodes that were seen before.
+func (a *Agent) onlyPinned(s *discovery.Source) {
 	known := map[string]bool{}
-	for _, p := range a.cfg.Memory.Pins(a.self.Subnet) {
-		known[p.NodeID] = true
+	pins := a.cfg.Memory.Pins(a.self.Subnet)
+	for i := range pins {
+		known[pins[i].NodeID] = true
 	}
-	all := s
+	affiliates, heard := s.Affiliates, s.Heard
 	s.Affiliates, s.Heard = nil, nil
-	for i := range all.Affiliates {
-		if !known[all.Affiliates[i].NodeID] {
+	for i := range affiliates {
+		if !known[affiliates[i].NodeID] {
 			continue
 		}
-		s.Affiliates = append(s.Affiliates, all.Affiliates[i])
-		if all.Heard != nil {
-			s.Heard = append(s.Heard, all.Heard[i])
+		s.Affiliates = append(s.Affiliates, affiliates[i])
+		if heard != nil {
+			s.Heard = append(s.Heard, heard[i])
 		}
 	}
-	return s
 }
 
 // charterConditions says what happens to the membership.
-func (a *Agent) charterConditions(plan mesh.Plan) []mesh.Condition {
-	c := a.config.Charter
+func (a *Agent) charterConditions(plan *mesh.Plan) []mesh.Condition {
 	out := slices.Clone(a.config.Notes)
 	if a.expelled() {
 		out = append(out, mesh.Condition{
@@ -79,18 +77,12 @@ func (a *Agent) charterConditions(plan mesh.Plan) []mesh.Condition {
 			Message: fmt.Sprintf("this node was expelled from the mesh and has stopped its tunnel; to join a mesh as a new node, run wirespan down, remove %s and %s, and use a new join token", mesh.NodeKeyFile, mesh.NodeIdentityFile),
 		})
 	}
-	if c.Next.IsZero() {
+	if a.config.Charter.Next.IsZero() {
 		return out
 	}
-	const named = 5
-	left := strings.Join(plan.Waiting[:min(len(plan.Waiting), named)], ", ")
-	switch n := len(plan.Waiting); {
-	case n == 0:
-		left = "all peers that are up have it"
-	case n > named:
-		left = fmt.Sprintf("not yet on %s and %d more", left, n-named)
-	default:
-		left = "not yet on " + left
+	left := "all peers that are up have it"
+	if len(plan.Waiting) > 0 {
+		left = "not yet on " + mesh.Listed(plan.Waiting, 5)
 	}
 	return append(out, mesh.Condition{Type: conditionChanging, Subject: "secret", Message: "the mesh changes to a new secret; " + left})
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -35,43 +36,50 @@ func remains(k discovery.Kind) string {
 	return fmt.Sprintf("it expires by itself within %s", discovery.MaxTTL)
 }
 
-// discovered returns the merged affiliates of all registries and the cache, this host's
-// addresses as registries see it, and their problems.
-func (a *Agent) discovered(now time.Time) (affiliates []mesh.Affiliate, public []netip.Addr, problems []mesh.Condition) {
-	found := make([]discovery.Source, 0, len(a.sources.running)+1)
-	a.sources.unreadable, a.sources.unknown = false, false
+// discovered returns the merged affiliates of all registries and the cache, and notes what
+// else these have to say.
+func (a *Agent) discovered(now time.Time) []mesh.Affiliate {
+	s := &a.sources
+	s.found = make([]discovery.Source, 0, len(s.running)+1)
+	s.public, s.problems, s.unreadable, s.unknown = nil, nil, false, false
 	remote := false
-	for _, name := range a.registryNames() {
-		r := a.sources.running[name]
-		snap := r.Snapshot()
-		source := r.source(name, &snap)
-		if r.former {
-			source = a.pinned(source)
-		}
-		found = append(found, source)
-		r.answered = r.answered || snap.Connected
-		if published(r.kind) {
-			remote = true
-			a.sources.answered = a.sources.answered || snap.Connected
-		} else if !snap.Connected {
-			a.sources.unknown = true
-		}
-		if snap.PublicAddr.IsValid() {
-			public = append(public, snap.PublicAddr)
-		}
-		for _, p := range snap.Problems {
-			a.sources.unreadable = a.sources.unreadable || p.Reason == discovery.ReasonWrongSecret
-			problems = append(problems, a.describe(r, name, p))
-		}
+	for _, r := range a.registries() {
+		remote = remote || published(r.kind)
+		a.hear(r, r.shown())
 	}
-	a.sources.answered = a.sources.answered || !remote
-	if remembered, ok := a.recall(now); ok {
-		found = append(found, remembered)
+	s.answered = s.answered || !remote
+	if remembered := a.recall(now); remembered != nil {
+		s.found = append(s.found, *remembered)
 	}
-	a.sources.found = found
-	affiliates, refused := withIDs(discovery.Merge(found...))
-	problems = append(append(problems, refused...), contradicted(found, affiliates)...)
-	return affiliates, public, bounded(problems)
+	affiliates, refused := withIDs(discovery.Merge(s.found...))
+	s.problems = bounded(slices.Concat(s.problems, refused, contradicted(s.found, affiliates)))
+	return affiliates
+}
+
+// hear notes what a registry shows.
+func (a *Agent) hear(r *runningRegistry, snap *discovery.Snapshot) {
+	s := &a.sources
+	from := discovery.Source{Kind: r.kind, Name: r.name, Affiliates: snap.Affiliates, Heard: snap.Heard}
+	r.answered = r.answered || snap.Connected
+	if !snap.Connected {
+		from.Lost = snap.Since
+	}
+	if published(r.kind) {
+		s.answered = s.answered || snap.Connected
+	} else {
+		s.unknown = s.unknown || !snap.Connected
+	}
+	if r.former {
+		a.onlyPinned(&from)
+	}
+	s.found = append(s.found, from)
+	if snap.PublicAddr.IsValid() {
+		s.public = append(s.public, snap.PublicAddr)
+	}
+	for _, p := range snap.Problems {
+		s.unreadable = s.unreadable || p.Reason == discovery.ReasonWrongSecret
+		s.problems = append(s.problems, a.describe(r, p))
+	}
 }
 
 // contradicted returns the conditions for static peers that have another key than the signed
@@ -83,8 +91,8 @@ func contradicted(found []discovery.Source, affiliates []mesh.Affiliate) (out []
 		}
 		for k := range found[i].Affiliates {
 			said := &found[i].Affiliates[k]
-			at, there := slices.BinarySearchFunc(affiliates, said.NodeID, func(a mesh.Affiliate, id string) int { return strings.Compare(a.NodeID, id) })
-			if !there {
+			at := sort.Search(len(affiliates), func(i int) bool { return affiliates[i].NodeID >= said.NodeID })
+			if at == len(affiliates) || affiliates[at].NodeID != said.NodeID {
 				continue
 			}
 			if used := &affiliates[at]; used.Record.Signed() && !used.PublicKey.IsZero() && used.PublicKey != said.PublicKey && used.Record.NextKey != said.PublicKey {
@@ -95,42 +103,30 @@ func contradicted(found []discovery.Source, affiliates []mesh.Affiliate) (out []
 	return out
 }
 
-// source returns what a registry has found.
-func (r *runningRegistry) source(name string, snap *discovery.Snapshot) discovery.Source {
-	s := discovery.Source{Kind: r.kind, Name: name, Affiliates: snap.Affiliates, Heard: snap.Heard}
-	if !snap.Connected {
-		s.Lost = snap.Since
-	}
-	return s
-}
-
 // describe returns the condition for a problem of a registry.
-func (a *Agent) describe(r *runningRegistry, name string, p discovery.Problem) mesh.Condition {
+func (a *Agent) describe(r *runningRegistry, p discovery.Problem) mesh.Condition {
 	message := a.whose(p.AffiliateID) + p.Reason
 	if published(r.kind) {
-		message = titleOf(r.kind, name) + ": " + message
+		message = titleOf(r.kind, r.name) + ": " + message
 	}
-	return mesh.Condition{Type: conditionData, Subject: cmp.Or(p.AffiliateID, name), Message: message}
+	return mesh.Condition{Type: conditionData, Subject: cmp.Or(p.AffiliateID, r.name), Message: message}
 }
 
 // withIDs returns the affiliates that have a node id.
 func withIDs(affiliates []mesh.Affiliate) ([]mesh.Affiliate, []mesh.Condition) {
 	var refused []mesh.Condition
-	var good []mesh.Affiliate // made once one is refused
+	good := affiliates // copied once one is refused
 	for i := range affiliates {
 		_, err := mesh.DecodeNodeID(affiliates[i].NodeID)
 		switch {
 		case err != nil:
 			if refused == nil {
-				good = append(good, affiliates[:i]...)
+				good = slices.Clip(affiliates[:i])
 			}
 			refused = append(refused, mesh.Condition{Type: conditionData, Subject: "node ids", Message: "ignored an affiliate: " + err.Error()})
 		case refused != nil:
 			good = append(good, affiliates[i])
 		}
-	}
-	if refused == nil {
-		return affiliates, nil
 	}
 	return good, refused
 }
@@ -141,14 +137,20 @@ func (a *Agent) whose(affiliate string) string {
 	if affiliate == "" {
 		return ""
 	}
+	text := ""
 	pins := a.cfg.Memory.Pins(a.self.Subnet)
-	i := slices.IndexFunc(pins, func(p mesh.Pin) bool { return p.NodeID == affiliate })
-	if i < 0 || pins[i].Nodename == "" {
+	for i := range pins {
+		if p := &pins[i]; p.NodeID == affiliate && p.Nodename != "" {
+			text = mesh.QuoteName(p.Nodename)
+		}
+	}
+	if text == "" {
 		return ""
 	}
-	text := mesh.QuoteName(pins[i].Nodename)
-	if k := slices.IndexFunc(a.previous.Known, func(k mesh.Affiliate) bool { return k.NodeID == affiliate && len(k.Endpoints) > 0 }); k >= 0 {
-		text += " at " + a.previous.Known[k].Endpoints[0].String()
+	for i := range a.previous.Known {
+		if k := &a.previous.Known[i]; k.NodeID == affiliate && len(k.Endpoints) > 0 {
+			text += " at " + k.Endpoints[0].String()
+		}
 	}
 	return text + ": "
 }
@@ -170,8 +172,8 @@ func bounded(problems []mesh.Condition) []mesh.Condition {
 // discoveryServers returns the addresses of discovery services: no peer may draw
 // them into the tunnel.
 func (a *Agent) discoveryServers() (list []netip.Addr) {
-	for _, name := range a.registryNames() {
-		if at := a.sources.running[name].Snapshot().ServerAddr; at.IsValid() {
+	for _, r := range a.registries() {
+		if at := r.shown().ServerAddr; at.IsValid() {
 			list = append(list, at)
 		}
 	}
@@ -197,8 +199,8 @@ func sameSources(a, b []discovery.Source) bool {
 
 // podNetworks returns the networks that Kubernetes has given to this node's pods.
 func (a *Agent) podNetworks() (list []netip.Prefix) {
-	for _, name := range a.registryNames() {
-		for _, p := range a.sources.running[name].Snapshot().Networks {
+	for _, r := range a.registries() {
+		for _, p := range r.shown().Networks {
 			if !slices.Contains(list, p) {
 				list = append(list, p)
 			}

@@ -39,11 +39,16 @@ type Effective struct {
 // is configured.
 func (e *Effective) mesh(links []mesh.Link) mesh.Config {
 	m := e.Mesh()
-	m.OwnMesh, m.Charter = e.Own, e.Charter
-	if e.KubeSpan.MTU == 0 {
-		m.MTU = tunnelMTU(links)
-	}
+	m.OwnMesh, m.Charter, m.MTU = e.Own, e.Charter, e.mtu(links)
 	return m
+}
+
+// mtu returns the tunnel's MTU.
+func (e *Effective) mtu(links []mesh.Link) int {
+	if e.KubeSpan.MTU != 0 {
+		return e.KubeSpan.MTU
+	}
+	return tunnelMTU(links)
 }
 
 // tunnelMTU returns min(1420, underlay − 80), but at least IPv6's minimum. The
@@ -51,7 +56,8 @@ func (e *Effective) mesh(links []mesh.Link) mesh.Config {
 // none, the smallest that is up.
 func tunnelMTU(links []mesh.Link) int {
 	routed, any := 0, 0
-	for _, l := range links {
+	for i := range links {
+		l := &links[i]
 		if !l.Up || l.Loopback || l.MTU == 0 || l.Kind == "tun" || l.Kind == "wireguard" {
 			continue
 		}

@@ -1,10 +1,10 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 
 	"github.com/wirespan/wirespan/firewall"
 	"github.com/wirespan/wirespan/mesh"
@@ -12,7 +12,7 @@ import (
 
 // outlook is what [Agent.Explain] and [Agent.Reach] need of the last pass.
 type outlook struct {
-	plan   mesh.Plan
+	plan   *mesh.Plan
 	policy firewall.Policy
 	proven bool // node ids are those of the nodes' keys
 	own    []netip.Addr
@@ -41,12 +41,12 @@ type Explanation struct {
 }
 
 // Explain answers from the last pass. It may be called by anyone.
-func (a *Agent) Explain(q ExplainQuery) (Explanation, error) {
+func (a *Agent) Explain(q ExplainQuery) (e Explanation, err error) {
 	o := a.shown.Load()
 	if o == nil {
-		return Explanation{}, errors.New("the mesh is not running on this node")
+		return e, errors.New("the mesh is not running on this node")
 	}
-	e := Explanation{To: q.To.Unmap().WithZone("")}
+	e.To = q.To.Unmap().WithZone("")
 	fq := firewall.Query{Destination: e.To, Port: q.Port, Protocol: q.Protocol, Own: o.own, Gone: o.gone, Inside: a.cfg.Backend.Netstack}
 	if e.To.IsLoopback() {
 		fq.Own = []netip.Addr{e.To}
@@ -57,7 +57,6 @@ func (a *Agent) Explain(q ExplainQuery) (Explanation, error) {
 			fq.Peers = append(fq.Peers, firewall.Owner{Prefix: p, Peer: peerName(spec)})
 		}
 	}
-	var err error
 	if fq.Source, err = o.source(a.Names(), q.From, e.To); err != nil {
 		return e, err
 	}
@@ -65,9 +64,11 @@ func (a *Agent) Explain(q ExplainQuery) (Explanation, error) {
 		return e, fmt.Errorf("no packet goes from %s to %s: one is IPv4 and the other IPv6 (name another address of the sender)", fq.Source, e.To)
 	}
 	e.Plan = o.policy.Explain(fq)
-	if i := slices.IndexFunc(o.plan.Routes, func(r mesh.Route) bool { return r.Prefix.Contains(e.To) }); i >= 0 {
-		r := o.plan.Routes[i]
-		e.Route, e.State = r.Path, &o.plan.Statuses[r.Peer].State
+	for _, r := range o.plan.Routes {
+		if r.Prefix.Contains(e.To) {
+			e.Route, e.State = r.Path, &o.plan.Statuses[r.Peer].State
+			break
+		}
 	}
 	e.Conditions = o.concerning(e.Plan)
 	if a.cfg.Firewall == nil || a.cfg.Backend.Netstack {
@@ -98,7 +99,7 @@ func (o *outlook) concerning(v firewall.Explanation) (list []ConditionView) {
 			concerns = v.Path == firewall.PathLocal
 		}
 		if concerns {
-			list = append(list, ConditionView(c))
+			list = append(list, c)
 		}
 	}
 	return list
@@ -133,15 +134,10 @@ func (o *outlook) source(names *mesh.Names, from string, to netip.Addr) (netip.A
 	return netip.Addr{}, fmt.Errorf("%q is neither an address nor a peer of this node", from)
 }
 
-func peerName(s *mesh.PeerSpec) string {
-	if s.Label != "" {
-		return s.Label
-	}
-	return s.PublicKey.String()
-}
+func peerName(s *mesh.PeerSpec) string { return cmp.Or(s.Label, s.PublicKey.String()) }
 
 // foresee keeps what Explain and Reach need.
-func (a *Agent) foresee(plan mesh.Plan) {
+func (a *Agent) foresee(plan *mesh.Plan) {
 	if a.plane.device == nil {
 		a.shown.Store(nil)
 		return
@@ -150,11 +146,7 @@ func (a *Agent) foresee(plan mesh.Plan) {
 	if !a.routing.current { // not in place yet, or not kept
 		o.policy = a.policy(plan)
 	}
-	for _, l := range a.host.links {
-		for _, p := range l.Addresses {
-			o.host = append(o.host, p.Addr().Unmap())
-		}
-	}
+	o.host = addressesOf(a.host.links)
 	if !a.cfg.Backend.Netstack {
 		o.own = append(o.own, o.host...)
 	}

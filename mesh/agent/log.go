@@ -10,17 +10,18 @@ import (
 )
 
 // logChanges logs what differs from the last plan.
-func (a *Agent) logChanges(plan mesh.Plan) {
-	was := map[mesh.Key]mesh.PeerStatus{}
-	for _, s := range a.previous.Statuses {
+func (a *Agent) logChanges(plan *mesh.Plan) {
+	was := map[mesh.Key]*mesh.PeerStatus{}
+	for i := range a.previous.Statuses {
+		s := &a.previous.Statuses[i]
 		was[s.PublicKey] = s
 	}
-	for _, s := range plan.Statuses {
-		old, known := was[s.PublicKey]
+	for i := range plan.Statuses {
+		s := &plan.Statuses[i]
+		old := was[s.PublicKey]
 		delete(was, s.PublicKey)
-		name := printed(cmp.Or(s.Label, s.PublicKey.String()))
-		switch {
-		case !known:
+		switch name := logName(s); {
+		case old == nil:
 			a.log.Info("peer added", "peer", name, "publicKey", s.PublicKey)
 		case old.State != s.State:
 			a.log.Info("peer state changed", "peer", name, "from", old.State, "to", s.State, "endpoint", shown(s.Endpoint))
@@ -28,13 +29,15 @@ func (a *Agent) logChanges(plan mesh.Plan) {
 			a.log.Debug("peer endpoint changed", "peer", name, "endpoint", shown(s.LastUsedEndpoint))
 		}
 	}
-	for _, s := range a.previous.Statuses {
-		if _, gone := was[s.PublicKey]; gone {
-			a.log.Info("peer removed", "peer", printed(cmp.Or(s.Label, s.PublicKey.String())), "publicKey", s.PublicKey)
+	for i := range a.previous.Statuses {
+		if s := was[a.previous.Statuses[i].PublicKey]; s != nil {
+			a.log.Info("peer removed", "peer", logName(s), "publicKey", s.PublicKey)
 		}
 	}
 	a.logConditions(plan.Conditions)
 }
+
+func logName(s *mesh.PeerStatus) string { return printed(cmp.Or(s.Label, s.PublicKey.String())) }
 
 // printed returns s as it may be in a log: quoted, if not all of it prints.
 func printed(s string) string {

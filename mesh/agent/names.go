@@ -20,8 +20,8 @@ func (a *Agent) Names() *mesh.Names { return a.names.Load() }
 // nameNodes takes up the names that follow from a plan, which comes after a.previous. Most
 // passes change none.
 func (a *Agent) nameNodes(p *mesh.Plan) {
-	n := namedFor{a.config.mesh(a.host.links).Domain, a.self.NodeID, a.self.Address}
-	if a.names.Load() != nil && n == a.named && sameNames(&a.previous, p) {
+	n := namedFor{a.config.DNS.Domain, a.self.NodeID, a.self.Address}
+	if a.names.Load() != nil && n == a.named && sameNames(a.previous, p) {
 		return
 	}
 	a.named = n

@@ -35,12 +35,11 @@ func (a *Agent) observe() error {
 	if a.host.links != nil {
 		return nil
 	}
+	var underlay mesh.Underlay
 	links, err := a.cfg.Host.Links()
-	if err != nil {
-		a.host.links = a.host.lastLinks
-		return fmt.Errorf("looking at this host: %w", err)
+	if err == nil {
+		underlay, err = a.cfg.Host.Underlay()
 	}
-	underlay, err := a.cfg.Host.Underlay()
 	if err != nil {
 		a.host.links = a.host.lastLinks
 		return fmt.Errorf("looking at this host: %w", err)
@@ -51,19 +50,18 @@ func (a *Agent) observe() error {
 	}
 	a.host.links, a.host.lastLinks, a.host.underlay = links, links, underlay
 	a.host.notes = a.cfg.Observed(links)
-	if mtu := a.config.mesh(links).MTU; mtu != a.host.mtu {
+	if mtu := a.config.mtu(links); mtu != a.host.mtu {
 		a.log.Info("tunnel MTU", "mtu", mtu, "configured", a.config.KubeSpan.MTU != 0)
 		a.host.mtu = mtu
 	}
 	return nil
 }
 
-// describeHost returns what a decision needs of this host. public are its
-// addresses as discovery services see them.
-func (a *Agent) describeHost(public []netip.Addr) mesh.Host {
-	h := mesh.Host{
+// describeHost returns what a decision needs of this host.
+func (a *Agent) describeHost() (h mesh.Host) {
+	h = mesh.Host{
 		Hostname: a.cfg.Host.Hostname(), OperatingSystem: a.cfg.OS,
-		Links: a.host.links, PublicAddresses: public, Netstack: a.cfg.Backend.Netstack,
+		Links: a.host.links, PublicAddresses: a.sources.public, Netstack: a.cfg.Backend.Netstack,
 		Gateways: a.host.underlay.Gateways, DNSServers: a.host.underlay.DNSServers, DiscoveryServers: a.discoveryServers(), PeerDiscovery: a.config.Standalone(),
 		DiscoveryPending: !a.sources.answered, PodNetworks: a.podNetworks(),
 	}
@@ -86,17 +84,23 @@ func (a *Agent) describeHost(public []netip.Addr) mesh.Host {
 	return h
 }
 
+// addressesOf returns the addresses of links.
+func addressesOf(links []mesh.Link) (out []netip.Addr) {
+	for i := range links {
+		for _, p := range links[i].Addresses {
+			out = append(out, p.Addr().Unmap())
+		}
+	}
+	return out
+}
+
 // probe says to the device how to learn its mapped addresses.
 func (a *Agent) probe() {
 	if a.plane.device == nil {
 		return
 	}
 	s := mesh.STUN{Servers: a.config.STUN, Answer: a.config.AnswerSTUN, Moves: a.host.moves}
-	for _, l := range a.host.links {
-		for _, p := range l.Addresses {
-			s.Local = append(s.Local, p.Addr().Unmap())
-		}
-	}
+	s.Local = addressesOf(a.host.links)
 	sort.Slice(s.Local, func(i, j int) bool { return s.Local[i].Compare(s.Local[j]) < 0 })
 	a.plane.device.SetSTUN(s)
 }

@@ -29,12 +29,12 @@ type originView struct {
 }
 
 // follow takes over what is known of affiliates now, and reports whether any of it is new.
-func (s *presented) follow(a *Agent, local mesh.Affiliate, affiliates []mesh.Affiliate) bool {
+func (s *presented) follow(a *Agent, local *mesh.Affiliate, affiliates []mesh.Affiliate) bool {
 	found := sameSources(s.sources, a.sources.found) && s.steps == len(a.steps.list) && s.origins != nil
-	if found && sameAffiliate(s.local, local) {
+	if found && sameAffiliate(&s.local, local) {
 		return false
 	}
-	s.local = local
+	s.local = *local
 	if found {
 		return true
 	}

@@ -58,7 +58,8 @@ func pathView(p *mesh.PeerPath, clock func(time.Time) time.Time) *PathView {
 		Works: p.Settled, RTT: milliseconds(p.RTT), Loss: p.Loss, Changes: p.Changes, MTU: p.MTU, Trying: clock(p.Troubled),
 		Candidates: make([]CandidateView, 0, len(p.Candidates)),
 	}
-	for _, c := range p.Candidates {
+	for i := range p.Candidates {
+		c := &p.Candidates[i]
 		at, relay := mesh.Direct(c.Endpoint)
 		v.Candidates = append(v.Candidates, CandidateView{
 			at, relay, c.Rank, c.Announced, c.Result, c.Why, milliseconds(c.RTT), clock(c.Sent), clock(c.Answered),
@@ -76,7 +77,8 @@ func triedText(p *mesh.PeerPath) string {
 		return ""
 	}
 	var list []string
-	for _, c := range p.Candidates[:min(len(p.Candidates), named)] {
+	for i := range min(len(p.Candidates), named) {
+		c := &p.Candidates[i]
 		text := fmt.Sprintf("%s %s", mesh.EndpointText(c.Endpoint), c.Result)
 		if c.Why != "" {
 			text += " (" + c.Why + ")"
@@ -91,9 +93,10 @@ func triedText(p *mesh.PeerPath) string {
 
 // narrowPaths returns a condition for each peer whose path takes no packets as large as the
 // tunnel's MTU.
-func narrowPaths(p mesh.Plan, mtu int) []mesh.Condition {
+func narrowPaths(p *mesh.Plan, mtu int) []mesh.Condition {
 	var conditions []mesh.Condition
-	for _, s := range p.Statuses {
+	for i := range p.Statuses {
+		s := &p.Statuses[i]
 		if s.Path == nil || s.Path.MTU == 0 || s.Path.MTU >= mtu {
 			continue
 		}
@@ -108,7 +111,7 @@ func narrowPaths(p mesh.Plan, mtu int) []mesh.Condition {
 }
 
 // widerPath says what to do about a narrow path.
-func widerPath(s mesh.PeerStatus) string {
+func widerPath(s *mesh.PeerStatus) string {
 	if s.Path.MTU >= mesh.MinimumMTU {
 		return fmt.Sprintf("set kubespan.mtu to %d on all nodes", s.Path.MTU)
 	}

@@ -22,7 +22,7 @@ func TestNarrowPathsAreConditions(t *testing.T) {
 		{v4, 1216, []string{v4.String(), "1216", "can't be below 1280", "packets of 1340 bytes"}},
 		{v6, 1200, []string{v6.String(), "1200", "packets of 1360 bytes"}},
 	} {
-		got := narrowPaths(mesh.Plan{Statuses: []mesh.PeerStatus{
+		got := narrowPaths(&mesh.Plan{Statuses: []mesh.PeerStatus{
 			{Label: "peer-0", Endpoint: v4}, {Label: "peer-1", Endpoint: tt.endpoint, Path: &mesh.PeerPath{MTU: tt.mtu}},
 		}}, 1420)
 		if len(got) != min(len(tt.want), 1) {

@@ -15,8 +15,8 @@ import (
 
 // policy returns what the plan asks of routing and firewall, with what is
 // retained from before the agent started: a restart must not open a gap.
-func (a *Agent) policy(plan mesh.Plan) firewall.Policy {
-	p := firewall.Policy{
+func (a *Agent) policy(plan *mesh.Plan) (p firewall.Policy) {
+	p = firewall.Policy{
 		Numbers: a.first.Firewall.Numbers, Interface: a.first.InterfaceName, MTU: a.host.mtu, Subnet: a.self.Subnet, ListenPort: a.plane.device.ListenPort(),
 		Routed: plan.Routed, ReturnByTunnel: plan.ReturnByTunnel, Forwarded: union(nil, plan.Local.AdditionalAddresses),
 		NoDefault4: !a.host.underlay.Default4, NoDefault6: !a.host.underlay.Default6,
@@ -40,16 +40,16 @@ func (a *Agent) policy(plan mesh.Plan) firewall.Policy {
 // keepMore writes a policy that routes more than the one on disk before it is
 // applied, so that a later agent finds what is in the kernel. Others are written
 // when they have settled.
-func (a *Agent) keepMore(p firewall.Policy) {
+func (a *Agent) keepMore(p *firewall.Policy) {
 	kept := a.cfg.Memory.Policy()
-	if !a.keepsPolicy() || samePolicy(kept, p) {
+	if !a.keepsPolicy() || samePolicy(&kept, p) {
 		return
 	}
 	more, _ := firewall.Diff(kept.Routed, p.Routed)
 	if len(more) == 0 && kept.Numbers == p.Numbers && kept.Interface == p.Interface && kept.Subnet == p.Subnet {
 		return
 	}
-	a.routing.keeping.err = a.cfg.Memory.KeepPolicy(p)
+	a.routing.keeping.err = a.cfg.Memory.KeepPolicy(*p)
 }
 
 // keepsPolicy reports whether policies are kept on disk: a netstack puts nothing
@@ -58,7 +58,7 @@ func (a *Agent) keepsPolicy() bool { return a.cfg.Firewall != nil && !a.cfg.Back
 
 // samePolicy reports whether two policies are equal. The lists that can be long are
 // compared first, and not by reflection.
-func samePolicy(a, b firewall.Policy) bool {
+func samePolicy(a, b *firewall.Policy) bool {
 	if !slices.Equal(a.Routed, b.Routed) || len(a.Ingress.Rules) != len(b.Ingress.Rules) {
 		return false
 	}
@@ -67,7 +67,7 @@ func samePolicy(a, b firewall.Policy) bool {
 			return false
 		}
 	}
-	return reflect.DeepEqual(short(a), short(b))
+	return reflect.DeepEqual(short(*a), short(*b))
 }
 
 // short returns a policy without its long lists.
@@ -96,14 +96,14 @@ type retained struct {
 // would have held those of nodes that are gone.
 func (a *Agent) retainTime() time.Duration {
 	if a.cfg.Memory.IsDamaged(state.PinsFile) {
-		return max(retainTime, a.config.Mesh().HoldNetworks)
+		return max(retainTime, a.config.HoldNetworks)
 	}
 	return retainTime
 }
 
 // releaseRetained drops from what is retained the networks that a peer has now,
 // for which the plan decides, and in time the rest.
-func (a *Agent) releaseRetained(plan mesh.Plan, now time.Time) {
+func (a *Agent) releaseRetained(plan *mesh.Plan, now time.Time) {
 	if len(a.retained.policy.Routed) == 0 {
 		return
 	}

@@ -3,7 +3,6 @@ package agent
 import (
 	"cmp"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/wirespan/wirespan/mesh"
@@ -20,36 +19,44 @@ const (
 	conditionUnproven mesh.ConditionType = "IdentityUnproven"
 )
 
+// conditions collects the problems of a pass.
+type conditions []mesh.Condition
+
+func (cs *conditions) add(list []mesh.Condition) { *cs = append(*cs, list...) }
+
+// report adds a condition for an error, if there is one.
+func (cs *conditions) report(typ mesh.ConditionType, subject string, err error) {
+	if err != nil {
+		*cs = append(*cs, mesh.Condition{Type: typ, Subject: subject, Message: err.Error()})
+	}
+}
+
 // reconcile is one pass: it looks at everything, decides, applies and shows. It
 // returns how long the result holds if nothing happens.
 func (a *Agent) reconcile(now time.Time) time.Duration {
 	if a.schedule.begin(now) { // read and apply everything anew, which heals what others changed
 		a.host.links, a.plane.configured, a.plane.peers, a.routing.current = nil, false, nil, false
 	}
-	var conditions []mesh.Condition
-	report := func(typ mesh.ConditionType, subject string, err error) {
-		if err != nil {
-			conditions = append(conditions, mesh.Condition{Type: typ, Subject: subject, Message: err.Error()})
-		}
-	}
-	report(conditionHost, "links", a.observe())
+	var cs conditions
+	cs.report(conditionHost, "links", a.observe())
 	a.watchClones(now)
 	prepared := a.prepare()
-	report(conditionApply, "device", prepared)
+	cs.report(conditionApply, "device", prepared)
 	a.followClock(now)
 	a.probe()
 	a.wishPorts()
-	conditions = append(conditions, a.syncRegistries()...)
+	cs.add(a.syncRegistries())
 
-	affiliates, public, problems := a.discovered(now)
-	conditions = append(conditions, problems...)
+	affiliates := a.discovered(now)
+	cs.add(a.sources.problems)
 	stats, statsErr := a.readStats()
-	report(conditionApply, "device", statsErr)
+	cs.report(conditionApply, "device", statsErr)
 
 	rotation, err := a.rotation(now)
-	report(conditionMemory, state.RotationFile, err)
-	plan := mesh.Decide(mesh.Input{
-		Config: a.meshConfig(), Self: a.self, Host: a.describeHost(public),
+	cs.report(conditionMemory, state.RotationFile, err)
+	plan := new(mesh.Plan)
+	*plan = mesh.Decide(mesh.Input{
+		Config: a.meshConfig(), Self: a.self, Host: a.describeHost(),
 		Affiliates: affiliates, Removed: a.removed(), Stats: stats, Attempts: a.attempts(), Previous: a.previous.Statuses,
 		Known: a.previous.Known, Pins: a.cfg.Memory.Pins(a.self.Subnet), Harvested: a.previous.Endpoints, Rotation: rotation, RelayNeed: a.previous.RelayNeed,
 		StaticUnknown: a.sources.unknown,
@@ -63,48 +70,48 @@ func (a *Agent) reconcile(now time.Time) time.Duration {
 		plan.Peers, plan.Specs, plan.Statuses, plan.Routes, plan.Wake = nil, nil, nil, nil, a.record.trial
 	}
 	applyErr := a.apply(plan)
-	a.relay(&plan)
+	a.relay(plan)
 	a.settle(now)
-	report(conditionMemory, state.PinsFile, a.pinning.err)
+	cs.report(conditionMemory, state.PinsFile, a.pinning.err)
 	a.remember(affiliates, now)
-	conditions = append(conditions, a.cacheConditions(&plan, now)...)
+	cs.add(a.cacheConditions(plan, now))
 	subject := "device"
 	if a.cfg.Firewall != nil && !a.routing.current {
 		subject = "firewall"
 	}
-	report(conditionApply, subject, applyErr)
+	cs.report(conditionApply, subject, applyErr)
 	if applyErr != nil {
 		plan.Local.Record.Prepared = nil
 	}
-	conditions = append(conditions, a.routingConditions()...)
-	report(conditionMemory, state.SequenceFile, a.publish(&plan, now))
+	cs.add(a.routingConditions())
+	cs.report(conditionMemory, state.SequenceFile, a.publish(plan, now))
 	a.redial()
-	report(conditionMemory, state.RotationFile, a.rotate(plan, now))
-	conditions = append(conditions, a.cloneConditions(now)...)
-	conditions = append(conditions, a.rotationConditions()...)
-	conditions = append(conditions, a.charterConditions(plan)...)
+	cs.report(conditionMemory, state.RotationFile, a.rotate(plan, now))
+	cs.add(a.cloneConditions(now))
+	cs.add(a.rotationConditions())
+	cs.add(a.charterConditions(plan))
 
-	report(state.ConditionClockNotRecorded, "clock", a.cfg.Clock.Tick(now))
-	conditions = append(conditions, a.cfg.Clock.Conditions(now)...)
-	conditions = append(conditions, a.host.notes...)
-	conditions = append(conditions, a.fragmented()...)
-	conditions = append(conditions, narrowPaths(plan, a.config.mesh(a.host.links).MTU)...)
-	conditions = append(conditions, a.cfg.Memory.Damaged()...)
-	conditions = append(conditions, a.unproven(plan.Pins)...)
-	conditions = append(conditions, a.dropped(now)...)
-	conditions = append(conditions, a.returned(now)...)
-	conditions = append(conditions, a.relayConditions()...)
+	cs.report(state.ConditionClockNotRecorded, "clock", a.cfg.Clock.Tick(now))
+	cs.add(a.cfg.Clock.Conditions(now))
+	cs.add(a.host.notes)
+	cs.add(a.fragmented())
+	cs.add(narrowPaths(plan, a.config.mtu(a.host.links)))
+	cs.add(a.cfg.Memory.Damaged())
+	cs.add(a.unproven(plan.Pins))
+	cs.add(a.dropped(now))
+	cs.add(a.returned(now))
+	cs.add(a.relayConditions())
 	if a.cfg.Services != nil {
-		conditions = append(conditions, a.cfg.Services.Conditions()...)
+		cs.add(a.cfg.Services.Conditions())
 	}
-	plan.Conditions = append(plan.Conditions, conditions...)
+	plan.Conditions = append(plan.Conditions, cs...)
 
 	a.schedule.end(prepared == nil && statsErr == nil && applyErr == nil)
 	a.logChanges(plan)
 	a.paths = a.paths.show(plan.Statuses, a.steps.show)
 	a.present(plan, affiliates, now)
 	a.foresee(plan)
-	a.nameNodes(&plan)
+	a.nameNodes(plan)
 	a.previous = plan
 	a.storeStatus(plan, now)
 	return a.schedule.next(plan.Wake, now)
@@ -125,7 +132,6 @@ func (a *Agent) unproven(pins []mesh.Pin) []mesh.Condition {
 	if !a.cfg.Memory.IsDamaged(state.PinsFile) {
 		return nil
 	}
-	const named = 8
 	var nodes []string
 	for i := range pins {
 		if p := &pins[i]; p.NodeID != a.self.NodeID && p.Sequence == 0 && !p.PublicKey.IsZero() {
@@ -135,12 +141,8 @@ func (a *Agent) unproven(pins []mesh.Pin) []mesh.Condition {
 	if len(nodes) == 0 {
 		return nil
 	}
-	text := strings.Join(nodes[:min(len(nodes), named)], ", ")
-	if more := len(nodes) - named; more > 0 {
-		text += fmt.Sprintf(" and %d more", more)
-	}
 	return []mesh.Condition{{
 		Type: conditionUnproven, Subject: state.PinsFile,
-		Message: "these nodes sign nothing, and which keys they had is lost: compare the keys that they have now with those on the nodes: " + text,
+		Message: "these nodes sign nothing, and which keys they had is lost: compare the keys that they have now with those on the nodes: " + mesh.Listed(nodes, 8),
 	}}
 }

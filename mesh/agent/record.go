@@ -45,21 +45,21 @@ func (a *Agent) signs() bool { return !a.cfg.Keys.NodeKey.IsZero() }
 // started later withdraws, until the other one leaves or its record ends.
 func (a *Agent) watchClones(now time.Time) {
 	r := &a.record
-	for _, name := range a.registryNames() {
-		self := a.sources.running[name].Snapshot().Self
+	for _, registry := range a.registries() {
+		name, self := registry.name, &registry.shown().Self
 		switch {
 		case !self.Record.Signed():
 			continue
 		case self.Record.Instance == r.instance:
 			r.echoed[name] = true
 			continue
-		case self.Record.Newer(r.other.Record):
-			r.other = self
+		case self.Record.Newer(&r.other.Record):
+			r.other = *self
 		}
 		switch {
 		case r.withdrawn && !self.Record.Left:
 			r.rivalSeen = now
-		case r.echoed[name] && !self.Record.Left && self.Record.Newer(r.published.Record):
+		case r.echoed[name] && !self.Record.Left && self.Record.Newer(&r.published.Record):
 			a.meetClone(self, now)
 		}
 	}
@@ -74,9 +74,9 @@ func (a *Agent) watchClones(now time.Time) {
 const answerTime = time.Second
 
 // meetClone notes that another process publishes with this identity.
-func (a *Agent) meetClone(self mesh.Affiliate, now time.Time) {
+func (a *Agent) meetClone(self *mesh.Affiliate, now time.Time) {
 	r := &a.record
-	r.rival, r.rivalSeen = endpointOf(self), now
+	r.rival, r.rivalSeen = self.FirstEndpoint(), now
 	if self.Record.Sequence != r.met {
 		r.met, r.answerAt = self.Record.Sequence, now.Add(answerTime)
 	}
@@ -117,13 +117,6 @@ func placeOf(a *mesh.Affiliate) netip.Addr {
 	return a.Endpoints[0].Addr()
 }
 
-func endpointOf(a mesh.Affiliate) string {
-	if len(a.Endpoints) == 0 {
-		return "an unknown address"
-	}
-	return a.Endpoints[0].String()
-}
-
 // cloneConditions names both hosts for as long as the other one was seen lately.
 func (a *Agent) cloneConditions(now time.Time) []mesh.Condition {
 	r := &a.record
@@ -136,7 +129,7 @@ func (a *Agent) cloneConditions(now time.Time) []mesh.Condition {
 	}
 	return []mesh.Condition{{Type: conditionCloned, Subject: a.self.NodeID, Message: fmt.Sprintf(
 		"two hosts run with this node's identity, this one (%s) and one at %s; %s; give one of them an identity of its own: stop it, and remove %s and %s there",
-		endpointOf(r.published), r.rival, what, mesh.NodeKeyFile, mesh.NodeIdentityFile)}}
+		r.published.FirstEndpoint(), r.rival, what, mesh.NodeKeyFile, mesh.NodeIdentityFile)}}
 }
 
 // clockStep is by how much the clock must have been set forward for a new record.
@@ -147,30 +140,30 @@ const clockStep = time.Minute
 // forward: a record from before that may be older than those that others have seen.
 //
 // An error says that the record's sequence is not on disk.
-func (a *Agent) sign(local mesh.Affiliate, now time.Time) (mesh.Affiliate, error) {
+func (a *Agent) sign(local *mesh.Affiliate, now time.Time) error {
 	if !a.signs() {
 		local.Record = mesh.Record{}
-		return local, nil
+		return nil
 	}
 	r := &a.record
 	began := now.Add(-now.Sub(a.started)).UnixMilli()
 	local.Record.SecretNumber, local.Record.Statement = a.config.Charter.SecretNumber, a.config.Charter.Repeated
-	mark(&local, r.published.Record)
-	superseded := r.other.Record.Newer(r.published.Record)
-	if r.start != 0 && !superseded && began-r.began < clockStep.Milliseconds() && reflect.DeepEqual(local, r.published) {
-		return local, a.cfg.Sequence.Keep()
+	mark(local, &r.published.Record)
+	superseded := r.other.Record.Newer(&r.published.Record)
+	if r.start != 0 && !superseded && began-r.began < clockStep.Milliseconds() && reflect.DeepEqual(local, &r.published) {
+		return a.cfg.Sequence.Keep()
 	}
 	sequence := a.cfg.Sequence.Next(now, r.other.Record.Sequence)
 	if r.start == 0 || superseded && r.rival == "" { // a restored backup starts below its own record
 		r.start = sequence
 	}
-	mark(&local, mesh.Record{Sequence: sequence, Instance: r.instance, Start: r.start, Ephemeral: a.cfg.Keys.Ephemeral})
-	r.published, r.began = local, began
-	return local, a.cfg.Sequence.Keep()
+	mark(local, &mesh.Record{Sequence: sequence, Instance: r.instance, Start: r.start, Ephemeral: a.cfg.Keys.Ephemeral})
+	r.published, r.began = *local, began
+	return a.cfg.Sequence.Keep()
 }
 
 // mark sets those fields of a record that do not come from the plan.
-func mark(a *mesh.Affiliate, r mesh.Record) {
+func mark(a *mesh.Affiliate, r *mesh.Record) {
 	a.Record.Sequence, a.Record.Instance, a.Record.Start, a.Record.Ephemeral = r.Sequence, r.Instance, r.Start, r.Ephemeral
 }
 
@@ -180,9 +173,7 @@ func (a *Agent) lastRecord() mesh.Affiliate {
 		return mesh.Affiliate{}
 	}
 	sequence := a.cfg.Sequence.Next(time.Now(), a.record.other.Record.Sequence)
-	if err := a.cfg.Sequence.Keep(); err != nil {
-		a.log.Warn("writing state", "file", state.SequenceFile, "error", err)
-	}
+	a.warnUnwritten(state.SequenceFile, a.cfg.Sequence.Keep())
 	start := a.record.start
 	if start == 0 {
 		start = sequence

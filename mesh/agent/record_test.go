@@ -91,13 +91,13 @@ func TestSignsAnewWhenTheClockIsSet(t *testing.T) {
 		}
 		h.stop()
 		h.agent.record.began -= clockStep.Milliseconds() // as if the clock had been behind
-		local := mine
-		local.Record = mesh.Record{}
-		signed, err := h.agent.sign(local, time.Now())
-		if err != nil || signed.Record.Sequence < uint64(time.Now().UnixMilli()) {
+		signed := mine
+		signed.Record = mesh.Record{}
+		again := signed
+		if err := h.agent.sign(&signed, time.Now()); err != nil || signed.Record.Sequence < uint64(time.Now().UnixMilli()) {
 			t.Errorf("signed %+v, %v", signed.Record, err)
 		}
-		if again, err := h.agent.sign(local, time.Now()); err != nil || !reflect.DeepEqual(again.Record, signed.Record) {
+		if err := h.agent.sign(&again, time.Now()); err != nil || !reflect.DeepEqual(again.Record, signed.Record) {
 			t.Errorf("and again %+v, %v", again.Record, err)
 		}
 	})

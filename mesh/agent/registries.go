@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"reflect"
 	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -27,12 +29,15 @@ type sources struct {
 	unreadable bool                        // a source has nothing that the secret opens, but others' data
 	unknown    bool                        // one with static peers has no good file
 	found      []discovery.Source          // what they had in the last pass, the cache included
+	public     []netip.Addr                // this host's addresses as they see it
+	problems   []mesh.Condition            // with what they have
 	forgetting sync.WaitGroup              // deletions under way at sources that are no longer used
 }
 
 // runningRegistry is a registry with its goroutines.
 type runningRegistry struct {
 	Registry
+	name     string
 	identity registryIdentity
 	kind     discovery.Kind
 	former   bool // see Source
@@ -76,7 +81,7 @@ func (a *Agent) retire() (forgotten <-chan struct{}) {
 	a.sources.running = make(map[string]*runningRegistry, len(a.config.Sources))
 	keep := func(as string, of string, id registryIdentity) {
 		if r, ok := before[of]; ok && a.sources.running[as] == nil && reflect.DeepEqual(r.identity, id) {
-			a.sources.running[as] = r
+			a.sources.running[as], r.name = r, as
 			delete(before, of)
 		}
 	}
@@ -90,13 +95,13 @@ func (a *Agent) retire() (forgotten <-chan struct{}) {
 	}
 	done := make(chan struct{})
 	var deleting sync.WaitGroup
-	for name, r := range before {
+	for _, r := range before {
 		r.stop()
 		var last mesh.Affiliate
 		if r.identity.ClusterID != a.config.ClusterID { // this node has left that mesh
 			last = a.lastRecord()
 		}
-		deleting.Go(func() { a.forget(name, r, last) })
+		deleting.Go(func() { a.forget(r, last) })
 	}
 	a.sources.forgetting.Go(func() {
 		deleting.Wait()
@@ -113,7 +118,7 @@ func (a *Agent) startRegistry(s Source, forgotten <-chan struct{}) error {
 		return fmt.Errorf("%s: %w", titleOf(s.Kind, s.Name), err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	run := &runningRegistry{Registry: r, identity: a.identityOf(s), kind: s.Kind, former: s.Former, cancel: cancel}
+	run := &runningRegistry{Registry: r, name: s.Name, identity: a.identityOf(s), kind: s.Kind, former: s.Former, cancel: cancel}
 	run.done.Go(func() {
 		select {
 		case <-ctx.Done():
@@ -138,9 +143,9 @@ func (a *Agent) startRegistry(s Source, forgotten <-chan struct{}) error {
 	return nil
 }
 
-func (a *Agent) stopRegistry(name string) {
-	a.sources.running[name].stop()
-	delete(a.sources.running, name)
+func (a *Agent) stopRegistry(r *runningRegistry) {
+	r.stop()
+	delete(a.sources.running, r.name)
 }
 
 func (r *runningRegistry) stop() {
@@ -148,18 +153,29 @@ func (r *runningRegistry) stop() {
 	r.done.Wait()
 }
 
-func (a *Agent) registryNames() []string { return slices.Sorted(maps.Keys(a.sources.running)) }
+// registries returns those that run, sorted by name.
+func (a *Agent) registries() []*runningRegistry {
+	list := slices.Collect(maps.Values(a.sources.running))
+	sort.Slice(list, func(i, j int) bool { return list[i].name < list[j].name })
+	return list
+}
+
+// shown returns what a registry shows now.
+func (r *runningRegistry) shown() *discovery.Snapshot {
+	s := r.Snapshot()
+	return &s
+}
 
 // forget deletes this node from a service that is no longer configured.
-func (a *Agent) forget(name string, r *runningRegistry, last mesh.Affiliate) {
+func (a *Agent) forget(r *runningRegistry, last mesh.Affiliate) {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
 	err := r.Delete(ctx, last)
 	if errors.Is(err, discovery.ErrRefused) { // the mesh has another name there now
-		a.log.Debug("our entry at the former discovery service", "service", name, "error", err)
+		a.log.Debug("our entry at the former discovery service", "service", r.name, "error", err)
 	} else if err != nil {
 		a.log.Warn("our entry at the former discovery service could not be deleted: "+remains(r.kind),
-			"service", name, "error", err)
+			"service", r.name, "error", err)
 	}
 }
 
@@ -169,15 +185,14 @@ func (a *Agent) leave(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
 	last := a.lastRecord()
-	names := a.registryNames()
-	errs := make([]error, len(names))
+	registries := a.registries()
+	errs := make([]error, len(registries))
 	var deleting sync.WaitGroup
-	for i, name := range names {
-		r := a.sources.running[name]
-		a.stopRegistry(name) // else a late refresh would publish it again
+	for i, r := range registries {
+		a.stopRegistry(r) // else a late refresh would publish it again
 		deleting.Go(func() {
 			if err := r.Delete(ctx, last); err != nil {
-				errs[i] = fmt.Errorf("deleting this node from %s: %w (%s)", titleOf(r.kind, name), err, remains(r.kind))
+				errs[i] = fmt.Errorf("deleting this node from %s: %w (%s)", titleOf(r.kind, r.name), err, remains(r.kind))
 			}
 		})
 	}
@@ -196,12 +211,10 @@ func (a *Agent) publish(plan *mesh.Plan, now time.Time) error {
 			return nil
 		}
 		if at := a.record.answerAt; now.Before(at) {
-			if plan.Wake.IsZero() || at.Before(plan.Wake) {
-				plan.Wake = at
-			}
+			plan.WakeAt(at)
 			return nil
 		}
-		plan.Local, unwritten = a.sign(plan.Local, now)
+		unwritten = a.sign(&plan.Local, now)
 		local = discovery.Local{Affiliate: plan.Local, Others: plan.Endpoints}
 	}
 	for _, r := range a.sources.running {
@@ -217,7 +230,7 @@ func (a *Agent) redial() {
 		return
 	}
 	for _, r := range a.sources.running {
-		if s := r.Snapshot(); !s.Connected || a.host.severed.to(s.ServerAddr) {
+		if s := r.shown(); !s.Connected || a.host.severed.to(s.ServerAddr) {
 			r.Moved()
 		}
 	}

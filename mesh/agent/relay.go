@@ -21,7 +21,7 @@ func (a *Agent) relay(plan *mesh.Plan) {
 	if d := a.plane.device; d != nil {
 		w := plan.Relays
 		w.Moves = a.host.moves
-		if r.device != d || !sameWish(r.wished, w) {
+		if r.device != d || !sameWish(&r.wished, &w) {
 			r.wished, r.device = w, d
 			d.SetRelays(w)
 		}
@@ -50,9 +50,9 @@ func announcedAddresses(plan *mesh.Plan) (out []netip.Addr) {
 	return out
 }
 
-func sameWish(a, b mesh.RelayWish) bool {
+func sameWish(a, b *mesh.RelayWish) bool {
 	return a.Want == b.Want && a.Moves == b.Moves && slices.Equal(a.Peers, b.Peers) &&
-		slices.EqualFunc(a.Relays, b.Relays, func(a, b mesh.Relay) bool {
+		equal(a.Relays, b.Relays, func(a, b *mesh.Relay) bool {
 			return a.Name == b.Name && a.NodeID == b.NodeID && a.Family6 == b.Family6 && slices.Equal(a.Servers, b.Servers)
 		})
 }

@@ -51,17 +51,17 @@ type remembering struct {
 }
 
 // recall returns what the cache still has to say: of each node, until one of the
-// registries that had it has answered, and for a week.
-func (a *Agent) recall(now time.Time) (discovery.Source, bool) {
+// registries that had it has answered, and for a week; nil: nothing.
+func (a *Agent) recall(now time.Time) *discovery.Source {
 	r := &a.remembering
 	if a.cfg.Cache == nil {
-		return discovery.Source{}, false
+		return nil
 	}
 	if r.cluster != a.config.ClusterID {
 		a.loadCache()
 	}
 	if len(r.entries) == 0 {
-		return discovery.Source{}, false
+		return nil
 	}
 	before := len(r.entries)
 	doubtful := a.cfg.Clock.Doubtful(now)
@@ -76,7 +76,10 @@ func (a *Agent) recall(now time.Time) (discovery.Source, bool) {
 			r.source.Heard = append(r.source.Heard, discovery.Heard{Last: r.entries[i].Confirmed})
 		}
 	}
-	return r.source, len(r.entries) > 0
+	if len(r.entries) == 0 {
+		return nil
+	}
+	return &r.source
 }
 
 // keepOnly drops the other entries.
@@ -266,16 +269,14 @@ func (a *Agent) cacheConditions(plan *mesh.Plan, now time.Time) (out []mesh.Cond
 		return out
 	}
 	if shown := a.started.Add(cacheShown); now.Before(shown) {
-		if plan.Wake.IsZero() || shown.Before(plan.Wake) {
-			plan.Wake = shown
-		}
+		plan.WakeAt(shown)
 		return out
 	}
 	var silent []string
-	for _, name := range a.registryNames() {
-		if reg := a.sources.running[name]; published(reg.kind) && !reg.answered {
-			text := name
-			if err := reg.Snapshot().LastError; err != nil {
+	for _, reg := range a.registries() {
+		if published(reg.kind) && !reg.answered {
+			text := reg.name
+			if err := reg.shown().LastError; err != nil {
 				text += " (" + err.Error() + ")"
 			}
 			silent = append(silent, text)
@@ -303,8 +304,7 @@ func (a *Agent) flushCache(now time.Time) {
 	if a.cfg.Cache == nil || !a.sources.answered || a.left {
 		return
 	}
-	affiliates, _, _ := a.discovered(now)
-	if a.keep(affiliates, a.previous.Statuses, now); a.remembering.changes.err != nil {
-		a.log.Warn("writing state", "file", state.CacheFile, "error", a.remembering.changes.err)
-	}
+	affiliates := a.discovered(now)
+	a.keep(affiliates, a.previous.Statuses, now)
+	a.warnUnwritten(state.CacheFile, a.remembering.changes.err)
 }

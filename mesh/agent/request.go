@@ -123,7 +123,7 @@ func (a *Agent) handle(ctx context.Context, req request) error {
 		a.answer(req, reply{err: a.accept(req.node)})
 		return nil
 	case requestFind:
-		affiliates, _, _ := a.discovered(time.Now())
+		affiliates := a.discovered(time.Now())
 		id, err := mesh.FindNode(a.cfg.Memory.Pins(a.self.Subnet), affiliates, req.node)
 		req.reply <- reply{node: id, err: err}
 		return nil
@@ -151,7 +151,7 @@ func (a *Agent) answer(req request, r reply) {
 }
 
 func (a *Agent) accept(node string) error {
-	affiliates, _, _ := a.discovered(time.Now())
+	affiliates := a.discovered(time.Now())
 	pins, accepted, err := mesh.Accept(a.cfg.Memory.Pins(a.self.Subnet), affiliates, node)
 	if err == nil && a.cfg.Accepting != nil {
 		err = a.cfg.Accepting(accepted)

@@ -50,7 +50,7 @@ const (
 // number of readers list and watch it.
 type Resources struct {
 	mu      sync.Mutex
-	byType  map[string]map[string]Resource
+	byType  map[string]map[string]*Resource
 	pass    uint64        // counts updates
 	scratch bytes.Buffer  // for encode
 	changed chan struct{} // closed and replaced at every change
@@ -58,7 +58,7 @@ type Resources struct {
 
 // NewResources returns an empty store.
 func NewResources() *Resources {
-	return &Resources{byType: map[string]map[string]Resource{}, changed: make(chan struct{})}
+	return &Resources{byType: map[string]map[string]*Resource{}, changed: make(chan struct{})}
 }
 
 // entry is what a resource should be.
@@ -75,13 +75,17 @@ func (r *Resources) update(typ ResourceType, entries []entry, now time.Time) {
 	defer r.mu.Unlock()
 	resources := r.byType[typ.Name]
 	if resources == nil {
-		resources = make(map[string]Resource, len(entries))
+		resources = make(map[string]*Resource, len(entries))
 		r.byType[typ.Name] = resources
 	}
 	r.pass++
 	changed := false
 	for _, e := range entries {
 		res, known := resources[e.id]
+		if !known {
+			res = &Resource{}
+			resources[e.id] = res
+		}
 		spec := r.encode(&res.Spec, e.spec)
 		revealed := r.encode(&res.revealed, e.revealed)
 		switch {
@@ -96,7 +100,6 @@ func (r *Resources) update(typ ResourceType, entries []entry, now time.Time) {
 			changed = true
 		}
 		res.pass = r.pass
-		resources[e.id] = res
 	}
 	for id, res := range resources {
 		if res.pass != r.pass {
@@ -120,10 +123,10 @@ func (r *Resources) List(typ, id string, secrets bool) ([]Resource, <-chan struc
 		if id != "" && res.Metadata.ID != id {
 			continue
 		}
+		out = append(out, *res)
 		if secrets && res.revealed != nil {
-			res.Spec = res.revealed
+			out[len(out)-1].Spec = res.revealed
 		}
-		out = append(out, res)
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Metadata.ID < out[j].Metadata.ID })
 	return out, r.changed
@@ -132,23 +135,25 @@ func (r *Resources) List(typ, id string, secrets bool) ([]Resource, <-chan struc
 // Diff returns the events that lead from one listing to the next; both sorted by id.
 func Diff(old, next []Resource) []Event {
 	var events []Event
-	was := make(map[string]Resource, len(old))
-	for _, res := range old {
-		was[res.Metadata.ID] = res
+	note := func(typ EventType, res *Resource) { events = append(events, Event{typ, *res}) }
+	was := make(map[string]*Metadata, len(old))
+	for i := range old {
+		was[old[i].Metadata.ID] = &old[i].Metadata
 	}
-	for _, res := range next {
-		before, ok := was[res.Metadata.ID]
-		delete(was, res.Metadata.ID)
+	for i := range next {
+		now := &next[i].Metadata
+		before := was[now.ID]
+		delete(was, now.ID)
 		switch {
-		case !ok:
-			events = append(events, Event{EventCreated, res})
-		case before.Metadata.Version != res.Metadata.Version || !before.Metadata.Created.Equal(res.Metadata.Created):
-			events = append(events, Event{EventUpdated, res})
+		case before == nil:
+			note(EventCreated, &next[i])
+		case before.Version != now.Version || !before.Created.Equal(now.Created):
+			note(EventUpdated, &next[i])
 		}
 	}
-	for _, res := range old {
-		if _, gone := was[res.Metadata.ID]; gone {
-			events = append(events, Event{EventDeleted, res})
+	for i := range old {
+		if was[old[i].Metadata.ID] != nil {
+			note(EventDeleted, &old[i])
 		}
 	}
 	return events

@@ -52,7 +52,7 @@ func (a *Agent) rotation(now time.Time) (mesh.Rotation, error) {
 // shows reports whether a source has shown this process' record with the next key.
 func (a *Agent) shows(next mesh.Key) bool {
 	for _, r := range a.sources.running {
-		if shown := r.Snapshot().Self.Record; shown.Instance == a.record.instance && shown.NextKey == next {
+		if shown := &r.shown().Self.Record; shown.Instance == a.record.instance && shown.NextKey == next {
 			return true
 		}
 	}
@@ -61,7 +61,7 @@ func (a *Agent) shows(next mesh.Key) bool {
 
 // rotate takes the step that is due, after which the loop looks again at once. The key is
 // on disk before the device uses it.
-func (a *Agent) rotate(plan mesh.Plan, now time.Time) error {
+func (a *Agent) rotate(plan *mesh.Plan, now time.Time) error {
 	switch plan.Rotation {
 	case mesh.RotationBegin:
 		if err := a.cfg.Rotation.Begin(); err != nil {

@@ -74,7 +74,7 @@ func (a *Agent) settle(now time.Time) {
 		return
 	}
 	switch {
-	case samePolicy(a.cfg.Memory.Policy(), r.applied):
+	case a.keptPolicy():
 		r.keeping = settling{}
 	case r.changed || r.keeping.first.IsZero():
 		r.keeping.note(now)
@@ -86,13 +86,21 @@ func (a *Agent) settle(now time.Time) {
 // flush writes at the end of Run what has not settled.
 func (a *Agent) flush() {
 	a.flushCache(time.Now())
-	if err := a.cfg.Memory.WritePins(); err != nil {
-		a.log.Warn("writing state", "file", state.PinsFile, "error", err)
+	a.warnUnwritten(state.PinsFile, a.cfg.Memory.WritePins())
+	if a.keepsPolicy() && a.routing.current && !a.keptPolicy() {
+		a.warnUnwritten(state.PolicyFile, a.cfg.Memory.KeepPolicy(a.routing.applied))
 	}
-	if !a.keepsPolicy() || !a.routing.current || samePolicy(a.cfg.Memory.Policy(), a.routing.applied) {
-		return
-	}
-	if err := a.cfg.Memory.KeepPolicy(a.routing.applied); err != nil {
-		a.log.Warn("writing state", "file", state.PolicyFile, "error", err)
+}
+
+// keptPolicy reports whether the policy that is applied is the one on disk.
+func (a *Agent) keptPolicy() bool {
+	kept := a.cfg.Memory.Policy()
+	return samePolicy(&kept, &a.routing.applied)
+}
+
+// warnUnwritten logs an error of a write that is not repeated.
+func (a *Agent) warnUnwritten(file string, err error) {
+	if err != nil {
+		a.log.Warn("writing state", "file", file, "error", err)
 	}
 }

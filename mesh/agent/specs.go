@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/wirespan/wirespan/firewall"
 	"github.com/wirespan/wirespan/mesh"
 )
 
@@ -41,11 +40,12 @@ var ResourceTypes = []ResourceType{
 func FindResourceType(name string) (ResourceType, error) {
 	want, group, _ := strings.Cut(strings.ToLower(name), ".")
 	var plurals []string
-	for _, t := range ResourceTypes {
+	for i := range ResourceTypes {
+		t := &ResourceTypes[i]
 		_, full, _ := strings.Cut(t.Name, ".")
 		inGroup := group == "" || strings.HasPrefix(full+".", group+".")
 		if inGroup && (want == t.Plural || slices.Contains(t.Aliases, want)) {
-			return t, nil
+			return *t, nil
 		}
 		plurals = append(plurals, t.Plural)
 	}
@@ -155,18 +155,20 @@ type memberSpec struct {
 
 // present writes the whole plan into the resource store. It passes over long lists
 // that are as they were in the last pass.
-func (a *Agent) present(p mesh.Plan, affiliates []mesh.Affiliate, now time.Time) {
+func (a *Agent) present(p *mesh.Plan, affiliates []mesh.Affiliate, now time.Time) {
 	put := func(typ int, entries []entry) { a.resources.update(ResourceTypes[typ], entries, now) }
 	put(typeNodeIdentities, []entry{{id: "local", spec: nodeIdentitySpec{a.self.NodeID}}})
 	put(typeIdentities, a.identityEntries())
 	put(typeConfigs, []entry{a.configEntry()})
-	specs := slices.EqualFunc(p.Specs, a.previous.Specs, sameSpec)
+	specs := equal(p.Specs, a.previous.Specs, sameSpec)
 	if !specs {
-		put(typePeerSpecs, entries(p.Specs, func(s mesh.PeerSpec) entry {
+		put(typePeerSpecs, entries(len(p.Specs), func(i int) entry {
+			s := &p.Specs[i]
 			return entry{id: s.PublicKey.String(), spec: peerSpecSpec{s.Address, list(s.AllowedIPs), list(s.Endpoints), s.Label}}
 		}))
 	}
-	put(typePeerStatuses, entries(p.Statuses, func(s mesh.PeerStatus) entry {
+	put(typePeerStatuses, entries(len(p.Statuses), func(i int) entry {
+		s := &p.Statuses[i]
 		at, _ := mesh.Direct(s.Endpoint)
 		last, _ := mesh.Direct(s.LastUsedEndpoint)
 		return entry{id: s.PublicKey.String(), spec: PeerStatusSpec{
@@ -174,14 +176,16 @@ func (a *Agent) present(p mesh.Plan, affiliates []mesh.Affiliate, now time.Time)
 			a.steps.show(s.LastHandshakeTime), last, a.steps.show(s.LastEndpointChange), a.paths[s.Path],
 		}}
 	}))
-	put(typeEndpoints, entries(p.Endpoints, func(e mesh.Endpoint) entry {
+	put(typeEndpoints, entries(len(p.Endpoints), func(i int) entry {
+		e := &p.Endpoints[i]
 		return entry{id: e.PublicKey.String(), spec: endpointSpec{e.AffiliateID, e.Endpoint}}
 	}))
-	if a.presented.follow(a, p.Local, affiliates) {
-		all := append([]mesh.Affiliate{p.Local}, affiliates...)
-		put(typeAffiliates, entries(all, func(x mesh.Affiliate) entry { return affiliateEntry(x, a.presented.origins[x.NodeID]) }))
+	if a.presented.follow(a, &p.Local, affiliates) {
+		others := entries(len(affiliates), func(i int) entry { return a.affiliateEntry(&affiliates[i]) })
+		put(typeAffiliates, append([]entry{a.affiliateEntry(&p.Local)}, others...))
 	}
-	put(typeMembers, entries(p.Members, func(m mesh.Member) entry {
+	put(typeMembers, entries(len(p.Members), func(i int) entry {
+		m := &p.Members[i]
 		return entry{id: m.Nodename, spec: memberSpec{
 			m.NodeID, list(m.Addresses), m.Hostname, m.MachineType, m.OperatingSystem, controlPlane(m.ControlPlanePort),
 		}}
@@ -190,11 +194,11 @@ func (a *Agent) present(p mesh.Plan, affiliates []mesh.Affiliate, now time.Time)
 		put(typeRoutes, routeEntries(p))
 	}
 	put(typeConflicts, conflictEntries(p.Conditions))
-	put(typeRules, ruleEntries(a.rules()))
+	put(typeRules, a.ruleEntries())
 }
 
 func (a *Agent) identityEntries() []entry {
-	if !a.config.Mesh().Enabled {
+	if !a.config.KubeSpan.Enabled {
 		return nil
 	}
 	spec := identitySpec{netip.PrefixFrom(a.self.Address, a.self.Address.BitLen()), a.self.Subnet, "", a.self.PublicKey}
@@ -220,16 +224,17 @@ func (a *Agent) configEntry() entry {
 	return entry{id: "kubespan", spec: spec, revealed: revealed}
 }
 
-func affiliateEntry(a mesh.Affiliate, from originView) entry {
+func (a *Agent) affiliateEntry(x *mesh.Affiliate) entry {
+	from := a.presented.origins[x.NodeID]
 	spec := affiliateSpec{
-		NodeID: a.NodeID, Addresses: list(a.Addresses), Hostname: a.Hostname, Nodename: a.Nodename,
-		OperatingSystem: a.OperatingSystem, MachineType: a.MachineType, ControlPlane: controlPlane(a.ControlPlanePort),
+		NodeID: x.NodeID, Addresses: list(x.Addresses), Hostname: x.Hostname, Nodename: x.Nodename,
+		OperatingSystem: x.OperatingSystem, MachineType: x.MachineType, ControlPlane: controlPlane(x.ControlPlanePort),
 		Sources: from.sources, Contested: from.fields,
 	}
-	if !a.PublicKey.IsZero() {
-		spec.KubeSpan = &kubeSpanSpec{a.PublicKey, a.Address, list(a.AdditionalAddresses), list(a.Endpoints), a.ExcludeAdvertisedNetworks}
+	if !x.PublicKey.IsZero() {
+		spec.KubeSpan = &kubeSpanSpec{x.PublicKey, x.Address, list(x.AdditionalAddresses), list(x.Endpoints), x.ExcludeAdvertisedNetworks}
 	}
-	return entry{id: a.NodeID, spec: spec}
+	return entry{id: x.NodeID, spec: spec}
 }
 
 func controlPlane(port uint16) *controlPlaneSpec {
@@ -247,10 +252,11 @@ func list[T any](items []T) []T {
 	return items
 }
 
-func entries[T any](items []T, f func(T) entry) []entry {
-	out := make([]entry, len(items))
-	for i, item := range items {
-		out[i] = f(item)
+// entries returns as many entries, each of which f makes.
+func entries(n int, f func(i int) entry) []entry {
+	out := make([]entry, n)
+	for i := range out {
+		out[i] = f(i)
 	}
 	return out
 }
@@ -263,19 +269,13 @@ type routeSpec struct {
 	Path      mesh.Path      `json:"path"`
 }
 
-type conflictSpec struct {
-	Type    mesh.ConditionType `json:"type"`
-	Subject string             `json:"subject"`
-	Message string             `json:"message"`
-}
-
 type ruleSpec struct {
 	Chain string `json:"chain"`
 	Rule  string `json:"rule"`
 }
 
 // routeEntries are the networks of peers; their mesh addresses are in the specs.
-func routeEntries(p mesh.Plan) []entry {
+func routeEntries(p *mesh.Plan) []entry {
 	out := make([]entry, 0, len(p.Routes))
 	for _, r := range p.Routes {
 		if r.Path != mesh.PathMesh {
@@ -289,7 +289,8 @@ func routeEntries(p mesh.Plan) []entry {
 func conflictEntries(conditions []mesh.Condition) []entry {
 	var out []entry
 	times := map[string]int{}
-	for _, c := range conditions {
+	for i := range conditions {
+		c := &conditions[i]
 		if !c.Type.Conflict() {
 			continue
 		}
@@ -297,18 +298,23 @@ func conflictEntries(conditions []mesh.Condition) []entry {
 		if times[id]++; times[id] > 1 {
 			id = fmt.Sprintf("%s#%d", id, times[id])
 		}
-		out = append(out, entry{id: id, spec: conflictSpec(c)})
+		out = append(out, entry{id: id, spec: c})
 	}
 	return out
 }
 
 // ruleEntries are the rules that are in place, in the order in which packets
-// meet them.
-func ruleEntries(rs firewall.Ruleset) []entry {
+// meet them: for a netstack, its ingress chain.
+func (a *Agent) ruleEntries() []entry {
 	var out []entry
-	for _, c := range rs.Chains {
-		for i, r := range c.Rules {
-			out = append(out, entry{id: fmt.Sprintf("%s/%02d", c.Name, i+1), spec: ruleSpec{c.Name, r.String()}})
+	chains := a.routing.compiled.Chains
+	for k := range chains {
+		c := &chains[k]
+		if a.cfg.Backend.Netstack && c.Name != "ingress" {
+			continue
+		}
+		for i := range c.Rules {
+			out = append(out, entry{id: fmt.Sprintf("%s/%02d", c.Name, i+1), spec: ruleSpec{c.Name, c.Rules[i].String()}})
 		}
 	}
 	return out

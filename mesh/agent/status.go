@@ -83,20 +83,16 @@ type PeerView struct {
 }
 
 // Name returns the label or, where there is none, the public key.
-func (p PeerView) Name() string { return cmp.Or(p.Label, p.PublicKey.String()) }
+func (p *PeerView) Name() string { return cmp.Or(p.Label, p.PublicKey.String()) }
 
 // Owns reports whether the peer has addr: as its mesh address, or in a network
 // behind it.
-func (p PeerView) Owns(addr netip.Addr) bool {
+func (p *PeerView) Owns(addr netip.Addr) bool {
 	return p.Address == addr || slices.ContainsFunc(p.AllowedIPs, func(a netip.Prefix) bool { return a.Contains(addr) })
 }
 
 // ConditionView is a condition as people see it.
-type ConditionView struct {
-	Type    mesh.ConditionType `json:"type"`
-	Subject string             `json:"subject"`
-	Message string             `json:"message"`
-}
+type ConditionView = mesh.Condition
 
 // Changed is closed when there is a newer status.
 func (s *Status) Changed() <-chan struct{} { return s.changed }
@@ -108,37 +104,35 @@ func (s *Status) Reaches(addr netip.Addr) error {
 	if addr == s.Node.Address {
 		return nil
 	}
-	if slices.ContainsFunc(s.Peers, func(p PeerView) bool { return p.Owns(addr) }) {
-		return nil
+	for i := range s.Peers {
+		if s.Peers[i].Owns(addr) {
+			return nil
+		}
 	}
 	return fmt.Errorf("%s belongs to no peer of this node", addr)
 }
 
 // storeStatus makes the status that others see.
-func (a *Agent) storeStatus(p mesh.Plan, now time.Time) {
-	m := a.config.mesh(a.host.links)
+func (a *Agent) storeStatus(p *mesh.Plan, now time.Time) {
 	names := a.Names()
 	s := &Status{
 		Version: a.cfg.Version, Started: a.steps.show(a.started), Updated: now,
-		Cluster: mesh.ShortClusterID(a.config.ClusterID), Enabled: m.Enabled,
+		Cluster: mesh.ShortClusterID(a.config.ClusterID), Enabled: a.config.KubeSpan.Enabled,
 		Backend: a.cfg.Backend.String(), BackendReason: a.cfg.Backend.Reason,
 		Node: NodeStatus{
 			ID: a.self.NodeID, Nodename: p.Local.Nodename, Hostname: p.Local.Hostname,
-			Address: a.self.Address, PublicKey: a.self.PublicKey, MTU: m.MTU, Ephemeral: a.cfg.Keys.Ephemeral,
+			Address: a.self.Address, PublicKey: a.self.PublicKey, MTU: a.config.mtu(a.host.links), Ephemeral: a.cfg.Keys.Ephemeral,
 		},
 		PortMapping: a.portMapping(), Relays: a.relayViews(), Relaying: a.relayingView(),
-		Names: list(names.Of(a.self.Address)), Discovery: a.discoveryStatus(), Peers: a.peerViews(p, names), Conditions: []ConditionView{},
+		Names: list(names.Of(a.self.Address)), Discovery: a.discoveryStatus(), Peers: a.peerViews(p, names), Conditions: list(p.Conditions),
 		changed: make(chan struct{}),
 	}
 	if a.plane.device != nil {
-		s.InitiationsDropped = a.plane.dropped
+		s.InitiationsDropped = a.plane.dropped.n
 		s.Node.ListenPort = a.plane.device.ListenPort()
 	}
 	if !a.cfg.Backend.Netstack {
 		s.Node.Interface = a.first.InterfaceName
-	}
-	for _, c := range p.Conditions {
-		s.Conditions = append(s.Conditions, ConditionView(c))
 	}
 	s.NotReady = notReady(s, a.plane.device != nil, a.schedule.failures)
 	if s.NotReady == "" && len(s.Peers) == 0 && a.sources.unreadable {
@@ -150,10 +144,10 @@ func (a *Agent) storeStatus(p mesh.Plan, now time.Time) {
 
 func (a *Agent) discoveryStatus() []DiscoveryStatus {
 	out := []DiscoveryStatus{}
-	for _, name := range a.registryNames() {
-		snap := a.sources.running[name].Snapshot()
+	for _, r := range a.registries() {
+		snap := r.shown()
 		d := DiscoveryStatus{
-			Kind: string(a.sources.running[name].kind), Name: name, Server: snap.Server, Connected: snap.Connected, Published: snap.Published,
+			Kind: string(r.kind), Name: r.name, Server: snap.Server, Connected: snap.Connected, Published: snap.Published,
 			Since: a.steps.show(snap.Since), Affiliates: len(snap.Affiliates),
 		}
 		if snap.LastError != nil {
@@ -170,14 +164,10 @@ func (a *Agent) discoveryStatus() []DiscoveryStatus {
 	return out
 }
 
-func (a *Agent) peerViews(p mesh.Plan, names *mesh.Names) []PeerView {
-	specs := make(map[mesh.Key]mesh.PeerSpec, len(p.Specs))
-	for _, s := range p.Specs {
-		specs[s.PublicKey] = s
-	}
+func (a *Agent) peerViews(p *mesh.Plan, names *mesh.Names) []PeerView {
 	out := make([]PeerView, 0, len(p.Statuses))
-	for _, s := range p.Statuses {
-		spec := specs[s.PublicKey]
+	for i := range p.Statuses { // of each of Specs
+		s, spec := &p.Statuses[i], &p.Specs[i]
 		at, _ := mesh.Direct(s.Endpoint)
 		out = append(out, PeerView{
 			s.PublicKey, s.Label, spec.Address, list(spec.AllowedIPs), s.State, notUp(s, len(spec.Endpoints)), at, s.Relay,
@@ -190,7 +180,7 @@ func (a *Agent) peerViews(p mesh.Plan, names *mesh.Names) []PeerView {
 }
 
 // notUp says why a peer is not up; empty if it is.
-func notUp(s mesh.PeerStatus, endpoints int) string {
+func notUp(s *mesh.PeerStatus, endpoints int) string {
 	from := "its endpoint"
 	if endpoints > 1 {
 		from = fmt.Sprintf("any of its %d endpoints", endpoints)

@@ -16,7 +16,7 @@ func TestPeerViews(t *testing.T) {
 	spec := func(n byte, endpoints ...netip.AddrPort) mesh.PeerSpec {
 		return mesh.PeerSpec{PublicKey: mesh.Key{n}, Endpoints: endpoints}
 	}
-	plan := mesh.Plan{
+	plan := &mesh.Plan{
 		Specs: []mesh.PeerSpec{spec(1, endpoint), spec(2), spec(3, endpoint), spec(4, endpoint, endpoint)},
 		Statuses: []mesh.PeerStatus{
 			{PublicKey: mesh.Key{1}, Label: "d", State: mesh.PeerStateUp, LastHandshakeTime: time.Unix(1, 0)},

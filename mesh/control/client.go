@@ -61,7 +61,7 @@ func (c *Client) WatchStatus(ctx context.Context, each func(*agent.Status) (more
 // Lookup returns the mesh's addresses of a name.
 func (c *Client) Lookup(ctx context.Context, name string) ([]netip.Addr, error) {
 	var reply LookupReply
-	err := c.call(ctx, request{path: "/v1/lookup", query: url.Values{"name": {name}}}, &reply)
+	err := c.call(ctx, request{path: "/v1/lookup", query: query("name", name)}, &reply)
 	return reply.Addresses, err
 }
 
@@ -126,27 +126,41 @@ func (c *Client) Leave(ctx context.Context) error {
 
 // Accept accepts the changed key or address of a node, by node id or nodename.
 func (c *Client) Accept(ctx context.Context, node string) error {
-	return c.call(ctx, request{method: http1.MethodPost, path: "/v1/accept", query: url.Values{"node": {node}}}, nil)
+	return c.post(ctx, "/v1/accept", node)
 }
 
 // Expel ends the membership of nodes, by node id or nodename. Only a founder can do that.
 func (c *Client) Expel(ctx context.Context, nodes []string) error {
-	return c.call(ctx, request{method: http1.MethodPost, path: "/v1/expel", query: url.Values{"node": nodes}}, nil)
+	return c.post(ctx, "/v1/expel", nodes...)
 }
 
 // RotateSecret changes the secret of the mesh. Only a founder can do that.
 func (c *Client) RotateSecret(ctx context.Context) error {
-	return c.call(ctx, request{method: http1.MethodPost, path: "/v1/secret/rotate"}, nil)
+	return c.post(ctx, "/v1/secret/rotate")
 }
 
 // ReplaceAuthority makes another key the mesh's authority. Only a founder can do that.
 func (c *Client) ReplaceAuthority(ctx context.Context) error {
-	return c.call(ctx, request{method: http1.MethodPost, path: "/v1/authority/replace"}, nil)
+	return c.post(ctx, "/v1/authority/replace")
 }
 
 // Forget forgets what is remembered of a node, by node id or nodename.
 func (c *Client) Forget(ctx context.Context, node string) error {
-	return c.call(ctx, request{method: http1.MethodPost, path: "/v1/forget", query: url.Values{"node": {node}}}, nil)
+	return c.post(ctx, "/v1/forget", node)
+}
+
+// query returns parameters of a request, each of which follows its name.
+func query(pairs ...string) url.Values {
+	values := url.Values{}
+	for i := 0; i < len(pairs); i += 2 {
+		values.Set(pairs[i], pairs[i+1])
+	}
+	return values
+}
+
+// post asks for a change that is about nodes, or about none.
+func (c *Client) post(ctx context.Context, path string, nodes ...string) error {
+	return c.call(ctx, request{method: http1.MethodPost, path: path, query: url.Values{"node": nodes}}, nil)
 }
 
 // Token makes a join token that so many nodes may use.
@@ -154,7 +168,7 @@ func (c *Client) Token(ctx context.Context, uses int, lifetime time.Duration) (s
 	var reply TokenReply
 	err := c.call(ctx, request{
 		method: http1.MethodPost, path: "/v1/token",
-		query: url.Values{"uses": {strconv.Itoa(uses)}, "lifetime": {lifetime.String()}},
+		query: query("uses", strconv.Itoa(uses), "lifetime", lifetime.String()),
 	}, &reply)
 	return reply.Token, err
 }
@@ -165,14 +179,14 @@ func (c *Client) Ping(ctx context.Context, addr netip.Addr, size int, timeout ti
 	var reply PingReply
 	err := c.call(ctx, request{
 		method: http1.MethodPost, path: "/v1/ping", work: timeout,
-		query: url.Values{"address": {addr.String()}, "timeout": {timeout.String()}, "size": {strconv.Itoa(size)}},
+		query: query("address", addr.String(), "timeout", timeout.String(), "size", strconv.Itoa(size)),
 	}, &reply)
 	return reply.RTT, err
 }
 
 // Explain says where a packet goes.
 func (c *Client) Explain(ctx context.Context, q agent.ExplainQuery) (e agent.Explanation, err error) {
-	values := url.Values{"to": {q.To.String()}}
+	values := query("to", q.To.String())
 	if q.Port != 0 {
 		values.Set("port", strconv.Itoa(int(q.Port)))
 	}

@@ -13,14 +13,14 @@ import (
 
 // FindPeer returns the peer with a nodename, a name in DNS, a node id, a public key or any
 // address of the mesh.
-func FindPeer(s *agent.Status, want string) (agent.PeerView, error) {
-	addr, err := netip.ParseAddr(want)
+func FindPeer(s *agent.Status, want string) (peer agent.PeerView, err error) {
+	addr, _ := netip.ParseAddr(want) // invalid: it is a name
 	addr = addr.Unmap()
-	isAddr := err == nil
-	var found, folded []agent.PeerView
-	for _, p := range s.Peers {
+	var found, folded []*agent.PeerView
+	for i := range s.Peers {
+		p := &s.Peers[i]
 		switch {
-		case p.Label == want || p.NodeID == want || named(p.Names, want) || p.PublicKey.String() == want || isAddr && p.Owns(addr):
+		case isPeer(p, want) || addr.IsValid() && p.Owns(addr):
 			found = append(found, p)
 		case strings.EqualFold(p.Label, want):
 			folded = append(folded, p)
@@ -31,13 +31,18 @@ func FindPeer(s *agent.Status, want string) (agent.PeerView, error) {
 	}
 	switch {
 	case len(found) == 1:
-		return found[0], nil
+		return *found[0], nil
 	case len(found) > 1:
-		return agent.PeerView{}, fmt.Errorf("peer %q: %d peers have this name, give an address", want, len(found))
-	case isAddr && addr == s.Node.Address || isSelf(s, want) || want == s.Node.PublicKey.String():
-		return agent.PeerView{}, fmt.Errorf("%q is this node itself, not a peer", want)
+		return peer, fmt.Errorf("peer %q: %d peers have this name, give an address", want, len(found))
+	case addr.IsValid() && addr == s.Node.Address || isSelf(s, want) || want == s.Node.PublicKey.String():
+		return peer, fmt.Errorf("%q is this node itself, not a peer", want)
 	}
-	return agent.PeerView{}, fmt.Errorf("peer %q: not in the mesh; known are: %s", want, someNames(s.Peers))
+	return peer, fmt.Errorf("peer %q: not in the mesh; known are: %s", want, someNames(s.Peers))
+}
+
+// isPeer reports whether a nodename, a name in DNS, a node id or a public key is that of a peer.
+func isPeer(p *agent.PeerView, want string) bool {
+	return p.Label == want || p.NodeID == want || named(p.Names, want) || p.PublicKey.String() == want
 }
 
 // isSelf reports whether a nodename, a name in DNS or a node id is that of this node.
@@ -55,8 +60,8 @@ func named(names []string, want string) bool {
 func someNames(peers []agent.PeerView) string {
 	const most = 10
 	var names []string
-	for _, p := range peers {
-		name := mesh.QuoteName(p.Name())
+	for i := range peers {
+		name := mesh.QuoteName(peers[i].Name())
 		if slices.Contains(names, name) {
 			continue
 		}
@@ -83,8 +88,8 @@ func NotUp(s *agent.Status, want string) string {
 		return "no peers are known"
 	}
 	var waiting []string
-	for _, p := range peers {
-		if p.State != mesh.PeerStateUp {
+	for i := range peers {
+		if p := &peers[i]; p.State != mesh.PeerStateUp {
 			waiting = append(waiting, fmt.Sprintf("%s is %s", mesh.QuoteName(p.Name()), p.State))
 		}
 	}

@@ -18,6 +18,10 @@ const maxLoopAge = 4 * time.Minute
 // healthTime bounds a request of [ServeHealth] with its answer.
 const healthTime = time.Minute
 
+func (c *Server) metrics(ctx context.Context, w *http1.Response, r *http1.Request) {
+	c.cfg.Metrics.serve(ctx, w, r)
+}
+
 func (c *Server) health(_ context.Context, w *http1.Response, r *http1.Request) {
 	writeHealth(w, c.cfg.Agent, r.Element)
 }

@@ -23,9 +23,14 @@ func (s selection) of(a Agent) ([]agent.Resource, <-chan struct{}) {
 	if s.id == "" || len(list) > 0 {
 		return list, changed
 	}
-	list, changed = a.Resources().List(s.typ, "", s.secrets)
+	all, changed := a.Resources().List(s.typ, "", s.secrets)
 	names := namesOf(a.Status(), s.id)
-	return slices.DeleteFunc(list, func(r agent.Resource) bool { return !names.match(r) }), changed
+	for i := range all {
+		if names.match(&all[i]) {
+			list = append(list, all[i])
+		}
+	}
+	return list, changed
 }
 
 // names are what one node is called by.
@@ -44,7 +49,7 @@ func namesOf(s *agent.Status, want string) names {
 }
 
 // match reports whether a resource is about the node.
-func (n names) match(r agent.Resource) bool {
+func (n names) match(r *agent.Resource) bool {
 	type about struct {
 		Label, Nodename, Hostname, Peer, NodeID, PublicKey, Address string
 		Addresses                                                   []string
@@ -54,7 +59,10 @@ func (n names) match(r agent.Resource) bool {
 		KubeSpan about
 	}
 	_ = json.Unmarshal(r.Spec, &spec) // keys of other types than these are of no use here
-	for _, a := range []about{{Label: r.Metadata.ID}, spec.about, spec.KubeSpan} {
+	if n.have(r.Metadata.ID) {
+		return true
+	}
+	for _, a := range []*about{&spec.about, &spec.KubeSpan} {
 		texts := append([]string{a.Label, a.Nodename, a.Hostname, a.Peer, a.NodeID, a.PublicKey, a.Address}, a.Addresses...)
 		if slices.ContainsFunc(texts, n.have) {
 			return true

@@ -109,50 +109,59 @@ func (c *Server) Run(ctx context.Context) error {
 	return nil
 }
 
+// routes are what the socket answers.
+var routes = []struct {
+	path   string
+	method string
+	owner  bool // only to root and the agent's own uid
+	handle func(c *Server, ctx context.Context, w *http1.Response, r *http1.Request)
+}{
+	{"/v1/status", http1.MethodGet, false, (*Server).status},
+	{"/v1/health/", http1.MethodGet, false, (*Server).health},
+	{"/v1/resources/", http1.MethodGet, false, (*Server).resources},
+	{"/v1/explain", http1.MethodGet, false, (*Server).explain},
+	{"/v1/command", http1.MethodGet, true, (*Server).command},
+	{"/v1/lookup", http1.MethodGet, false, (*Server).lookup},
+	{"/metrics", http1.MethodGet, false, (*Server).metrics},
+	{"/v1/reload", http1.MethodPost, true, (*Server).reload},
+	{"/v1/leave", http1.MethodPost, true, (*Server).leave},
+	{"/v1/accept", http1.MethodPost, true, (*Server).accept},
+	{"/v1/forget", http1.MethodPost, true, (*Server).forget},
+	{"/v1/token", http1.MethodPost, true, (*Server).token},
+	{"/v1/expel", http1.MethodPost, true, (*Server).expel},
+	{"/v1/secret/rotate", http1.MethodPost, true, (*Server).rotateSecret},
+	{"/v1/authority/replace", http1.MethodPost, true, (*Server).replaceAuthority},
+	{"/v1/proxy", http1.MethodPost, true, (*Server).proxy},
+	{"/v1/ping", http1.MethodPost, true, (*Server).ping},
+	{"/v1/netcheck", http1.MethodPost, true, (*Server).netcheck},
+}
+
 // handler answers requests; tunnels go on while running is.
 func (c *Server) handler(running context.Context) http1.Handler {
-	get := func(h http1.Handler) http1.Route { return http1.Route{Method: http1.MethodGet, Handle: h} }
-	post := func(h http1.Handler) http1.Route { return http1.Route{Method: http1.MethodPost, Handle: owner(h)} }
-	authority := c.cfg.Authority
-	mux := http1.Mux{
-		"/v1/status":            get(c.status),
-		"/v1/health/":           get(c.health),
-		"/v1/resources/":        get(c.resources),
-		"/v1/explain":           get(c.explain),
-		"/v1/command":           get(owner(c.command)),
-		"/v1/lookup":            get(c.lookup),
-		"/metrics":              get(c.cfg.Metrics.serve),
-		"/v1/reload":            post(c.reload),
-		"/v1/leave":             post(c.leave),
-		"/v1/accept":            post(c.named(c.cfg.Agent.Accept)),
-		"/v1/forget":            post(c.named(c.cfg.Agent.Forget)),
-		"/v1/token":             post(c.token),
-		"/v1/expel":             post(c.decides(func(ctx context.Context, r *http1.Request) error { return authority.Expel(ctx, r.Query["node"]) })),
-		"/v1/secret/rotate":     post(c.decides(func(ctx context.Context, _ *http1.Request) error { return authority.RotateSecret(ctx) })),
-		"/v1/authority/replace": post(c.decides(func(ctx context.Context, _ *http1.Request) error { return authority.ReplaceAuthority(ctx) })),
-		"/v1/proxy":             post(c.proxy),
-		"/v1/ping":              post(c.ping),
-		"/v1/netcheck":          post(c.netcheck),
+	mux := http1.Mux{}
+	for _, route := range routes {
+		mux[route.path] = http1.Route{Method: route.method, Handle: func(ctx context.Context, w *http1.Response, r *http1.Request) {
+			if !route.owner || admitted(w, r) {
+				route.handle(c, ctx, w, r)
+			}
+		}}
 	}
-	connect := owner(func(ctx context.Context, w *http1.Response, r *http1.Request) { c.connect(ctx, running, w, r) })
 	return func(ctx context.Context, w *http1.Response, r *http1.Request) {
-		if r.Method == http1.MethodConnect {
-			connect(ctx, w, r)
-			return
+		if r.Method != http1.MethodConnect {
+			mux.Serve(ctx, w, r)
+		} else if admitted(w, r) {
+			c.connect(ctx, running, w, r)
 		}
-		mux.Serve(ctx, w, r)
 	}
 }
 
-// owner admits root and the agent's own uid.
-func owner(next http1.Handler) http1.Handler {
-	return func(ctx context.Context, w *http1.Response, r *http1.Request) {
-		if !isOwnerOf(r) {
-			w.Error("permission denied: only root and the agent's own user may do this", http1.StatusForbidden)
-			return
-		}
-		next(ctx, w, r)
+// admitted admits root and the agent's own uid, and refuses others.
+func admitted(w *http1.Response, r *http1.Request) bool {
+	owner := isOwnerOf(r)
+	if !owner {
+		w.Error("permission denied: only root and the agent's own user may do this", http1.StatusForbidden)
 	}
+	return owner
 }
 
 // look refreshes what is shown if it is older than that. An agent that is slow
@@ -199,9 +208,6 @@ func (c *Server) resources(ctx context.Context, w *http1.Response, r *http1.Requ
 	show := selection{found.Name, q.Get("id"), secrets}
 	list, changed := show.of(c.cfg.Agent)
 	if q.Get("watch") == "" {
-		if list == nil {
-			list = []agent.Resource{}
-		}
 		writeJSON(w, list)
 		return
 	}
@@ -248,32 +254,51 @@ func (c *Server) leave(ctx context.Context, w *http1.Response, r *http1.Request)
 	_, _ = fmt.Fprintln(w, "ok")
 }
 
-// named answers requests with the parameter node, a node id or nodename.
-func (c *Server) named(change func(ctx context.Context, node string) error) http1.Handler {
-	return func(ctx context.Context, w *http1.Response, r *http1.Request) {
-		if err := change(ctx, r.Query.Get("node")); err != nil {
-			w.Error(err.Error(), http1.StatusUnprocessable)
-			return
-		}
-		_, _ = fmt.Fprintln(w, "ok")
+// accept takes the parameter node, a node id or nodename.
+func (c *Server) accept(ctx context.Context, w *http1.Response, r *http1.Request) {
+	done(w, c.cfg.Agent.Accept(ctx, r.Query.Get("node")))
+}
+
+// forget takes the parameter node, a node id or nodename.
+func (c *Server) forget(ctx context.Context, w *http1.Response, r *http1.Request) {
+	done(w, c.cfg.Agent.Forget(ctx, r.Query.Get("node")))
+}
+
+// done answers a request for a change.
+func done(w *http1.Response, err error) {
+	if err != nil {
+		w.Error(err.Error(), http1.StatusUnprocessable)
+		return
+	}
+	_, _ = fmt.Fprintln(w, "ok")
+}
+
+// decides reports whether this agent can ask the mesh's authority, and refuses otherwise.
+func (c *Server) decides(w *http1.Response) bool {
+	if c.cfg.Authority == nil {
+		w.Error("only the founder of a mesh decides who its members are, and this is the edge build, which can't be the founder: run this command on the founder",
+			http1.StatusUnprocessable)
+		return false
+	}
+	return true
+}
+
+// expel takes the parameters node, node ids or nodenames.
+func (c *Server) expel(ctx context.Context, w *http1.Response, r *http1.Request) {
+	if c.decides(w) {
+		done(w, c.cfg.Authority.Expel(ctx, r.Query["node"]))
 	}
 }
 
-// noAuthority says that this agent can't be the founder.
-const noAuthority = "only the founder of a mesh decides who its members are, and this is the edge build, which can't be the founder: run this command on the founder"
+func (c *Server) rotateSecret(ctx context.Context, w *http1.Response, _ *http1.Request) {
+	if c.decides(w) {
+		done(w, c.cfg.Authority.RotateSecret(ctx))
+	}
+}
 
-// decides answers a request for a decision of the mesh's authority.
-func (c *Server) decides(decide func(context.Context, *http1.Request) error) http1.Handler {
-	return func(ctx context.Context, w *http1.Response, r *http1.Request) {
-		if c.cfg.Authority == nil {
-			w.Error(noAuthority, http1.StatusUnprocessable)
-			return
-		}
-		if err := decide(ctx, r); err != nil {
-			w.Error(err.Error(), http1.StatusUnprocessable)
-			return
-		}
-		_, _ = fmt.Fprintln(w, "ok")
+func (c *Server) replaceAuthority(ctx context.Context, w *http1.Response, _ *http1.Request) {
+	if c.decides(w) {
+		done(w, c.cfg.Authority.ReplaceAuthority(ctx))
 	}
 }
 
@@ -291,8 +316,7 @@ func (c *Server) token(ctx context.Context, w *http1.Response, r *http1.Request)
 		w.Error("uses is a number, and lifetime a duration", http1.StatusBadRequest)
 		return
 	}
-	if c.cfg.Authority == nil {
-		w.Error(noAuthority, http1.StatusUnprocessable)
+	if !c.decides(w) {
 		return
 	}
 	text, err := c.cfg.Authority.NewToken(uses, lifetime)

@@ -93,9 +93,20 @@ func (c *Client) answers(ctx context.Context) error {
 	return err
 }
 
-// watch calls each with every line of a stream. Between two lines, which may be
-// long, the agent is asked whether it still answers.
+// watch calls each with every line of a stream.
 func watch[T any](ctx context.Context, c *Client, r request, each func(T) (more bool, err error)) error {
+	return c.stream(ctx, r, func(decode func(into any) error) (more bool, err error) {
+		var v T
+		if err := decode(&v); err != nil {
+			return false, err
+		}
+		return each(v)
+	})
+}
+
+// stream calls each for every line of a stream, which decodes it. Between two lines, which
+// may be long, the agent is asked whether it still answers.
+func (c *Client) stream(ctx context.Context, r request, each func(decode func(into any) error) (more bool, err error)) error {
 	if r.query == nil {
 		r.query = url.Values{}
 	}
@@ -111,20 +122,23 @@ func watch[T any](ctx context.Context, c *Client, r request, each func(T) (more 
 	}
 	defer reply.Close()
 	go c.listen(ctx, cancel)
-	for dec := json.NewDecoder(reply.Body); ; {
-		var v T
-		if err := dec.Decode(&v); err != nil {
-			switch {
-			case outer.Err() != nil:
-				return outer.Err()
-			case ctx.Err() != nil:
-				return c.explain(context.Cause(ctx))
-			case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-				return errors.New("the agent has stopped")
-			}
-			return c.explain(err)
+	lines := json.NewDecoder(reply.Body)
+	decode := func(into any) error {
+		err := lines.Decode(into)
+		switch {
+		case err == nil:
+			return nil
+		case outer.Err() != nil:
+			return outer.Err()
+		case ctx.Err() != nil:
+			return c.explain(context.Cause(ctx))
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			return errors.New("the agent has stopped")
 		}
-		if more, err := each(v); err != nil || !more {
+		return c.explain(err)
+	}
+	for {
+		if more, err := each(decode); err != nil || !more {
 			return err
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 
 	"github.com/wirespan/wirespan/firewall"
 	"github.com/wirespan/wirespan/mesh"
@@ -28,9 +27,16 @@ func Derived[T any](m *Memory, name, consequence string, check func(T) error) (v
 	if err == nil && check != nil {
 		err = check(value)
 	}
-	if err == nil {
-		return value
+	if err != nil {
+		m.setAside(name, consequence, err)
+		var none T
+		return none
 	}
+	return value
+}
+
+// setAside sets aside a file that could not be used because of an error.
+func (m *Memory) setAside(name, consequence string, err error) {
 	where := fmt.Sprintf("it is now %q: look at it, and remove it", m.state.Path(name+damagedSuffix))
 	if aside := m.state.SetAside(name); aside != nil {
 		where = aside.Error()
@@ -39,8 +45,6 @@ func Derived[T any](m *Memory, name, consequence string, check func(T) error) (v
 		Type: ConditionDamaged, Subject: name,
 		Message: fmt.Sprintf("state file %q could not be used (%v); %s; %s", m.state.Path(name), err, consequence, where),
 	})
-	var none T
-	return none
 }
 
 // Damaged returns a condition for each file that was damaged when this process read it.
@@ -48,7 +52,12 @@ func (m *Memory) Damaged() []mesh.Condition { return m.damaged }
 
 // IsDamaged reports whether there is a condition about a file.
 func (m *Memory) IsDamaged(name string) bool {
-	return slices.ContainsFunc(m.damaged, func(c mesh.Condition) bool { return c.Subject == name })
+	for i := range m.damaged {
+		if m.damaged[i].Subject == name {
+			return true
+		}
+	}
+	return false
 }
 
 // remind adds a condition about a file that an earlier agent has set aside, and that

@@ -27,8 +27,7 @@ type Dir struct {
 	log  hclog.Logger
 	lock *os.File
 
-	mu  sync.Mutex
-	mem map[string][]byte // nil: on disk
+	mem *sync.Map // content by name; nil: on disk
 }
 
 // maxStateFile is larger than any state file can grow: discovery can make a node
@@ -46,7 +45,7 @@ func open(dir string, log hclog.Logger, owners ...int) (*Dir, error) {
 		log = hclog.NewNullLogger()
 	}
 	if dir == config.StateMemory {
-		return &Dir{dir: dir, log: log, mem: map[string][]byte{}}, nil
+		return &Dir{dir: dir, log: log, mem: new(sync.Map)}, nil
 	}
 	if err := makeDir(dir); err != nil {
 		return nil, fmt.Errorf("state directory %q: %w (give a writable one with --state-dir, or --state-dir memory)", dir, bare(err))
@@ -128,13 +127,10 @@ func (s *Dir) Read(name string) ([]byte, error) { return s.ReadAtMost(name, maxS
 // ReadAtMost is Read for a file that is not used if it has more than so many bytes.
 func (s *Dir) ReadAtMost(name string, limit int64) ([]byte, error) {
 	if s.mem != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		b, ok := s.mem[name]
-		if !ok {
-			return nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
+		if b, ok := s.mem.Load(name); ok {
+			return b.([]byte), nil
 		}
-		return b, nil
+		return nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
 	}
 	path := s.Path(name)
 	info, err := os.Stat(path)
@@ -162,12 +158,9 @@ func (s *Dir) ReadAtMost(name string, limit int64) ([]byte, error) {
 // Create writes a new file. It never overwrites one: then it returns [fs.ErrExist].
 func (s *Dir) Create(name string, data []byte) error {
 	if s.mem != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if _, taken := s.mem[name]; taken {
+		if _, taken := s.mem.LoadOrStore(name, data); taken {
 			return fmt.Errorf("writing state file %q: %w", s.Path(name), fs.ErrExist)
 		}
-		s.mem[name] = data
 		return nil
 	}
 	return s.write(name, data, func(tmp, path string) error {
@@ -179,9 +172,7 @@ func (s *Dir) Create(name string, data []byte) error {
 // Replace writes a file and atomically replaces an older one.
 func (s *Dir) Replace(name string, data []byte) error {
 	if s.mem != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.mem[name] = data
+		s.mem.Store(name, data)
 		return nil
 	}
 	return s.write(name, data, os.Rename)
@@ -190,9 +181,7 @@ func (s *Dir) Replace(name string, data []byte) error {
 // Remove deletes a file. It succeeds if there is none.
 func (s *Dir) Remove(name string) error {
 	if s.mem != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.mem, name)
+		s.mem.Delete(name)
 		return nil
 	}
 	if err := os.Remove(s.Path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -205,10 +194,10 @@ func (s *Dir) Remove(name string) error {
 // user can look at it and the agent can write a new one.
 func (s *Dir) SetAside(name string) error {
 	if s.mem != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.mem[name+damagedSuffix] = s.mem[name]
-		delete(s.mem, name)
+		if data, ok := s.mem.Load(name); ok {
+			s.mem.Store(name+damagedSuffix, data)
+			s.mem.Delete(name)
+		}
 		return nil
 	}
 	if err := os.Rename(s.Path(name), s.Path(name+damagedSuffix)); err != nil {

@@ -22,7 +22,7 @@ type Keys struct {
 }
 
 // Own returns a key that only this node has, and keeps.
-func (k Keys) Own() mesh.Secret {
+func (k *Keys) Own() mesh.Secret {
 	if k.NodeKey.IsZero() {
 		return mesh.NewSecret(k.PrivateKey.Reveal())
 	}
@@ -80,13 +80,12 @@ func loadNode(st *Dir) (nodeID string, key mesh.NodeKey, err error) {
 // Identity returns this node's identity in a cluster. mac is the hardware address that
 // the last bits of the ULA are made of, as in Talos; if it is empty, they are derived
 // from the node id.
-func (k Keys) Identity(clusterID string, mac []byte) (mesh.Identity, error) {
+func (k *Keys) Identity(clusterID string, mac []byte) (id mesh.Identity, err error) {
 	subnet := mesh.ULA(clusterID)
 	addr := mesh.DerivedAddress(subnet, k.NodeID)
 	if len(mac) > 0 {
-		var err error
 		if addr, err = mesh.NodeAddress(subnet, mac); err != nil {
-			return mesh.Identity{}, fmt.Errorf("error updating KubeSpan address: %w", err)
+			return id, fmt.Errorf("error updating KubeSpan address: %w", err)
 		}
 	}
 	return mesh.Identity{
@@ -95,21 +94,19 @@ func (k Keys) Identity(clusterID string, mac []byte) (mesh.Identity, error) {
 	}, nil
 }
 
-func loadOrCreate[T any](st *Dir, name string, parse func([]byte) (T, error), fresh func() []byte) (T, error) {
+func loadOrCreate[T any](st *Dir, name string, parse func([]byte) (T, error), fresh func() []byte) (value T, err error) {
 	data, err := st.Read(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		data = fresh()
 		err = st.Create(name, data)
 	}
 	if err != nil {
-		var none T
-		return none, err
+		return value, err
 	}
-	value, err := parse(data)
-	if err != nil {
-		return value, fmt.Errorf("%q: %w (restore it from a backup, or remove it to become a new node)", st.Path(name), err)
+	if value, err = parse(data); err != nil {
+		err = fmt.Errorf("%q: %w (restore it from a backup, or remove it to become a new node)", st.Path(name), err)
 	}
-	return value, nil
+	return value, err
 }
 
 // random32 returns random bytes. It does not fail: crypto/rand ends the process instead.
