@@ -12,9 +12,9 @@ const (
 	rankPrivate
 	rankIPv6
 	rankIPv4
-	rankTransition // tunnels and translation: 6to4, Teredo, NAT64
-	rankRelayed    // the peer's address on a relay
-	rankOwnRelay   // by this node's relay
+	rankTransition   // tunnels and translation: 6to4, Teredo, NAT64
+	rankRelayed      // by a relay of one side
+	rankRelayedTwice // by those of both
 )
 
 var transition = []netip.Prefix{

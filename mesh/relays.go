@@ -196,7 +196,7 @@ func relayCandidates(in *Input, spec *PeerSpec, offers []Relay) (out []Candidate
 			if r.Relayed.IsValid() && left > 0 && relay.Reaches(ep.Addr()) && ep.Addr().Is4() == r.Relayed.Addr().Is4() {
 				rank := rankRelayed
 				if slices.Contains(spec.relayed, ep) {
-					rank = rankOwnRelay
+					rank = rankRelayedTwice
 				}
 				out = append(out, Candidate{Via(ep, r.Relay), rank})
 				left--

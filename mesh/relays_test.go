@@ -170,7 +170,7 @@ func TestRelayedCandidatesAreLast(t *testing.T) {
 		{p.Endpoints[3], rankRelayed},
 		{Via(p.Endpoints[0], "r"), rankRelayed},
 		{Via(p.Endpoints[2], "r"), rankRelayed},
-		{Via(p.Endpoints[3], "r"), rankOwnRelay},
+		{Via(p.Endpoints[3], "r"), rankRelayedTwice},
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("%v", got)
