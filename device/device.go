@@ -71,6 +71,7 @@ type Device struct {
 	nat        *nat.Prober
 	log        hclog.Logger
 	events     mesh.Signal
+	called     mesh.Signal // by a standby peer
 	keepalives *keepalives
 	handshakes *handshakeTimes
 	cancel     context.CancelFunc // ends background
@@ -123,7 +124,7 @@ func OpenBare(c Config) (*Device, error) {
 func open(c Config, relays *relays) *Device {
 	d := &Device{
 		bind: c.Bind, relays: relays, log: c.Log, port: c.ListenPort,
-		events: mesh.NewSignal(), keepalives: newKeepalives(), handshakes: newHandshakeTimes(),
+		events: mesh.NewSignal(), called: mesh.NewSignal(), keepalives: newKeepalives(), handshakes: newHandshakeTimes(),
 	}
 	if stack, ok := c.TUN.(hostStack); ok {
 		d.own = &refuser{hostStack: stack, port: d.ListenPort}
@@ -257,6 +258,10 @@ func (d *Device) ListenPort() uint16 { return d.gate.Port() }
 // Events returns a coalesced signal that a peer completed a handshake, or that this
 // host began or ceased to refuse packets: the statistics and Attempts are worth reading.
 func (d *Device) Events() <-chan struct{} { return d.events }
+
+// Called returns a coalesced signal that a standby peer has started a handshake: packets on
+// both sides wait until Apply has given it its networks.
+func (d *Device) Called() <-chan struct{} { return d.called }
 
 // handshakeDone is called when a peer has completed a handshake.
 func (d *Device) handshakeDone() {

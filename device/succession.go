@@ -12,7 +12,7 @@ import (
 const underwayTime = 20 * time.Millisecond
 
 // runSuccession sees to handshakes that standby peers start, until ctx ends or the device
-// has stopped. While the device has such peers, answers are held: after a moment Events
+// has stopped. While the device has such peers, answers are held: after a moment Called
 // signals that one of them has called, and the next Apply that gives it its networks lets
 // the answer go. It lets go at once what is for other peers.
 func (d *Device) runSuccession(ctx context.Context) {
@@ -37,7 +37,7 @@ func (d *Device) runSuccession(ctx context.Context) {
 			return
 		case <-pause.C:
 		}
-		d.events.Notify()
+		d.called.Notify()
 	}
 }
 

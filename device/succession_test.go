@@ -52,9 +52,9 @@ func TestSuccession(t *testing.T) {
 			break
 		}
 		select {
-		case <-b.Events():
+		case <-b.Called():
 		case <-ctx.Done():
-			t.Fatal("no event tells that the standby peer has called")
+			t.Fatal("nothing tells that the standby peer has called")
 		}
 	}
 	successor := old

@@ -28,6 +28,7 @@ type Device interface {
 	ListenPort() uint16
 	Ping(ctx context.Context, addr netip.Addr, size int) (time.Duration, error)
 	Events() <-chan struct{}  // a handshake changed the statistics, or refusals among Attempts did; coalesced
+	Called() <-chan struct{}  // a standby peer has started a handshake, and packets wait for the Apply that gives it its networks
 	Done() <-chan struct{}    // closed when the device has died by itself
 	Fragmented() []netip.Addr // hosts to which encrypted packets are larger than the path takes
 	// DroppedInitiations counts the handshakes that were not started, since too many

@@ -97,7 +97,7 @@ func (s *schedule) pace(cost time.Duration, now time.Time) {
 }
 
 // wait blocks until there is a reason to look again, for wake at most. While the
-// loop rests, only requests and damage are reasons.
+// loop rests, only requests, damage, and packets that wait for it are reasons.
 func (a *Agent) wait(ctx context.Context, wake time.Duration) error {
 	if a.cfg.Watchdog > 0 {
 		a.cfg.Notify("WATCHDOG=1")
@@ -119,11 +119,11 @@ func (a *Agent) wait(ctx context.Context, wake time.Duration) error {
 // await blocks until there is a reason to look again, and reports whether it was
 // another than the end of timeout.
 func (a *Agent) await(ctx context.Context, timeout time.Duration, resting bool) (reason bool, err error) {
-	var events, gone, interference, services, ports, relaying <-chan struct{}
+	var events, called, gone, interference, services, ports, relaying <-chan struct{}
 	var discovered <-chan struct{} = a.sources.changed
 	host := a.cfg.Host.Changed()
 	if a.plane.device != nil {
-		events, gone = a.plane.device.Events(), a.plane.device.Done()
+		events, called, gone = a.plane.device.Events(), a.plane.device.Called(), a.plane.device.Done()
 	}
 	if a.cfg.Services != nil {
 		services = a.cfg.Services.Changed()
@@ -151,6 +151,7 @@ func (a *Agent) await(ctx context.Context, timeout time.Duration, resting bool) 
 		return false, nil
 	case <-discovered:
 	case <-events:
+	case <-called:
 	case <-services:
 	case <-relaying:
 	case <-host:

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -93,29 +94,41 @@ func TestCheapPassesAreNotPaced(t *testing.T) {
 	})
 }
 
-// A request is answered while the loop rests.
-func TestRequestsAreNotPaced(t *testing.T) {
-	bubble(t, []string{meshDocument}, func(h *harness) {
-		var c costly
-		c.install(h)
-		c.cost.Store(int64(2 * time.Second))
-		p := testPeer(2, liveEndpoint)
-		p.AdditionalAddresses = []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")}
-		h.find(p)
-		h.advance(5 * time.Second)
-		c.cost.Store(0)
-		before := c.count.Load()
-		p.AdditionalAddresses = nil
-		h.find(p)
-		if c.count.Load() != before {
-			t.Fatal("the loop does not rest after a costly pass")
-		}
-		asked := time.Now()
-		if err := h.agent.Look(h.ctx); err != nil {
-			t.Fatal(err)
-		}
-		if took := time.Since(asked); took > 0 || c.count.Load() == before { // of the bubble's time
-			t.Errorf("a request was answered after %v and %d changes", took, c.count.Load()-before)
-		}
-	})
+// A request is answered while the loop rests, and so is a peer that has changed its key:
+// packets wait for that.
+func TestUrgentPassesAreNotPaced(t *testing.T) {
+	for _, ask := range []func(h *harness) error{
+		func(h *harness) error { return h.agent.Look(h.ctx) },
+		func(h *harness) error {
+			h.device().Call()
+			synctest.Wait()
+			return nil
+		},
+	} {
+		bubble(t, []string{meshDocument}, func(h *harness) { askWhileResting(h, ask) })
+	}
+}
+
+func askWhileResting(h *harness, ask func(h *harness) error) {
+	var c costly
+	c.install(h)
+	c.cost.Store(int64(2 * time.Second))
+	p := testPeer(2, liveEndpoint)
+	p.AdditionalAddresses = []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")}
+	h.find(p)
+	h.advance(5 * time.Second)
+	c.cost.Store(0)
+	before := c.count.Load()
+	p.AdditionalAddresses = nil
+	h.find(p)
+	if c.count.Load() != before {
+		h.t.Fatal("the loop does not rest after a costly pass")
+	}
+	asked := time.Now()
+	if err := ask(h); err != nil {
+		h.t.Fatal(err)
+	}
+	if took := time.Since(asked); took > 0 || c.count.Load() == before { // of the bubble's time
+		h.t.Errorf("it was answered after %v and %d changes", took, c.count.Load()-before)
+	}
 }

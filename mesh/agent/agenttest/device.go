@@ -17,6 +17,7 @@ import (
 // Live set, or a candidate, answers after a round trip.
 type Device struct {
 	events mesh.Signal
+	called mesh.Signal
 	Gone   chan struct{}
 
 	mu              sync.Mutex
@@ -52,7 +53,7 @@ const RoundTrip = 20 * time.Millisecond
 // NewDevice returns a device without peers.
 func NewDevice() *Device {
 	return &Device{
-		events: mesh.NewSignal(), Gone: make(chan struct{}), Port: 51820,
+		events: mesh.NewSignal(), called: mesh.NewSignal(), Gone: make(chan struct{}), Port: 51820,
 		Peers: map[mesh.Key]mesh.PeerConfig{}, Counters: map[mesh.Key]mesh.PeerStats{}, Live: map[netip.AddrPort]bool{},
 	}
 }
@@ -127,6 +128,9 @@ func (d *Device) Handshake(k mesh.Key, from netip.AddrPort) {
 	d.events.Notify()
 }
 
+// Call says that a standby peer has started a handshake.
+func (d *Device) Call() { d.called.Notify() }
+
 // Stats returns what the device holds of each peer, or StatsErr.
 func (d *Device) Stats() ([]mesh.PeerStats, error) {
 	d.mu.Lock()
@@ -199,6 +203,7 @@ func (d *Device) Ping(_ context.Context, addr netip.Addr, _ int) (time.Duration,
 
 // Events signals handshakes.
 func (d *Device) Events() <-chan struct{} { return d.events }
+func (d *Device) Called() <-chan struct{} { return d.called }
 
 // Done is closed by the test, through Gone.
 func (d *Device) Done() <-chan struct{} { return d.Gone }
