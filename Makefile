@@ -57,6 +57,7 @@ test: tools ## unit tests with the race detector and, as root, the privileged su
 	@# The race detector makes sync.Pool forget: allocations are counted without it.
 	$(GO) test -pgo=off -tags $(TAGS) -run Alloc ./device/...
 	$(GO) test -pgo=off -tags $(TAGS) -run '^(TestFirstHandshake|TestPathCut|TestHostileFeed|TestGrowth)$$' ./mesh/node/nodetest
+	$(GO) test -pgo=off -tags $(TAGS) -run '^$$' -bench . -benchtime 1x ./... # so that they do not rot
 	CGO_ENABLED=1 $(GO) test -race -pgo=off -tags $(TAGS) -timeout 14m ./...
 
 .PHONY: soak
