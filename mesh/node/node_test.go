@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/wirespan/wirespan/mesh/agent"
 	"github.com/wirespan/wirespan/mesh/config"
 	"github.com/wirespan/wirespan/mesh/state"
 )
@@ -72,7 +73,7 @@ func TestFounder(t *testing.T) {
 	}
 	n, stop := runNode(t, c)
 	shown := <-tokens
-	id := n.Agent().Status().Node.ID
+	id := statusOf(t, n).Node.ID
 	if _, err := Token(c, 1, time.Hour); err == nil || !strings.Contains(err.Error(), "another agent is using it") {
 		t.Errorf("token without the agent that runs: %v", err)
 	}
@@ -95,7 +96,7 @@ func TestFounder(t *testing.T) {
 	if err != nil || renewed.ID != token.ID || renewed.Key != token.Key || slices.Equal(renewed.Servers, token.Servers) {
 		t.Errorf("the token after a restart is %+v, %v", renewed, err)
 	}
-	if got := n.Agent().Status().Node.ID; got != id {
+	if got := statusOf(t, n).Node.ID; got != id {
 		t.Errorf("the node id is %s after a restart, was %s", got, id)
 	}
 	if err := stop(); err != nil {
@@ -108,6 +109,15 @@ func TestFounder(t *testing.T) {
 	if left, err := Leave(t.Context(), c); !left || err != nil {
 		t.Errorf("Leave = %v, %v", left, err)
 	}
+}
+
+// statusOf returns a node's status after a pass: a token is shown before the first one ends.
+func statusOf(t *testing.T, n *Node) *agent.Status {
+	t.Helper()
+	if err := n.Agent().Look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return n.Agent().Status()
 }
 
 // A node that is closed without having run gives everything back, and only once.
