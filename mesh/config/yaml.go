@@ -126,7 +126,7 @@ func quoteYAML(s string) string {
 	switch {
 	case !utf8.ValidString(s):
 		return "!!binary " + base64.StdEncoding.EncodeToString([]byte(s))
-	case bare.ShortTag() != "!!str", strings.ContainsFunc(s, odd):
+	case bare.ShortTag() != "!!str", otherInYAML11(s), strings.ContainsFunc(s, odd):
 		return strconv.Quote(s) // YAML has all escapes of Go
 	case strings.ContainsAny(s[:1], " #,[]{}&*!|>'\"%@`"), strings.HasPrefix(s, "---"), strings.HasPrefix(s, "..."),
 		strings.HasPrefix(s+" ", "- "), strings.HasPrefix(s+" ", "? "), strings.HasSuffix(s, " "),
@@ -134,4 +134,24 @@ func quoteYAML(s string) string {
 		return "'" + strings.ReplaceAll(s, "'", "''") + "'"
 	}
 	return s
+}
+
+// otherInYAML11 reports whether readers of YAML 1.1, as many are, take a string for a truth
+// value or for a number to the base 60.
+func otherInYAML11(s string) bool {
+	switch strings.ToLower(s) {
+	case "y", "yes", "on", "n", "no", "off":
+		return true
+	}
+	first, others, found := strings.Cut(strings.TrimLeft(s, "+-"), ":")
+	others, fraction, _ := strings.Cut(others, ".")
+	if !found || first == "" || strings.Trim(first+fraction, "0123456789_") != "" {
+		return false
+	}
+	for digits := range strings.SplitSeq(others, ":") {
+		if n, err := strconv.ParseUint(digits, 10, 8); err != nil || n > 59 || len(digits) > 2 {
+			return false
+		}
+	}
+	return true
 }

@@ -54,8 +54,12 @@ func everywhere(s string) any {
 
 // sameAsLibrary reports whether YAML is to write a string byte by byte as the library does.
 // The library escapes emoji, and not some spaces; lines that begin with a space or are empty
-// at the start it writes in a way that is not always read back.
+// at the start it writes in a way that is not always read back. Of a node, it has no regard
+// for readers of YAML 1.1.
 func sameAsLibrary(s string) bool {
+	if otherInYAML11(s) {
+		return false
+	}
 	for _, r := range s {
 		if r != '\n' && r != '\t' && !unicode.IsPrint(r) || r > 0xffff {
 			return false
@@ -64,11 +68,28 @@ func sameAsLibrary(s string) bool {
 	return !strings.Contains(s, "\n") || !strings.ContainsAny(s[:1], " \t\n")
 }
 
+// Strings that YAML 1.1 takes for something else are quoted as the library does it, and
+// addresses are not.
+func TestYAMLForOldReaders(t *testing.T) {
+	for _, s := range []string{
+		"y", "Yes", "NO", "off", "on", "yesterday", "no.example", "12:30", "+1:2", "-190:20:30.15", "1_0:59", "1:60", "1:007", ":30", "12:", "1:2:x", "1.2:3",
+		"10.0.0.1:51820", "1:2:3:4:5:6:7:8", "fd00::1", "::1",
+	} {
+		got, err := YAML(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want, _ := yaml.Marshal(s); string(got) != string(want) {
+			t.Errorf("%q is %s, the library writes %s", s, got, want)
+		}
+	}
+}
+
 func FuzzYAML(f *testing.F) {
 	for _, s := range []string{
 		"", "a", "a b", " a", "a ", "-", "- a", "-a", "--- a", "...", "?", "? a", "?a", ":", ": a", ":a", "a:", "a: b", "a:b", "a #b", "a#b", "#",
 		",", "[::1]:51820", "{}", "&a", "*a", "!a", "|", ">", "'", "it's", "'a'", `"`, `a"b`, `a\b`, "%", "@", "`", "~", "null", "true", "yes", "on",
-		"0", "-1", "0x1f", "0o17", "1_000", "1.5", ".5", "1e3", ".inf", "NaN", "2026-01-02", "2026-01-02T15:04:05Z", "12:30", "<<", "=",
+		"0", "-1", "0x1f", "0o17", "1_000", "1.5", ".5", "1e3", ".inf", "NaN", "2026-01-02", "2026-01-02T15:04:05Z", "12:30", "-1:2:59.5", "1:60", "1:2:3:4:5:6:7:8", "<<", "=",
 		"a\nb", "a\nb\n", "a\n\n", "a\n\nb", "a \nb", "a\n b", "a\nb ", "\n", "\na", " a\nb", "a\tb", "a\tb\nc", "a\r\nb", "a\x00b", "é", "\u00a0", "\u2028", "😀", "\ufeff", "\x7f", "\xff",
 	} {
 		f.Add(s)
