@@ -203,6 +203,8 @@ func (d *Device) Ping(_ context.Context, addr netip.Addr, _ int) (time.Duration,
 
 // Events signals handshakes.
 func (d *Device) Events() <-chan struct{} { return d.events }
+
+// Called signals a Call.
 func (d *Device) Called() <-chan struct{} { return d.called }
 
 // Done is closed by the test, through Gone.
