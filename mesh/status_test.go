@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"encoding/json"
 	"net/netip"
 	"strings"
 	"testing"
@@ -274,5 +275,14 @@ func TestPeerStateText(t *testing.T) {
 	s := PeerStateUp
 	if err := s.UnmarshalText([]byte("Up")); err == nil || s != PeerStateUp {
 		t.Errorf(`"Up" is read as %v, %v`, s, err)
+	}
+}
+
+// Scripts read conditions in the JSON of the status.
+func TestConditionJSON(t *testing.T) {
+	c := Condition{ConditionCloned, "node-1", "it runs on two hosts"}
+	const want = `{"type":"IdentityCloned","subject":"node-1","message":"it runs on two hosts"}`
+	if b, err := json.Marshal(c); err != nil || string(b) != want {
+		t.Errorf("encoded as %s, %v, want %s", b, err, want)
 	}
 }

@@ -352,7 +352,7 @@ type Plan struct {
 type Condition struct {
 	Type    ConditionType `json:"type"`
 	Subject string        `json:"subject"` // what it is about: a nodename, node id, prefix or key
-	Message string        // one sentence, with the remedy if the user has one
+	Message string        `json:"message"` // one sentence, with the remedy if the user has one
 }
 
 // ConditionType names a kind of condition; stable, for scripts.
