@@ -164,7 +164,7 @@ func (p *Peer) Called(now time.Time) {
 // address it sent that to.
 func (p *Peer) Responded(now time.Time, to netip.AddrPort) {
 	a := &p.attempt
-	crossed := a.state == made && now.Before(a.until)
+	crossed := a.state == made && now.Sub(a.last()) < max(crossTime, 2*p.rtt)
 	void := a.state == asked // an initiation now would end the session that the response is for
 	p.answers++
 	p.shook, p.called, p.restUntil = now, now, time.Time{}

@@ -26,6 +26,7 @@ const (
 	unprovenPause = 5 * time.Second         // between initiations to an address that never answered
 	holdBack      = 150 * time.Millisecond  // of the larger key
 	crossPause    = 50 * time.Millisecond   // beyond WireGuard's limit of 20 ms
+	crossTime     = time.Second             // an older initiation is lost or refused, and crosses no other
 	voidPause     = 50 * time.Millisecond   // until the smaller key's next one should be here
 	callTime      = 5 * time.Second         // how long the peer's call is a hint
 	answerPause   = time.Second             // for the session that follows our response
