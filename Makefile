@@ -49,11 +49,16 @@ install: ## the binary, the units and the group wirespan, below DESTDIR; make bu
 demo: build ## a mesh of three nodes on this machine, unprivileged
 	./bin/wirespan demo
 
+# Packages with files for one of the two builds.
+EDGE_PACKAGES := ./cmd/wirespan ./device/portmap ./mesh/access ./mesh/control ./mesh/node
+
 .PHONY: test
 test: tools ## unit tests with the race detector and, as root, the privileged suite
 	cd testdata/interop && CGO_ENABLED=1 $(GO) test -race ./...
 	cd deploy/container/image && $(GO) test -count 1 ./... # reads files outside of its module
 	$(GO) vet -tags $(TAGS) ./...
+	$(GO) vet -tags edge,$(TAGS) ./...
+	$(GO) test -pgo=off -tags edge,$(TAGS) $(EDGE_PACKAGES)
 	@# The race detector makes sync.Pool forget: allocations are counted without it.
 	$(GO) test -pgo=off -tags $(TAGS) -run Alloc ./device/...
 	$(GO) test -pgo=off -tags $(TAGS) -run '^(TestFirstHandshake|TestPathCut|TestHostileFeed|TestGrowth)$$' ./mesh/node/nodetest

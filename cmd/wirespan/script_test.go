@@ -57,6 +57,12 @@ func TestScript(t *testing.T) {
 			}
 			return os.WriteFile(none, nil, 0o600)
 		},
+		Condition: func(name string) (bool, error) {
+			if name != "edge" {
+				return false, fmt.Errorf("unknown condition %q", name)
+			}
+			return edgeBuild, nil
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":  exits,
 			"await":  await,
