@@ -28,7 +28,9 @@
 // other's response, and WireGuard waits for 5 s. The side with the smaller public key
 // begins; the other opens its NAT with an empty datagram, and waits for a moment. If they
 // cross nevertheless, the smaller key starts another handshake as soon as it sees that, at
-// the address from which the peer called.
+// the address from which the peer called. An initiation that left long before the peer's crosses
+// none: it was lost or, as after a clock was turned back, refused, and a new one would only end
+// the session that the peer has begun.
 //
 // Size. An [MTU] finds how large packets the path in use takes whole.
 //
