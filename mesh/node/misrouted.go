@@ -55,5 +55,25 @@ func (k *kernel) misrouted(p firewall.Policy) ([]mesh.Condition, error) {
 				strings.Join(lost[:min(len(lost), maxNamedDrops)], ", "), where, fate, p.RulePriority, command),
 		})
 	}
-	return out, nil
+	own, err := k.meshMisrouted(p, fate)
+	return append(out, own...), err
+}
+
+// meshMisrouted returns a condition if mesh addresses are routed past the tunnel. Nothing
+// marks packets for them: table main has their route, behind the rules of other programs.
+func (k *kernel) meshMisrouted(p firewall.Policy, fate string) ([]mesh.Condition, error) {
+	if !p.Subnet.IsValid() {
+		return nil, nil
+	}
+	numbers := p.Numbers
+	numbers.TunnelMark = 0
+	r, err := k.MarkedRoute(numbers, p.Subnet.Addr().Next())
+	if err != nil || r.Type != "unicast" || r.Interface == p.Interface {
+		return nil, err
+	}
+	return []mesh.Condition{{
+		Type: mesh.ConditionHostDrops, Subject: "mesh addresses",
+		Message: fmt.Sprintf("packets for mesh addresses (%s) belong into the tunnel, but are routed by %s, as table %d says, and therefore %s: a rule of another program precedes table main; run: ip -6 rule add to %s lookup main priority 1 (and at each boot)",
+			p.Subnet, r.Interface, r.Table, fate, p.Subnet),
+	}}, nil
 }

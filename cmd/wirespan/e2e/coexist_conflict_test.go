@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"net/netip"
 	"strings"
 	"syscall"
 
@@ -56,6 +57,7 @@ func scenarioCoexistConflicts(l *lab) {
 		c.node.calm()
 		c.node.keepsOf(c.before)
 	}
+	all[0].node.precedesMain(a)
 	for _, c := range all {
 		c.node.mustCLI("down")
 		c.node.proc.wait(l.T)
@@ -74,6 +76,23 @@ func (c *conflict) shows(s *site) {
 	if err := c.node.ping(s.v4, "-W", "0.5"); err == nil {
 		c.node.Errorf("%s reaches %s without rules", c.host, s.v4)
 	}
+}
+
+// precedesMain checks a default route of another program that is found before table main,
+// which has the way to mesh addresses. The node names the rule that mends it.
+func (n *labNode) precedesMain(peer *labNode) {
+	n.Helper()
+	subnet := netip.PrefixFrom(n.mustStatus().Node.Address, 64).Masked().String()
+	n.ip("-6 route add default dev eth0 table 52")
+	n.ip("-6 rule add lookup 52 priority 5270")
+	rule := "rule add to " + subnet + " lookup main priority 1"
+	n.condition(mesh.ConditionHostDrops, "mesh addresses", "ip -6 "+rule)
+	n.ip("-6 " + rule)
+	n.pings(peer)
+	for _, undo := range []string{"rule del to " + subnet + " lookup main priority 1", "rule del priority 5270", "route flush table 52"} {
+		n.ip("-6 " + undo)
+	}
+	n.calm()
 }
 
 // keepsOf checks that nothing is missing that the kernel had before.
