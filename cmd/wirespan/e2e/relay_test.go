@@ -189,7 +189,8 @@ func scenarioRelayLeft(l *lab) {
 	flow = a.keepsPinging(b)
 	l.must("ip", "netns", "exec", l.prefix+"ra", "nft", "flush chain ip nat blocked")
 	freed := time.Now()
-	eventually(l.T, relayTime, func() error { return relayedOnly(a, b, false) })
+	// A direct path is tried by turns with others, and on a busy machine several trials fail.
+	eventually(l.T, 4*relayTime, func() error { return relayedOnly(a, b, false) })
 	l.Logf("direct %v after UDP was let through", time.Since(freed).Round(time.Millisecond))
 	flow.stop()
 	a.pings(b)
